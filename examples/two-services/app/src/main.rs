@@ -1,0 +1,2 @@
+//! Services A and B of the TLS demo.
+fn main() {}

@@ -1,1 +1,36 @@
-//! Placeholder.
+//! The stream between Bowline's control plane and its proxies.
+//!
+//! - [`resource`]: the resource types, as messages ([`v1`]) and as a closed
+//!   enum that both sides switch over ([`resource::Resource`]).
+//! - [`xds`]: Envoy's delta discovery messages and service.
+//! - [`identity`]: the service that turns a token or a certificate into a
+//!   fresh certificate.
+//! - [`text_enum`]: how enumerations are written in `bowline proxy --config`.
+//!
+//! The Rust under `generated` is committed; `tools/protogen` makes it from
+//! `proto`, so that building needs no protoc.
+
+pub mod resource;
+pub mod text_enum;
+
+/// The resource types' messages.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod v1 {
+    include!("generated/bowline.discovery.v1.rs");
+}
+
+/// The Identity service.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod identity {
+    include!("generated/bowline.identity.v1.rs");
+}
+
+/// Envoy's aggregated delta discovery, as far as Bowline speaks it.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod xds {
+    include!("generated/envoy.service.discovery.v3.rs");
+}
+
+pub use prost;
+pub use prost_types;
+pub use tonic;

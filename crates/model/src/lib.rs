@@ -1,1 +1,10 @@
-//! Placeholder.
+//! Bowline's nouns and its pure decisions.
+//!
+//! Nothing here does I/O, knows AWS's JSON or reads the clock: time is an
+//! argument, so that every decision can be tested and simulated.
+
+pub mod arn;
+pub mod clock;
+pub mod identity;
+pub mod network;
+pub mod task;

@@ -1,1 +1,19 @@
-//! Placeholder.
+//! Process plumbing beneath the control plane, the proxy and the agent.
+//!
+//! - [`fd_message`]: messages with file descriptors over a Unix socket.
+//! - [`shim_link`]: what a proxy and its task's shim say to each other.
+//! - [`seal`]: encryption of what is kept on disk.
+//! - [`backoff`]: growing, jittered delays.
+//! - [`drain`]: telling every part of a process to finish what it has.
+//! - [`telemetry`]: the process's own log.
+//! - [`wall_clock`]: the current time, for those who may ask.
+//! - [`sys`]: the only module of Bowline with `unsafe` code.
+
+pub mod backoff;
+pub mod drain;
+pub mod fd_message;
+pub mod seal;
+pub mod shim_link;
+pub mod sys;
+pub mod telemetry;
+pub mod wall_clock;

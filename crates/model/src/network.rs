@@ -1,0 +1,85 @@
+//! Addresses inside a task: where aliases live, and who gets which.
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The network of the client aliases' virtual addresses, 198.18.0.0/15
+/// (RFC 2544's benchmarking range: nobody routes it).
+pub const ALIAS_NETWORK: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 18, 0, 0), 15);
+
+/// The task's own end of the link to its alias network.
+pub const TASK_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+
+/// The alias network's end of that link; the task's DNS server listens here.
+pub const ALIAS_GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+
+/// First address given to an alias.
+const FIRST_ALIAS: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 0);
+
+/// Most names that can have a virtual address at once.
+pub const ALIASES_MAX: usize = 100_000;
+
+/// Which virtual address each alias name has. A name keeps its address for as
+/// long as it exists, in every task alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasAddresses {
+    by_name: BTreeMap<String, Ipv4Addr>,
+}
+
+/// No virtual address is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("all {ALIASES_MAX} virtual addresses are taken")]
+pub struct AliasesExhausted;
+
+impl AliasAddresses {
+    /// The address of `name`, of which the key is chosen by the caller
+    /// (namespace and alias): a known one, or the next that is free.
+    ///
+    /// # Errors
+    /// All addresses are taken.
+    pub fn assign(&mut self, name: &str) -> Result<Ipv4Addr, AliasesExhausted> {
+        if let Some(address) = self.by_name.get(name) {
+            return Ok(*address);
+        }
+        if self.by_name.len() >= ALIASES_MAX {
+            return Err(AliasesExhausted);
+        }
+        let taken: std::collections::BTreeSet<_> = self.by_name.values().copied().collect();
+        let first = u32::from(FIRST_ALIAS);
+        let free = (first..)
+            .map(Ipv4Addr::from)
+            .find(|address| !taken.contains(address) && !matches!(address.octets()[3], 0 | 255))
+            .ok_or(AliasesExhausted)?;
+        self.by_name.insert(name.to_owned(), free);
+        Ok(free)
+    }
+
+    /// The address of `name`, if it has one.
+    pub fn get(&self, name: &str) -> Option<Ipv4Addr> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Gives back the addresses of names for which `keep` is false.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.by_name.retain(|name, _| keep(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_its_address_and_no_two_share_one() {
+        let mut addresses = AliasAddresses::default();
+        let a = addresses.assign("ns/a").expect("free");
+        let b = addresses.assign("ns/b").expect("free");
+        assert_ne!(a, b);
+        assert_eq!(addresses.assign("ns/a"), Ok(a));
+        addresses.retain(|name| name != "ns/a");
+        assert_eq!(addresses.get("ns/a"), None);
+        assert_eq!(addresses.assign("ns/b"), Ok(b));
+    }
+}

@@ -1,0 +1,7 @@
+//! The parts of `bowline verify`.
+
+pub(crate) mod evidence;
+pub(crate) mod inspect;
+pub(crate) mod relay;
+pub(crate) mod report;
+pub(crate) mod tls_record;

@@ -1,0 +1,72 @@
+//! The directions between crates, as ARCHITECTURE.md states them.
+
+use std::{collections::BTreeMap, process::Command};
+
+use serde_json::Value;
+
+/// What each crate may use of Bowline's own crates; `e2e` and the examples may
+/// use anything.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("bowline-model", &[]),
+    ("bowline-aws", &[]),
+    ("bowline-discovery", &["bowline-model"]),
+    ("bowline-plumbing", &["bowline-model"]),
+    ("bowline-control", &["bowline-aws", "bowline-discovery", "bowline-model", "bowline-plumbing"]),
+    ("bowline-proxy", &["bowline-discovery", "bowline-model", "bowline-plumbing"]),
+    ("bowline-agent", &["bowline-model", "bowline-plumbing"]),
+    (
+        "bowline",
+        &[
+            "bowline-agent",
+            "bowline-aws",
+            "bowline-control",
+            "bowline-discovery",
+            "bowline-model",
+            "bowline-plumbing",
+            "bowline-proxy",
+        ],
+    ),
+];
+
+/// What `model` must never get: it is pure.
+const IMPURE: &[&str] = &["tokio", "hyper", "rustls", "redb", "nix", "rustix", "socket2"];
+
+fn dependencies() -> BTreeMap<String, Vec<String>> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo metadata runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    let name = |value: &Value| value["name"].as_str().expect("name").to_owned();
+    packages
+        .iter()
+        .map(|package| {
+            let normal = package["dependencies"].as_array().expect("dependencies").iter();
+            let normal = normal.filter(|dependency| dependency["kind"].is_null()).map(name);
+            (name(package), normal.collect())
+        })
+        .collect()
+}
+
+#[test]
+fn crates_depend_one_way() {
+    let dependencies = dependencies();
+    for (name, allowed) in ALLOWED {
+        let used = dependencies.get(*name).unwrap_or_else(|| panic!("there is no crate {name}"));
+        for own in used.iter().filter(|used| used.starts_with("bowline")) {
+            assert!(allowed.contains(&own.as_str()), "{name} must not depend on {own}");
+        }
+    }
+}
+
+#[test]
+fn the_model_is_pure() {
+    let dependencies = dependencies();
+    for used in &dependencies["bowline-model"] {
+        assert!(!IMPURE.contains(&used.as_str()), "bowline-model must not depend on {used}");
+    }
+}

@@ -1,0 +1,37 @@
+# `just --list` shows all commands. CI runs `just ci` through scripts/test.
+
+# Everything CI checks.
+ci: fmt-check lint test
+
+# Compile everything.
+check:
+    cargo check --workspace --all-targets
+
+# All tests, the examples end to end included.
+test:
+    scripts/test
+
+fmt:
+    cargo fmt --all
+
+fmt-check:
+    cargo fmt --all -- --check
+
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Supply chain: needs cargo-deny.
+deny:
+    cargo deny check
+
+# Bring the demo up.
+demo:
+    cargo run --release -- up examples/two-services/template.yaml
+
+# Compare with Envoy, HAProxy and nginx on this machine.
+bench:
+    bench/run
+
+# Regenerate the stream's types; needs protoc.
+protogen:
+    cargo run --manifest-path tools/protogen/Cargo.toml

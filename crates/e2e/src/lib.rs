@@ -1,3 +1,7 @@
-//! End-to-end tests of Bowline: the harness.
-//!
-//! The tests are in one binary, `tests/it`.
+//! End-to-end tests of Bowline: the harness. The tests are in one binary,
+//! `tests/it`.
+
+pub mod command;
+pub mod leftovers;
+pub mod load;
+pub mod mesh;

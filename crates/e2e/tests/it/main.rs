@@ -1,3 +1,5 @@
 //! One binary for all end-to-end tests: linked once.
 
+mod examples;
 mod structure;
+mod two_services;

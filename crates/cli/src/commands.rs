@@ -1,4 +1,7 @@
 //! One file a subcommand.
 
+pub(crate) mod completions;
+pub(crate) mod down;
 pub(crate) mod probe;
+pub(crate) mod status;
 pub(crate) mod verify;

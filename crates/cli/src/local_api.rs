@@ -200,3 +200,12 @@ impl Client {
         }
     }
 }
+
+impl Client {
+    /// Returns when the other side has ended.
+    pub(crate) async fn closed(mut self) {
+        let mut rest = Vec::new();
+        // An error ends the connection like its end does.
+        let _ = (&mut self.stream).take(LINE_BYTES_MAX).read_to_end(&mut rest).await;
+    }
+}

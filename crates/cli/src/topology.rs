@@ -8,6 +8,8 @@ use bowline_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::display::Table;
+
 /// Everything at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -122,8 +124,21 @@ pub(crate) struct GatewayListenerView {
     pub(crate) address: SocketAddr,
     /// HTTPS rather than HTTP.
     pub(crate) tls: bool,
-    /// Paths of its rules, for the curl lines to try.
-    pub(crate) paths: Vec<String>,
+    /// Where its rules lead, for the curl lines to try.
+    pub(crate) targets: Vec<GatewayTargetView>,
+}
+
+/// Where a rule of a gateway leads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct GatewayTargetView {
+    /// A path that matches; the target group's health-check path where the rule
+    /// leaves it open.
+    pub(crate) path: String,
+    /// A host that matches, where the rule asks for one.
+    pub(crate) host: Option<String>,
+    /// Name of the service.
+    pub(crate) service: String,
 }
 
 impl GatewayListenerView {
@@ -135,4 +150,61 @@ impl GatewayListenerView {
             port => format!("{scheme}://{dns_name}:{port}"),
         }
     }
+}
+
+/// The table that `up` and `status` print: a line a task, then the gateways.
+pub(crate) fn table(topology: &Topology, now: Timestamp) -> String {
+    let mut table = Table::new(["SERVICE", "TASK", "STATUS", "HEALTH", "ADDRESS", "CERTIFICATE ENDS", "URL"]);
+    for service in &topology.services {
+        let url = service_url(topology, service).unwrap_or_else(|| "-".into());
+        if service.tasks.is_empty() {
+            let none = || "-".to_owned();
+            table.row([service.name.clone(), none(), "no task".into(), none(), none(), none(), url.clone()]);
+        }
+        for task in &service.tasks {
+            let addresses: Vec<_> = task.inbound.iter().map(|socket| socket.address.to_string()).collect();
+            table.row([
+                service.name.clone(),
+                task.id.as_str()[..12].to_owned(),
+                format!("{:?}", task.status).to_uppercase(),
+                format!("{:?}", task.health).to_uppercase(),
+                if addresses.is_empty() { "-".into() } else { addresses.join(", ") },
+                task.certificate.as_ref().map_or_else(|| "-".into(), |certificate| ends(certificate, now)),
+                url.clone(),
+            ]);
+        }
+    }
+    table.to_string()
+}
+
+/// `2026-11-22T03:47:48Z (23 h 59 min)`
+fn ends(certificate: &CertificateView, now: Timestamp) -> String {
+    let end = certificate.not_after.to_string();
+    let minutes = certificate.not_after.since(now).as_secs() / 60;
+    format!("{}Z ({} h {} min)", end.split('.').next().unwrap_or(&end), minutes / 60, minutes % 60)
+}
+
+/// The gateway's URL of the first path that leads to the service.
+fn service_url(topology: &Topology, service: &ServiceView) -> Option<String> {
+    topology.gateways.iter().find_map(|gateway| {
+        gateway.listeners.iter().find_map(|listener| {
+            let target = listener.targets.iter().find(|target| target.service == service.name)?;
+            Some(format!("{}{}", listener.url(&gateway.dns_name), target.path))
+        })
+    })
+}
+
+/// The `curl` lines to try: one a rule of the gateways' listeners.
+pub(crate) fn curl_lines(topology: &Topology) -> Vec<String> {
+    let mut lines = Vec::new();
+    for gateway in &topology.gateways {
+        for listener in &gateway.listeners {
+            for target in &listener.targets {
+                let ca = if listener.tls { format!("--cacert {} ", topology.gateway_ca) } else { String::new() };
+                let host = target.host.as_ref().map(|host| format!("-H 'Host: {host}' ")).unwrap_or_default();
+                lines.push(format!("curl {ca}{host}{}{}", listener.url(&gateway.dns_name), target.path));
+            }
+        }
+    }
+    lines
 }

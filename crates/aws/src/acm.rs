@@ -66,4 +66,3 @@ pub struct Tag {
     pub key: String,
     pub value: String,
 }
-

@@ -443,4 +443,3 @@ pub enum CertificateAuthorityActivationStatus {
     #[serde(rename = "DISABLED")]
     Disabled,
 }
-

@@ -1,1 +1,18 @@
-//! Placeholder.
+//! The AWS side of Bowline: the shapes that AWS's APIs and CloudFormation speak, and the reader
+//! of CloudFormation templates.
+//!
+//! This crate knows names, types and constraints. It decides nothing: what a service or a
+//! certificate authority *means* is for the crates that depend on this one. It depends on no
+//! other crate of Bowline.
+//!
+//! - [`cfn`] reads templates: [`cfn::Template::parse`], then [`cfn::Template::resolve`].
+//! - [`ecs`], [`servicediscovery`], [`acmpca`], [`elbv2`], [`acm`] hold the typed shapes.
+//! - [`bowline`] holds what AWS has no resource type for.
+
+pub mod acm;
+pub mod acmpca;
+pub mod bowline;
+pub mod cfn;
+pub mod ecs;
+pub mod elbv2;
+pub mod servicediscovery;

@@ -166,4 +166,3 @@ pub enum ServiceType {
     #[serde(rename = "HTTP")]
     Http,
 }
-

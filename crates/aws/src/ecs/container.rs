@@ -449,4 +449,3 @@ pub struct VolumeFrom {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_container: Option<String>,
 }
-

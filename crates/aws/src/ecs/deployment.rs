@@ -210,4 +210,3 @@ pub enum DeploymentControllerType {
     #[serde(rename = "EXTERNAL")]
     External,
 }
-

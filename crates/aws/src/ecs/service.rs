@@ -6,7 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CapacityProviderStrategyItem, DeploymentConfiguration, DeploymentController, ServiceConnectConfiguration, Tag, Volume};
+use super::{
+    CapacityProviderStrategyItem, DeploymentConfiguration, DeploymentController, ServiceConnectConfiguration,
+    Tag,
+};
 
 /// `AWS::ECS::Service`, and the request of `ecs:CreateService`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -56,8 +59,7 @@ pub struct CreateServiceRequest {
     pub scheduling_strategy: Option<SchedulingStrategy>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_connect_configuration: Option<ServiceConnectConfiguration>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service_name: Option<String>,
+    pub service_name: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub service_registries: Vec<ServiceRegistry>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -407,4 +409,3 @@ pub struct VpcLatticeAdvancedConfiguration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_listener_rule: Option<String>,
 }
-

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LogConfiguration};
+use super::LogConfiguration;
 
 /// [`ServiceConnectConfiguration`](https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceConnectConfiguration.html) of the ECS API.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -148,4 +148,3 @@ pub struct ServiceConnectTlsCertificateAuthority {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aws_pca_authority_arn: Option<String>,
 }
-

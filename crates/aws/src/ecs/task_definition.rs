@@ -23,8 +23,7 @@ pub struct RegisterTaskDefinitionRequest {
     pub ephemeral_storage: Option<EphemeralStorage>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_role_arn: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub family: Option<String>,
+    pub family: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inference_accelerators: Vec<InferenceAccelerator>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -320,4 +319,3 @@ pub struct S3FilesVolumeConfiguration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transit_encryption_port: Option<u16>,
 }
-

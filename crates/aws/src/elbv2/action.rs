@@ -199,4 +199,3 @@ pub enum ActionType {
     #[serde(rename = "redirect")]
     Redirect,
 }
-

@@ -220,4 +220,3 @@ pub enum ListenerProtocol {
     #[serde(rename = "UDP")]
     Udp,
 }
-

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Action};
+use super::Action;
 
 /// `AWS::ElasticLoadBalancingV2::ListenerRule`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -166,4 +166,3 @@ pub enum TransformType {
     #[serde(rename = "url-rewrite")]
     UrlRewrite,
 }
-

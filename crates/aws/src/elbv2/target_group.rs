@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Tag};
+use super::Tag;
 
 /// `AWS::ElasticLoadBalancingV2::TargetGroup`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -165,4 +165,3 @@ pub struct TargetDescription {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quic_server_id: Option<String>,
 }
-

@@ -1,27 +1,27 @@
 //! AWS Certificate Manager.
 
-use super::shape::{STR, TAG, Shape, list, object, optional, required};
+use super::shape::{STR, Shape, TAG, list, object, optional, required};
 use super::{ResourceType, resource};
+use crate::cfn::physical::security;
+use crate::cfn::stack::ResourceBody;
 
-const DOMAIN_VALIDATION_OPTION: Shape = object(&[
-    optional("DomainName", STR),
-    optional("HostedZoneId", STR),
-    optional("ValidationDomain", STR),
-]);
+const DOMAIN_VALIDATION_OPTION: Shape =
+    object(&[optional("DomainName", STR), optional("HostedZoneId", STR), optional("ValidationDomain", STR)]);
 
 pub(super) static CERTIFICATE: ResourceType = resource(
     "AWS::CertificateManager::Certificate",
     &[
-    optional("CertificateAuthorityArn", STR),
-    optional("CertificateExport", STR.one_of(&["ENABLED", "DISABLED"])),
-    optional("CertificateTransparencyLoggingPreference", STR.one_of(&["ENABLED", "DISABLED"])),
-    required("DomainName", STR),
-    optional("DomainValidationOptions", list(&DOMAIN_VALIDATION_OPTION)),
-    optional("KeyAlgorithm", STR),
-    optional("SubjectAlternativeNames", list(&STR)),
-    optional("Tags", list(&TAG).items(1, 50)),
-    optional("ValidationMethod", STR),
-],
+        optional("CertificateAuthorityArn", STR),
+        optional("CertificateExport", STR.one_of(&["ENABLED", "DISABLED"])),
+        optional("CertificateTransparencyLoggingPreference", STR.one_of(&["ENABLED", "DISABLED"])),
+        required("DomainName", STR),
+        optional("DomainValidationOptions", list(&DOMAIN_VALIDATION_OPTION)),
+        optional("KeyAlgorithm", STR),
+        optional("SubjectAlternativeNames", list(&STR)),
+        optional("Tags", list(&TAG).items(1, 50)),
+        optional("ValidationMethod", STR),
+    ],
 )
-.attributes(&["CertificateArn"]);
-
+.attributes(&["CertificateArn"])
+.identified_by(security::acm_certificate)
+.typed_as(|value| Ok(ResourceBody::AcmCertificate(serde_json::from_value(value)?)));

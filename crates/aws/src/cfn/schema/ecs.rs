@@ -1,13 +1,12 @@
 //! Amazon ECS: clusters and services.
 
-use super::ecs_task_definition::{LOG_CONFIGURATION};
-use super::shape::{BOOL, INT, JSON, NUM, STR, TAG, Shape, list, object, optional, required};
+use super::ecs_task_definition::LOG_CONFIGURATION;
+use super::shape::{BOOL, INT, JSON, NUM, STR, Shape, TAG, list, object, optional, required};
 use super::{ResourceType, resource};
+use crate::cfn::physical::ecs;
+use crate::cfn::stack::ResourceBody;
 
-pub(super) const CLUSTER_SETTINGS: Shape = object(&[
-    optional("Name", STR),
-    optional("Value", STR),
-]);
+pub(super) const CLUSTER_SETTINGS: Shape = object(&[optional("Name", STR), optional("Value", STR)]);
 
 pub(super) const CLUSTER_CONFIGURATION: Shape = object(&[
     optional("ExecuteCommandConfiguration", EXECUTE_COMMAND_CONFIGURATION),
@@ -28,10 +27,8 @@ pub(super) const EXECUTE_COMMAND_LOG_CONFIGURATION: Shape = object(&[
     optional("S3KeyPrefix", STR),
 ]);
 
-pub(super) const MANAGED_STORAGE_CONFIGURATION: Shape = object(&[
-    optional("FargateEphemeralStorageKmsKeyId", STR),
-    optional("KmsKeyId", STR),
-]);
+pub(super) const MANAGED_STORAGE_CONFIGURATION: Shape =
+    object(&[optional("FargateEphemeralStorageKmsKeyId", STR), optional("KmsKeyId", STR)]);
 
 pub(super) const CAPACITY_PROVIDER_STRATEGY_ITEM: Shape = object(&[
     optional("Base", INT.range(0.0, 100000.0)),
@@ -39,24 +36,24 @@ pub(super) const CAPACITY_PROVIDER_STRATEGY_ITEM: Shape = object(&[
     optional("Weight", INT.range(0.0, 1000.0)),
 ]);
 
-pub(super) const SERVICE_CONNECT_DEFAULTS: Shape = object(&[
-    optional("Namespace", STR),
-]);
+pub(super) const SERVICE_CONNECT_DEFAULTS: Shape = object(&[optional("Namespace", STR)]);
 
 pub(super) static CLUSTER: ResourceType = resource(
     "AWS::ECS::Cluster",
     &[
-    optional("CapacityProviders", list(&STR)),
-    optional("ClusterName", STR.pattern("^[a-zA-Z0-9_-]{1,255}$")),
-    optional("ClusterSettings", list(&CLUSTER_SETTINGS)).api("settings"),
-    optional("Configuration", CLUSTER_CONFIGURATION),
-    optional("DefaultCapacityProviderStrategy", list(&CAPACITY_PROVIDER_STRATEGY_ITEM)),
-    optional("ServiceConnectDefaults", SERVICE_CONNECT_DEFAULTS),
-    optional("Tags", list(&TAG).items(0, 50)),
-],
+        optional("CapacityProviders", list(&STR)),
+        optional("ClusterName", STR.pattern("^[a-zA-Z0-9_-]{1,255}$")),
+        optional("ClusterSettings", list(&CLUSTER_SETTINGS)).api("settings"),
+        optional("Configuration", CLUSTER_CONFIGURATION),
+        optional("DefaultCapacityProviderStrategy", list(&CAPACITY_PROVIDER_STRATEGY_ITEM)),
+        optional("ServiceConnectDefaults", SERVICE_CONNECT_DEFAULTS),
+        optional("Tags", list(&TAG).items(0, 50)),
+    ],
 )
 .camel_case()
-.attributes(&["Arn"]);
+.attributes(&["Arn"])
+.identified_by(ecs::ecs_cluster)
+.typed_as(|value| Ok(ResourceBody::EcsCluster(serde_json::from_value(value)?)));
 
 pub(super) const DEPLOYMENT_CONFIGURATION: Shape = object(&[
     optional("Alarms", DEPLOYMENT_ALARMS),
@@ -71,11 +68,8 @@ pub(super) const DEPLOYMENT_CONFIGURATION: Shape = object(&[
     optional("Strategy", STR.one_of(&["ROLLING", "BLUE_GREEN", "LINEAR", "CANARY"])),
 ]);
 
-pub(super) const DEPLOYMENT_ALARMS: Shape = object(&[
-    required("AlarmNames", list(&STR)),
-    required("Enable", BOOL),
-    required("Rollback", BOOL),
-]);
+pub(super) const DEPLOYMENT_ALARMS: Shape =
+    object(&[required("AlarmNames", list(&STR)), required("Enable", BOOL), required("Rollback", BOOL)]);
 
 pub(super) const CANARY_CONFIGURATION: Shape = object(&[
     optional("CanaryBakeTimeInMinutes", INT.range(0.0, 1440.0)),
@@ -103,7 +97,20 @@ pub(super) const DEPLOYMENT_EARLY_SUCCESS_CRITERIA: Shape = object(&[
 pub(super) const DEPLOYMENT_LIFECYCLE_HOOK: Shape = object(&[
     optional("HookDetails", JSON),
     optional("HookTargetArn", STR),
-    required("LifecycleStages", list(&STR.one_of(&["RECONCILE_SERVICE", "PRE_SCALE_UP", "POST_SCALE_UP", "TEST_TRAFFIC_SHIFT", "POST_TEST_TRAFFIC_SHIFT", "PRE_PRODUCTION_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT", "POST_PRODUCTION_TRAFFIC_SHIFT"])).items(1, u32::MAX)),
+    required(
+        "LifecycleStages",
+        list(&STR.one_of(&[
+            "RECONCILE_SERVICE",
+            "PRE_SCALE_UP",
+            "POST_SCALE_UP",
+            "TEST_TRAFFIC_SHIFT",
+            "POST_TEST_TRAFFIC_SHIFT",
+            "PRE_PRODUCTION_TRAFFIC_SHIFT",
+            "PRODUCTION_TRAFFIC_SHIFT",
+            "POST_PRODUCTION_TRAFFIC_SHIFT",
+        ]))
+        .items(1, u32::MAX),
+    ),
     optional("RoleArn", STR),
     optional("TargetType", STR.one_of(&["AWS_LAMBDA", "PAUSE"])),
     optional("TimeoutConfiguration", HOOK_TIMEOUT_CONFIG),
@@ -119,9 +126,8 @@ pub(super) const LINEAR_CONFIGURATION: Shape = object(&[
     optional("StepPercent", NUM.range(3.0, 100.0)),
 ]);
 
-pub(super) const DEPLOYMENT_CONTROLLER: Shape = object(&[
-    optional("Type", STR.one_of(&["CODE_DEPLOY", "ECS", "EXTERNAL"])),
-]);
+pub(super) const DEPLOYMENT_CONTROLLER: Shape =
+    object(&[optional("Type", STR.one_of(&["CODE_DEPLOY", "ECS", "EXTERNAL"]))]);
 
 pub(super) const FORCE_NEW_DEPLOYMENT: Shape = object(&[
     required("EnableForceNewDeployment", BOOL),
@@ -134,9 +140,8 @@ pub(super) const GATEWAY_CONNECTOR: Shape = object(&[
     required("PortName", STR),
 ]);
 
-pub(super) const GATEWAY_CONNECTOR_FILTERS: Shape = object(&[
-    optional("AccessTypes", list(&STR.one_of(&["PUBLIC", "PRIVATE"])).items(0, 2)),
-]);
+pub(super) const GATEWAY_CONNECTOR_FILTERS: Shape =
+    object(&[optional("AccessTypes", list(&STR.one_of(&["PUBLIC", "PRIVATE"])).items(0, 2))]);
 
 pub(super) const GATEWAY_CONNECTOR_HEALTH_CHECK: Shape = object(&[
     optional("HealthCheckIntervalSeconds", INT),
@@ -149,10 +154,8 @@ pub(super) const GATEWAY_CONNECTOR_HEALTH_CHECK: Shape = object(&[
     optional("UnhealthyThresholdCount", INT),
 ]);
 
-pub(super) const GATEWAY_CONNECTOR_HEALTH_CHECK_MATCHER: Shape = object(&[
-    optional("GrpcCode", STR),
-    optional("HttpCode", STR),
-]);
+pub(super) const GATEWAY_CONNECTOR_HEALTH_CHECK_MATCHER: Shape =
+    object(&[optional("GrpcCode", STR), optional("HttpCode", STR)]);
 
 pub(super) const LOAD_BALANCER: Shape = object(&[
     optional("AdvancedConfiguration", ADVANCED_CONFIGURATION),
@@ -169,18 +172,16 @@ pub(super) const ADVANCED_CONFIGURATION: Shape = object(&[
     optional("TestListenerRule", STR),
 ]);
 
-pub(super) const MONITORING_CONFIGURATION: Shape = object(&[
-    required("MetricConfigurations", list(&METRIC_CONFIGURATION).items(1, 2)),
-]);
+pub(super) const MONITORING_CONFIGURATION: Shape =
+    object(&[required("MetricConfigurations", list(&METRIC_CONFIGURATION).items(1, 2))]);
 
 pub(super) const METRIC_CONFIGURATION: Shape = object(&[
     required("MetricNames", list(&STR.one_of(&["CPUUtilization", "MemoryUtilization"])).items(1, 2)),
     required("ResolutionSeconds", INT.range(20.0, 60.0)),
 ]);
 
-pub(super) const NETWORK_CONFIGURATION: Shape = object(&[
-    optional("AwsvpcConfiguration", AWS_VPC_CONFIGURATION),
-]);
+pub(super) const NETWORK_CONFIGURATION: Shape =
+    object(&[optional("AwsvpcConfiguration", AWS_VPC_CONFIGURATION)]);
 
 pub(super) const AWS_VPC_CONFIGURATION: Shape = object(&[
     optional("AssignPublicIp", STR.one_of(&["DISABLED", "ENABLED"])),
@@ -188,15 +189,11 @@ pub(super) const AWS_VPC_CONFIGURATION: Shape = object(&[
     required("Subnets", list(&STR).items(0, 16)),
 ]);
 
-pub(super) const PLACEMENT_CONSTRAINT: Shape = object(&[
-    optional("Expression", STR),
-    required("Type", STR.one_of(&["distinctInstance", "memberOf"])),
-]);
+pub(super) const PLACEMENT_CONSTRAINT: Shape =
+    object(&[optional("Expression", STR), required("Type", STR.one_of(&["distinctInstance", "memberOf"]))]);
 
-pub(super) const PLACEMENT_STRATEGY: Shape = object(&[
-    optional("Field", STR),
-    required("Type", STR.one_of(&["binpack", "random", "spread"])),
-]);
+pub(super) const PLACEMENT_STRATEGY: Shape =
+    object(&[optional("Field", STR), required("Type", STR.one_of(&["binpack", "random", "spread"]))]);
 
 pub(super) const SERVICE_CONNECT_CONFIGURATION: Shape = object(&[
     optional("AccessLogConfiguration", SERVICE_CONNECT_ACCESS_LOG_CONFIGURATION),
@@ -212,9 +209,8 @@ pub(super) const SERVICE_CONNECT_ACCESS_LOG_CONFIGURATION: Shape = object(&[
     optional("IncludeQueryParameters", STR.one_of(&["DISABLED", "ENABLED"])),
 ]);
 
-pub(super) const SERVICE_CONNECT_CONTAINER_CONFIGURATION: Shape = object(&[
-    optional("LogLevel", STR.one_of(&["debug", "info"])),
-]);
+pub(super) const SERVICE_CONNECT_CONTAINER_CONFIGURATION: Shape =
+    object(&[optional("LogLevel", STR.one_of(&["debug", "info"]))]);
 
 pub(super) const SERVICE_CONNECT_SERVICE: Shape = object(&[
     optional("ClientAliases", list(&SERVICE_CONNECT_CLIENT_ALIAS)),
@@ -231,18 +227,13 @@ pub(super) const SERVICE_CONNECT_CLIENT_ALIAS: Shape = object(&[
     optional("TestTrafficRules", SERVICE_CONNECT_TEST_TRAFFIC_RULES),
 ]);
 
-pub(super) const SERVICE_CONNECT_TEST_TRAFFIC_RULES: Shape = object(&[
-    required("Header", SERVICE_CONNECT_TEST_TRAFFIC_RULES_HEADER),
-]);
+pub(super) const SERVICE_CONNECT_TEST_TRAFFIC_RULES: Shape =
+    object(&[required("Header", SERVICE_CONNECT_TEST_TRAFFIC_RULES_HEADER)]);
 
-pub(super) const SERVICE_CONNECT_TEST_TRAFFIC_RULES_HEADER: Shape = object(&[
-    required("Name", STR),
-    optional("Value", SERVICE_CONNECT_TEST_TRAFFIC_RULES_HEADER_VALUE),
-]);
+pub(super) const SERVICE_CONNECT_TEST_TRAFFIC_RULES_HEADER: Shape =
+    object(&[required("Name", STR), optional("Value", SERVICE_CONNECT_TEST_TRAFFIC_RULES_HEADER_VALUE)]);
 
-pub(super) const SERVICE_CONNECT_TEST_TRAFFIC_RULES_HEADER_VALUE: Shape = object(&[
-    required("Exact", STR),
-]);
+pub(super) const SERVICE_CONNECT_TEST_TRAFFIC_RULES_HEADER_VALUE: Shape = object(&[required("Exact", STR)]);
 
 pub(super) const TIMEOUT_CONFIGURATION: Shape = object(&[
     optional("IdleTimeoutSeconds", INT.range(0.0, 2147483647.0)),
@@ -255,9 +246,8 @@ pub(super) const SERVICE_CONNECT_TLS_CONFIGURATION: Shape = object(&[
     optional("RoleArn", STR),
 ]);
 
-pub(super) const SERVICE_CONNECT_TLS_CERTIFICATE_AUTHORITY: Shape = object(&[
-    optional("AwsPcaAuthorityArn", STR),
-]);
+pub(super) const SERVICE_CONNECT_TLS_CERTIFICATE_AUTHORITY: Shape =
+    object(&[optional("AwsPcaAuthorityArn", STR)]);
 
 pub(super) const SERVICE_REGISTRY: Shape = object(&[
     optional("ContainerName", STR),
@@ -266,10 +256,8 @@ pub(super) const SERVICE_REGISTRY: Shape = object(&[
     optional("RegistryArn", STR),
 ]);
 
-pub(super) const SERVICE_VOLUME_CONFIGURATION: Shape = object(&[
-    optional("ManagedEBSVolume", SERVICE_MANAGED_EBS_VOLUME_CONFIGURATION),
-    required("Name", STR),
-]);
+pub(super) const SERVICE_VOLUME_CONFIGURATION: Shape =
+    object(&[optional("ManagedEBSVolume", SERVICE_MANAGED_EBS_VOLUME_CONFIGURATION), required("Name", STR)]);
 
 pub(super) const SERVICE_MANAGED_EBS_VOLUME_CONFIGURATION: Shape = object(&[
     optional("Encrypted", BOOL),
@@ -307,36 +295,37 @@ pub(super) const VPC_LATTICE_ADVANCED_CONFIGURATION: Shape = object(&[
 pub(super) static SERVICE: ResourceType = resource(
     "AWS::ECS::Service",
     &[
-    optional("AvailabilityZoneRebalancing", STR.one_of(&["ENABLED", "DISABLED"])),
-    optional("CapacityProviderStrategy", list(&CAPACITY_PROVIDER_STRATEGY_ITEM)),
-    optional("Cluster", STR),
-    optional("DeploymentConfiguration", DEPLOYMENT_CONFIGURATION),
-    optional("DeploymentController", DEPLOYMENT_CONTROLLER),
-    optional("DesiredCount", INT.range(0.0, f64::MAX)),
-    optional("EnableECSManagedTags", BOOL),
-    optional("EnableExecuteCommand", BOOL),
-    optional("ForceNewDeployment", FORCE_NEW_DEPLOYMENT),
-    optional("GatewayConnectors", list(&GATEWAY_CONNECTOR).items(0, 1)),
-    optional("HealthCheckGracePeriodSeconds", INT),
-    optional("LaunchType", STR.one_of(&["EC2", "FARGATE", "EXTERNAL"])),
-    optional("LoadBalancers", list(&LOAD_BALANCER)),
-    optional("Monitoring", MONITORING_CONFIGURATION),
-    optional("NetworkConfiguration", NETWORK_CONFIGURATION),
-    optional("PlacementConstraints", list(&PLACEMENT_CONSTRAINT)),
-    optional("PlacementStrategies", list(&PLACEMENT_STRATEGY)).api("placementStrategy"),
-    optional("PlatformVersion", STR),
-    optional("PropagateTags", STR.one_of(&["SERVICE", "TASK_DEFINITION"])),
-    optional("Role", STR),
-    optional("SchedulingStrategy", STR.one_of(&["DAEMON", "REPLICA"])),
-    optional("ServiceConnectConfiguration", SERVICE_CONNECT_CONFIGURATION),
-    optional("ServiceName", STR.pattern("^[a-zA-Z0-9_-]{1,255}$")),
-    optional("ServiceRegistries", list(&SERVICE_REGISTRY)),
-    optional("Tags", list(&TAG).items(0, 50)),
-    optional("TaskDefinition", STR),
-    optional("VolumeConfigurations", list(&SERVICE_VOLUME_CONFIGURATION)),
-    optional("VpcLatticeConfigurations", list(&VPC_LATTICE_CONFIGURATION)),
-],
+        optional("AvailabilityZoneRebalancing", STR.one_of(&["ENABLED", "DISABLED"])),
+        optional("CapacityProviderStrategy", list(&CAPACITY_PROVIDER_STRATEGY_ITEM)),
+        optional("Cluster", STR),
+        optional("DeploymentConfiguration", DEPLOYMENT_CONFIGURATION),
+        optional("DeploymentController", DEPLOYMENT_CONTROLLER),
+        optional("DesiredCount", INT.range(0.0, f64::MAX)),
+        optional("EnableECSManagedTags", BOOL),
+        optional("EnableExecuteCommand", BOOL),
+        optional("ForceNewDeployment", FORCE_NEW_DEPLOYMENT),
+        optional("GatewayConnectors", list(&GATEWAY_CONNECTOR).items(0, 1)),
+        optional("HealthCheckGracePeriodSeconds", INT),
+        optional("LaunchType", STR.one_of(&["EC2", "FARGATE", "EXTERNAL"])),
+        optional("LoadBalancers", list(&LOAD_BALANCER)),
+        optional("Monitoring", MONITORING_CONFIGURATION),
+        optional("NetworkConfiguration", NETWORK_CONFIGURATION),
+        optional("PlacementConstraints", list(&PLACEMENT_CONSTRAINT)),
+        optional("PlacementStrategies", list(&PLACEMENT_STRATEGY)).api("placementStrategy"),
+        optional("PlatformVersion", STR),
+        optional("PropagateTags", STR.one_of(&["SERVICE", "TASK_DEFINITION"])),
+        optional("Role", STR),
+        optional("SchedulingStrategy", STR.one_of(&["DAEMON", "REPLICA"])),
+        optional("ServiceConnectConfiguration", SERVICE_CONNECT_CONFIGURATION),
+        optional("ServiceName", STR.pattern("^[a-zA-Z0-9_-]{1,255}$")),
+        optional("ServiceRegistries", list(&SERVICE_REGISTRY)),
+        optional("Tags", list(&TAG).items(0, 50)),
+        optional("TaskDefinition", STR),
+        optional("VolumeConfigurations", list(&SERVICE_VOLUME_CONFIGURATION)),
+        optional("VpcLatticeConfigurations", list(&VPC_LATTICE_CONFIGURATION)),
+    ],
 )
 .camel_case()
-.attributes(&["ServiceArn", "Name"]);
-
+.attributes(&["ServiceArn", "Name"])
+.identified_by(ecs::ecs_service)
+.typed_as(|value| Ok(ResourceBody::EcsService(serde_json::from_value(value)?)));

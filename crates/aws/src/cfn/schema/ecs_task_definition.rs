@@ -1,7 +1,9 @@
 //! Amazon ECS: task definitions.
 
-use super::shape::{BOOL, INT, STR, TAG, Shape, list, map, object, optional, required};
+use super::shape::{BOOL, INT, STR, Shape, TAG, list, map, object, optional, required};
 use super::{ResourceType, resource};
+use crate::cfn::physical::ecs;
+use crate::cfn::stack::ResourceBody;
 
 pub(super) const CONTAINER_DEFINITION: Shape = object(&[
     optional("Command", list(&STR)),
@@ -53,25 +55,15 @@ pub(super) const CONTAINER_DEPENDENCY: Shape = object(&[
     required("ContainerName", STR),
 ]);
 
-pub(super) const KEY_VALUE_PAIR: Shape = object(&[
-    optional("Name", STR),
-    optional("Value", STR),
-]);
+pub(super) const KEY_VALUE_PAIR: Shape = object(&[optional("Name", STR), optional("Value", STR)]);
 
-pub(super) const ENVIRONMENT_FILE: Shape = object(&[
-    optional("Type", STR.one_of(&["s3"])),
-    optional("Value", STR),
-]);
+pub(super) const ENVIRONMENT_FILE: Shape =
+    object(&[optional("Type", STR.one_of(&["s3"])), optional("Value", STR)]);
 
-pub(super) const HOST_ENTRY: Shape = object(&[
-    optional("Hostname", STR),
-    optional("IpAddress", STR),
-]);
+pub(super) const HOST_ENTRY: Shape = object(&[optional("Hostname", STR), optional("IpAddress", STR)]);
 
-pub(super) const FIRELENS_CONFIGURATION: Shape = object(&[
-    optional("Options", map(&STR)),
-    optional("Type", STR.one_of(&["fluentbit", "fluentd"])),
-]);
+pub(super) const FIRELENS_CONFIGURATION: Shape =
+    object(&[optional("Options", map(&STR)), optional("Type", STR.one_of(&["fluentbit", "fluentd"]))]);
 
 pub(super) const HEALTH_CHECK: Shape = object(&[
     required("Command", list(&STR)),
@@ -91,10 +83,8 @@ pub(super) const LINUX_PARAMETERS: Shape = object(&[
     optional("Tmpfs", list(&TMPFS)),
 ]);
 
-pub(super) const KERNEL_CAPABILITIES: Shape = object(&[
-    optional("Add", list(&STR)),
-    optional("Drop", list(&STR)),
-]);
+pub(super) const KERNEL_CAPABILITIES: Shape =
+    object(&[optional("Add", list(&STR)), optional("Drop", list(&STR))]);
 
 pub(super) const DEVICE: Shape = object(&[
     optional("ContainerPath", STR),
@@ -102,11 +92,8 @@ pub(super) const DEVICE: Shape = object(&[
     optional("Permissions", list(&STR.one_of(&["mknod", "read", "write"]))),
 ]);
 
-pub(super) const TMPFS: Shape = object(&[
-    optional("ContainerPath", STR),
-    optional("MountOptions", list(&STR)),
-    required("Size", INT),
-]);
+pub(super) const TMPFS: Shape =
+    object(&[optional("ContainerPath", STR), optional("MountOptions", list(&STR)), required("Size", INT)]);
 
 pub(super) const LOG_CONFIGURATION: Shape = object(&[
     required("LogDriver", STR),
@@ -114,16 +101,10 @@ pub(super) const LOG_CONFIGURATION: Shape = object(&[
     optional("SecretOptions", list(&SECRET)),
 ]);
 
-pub(super) const SECRET: Shape = object(&[
-    required("Name", STR),
-    required("ValueFrom", STR),
-]);
+pub(super) const SECRET: Shape = object(&[required("Name", STR), required("ValueFrom", STR)]);
 
-pub(super) const MOUNT_POINT: Shape = object(&[
-    optional("ContainerPath", STR),
-    optional("ReadOnly", BOOL),
-    optional("SourceVolume", STR),
-]);
+pub(super) const MOUNT_POINT: Shape =
+    object(&[optional("ContainerPath", STR), optional("ReadOnly", BOOL), optional("SourceVolume", STR)]);
 
 pub(super) const PORT_MAPPING: Shape = object(&[
     optional("AppProtocol", STR.one_of(&["http", "http2", "grpc"])),
@@ -134,9 +115,7 @@ pub(super) const PORT_MAPPING: Shape = object(&[
     optional("Protocol", STR.one_of(&["tcp", "udp"])),
 ]);
 
-pub(super) const REPOSITORY_CREDENTIALS: Shape = object(&[
-    optional("CredentialsParameter", STR),
-]);
+pub(super) const REPOSITORY_CREDENTIALS: Shape = object(&[optional("CredentialsParameter", STR)]);
 
 pub(super) const RESOURCE_REQUIREMENT: Shape = object(&[
     optional("SharingStrategy", SHARING_STRATEGY),
@@ -144,9 +123,7 @@ pub(super) const RESOURCE_REQUIREMENT: Shape = object(&[
     optional("Value", STR),
 ]);
 
-pub(super) const SHARING_STRATEGY: Shape = object(&[
-    required("NvidiaMps", NVIDIA_MPS_ALLOCATION),
-]);
+pub(super) const SHARING_STRATEGY: Shape = object(&[required("NvidiaMps", NVIDIA_MPS_ALLOCATION)]);
 
 pub(super) const NVIDIA_MPS_ALLOCATION: Shape = object(&[
     optional("MaxComputePercent", INT.range(1.0, 100.0)),
@@ -159,35 +136,42 @@ pub(super) const RESTART_POLICY: Shape = object(&[
     optional("RestartAttemptPeriod", INT),
 ]);
 
-pub(super) const SYSTEM_CONTROL: Shape = object(&[
-    optional("Namespace", STR),
-    optional("Value", STR),
-]);
+pub(super) const SYSTEM_CONTROL: Shape = object(&[optional("Namespace", STR), optional("Value", STR)]);
 
 pub(super) const ULIMIT: Shape = object(&[
     required("HardLimit", INT),
-    required("Name", STR.one_of(&["core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"])),
+    required(
+        "Name",
+        STR.one_of(&[
+            "core",
+            "cpu",
+            "data",
+            "fsize",
+            "locks",
+            "memlock",
+            "msgqueue",
+            "nice",
+            "nofile",
+            "nproc",
+            "rss",
+            "rtprio",
+            "rttime",
+            "sigpending",
+            "stack",
+        ]),
+    ),
     required("SoftLimit", INT),
 ]);
 
-pub(super) const VOLUME_FROM: Shape = object(&[
-    optional("ReadOnly", BOOL),
-    optional("SourceContainer", STR),
-]);
+pub(super) const VOLUME_FROM: Shape = object(&[optional("ReadOnly", BOOL), optional("SourceContainer", STR)]);
 
-pub(super) const EPHEMERAL_STORAGE: Shape = object(&[
-    optional("SizeInGiB", INT),
-]);
+pub(super) const EPHEMERAL_STORAGE: Shape = object(&[optional("SizeInGiB", INT)]);
 
-pub(super) const INFERENCE_ACCELERATOR: Shape = object(&[
-    optional("DeviceName", STR),
-    optional("DeviceType", STR),
-]);
+pub(super) const INFERENCE_ACCELERATOR: Shape =
+    object(&[optional("DeviceName", STR), optional("DeviceType", STR)]);
 
-pub(super) const TASK_DEFINITION_PLACEMENT_CONSTRAINT: Shape = object(&[
-    optional("Expression", STR),
-    required("Type", STR.one_of(&["memberOf"])),
-]);
+pub(super) const TASK_DEFINITION_PLACEMENT_CONSTRAINT: Shape =
+    object(&[optional("Expression", STR), required("Type", STR.one_of(&["memberOf"]))]);
 
 pub(super) const PROXY_CONFIGURATION: Shape = object(&[
     required("ContainerName", STR),
@@ -197,14 +181,29 @@ pub(super) const PROXY_CONFIGURATION: Shape = object(&[
 
 pub(super) const RUNTIME_PLATFORM: Shape = object(&[
     optional("CpuArchitecture", STR.one_of(&["ARM64", "X86_64"])),
-    optional("OperatingSystemFamily", STR.one_of(&["LINUX", "WINDOWS_SERVER_2004_CORE", "WINDOWS_SERVER_2016_FULL", "WINDOWS_SERVER_2019_CORE", "WINDOWS_SERVER_2019_FULL", "WINDOWS_SERVER_2022_CORE", "WINDOWS_SERVER_2022_FULL", "WINDOWS_SERVER_2025_CORE", "WINDOWS_SERVER_2025_FULL", "WINDOWS_SERVER_20H2_CORE"])),
+    optional(
+        "OperatingSystemFamily",
+        STR.one_of(&[
+            "LINUX",
+            "WINDOWS_SERVER_2004_CORE",
+            "WINDOWS_SERVER_2016_FULL",
+            "WINDOWS_SERVER_2019_CORE",
+            "WINDOWS_SERVER_2019_FULL",
+            "WINDOWS_SERVER_2022_CORE",
+            "WINDOWS_SERVER_2022_FULL",
+            "WINDOWS_SERVER_2025_CORE",
+            "WINDOWS_SERVER_2025_FULL",
+            "WINDOWS_SERVER_20H2_CORE",
+        ]),
+    ),
 ]);
 
 pub(super) const VOLUME: Shape = object(&[
     optional("ConfiguredAtLaunch", BOOL),
     optional("DockerVolumeConfiguration", DOCKER_VOLUME_CONFIGURATION),
     optional("EFSVolumeConfiguration", EFS_VOLUME_CONFIGURATION).api("efsVolumeConfiguration"),
-    optional("FSxWindowsFileServerVolumeConfiguration", FSX_WINDOWS_FILE_SERVER_VOLUME_CONFIGURATION).api("fsxWindowsFileServerVolumeConfiguration"),
+    optional("FSxWindowsFileServerVolumeConfiguration", FSX_WINDOWS_FILE_SERVER_VOLUME_CONFIGURATION)
+        .api("fsxWindowsFileServerVolumeConfiguration"),
     optional("Host", HOST_VOLUME_PROPERTIES),
     optional("Name", STR),
     optional("S3FilesVolumeConfiguration", S3_FILES_VOLUME_CONFIGURATION).api("s3filesVolumeConfiguration"),
@@ -237,14 +236,10 @@ pub(super) const FSX_WINDOWS_FILE_SERVER_VOLUME_CONFIGURATION: Shape = object(&[
     required("RootDirectory", STR),
 ]);
 
-pub(super) const FSX_AUTHORIZATION_CONFIG: Shape = object(&[
-    required("CredentialsParameter", STR),
-    required("Domain", STR),
-]);
+pub(super) const FSX_AUTHORIZATION_CONFIG: Shape =
+    object(&[required("CredentialsParameter", STR), required("Domain", STR)]);
 
-pub(super) const HOST_VOLUME_PROPERTIES: Shape = object(&[
-    optional("SourcePath", STR),
-]);
+pub(super) const HOST_VOLUME_PROPERTIES: Shape = object(&[optional("SourcePath", STR)]);
 
 pub(super) const S3_FILES_VOLUME_CONFIGURATION: Shape = object(&[
     optional("AccessPointArn", STR),
@@ -256,26 +251,30 @@ pub(super) const S3_FILES_VOLUME_CONFIGURATION: Shape = object(&[
 pub(super) static TASK_DEFINITION: ResourceType = resource(
     "AWS::ECS::TaskDefinition",
     &[
-    required("ContainerDefinitions", list(&CONTAINER_DEFINITION).items(1, 10)),
-    optional("Cpu", STR),
-    optional("EnableFaultInjection", BOOL),
-    optional("EphemeralStorage", EPHEMERAL_STORAGE),
-    optional("ExecutionRoleArn", STR),
-    optional("Family", STR.pattern("^[a-zA-Z0-9_-]{1,255}$")),
-    optional("InferenceAccelerators", list(&INFERENCE_ACCELERATOR)),
-    optional("IpcMode", STR.one_of(&["host", "none", "task"])),
-    optional("Memory", STR),
-    optional("NetworkMode", STR.one_of(&["awsvpc", "bridge", "host", "none"])),
-    optional("PidMode", STR.one_of(&["host", "task"])),
-    optional("PlacementConstraints", list(&TASK_DEFINITION_PLACEMENT_CONSTRAINT)),
-    optional("ProxyConfiguration", PROXY_CONFIGURATION),
-    optional("RequiresCompatibilities", list(&STR.one_of(&["EC2", "EXTERNAL", "FARGATE", "MANAGED_INSTANCES"]))),
-    optional("RuntimePlatform", RUNTIME_PLATFORM),
-    optional("Tags", list(&TAG).items(0, 50)),
-    optional("TaskRoleArn", STR),
-    optional("Volumes", list(&VOLUME)),
-],
+        required("ContainerDefinitions", list(&CONTAINER_DEFINITION).items(1, 10)),
+        optional("Cpu", STR),
+        optional("EnableFaultInjection", BOOL),
+        optional("EphemeralStorage", EPHEMERAL_STORAGE),
+        optional("ExecutionRoleArn", STR),
+        optional("Family", STR.pattern("^[a-zA-Z0-9_-]{1,255}$")),
+        optional("InferenceAccelerators", list(&INFERENCE_ACCELERATOR)),
+        optional("IpcMode", STR.one_of(&["host", "none", "task"])),
+        optional("Memory", STR),
+        optional("NetworkMode", STR.one_of(&["awsvpc", "bridge", "host", "none"])),
+        optional("PidMode", STR.one_of(&["host", "task"])),
+        optional("PlacementConstraints", list(&TASK_DEFINITION_PLACEMENT_CONSTRAINT)),
+        optional("ProxyConfiguration", PROXY_CONFIGURATION),
+        optional(
+            "RequiresCompatibilities",
+            list(&STR.one_of(&["EC2", "EXTERNAL", "FARGATE", "MANAGED_INSTANCES"])),
+        ),
+        optional("RuntimePlatform", RUNTIME_PLATFORM),
+        optional("Tags", list(&TAG).items(0, 50)),
+        optional("TaskRoleArn", STR),
+        optional("Volumes", list(&VOLUME)),
+    ],
 )
 .camel_case()
-.attributes(&["TaskDefinitionArn"]);
-
+.attributes(&["TaskDefinitionArn"])
+.identified_by(ecs::ecs_task_definition)
+.typed_as(|value| Ok(ResourceBody::EcsTaskDefinition(serde_json::from_value(value)?)));

@@ -1,0 +1,36 @@
+//! CloudFormation templates: reading, checking, resolving.
+//!
+//! ```text
+//! text ── tree (positions) ── Template ──resolve(Inputs)──▶ Stack (typed, in creation order)
+//!                 │                │                 │
+//!                 └── every fault at once: Diagnostics (line, column, path, what is allowed)
+//! ```
+//!
+//! [`Template::parse`] finds what is wrong whatever the parameters are; [`Template::resolve`]
+//! evaluates conditions and intrinsic functions and checks the values that result. Physical ids
+//! and attributes are pure functions of account, region, stack and properties (module
+//! `physical`), so every `Ref` and `Fn::GetAtt` has its value before anything is created.
+
+mod diagnostic;
+mod evaluate;
+mod intrinsic;
+mod parameter;
+mod physical;
+mod resolve;
+mod rules;
+mod schema;
+mod stack;
+mod suggest;
+mod template;
+mod tree;
+mod verify;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Location, Severity};
+pub use stack::{Inputs, Output, ResourceBody, Revision, Stack, StackResource};
+pub use template::Template;
+
+/// The largest template read, in bytes. CloudFormation's own limit for a template in S3 is 1 MB.
+pub const TEMPLATE_BYTES_MAX: usize = 1024 * 1024;
+
+/// The most resources in a template, CloudFormation's own limit.
+pub const RESOURCES_MAX: usize = 500;

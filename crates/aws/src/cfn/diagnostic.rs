@@ -255,7 +255,7 @@ impl Diagnostics {
         const LINE_CHARS_MAX: usize = 160;
         const CONTEXT_CHARS: usize = 60;
 
-        writeln!(f, "{}[{}]: {}", item.severity, item.code, item.message)?;
+        writeln!(f, "{}[{}]: {}", item.severity, item.code, clean(&item.message))?;
         let number = item.span.line.to_string();
         let gutter = " ".repeat(number.len());
         writeln!(f, "{gutter}--> {}", self.location(item))?;
@@ -279,13 +279,17 @@ impl Diagnostics {
             )?;
         }
         if !item.path.is_empty() {
-            writeln!(f, "{gutter} = at: {}", item.path)?;
+            writeln!(f, "{gutter} = at: {}", clean(&item.path))?;
         }
         if let Some(help) = &item.help {
-            writeln!(f, "{gutter} = help: {help}")?;
+            writeln!(f, "{gutter} = help: {}", clean(help))?;
         }
         Ok(())
     }
+}
+
+fn clean(text: &str) -> String {
+    text.chars().map(printable).collect()
 }
 
 /// A template is untrusted: control characters (terminal escapes among them) are not echoed.

@@ -18,7 +18,7 @@ pub(super) fn resolve(template: &Template, inputs: &Inputs, report: &mut Report)
         .iter()
         .filter(|it| it.condition.as_ref().is_none_or(|(name, _)| evaluator.holds(name) == Some(true)))
         .collect();
-    let order = order(&active, &evaluator, report)?;
+    let order = order(template, &active, &evaluator, report)?;
 
     let mut evaluated: HashMap<&str, Node> = HashMap::new();
     let mut resources = Vec::with_capacity(order.len());
@@ -27,7 +27,16 @@ pub(super) fn resolve(template: &Template, inputs: &Inputs, report: &mut Report)
         let section = Path::Root.key("Resources");
         let path = section.key(&resource.logical_id);
         let path = path.key("Properties");
-        let Some(mut properties) = evaluator.value(&resource.properties, &path, report) else { continue };
+        let Some(mut properties) = evaluator.value(&resource.properties, &path, report) else {
+            continue;
+        };
+        if let Some(target) = named_task_definition(template, resource)
+            && let Some(identity) = evaluator.identities.get(target)
+            && let Kind::Map(entries) = &mut properties.kind
+            && let Some(entry) = entries.iter_mut().find(|entry| entry.key == "TaskDefinition")
+        {
+            entry.value.kind = Kind::String(identity.reference.clone());
+        }
         let before = report.error_count();
         schema::check(&resource_type.properties, &properties, resource_type.name, &path, report);
         let facts = Facts {
@@ -110,6 +119,7 @@ fn check_inputs(inputs: &Inputs, report: &mut Report) {
 
 /// The active resources, each after what it depends on, otherwise in the template's order.
 fn order<'t>(
+    template: &'t Template,
     active: &[&'t Resource],
     evaluator: &Evaluator<'t>,
     report: &mut Report,
@@ -122,6 +132,7 @@ fn order<'t>(
         intrinsic::references(&resource.properties, &|name| evaluator.holds(name), &mut |name, _| {
             found.push(name);
         });
+        found.extend(named_task_definition(template, resource));
         // CloudFormation lets DependsOn name a resource whose condition does not hold.
         found.retain(|name| index.contains_key(name));
         let mut seen = std::collections::HashSet::new();
@@ -157,6 +168,16 @@ fn order<'t>(
             .map(|i| (active[i], edges.remove(active[i].logical_id.as_str()).unwrap_or_default()))
             .collect(),
     )
+}
+
+/// A local command may name its task definition by logical id, without `Ref`: the second template
+/// then stays readable on its own.
+fn named_task_definition<'t>(template: &'t Template, resource: &'t Resource) -> Option<&'t str> {
+    resource.resource_type.filter(|it| it.name == rules::LOCAL_COMMAND)?;
+    let name = resource.properties.get("TaskDefinition")?.str()?;
+    let target = template.resource(name)?;
+    target.resource_type.filter(|it| it.name == rules::TASK_DEFINITION)?;
+    Some(name)
 }
 
 fn has_unknown(node: &Node) -> bool {

@@ -48,6 +48,9 @@ impl View for Evaluated<'_> {
     }
 }
 
+pub(super) const TASK_DEFINITION: &str = "AWS::ECS::TaskDefinition";
+pub(super) const LOCAL_COMMAND: &str = "Bowline::ServiceConnect::LocalCommand";
+
 pub(super) fn check(view: &dyn View, report: &mut Report) {
     for resource in &view.template().resources {
         let (Some(known), Some(properties)) = (resource.resource_type, view.properties(resource)) else {
@@ -55,8 +58,9 @@ pub(super) fn check(view: &dyn View, report: &mut Report) {
         };
         let mut checker = Checker { view, resource, properties, report };
         match known.name {
-            "AWS::ECS::TaskDefinition" => checker.task_definition(),
+            TASK_DEFINITION => checker.task_definition(),
             "AWS::ECS::Service" => checker.service(),
+            LOCAL_COMMAND => checker.local_command(),
             "AWS::ElasticLoadBalancingV2::Listener" => checker.listener(),
             "AWS::ElasticLoadBalancingV2::TargetGroup" => checker.target_group(),
             _ => {}
@@ -168,7 +172,7 @@ impl Checker<'_> {
         let span = self.resource.span;
         let definition = self
             .target("TaskDefinition")
-            .filter(|it| it.resource_type.is_some_and(|known| known.name == "AWS::ECS::TaskDefinition"));
+            .filter(|it| it.resource_type.is_some_and(|known| known.name == TASK_DEFINITION));
         let definition = definition.and_then(|it| self.view.properties(it)).cloned();
         let external = self.properties.get("DeploymentController").and_then(|it| it.get("Type")?.text())
             == Some("EXTERNAL");
@@ -185,7 +189,7 @@ impl Checker<'_> {
         if self.properties.get("TaskDefinition").is_some()
             && let Some(target) = self.target("TaskDefinition")
             && let Some(known) = target.resource_type
-            && known.name != "AWS::ECS::TaskDefinition"
+            && known.name != TASK_DEFINITION
         {
             let message = format!("`{}` is an {}, not a task definition", target.logical_id, known.name);
             let at = self.properties.get("TaskDefinition").map_or(span, |it| it.span);
@@ -263,6 +267,56 @@ impl Checker<'_> {
                     message,
                     "a target group needs it, unless its target is a function",
                 );
+            }
+        }
+    }
+
+    /// A local command stands in for containers that a task definition of the template has.
+    fn local_command(&mut self) {
+        let Some(written) = self.properties.get("TaskDefinition") else { return };
+        let (span, name) = (written.span, written.text().map(str::to_owned));
+        let template = self.view.template();
+        let definitions: Vec<(&Resource, &Node)> = template
+            .resources
+            .iter()
+            .filter(|it| it.resource_type.is_some_and(|known| known.name == TASK_DEFINITION))
+            .filter_map(|it| Some((it, self.view.properties(it)?)))
+            .collect();
+        let found = match (self.target("TaskDefinition"), &name) {
+            (Some(target), _) => definitions.iter().find(|it| it.0.logical_id == target.logical_id),
+            (None, Some(name)) => {
+                let family = name.rsplit('/').next().unwrap_or(name).split(':').next().unwrap_or(name);
+                let family_of =
+                    |properties: &Node| properties.get("Family").and_then(Node::text).map(str::to_owned);
+                let found = definitions
+                    .iter()
+                    .find(|it| it.0.logical_id == *name || family_of(it.1).as_deref() == Some(family));
+                let known = definitions.iter().all(|it| family_of(it.1).is_some());
+                if found.is_none() && known {
+                    let message =
+                        format!("no task definition of the template is `{name}`, by logical id or family");
+                    let names: Vec<&str> = definitions.iter().map(|it| it.0.logical_id.as_str()).collect();
+                    let help = match super::suggest::nearest(name, names.iter().copied()) {
+                        Some(nearest) => format!("did you mean `{nearest}`?"),
+                        None => format!("the template has {}", super::suggest::listed(names)),
+                    };
+                    return self.fault("unknown-resource", span, "TaskDefinition", message, &help);
+                }
+                found
+            }
+            _ => None,
+        };
+        let Some(containers) = found.and_then(|it| it.1.get("ContainerDefinitions")?.list()) else { return };
+        let names: Option<Vec<&str>> = containers.iter().map(|it| it.get("Name")?.text()).collect();
+        let Some(names) = names else { return };
+        for container in self.properties.get("Containers").and_then(Node::list).unwrap_or_default() {
+            if let Some(name) = container.get("Name")
+                && let Some(text) = name.text()
+                && !names.contains(&text)
+            {
+                let message = format!("the task definition has no container `{text}`");
+                let help = format!("it has {}", super::suggest::listed(names.iter().copied()));
+                self.fault("unknown-container", name.span, "Containers", message, &help);
             }
         }
     }

@@ -317,7 +317,7 @@ impl<'t> Evaluator<'t> {
         };
         match identity.attributes.get(attribute) {
             Some(Value::String(text)) => Node::string(text, node.span),
-            Some(Value::Bool(value)) => Node::new(Kind::Bool(*value), node.span),
+            Some(Value::Bool(value)) => Node::new(Kind::Bool(*value, value.to_string()), node.span),
             Some(Value::Array(items)) => {
                 let items = items.iter().filter_map(|item| Some(Node::string(item.as_str()?, node.span)));
                 Node::new(Kind::List(items.collect()), node.span)

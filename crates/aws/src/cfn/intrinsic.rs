@@ -169,7 +169,7 @@ fn malformed(span: Span, message: impl Into<String>) -> Malformed {
 }
 
 fn string<'t>(node: &'t Node, what: &str) -> Result<&'t str, Malformed> {
-    node.text()
+    node.name()
         .ok_or_else(|| malformed(node.span, format!("{what} must be a string, not {}", node.kind_name())))
 }
 

@@ -449,7 +449,7 @@ impl OutputDeclaration {
 }
 
 fn condition_name(node: &Node, path: &Path<'_>, report: &mut Report) -> Option<(String, Span)> {
-    match node.str() {
+    match node.name() {
         Some(name) => Some((name.to_owned(), node.span)),
         None => {
             wrong_type("the name of a condition", node, path, report);

@@ -31,7 +31,8 @@ pub(super) enum Kind {
     /// A value that could not be found out; what is wrong has been reported.
     Unknown,
     Null,
-    Bool(bool),
+    /// The boolean, and how the template writes it: `Yes` may also be the name of a condition.
+    Bool(bool, String),
     /// The number, and how the template writes it: where text is wanted, `1.10` stays `1.10`.
     Number(Number, String),
     String(String),
@@ -86,8 +87,16 @@ impl Node {
     pub(super) fn text(&self) -> Option<&str> {
         match &self.kind {
             Kind::String(text) | Kind::Number(_, text) => Some(text),
-            Kind::Bool(true) => Some("true"),
-            Kind::Bool(false) => Some("false"),
+            Kind::Bool(true, _) => Some("true"),
+            Kind::Bool(false, _) => Some("false"),
+            _ => None,
+        }
+    }
+
+    /// The text of a scalar as the template writes it, where a name is wanted.
+    pub(super) fn name(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::String(text) | Kind::Number(_, text) | Kind::Bool(_, text) => Some(text),
             _ => None,
         }
     }
@@ -96,7 +105,7 @@ impl Node {
         match &self.kind {
             Kind::Unknown => "an unknown value",
             Kind::Null => "nothing",
-            Kind::Bool(_) => "a boolean",
+            Kind::Bool(..) => "a boolean",
             Kind::Number(..) => "a number",
             Kind::String(_) => "a string",
             Kind::List(_) => "a list",

@@ -349,7 +349,7 @@ pub(in crate::cfn) fn number(node: &Node) -> Option<f64> {
 
 fn boolean(node: &Node) -> Option<bool> {
     match &node.kind {
-        Kind::Bool(value) => Some(*value),
+        Kind::Bool(value, _) => Some(*value),
         Kind::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
         Kind::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
         _ => None,
@@ -427,7 +427,7 @@ fn integer(node: &Node) -> Option<Number> {
 pub(in crate::cfn) fn free_json(node: &Node) -> Value {
     match &node.kind {
         Kind::Unknown | Kind::Null => Value::Null,
-        Kind::Bool(value) => Value::Bool(*value),
+        Kind::Bool(value, _) => Value::Bool(*value),
         Kind::Number(number, _) => Value::Number(number.clone()),
         Kind::String(text) => Value::String(text.clone()),
         Kind::List(items) => items.iter().map(free_json).collect(),
@@ -446,7 +446,7 @@ pub(super) fn patterns(shape: &Shape, found: &mut Vec<&'static str>) {
     match shape.kind {
         ShapeKind::List(inner) | ShapeKind::Map(inner) => patterns(inner, found),
         ShapeKind::Object(properties) => {
-            properties.iter().for_each(|property| patterns(&property.shape, found))
+            properties.iter().for_each(|property| patterns(&property.shape, found));
         }
         _ => {}
     }

@@ -175,8 +175,8 @@ impl Reader<'_, '_> {
             word.extend(self.next());
         }
         match word.as_str() {
-            "true" => Ok(Kind::Bool(true)),
-            "false" => Ok(Kind::Bool(false)),
+            "true" => Ok(Kind::Bool(true, word)),
+            "false" => Ok(Kind::Bool(false, word)),
             "null" => Ok(Kind::Null),
             _ => match serde_json::from_str(&word) {
                 Ok(number) => Ok(Kind::Number(number, word)),

@@ -261,9 +261,11 @@ impl Builder<'_> {
     fn plain(&mut self, text: String, at: Span) -> Kind {
         match text.as_str() {
             "" | "~" | "null" | "Null" | "NULL" => return Kind::Null,
-            "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Kind::Bool(true),
+            "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => {
+                return Kind::Bool(true, text);
+            }
             "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
-                return Kind::Bool(false);
+                return Kind::Bool(false, text);
             }
             _ => {}
         }

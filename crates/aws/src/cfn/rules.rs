@@ -201,6 +201,7 @@ impl Checker<'_> {
                 "refer to a resource of type AWS::ECS::TaskDefinition",
             );
         }
+        self.namespace();
         let Some(definition) = definition else { return };
         let awsvpc = definition.get("NetworkMode").and_then(Node::text) == Some("awsvpc");
         if awsvpc && self.properties.get("NetworkConfiguration").is_none() {
@@ -209,6 +210,42 @@ impl Checker<'_> {
             self.fault("missing-property", span, "NetworkConfiguration", message.to_owned(), help);
         }
         self.port_names(&definition);
+        self.load_balancers(&definition);
+    }
+
+    /// Service Connect needs a namespace, from the service or from its cluster.
+    fn namespace(&mut self) {
+        let Some(connect) = self.properties.get("ServiceConnectConfiguration") else { return };
+        let enabled = connect.get("Enabled").and_then(Node::text) == Some("true");
+        let Some(cluster) = self.target("Cluster").and_then(|it| self.view.properties(it)) else { return };
+        if enabled && connect.get("Namespace").is_none() && cluster.get("ServiceConnectDefaults").is_none() {
+            let message = "Service Connect has no namespace: neither the service nor its cluster names one";
+            let help = "set `Namespace` here, or `ServiceConnectDefaults` of the cluster";
+            self.fault(
+                "missing-property",
+                connect.span,
+                "ServiceConnectConfiguration",
+                message.to_owned(),
+                help,
+            );
+        }
+    }
+
+    /// A load balancer's target is a port of a container of the task definition.
+    fn load_balancers(&mut self, definition: &Node) {
+        let Some(containers) = definition.get("ContainerDefinitions").and_then(Node::list) else { return };
+        let names: Option<Vec<&str>> = containers.iter().map(|it| it.get("Name")?.text()).collect();
+        let Some(names) = names else { return };
+        for balancer in self.properties.get("LoadBalancers").and_then(Node::list).unwrap_or_default() {
+            if let Some(name) = balancer.get("ContainerName")
+                && let Some(text) = name.text()
+                && !names.contains(&text)
+            {
+                let message = format!("the task definition has no container `{text}`");
+                let help = format!("it has {}", super::suggest::listed(names.iter().copied()));
+                self.fault("unknown-container", name.span, "LoadBalancers", message, &help);
+            }
+        }
     }
 
     /// Every `PortName` of Service Connect is the name of a port mapping.

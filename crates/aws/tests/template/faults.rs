@@ -297,9 +297,12 @@ Resources:
     Type: AWS::ECS::Service
     Properties:
       TaskDefinition: !Ref App
+      Cluster: !Ref Cluster
+      LoadBalancers: [{ContainerName: wed, ContainerPort: 80}]
       ServiceConnectConfiguration:
         Enabled: true
         Services: [{PortName: htp}]
+  Cluster: {Type: AWS::ECS::Cluster}
   Wrong:
     Type: AWS::ECS::Service
     Properties: {TaskDefinition: !Ref Service}
@@ -314,9 +317,11 @@ Resources:
             "9:18 duplicate-name",
             "9:65 unknown-container",
             "10:3 missing-property",
-            "16:31 unknown-port-name",
-            "19:39 wrong-type",
-            "20:3 missing-property",
+            "15:39 unknown-container",
+            "17:9 missing-property",
+            "18:31 unknown-port-name",
+            "22:39 wrong-type",
+            "23:3 missing-property",
         ]
     );
 }

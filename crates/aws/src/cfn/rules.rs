@@ -201,7 +201,7 @@ impl Checker<'_> {
                 "refer to a resource of type AWS::ECS::TaskDefinition",
             );
         }
-        self.namespace();
+        self.service_connect();
         let Some(definition) = definition else { return };
         let awsvpc = definition.get("NetworkMode").and_then(Node::text) == Some("awsvpc");
         if awsvpc && self.properties.get("NetworkConfiguration").is_none() {
@@ -213,9 +213,17 @@ impl Checker<'_> {
         self.load_balancers(&definition);
     }
 
-    /// Service Connect needs a namespace, from the service or from its cluster.
-    fn namespace(&mut self) {
+    /// Service Connect needs a namespace, from the service or from its cluster, and its access log a
+    /// place to go.
+    fn service_connect(&mut self) {
         let Some(connect) = self.properties.get("ServiceConnectConfiguration") else { return };
+        if let Some(access_log) = connect.get("AccessLogConfiguration")
+            && connect.get("LogConfiguration").is_none()
+        {
+            let message = "the access log needs a LogConfiguration".to_owned();
+            let help = "add `LogConfiguration`, which says where the proxy's logs go";
+            self.fault("missing-property", access_log.span, "ServiceConnectConfiguration", message, help);
+        }
         let enabled = connect.get("Enabled").and_then(Node::text) == Some("true");
         let Some(cluster) = self.target("Cluster").and_then(|it| self.view.properties(it)) else { return };
         if enabled && connect.get("Namespace").is_none() && cluster.get("ServiceConnectDefaults").is_none() {
@@ -228,6 +236,21 @@ impl Checker<'_> {
                 message.to_owned(),
                 help,
             );
+        }
+    }
+
+    /// TCP has no requests, so none of them can take too long; ECS refuses the limit.
+    fn tcp_timeout(&mut self, service: &Node, mappings: &[&Node]) {
+        let limit = service.get("Timeout").and_then(|it| it.get("PerRequestTimeoutSeconds"));
+        let port = service.get("PortName").and_then(Node::text);
+        let mapping =
+            mappings.iter().find(|it| port.is_some() && it.get("Name").and_then(Node::text) == port);
+        if let Some(limit) = limit
+            && mapping.is_some_and(|it| it.get("AppProtocol").is_none())
+        {
+            let message = "a TCP port takes no PerRequestTimeoutSeconds".to_owned();
+            let help = "give the port mapping an `AppProtocol` (http, http2 or grpc), or leave the limit out";
+            self.fault("not-allowed", limit.span, "ServiceConnectConfiguration", message, help);
         }
     }
 
@@ -264,6 +287,7 @@ impl Checker<'_> {
         let services =
             self.properties.get("ServiceConnectConfiguration").and_then(|it| it.get("Services")?.list());
         for service in services.unwrap_or_default().iter().filter(|_| known) {
+            self.tcp_timeout(service, &mappings);
             if let Some(name) = service.get("PortName")
                 && let Some(text) = name.text()
                 && !names.contains(&text)

@@ -301,7 +301,8 @@ Resources:
       LoadBalancers: [{ContainerName: wed, ContainerPort: 80}]
       ServiceConnectConfiguration:
         Enabled: true
-        Services: [{PortName: htp}]
+        AccessLogConfiguration: {Format: JSON}
+        Services: [{PortName: htp}, {PortName: http, Timeout: {PerRequestTimeoutSeconds: 5}}]
   Cluster: {Type: AWS::ECS::Cluster}
   Wrong:
     Type: AWS::ECS::Service
@@ -319,9 +320,11 @@ Resources:
             "10:3 missing-property",
             "15:39 unknown-container",
             "17:9 missing-property",
-            "18:31 unknown-port-name",
-            "22:39 wrong-type",
-            "23:3 missing-property",
+            "18:34 missing-property",
+            "19:31 unknown-port-name",
+            "19:90 not-allowed",
+            "23:39 wrong-type",
+            "24:3 missing-property",
         ]
     );
 }

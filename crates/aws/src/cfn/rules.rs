@@ -62,6 +62,8 @@ pub(super) fn check(view: &dyn View, report: &mut Report) {
             "AWS::ECS::Service" => checker.service(),
             LOCAL_COMMAND => checker.local_command(),
             "AWS::ElasticLoadBalancingV2::Listener" => checker.listener(),
+            "AWS::ElasticLoadBalancingV2::ListenerRule" => checker.actions("Actions"),
+            "AWS::ACMPCA::CertificateAuthority" => checker.certificate_authority(),
             "AWS::ElasticLoadBalancingV2::TargetGroup" => checker.target_group(),
             _ => {}
         }
@@ -127,6 +129,14 @@ impl Checker<'_> {
                 message,
                 "names are unique in a task definition",
             );
+        }
+        let inessential = |it: &Node| it.get("Essential").and_then(Node::text) == Some("false");
+        if let Some(first) = containers.first()
+            && containers.iter().all(inessential)
+        {
+            let message = "no container is essential: the task would have no end".to_owned();
+            let help = "leave `Essential` out of at least one container";
+            self.fault("not-allowed", first.span, "ContainerDefinitions", message, help);
         }
         // A dependency on a container that does not exist would never be fulfilled.
         let known = containers.iter().all(|it| it.get("Name").is_some_and(|name| name.text().is_some()));
@@ -305,7 +315,56 @@ impl Checker<'_> {
         }
     }
 
+    /// Each action has the configuration that its type wants.
+    fn actions(&mut self, property: &str) {
+        for action in self.properties.get(property).and_then(Node::list).unwrap_or_default() {
+            let wanted: &[&str] = match action.get("Type").and_then(Node::text) {
+                Some("forward") => &["TargetGroupArn", "ForwardConfig"],
+                Some("redirect") => &["RedirectConfig"],
+                Some("fixed-response") => &["FixedResponseConfig"],
+                _ => continue,
+            };
+            if !wanted.iter().any(|name| action.get(name).is_some()) {
+                let kind = action.get("Type").and_then(Node::text).unwrap_or_default();
+                let message = format!("the action `{kind}` does not say what to do");
+                let help = format!("it needs {}", wanted.join(" or "));
+                self.fault("missing-property", action.span, property, message, &help);
+            }
+        }
+    }
+
+    /// The authority signs with its own key.
+    fn certificate_authority(&mut self) {
+        let (Some(key), Some(signing)) = (self.text("KeyAlgorithm"), self.properties.get("SigningAlgorithm"))
+        else {
+            return;
+        };
+        let Some(algorithm) = signing.text() else { return };
+        let family = if key.starts_with("EC_") {
+            "ECDSA"
+        } else if key.starts_with("RSA_") {
+            "RSA"
+        } else {
+            return;
+        };
+        if !algorithm.ends_with(&format!("WITH{family}")) {
+            let message = format!("a key of `{key}` cannot sign with `{algorithm}`");
+            let help = format!("for example SHA256WITH{family}");
+            self.fault("not-allowed", signing.span, "SigningAlgorithm", message, &help);
+        }
+    }
+
     fn listener(&mut self) {
+        self.actions("DefaultActions");
+        let balancer = self.target("LoadBalancerArn").and_then(|it| self.view.properties(it));
+        let gateway = balancer.and_then(|it| it.get("Type")?.text()) == Some("gateway");
+        for property in ["Port", "Protocol"] {
+            if !gateway && self.properties.get(property).is_none() {
+                let message = format!("the property `{property}` is missing");
+                let help = "every listener but that of a gateway load balancer needs it";
+                self.fault("missing-property", self.resource.span, property, message, help);
+            }
+        }
         let secure = matches!(self.text("Protocol"), Some("HTTPS" | "TLS"));
         if secure && self.properties.get("Certificates").is_none() {
             let message =

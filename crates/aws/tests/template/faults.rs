@@ -309,7 +309,13 @@ Resources:
     Properties: {TaskDefinition: !Ref Service}
   Listener:
     Type: AWS::ElasticLoadBalancingV2::Listener
-    Properties: {LoadBalancerArn: x, Protocol: HTTPS, DefaultActions: [{Type: forward}]}
+    Properties: {LoadBalancerArn: x, Protocol: HTTPS, Port: 443, DefaultActions: [{Type: forward}]}
+  Authority:
+    Type: AWS::ACMPCA::CertificateAuthority
+    Properties: {Type: ROOT, KeyAlgorithm: RSA_2048, SigningAlgorithm: SHA256WITHECDSA, Subject: {}}
+  Idle:
+    Type: AWS::ECS::TaskDefinition
+    Properties: {ContainerDefinitions: [{Name: a, Image: b, Essential: false}]}
 ";
     let faults = Template::parse(text).expect_err("each breaks a rule");
     assert_eq!(
@@ -325,6 +331,9 @@ Resources:
             "19:90 not-allowed",
             "23:39 wrong-type",
             "24:3 missing-property",
+            "26:84 missing-property",
+            "29:72 not-allowed",
+            "32:42 not-allowed",
         ]
     );
 }

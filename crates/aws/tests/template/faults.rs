@@ -275,10 +275,12 @@ fn a_no_echo_value_is_never_quoted() {
 Parameters: {Key: {Type: String, NoEcho: true}}
 Resources:
   A: {Type: AWS::ECS::Cluster, Properties: {ClusterName: !Sub 'x ${Key}'}}
+  P: {Type: AWS::SSM::Parameter, Properties: {Type: String, Value: !Ref Key}}
+  Q: {Type: AWS::EC2::VPC, Properties: {EnableDnsSupport: !GetAtt P.Value}}
   B: {Type: 'AWS::ElasticLoadBalancingV2::TargetGroup', Properties: {Protocol: !Ref Key, Port: !Ref Key}}
 ";
     let faults = resolve(text, &[("Key", "hunter2")]).expect_err("no valid names");
-    assert_eq!(faults.len(), 3);
+    assert_eq!(faults.len(), 4);
     assert!(!faults.to_string().contains("hunter2"), "{faults}");
 }
 

@@ -7,4 +7,6 @@ pub mod arn;
 pub mod clock;
 pub mod identity;
 pub mod network;
+pub mod outlier;
+pub mod retry;
 pub mod task;

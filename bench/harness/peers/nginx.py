@@ -65,7 +65,7 @@ def _upstream(name, port):
     return f"""
   upstream {name} {{
     server 127.0.0.1:{port} max_fails=5 fail_timeout=30s;
-    keepalive 512;
+    keepalive 10000;
     keepalive_requests 1000000000;
     keepalive_timeout 1h;
   }}"""

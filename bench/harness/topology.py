@@ -246,7 +246,8 @@ def client_context(certificates, svid, *, alpn="h2"):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(certificates.roots)
-    context.set_alpn_protocols([alpn])
+    if alpn is not None:
+        context.set_alpn_protocols([alpn])
     if svid is not None:
         context.load_cert_chain(svid.certificate, svid.key)
     return context
@@ -311,6 +312,24 @@ def _admitted(certificates, svid, port):
         return False
 
 
+def _tcp_admitted(topology, svid):
+    """Whether a byte sent to the inbound TCP listener as `svid` comes out at the origin."""
+    certificates, ports = topology.layout.certificates, topology.ports
+    with socket.create_server(("127.0.0.1", ports.origin_tcp)) as origin, contextlib.suppress(OSError):
+        origin.settimeout(1)
+        context = client_context(certificates, svid, alpn=topology.peer.tcp_alpn)
+        with (
+            socket.create_connection(("127.0.0.1", ports.inbound_tcp), timeout=5) as connection,
+            context.wrap_socket(connection, server_hostname=certificates.server.dns_name) as tls,
+        ):
+            tls.sendall(b"?")
+            accepted, _ = origin.accept()
+            with accepted:
+                accepted.settimeout(1)
+                return accepted.recv(1) == b"?"
+    return False
+
+
 def validate(topology):
     """Raises unless the path carries every body unharmed and admits exactly the client's identity."""
     ports, certificates = topology.ports, topology.layout.certificates
@@ -324,6 +343,12 @@ def validate(topology):
         raise Failure("the inbound proxy lets a stranger of the same CA in")
     if _admitted(certificates, None, ports.inbound):
         raise Failure("the inbound proxy lets a client without certificate in")
+    if not _tcp_admitted(topology, certificates.client):
+        raise Failure("the inbound proxy refuses the client's TCP")
+    if _tcp_admitted(topology, certificates.stranger):
+        raise Failure("the inbound proxy carries a stranger's TCP")
+    if _tcp_admitted(topology, None):
+        raise Failure("the inbound proxy carries TCP of a client without certificate")
     with contextlib.suppress(OSError):
         if get(ports.inbound)[0] == 200:
             raise Failure("the inbound proxy answers plaintext")

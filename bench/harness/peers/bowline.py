@@ -14,6 +14,8 @@ class Bowline:
     name = "bowline"
     label = "Bowline"
     hop = "h2"
+    # What its TCP hop offers by ALPN.
+    tcp_alpn = "bowline-tcp"
 
     binary = _REPOSITORY / "target" / "release" / "bowline"
 

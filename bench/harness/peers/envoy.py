@@ -11,6 +11,8 @@ class Envoy:
     name = "envoy"
     label = "Envoy"
     hop = "h2"
+    # What its TCP hop offers by ALPN.
+    tcp_alpn = None
 
     def missing(self):
         """Why it cannot run, or None."""

@@ -7,6 +7,8 @@ class Nginx:
     name = "nginx"
     label = "nginx"
     hop = "h1"
+    # What its TCP hop offers by ALPN.
+    tcp_alpn = None
 
     def missing(self):
         """Why it cannot run, or None."""

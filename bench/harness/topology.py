@@ -201,8 +201,8 @@ def get(port, path="/1k", timeout=5.0):
         while chunk := connection.recv(1 << 16):
             received += chunk
     head, _, rest = received.partition(b"\r\n\r\n")
-    if not head:
-        raise ConnectionError("closed without an answer")
+    if not head.startswith(b"HTTP/1."):  # nothing, or a TLS alert
+        raise ConnectionError("closed without an answer in HTTP")
     return int(head.split(b" ", 2)[1]), rest
 
 

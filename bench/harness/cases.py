@@ -85,10 +85,11 @@ def _wrk_case(name, about, what, *, path="/1k", connections=200, headers=(), def
     def measure(bench, peer):
         _need_descriptors(connections)
         # Making the connections must be a small part of it.
-        seconds = bench.scale.seconds if connections < 5_000 else 4 * bench.scale.seconds
+        longer = 1 if connections < 5_000 else 4
+        seconds, warm_up = longer * bench.scale.seconds, longer * bench.scale.warm_up
         with bench.topology(peer, access_log=access_log) as topology:
             port = topology.ports.outbound
-            load.wrk(port, path, connections=connections, seconds=bench.scale.warm_up, headers=headers)
+            load.wrk(port, path, connections=connections, seconds=warm_up, headers=headers)
             with bench.measured(topology) as usage:
                 counted = load.wrk(port, path, connections=connections, seconds=seconds, headers=headers)
         return {"rate": counted.per_second, "cpu": MICRO * usage.pair / counted.requests}

@@ -3,17 +3,32 @@
 //! atomics only, and takes the lock only when something failed.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use bowline_model::{
     clock::Timestamp,
     outlier::{Outlier, OutlierPolicy},
+};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use thiserror::Error;
+use tokio::task::JoinSet;
+
+use crate::{
+    config::{Cluster, HealthCheck, Upstream},
+    dial::{DialError, HopKind, Target, dial},
+    run::Control,
+    shared::Shared,
 };
 
 /// One endpoint's health.
@@ -102,7 +117,125 @@ impl ClusterHealth {
     }
 }
 
+/// How often the set of checks is compared with the configuration.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
+/// Most endpoints checked at once, over all clusters.
+const CHECKS_MAX: usize = 10_000;
+
 /// Runs the active checks of all clusters that ask for them.
-pub(crate) async fn check_forever(_control: crate::run::Control) {
-    std::future::pending().await
+pub(crate) async fn check_forever(control: Control) {
+    let shared = Arc::clone(&control.lock().shared);
+    drop(control);
+    let mut running: HashMap<(Arc<str>, SocketAddr, String), tokio::task::AbortHandle> = HashMap::new();
+    let mut tasks = JoinSet::new();
+    loop {
+        let snapshot = shared.snapshot.load_full();
+        let mut wanted = HashMap::new();
+        for cluster in snapshot.clusters.values().filter(|cluster| cluster.health_check.is_some()) {
+            let Upstream::Mesh(mesh) = &cluster.upstream else { continue };
+            for endpoint in mesh.endpoints.iter().filter(|endpoint| !endpoint.draining) {
+                let key = (Arc::clone(&cluster.name), endpoint.address, endpoint.task_id.clone());
+                if wanted.len() < CHECKS_MAX {
+                    wanted.insert(key, Arc::clone(&endpoint.health));
+                }
+            }
+        }
+        running.retain(|key, task| {
+            let keep = wanted.contains_key(key) && !task.is_finished();
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+        for (key, health) in wanted {
+            if let Entry::Vacant(entry) = running.entry(key) {
+                let (cluster, address, _) = entry.key().clone();
+                entry.insert(tasks.spawn(check_endpoint(Arc::clone(&shared), cluster, address, health)));
+            }
+        }
+        while tasks.try_join_next().is_some() {}
+        tokio::time::sleep(LOOK_AROUND).await;
+    }
+}
+
+/// Checks one endpoint for as long as it exists.
+async fn check_endpoint(
+    shared: Arc<Shared>,
+    name: Arc<str>,
+    address: SocketAddr,
+    health: Arc<EndpointHealth>,
+) {
+    let (mut good, mut bad) = (0u32, 0u32);
+    // As a target group's target: not used before its first checks pass.
+    let mut healthy = None;
+    loop {
+        let snapshot = shared.snapshot.load_full();
+        let Some(cluster) = snapshot.clusters.get(&name) else { return };
+        let Some(check) = cluster.health_check.clone() else {
+            return health.set_checked(true);
+        };
+        let Upstream::Mesh(mesh) = &cluster.upstream else { return };
+        let Some(endpoint) = mesh.endpoints.iter().find(|endpoint| endpoint.address == address) else {
+            return;
+        };
+        let target = Target::Endpoint(Arc::clone(endpoint));
+        let passed = tokio::time::timeout(check.timeout, check_once(&shared, cluster, &check, &target)).await;
+        let passed = matches!(passed, Ok(Ok(())));
+        (good, bad) = if passed { (good.saturating_add(1), 0) } else { (0, bad.saturating_add(1)) };
+        let verdict = match healthy {
+            // The first check decides alone, as an ALB's does.
+            None => Some(passed),
+            Some(_) if good >= check.healthy_threshold => Some(true),
+            Some(_) if bad >= check.unhealthy_threshold => Some(false),
+            Some(before) => Some(before),
+        };
+        if verdict != healthy {
+            let healthy = verdict == Some(true);
+            tracing::info!(cluster = &*name, endpoint = %address, healthy, "health check");
+            health.set_checked(healthy);
+        }
+        healthy = verdict;
+        tokio::time::sleep(check.interval).await;
+    }
+}
+
+/// Why a check failed.
+#[derive(Debug, Error)]
+enum CheckError {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    #[error("answered {0}")]
+    Status(u16),
+}
+
+async fn check_once(
+    shared: &Shared,
+    cluster: &Cluster,
+    check: &HealthCheck,
+    target: &Target,
+) -> Result<(), CheckError> {
+    let stream = dial(shared, cluster, target, HopKind::Main).await?;
+    let Some(path) = &check.path else { return Ok(()) };
+    let (mut sender, connection) =
+        http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let mut request = Request::new(Empty::new());
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(http::uri::Scheme::HTTP);
+    uri.authority = target.address().to_string().parse().ok();
+    uri.path_and_query = Some(path.clone());
+    *request.uri_mut() = http::Uri::from_parts(uri).unwrap_or_default();
+    *request.version_mut() = http::Version::HTTP_2;
+    request
+        .headers_mut()
+        .insert(http::header::USER_AGENT, http::HeaderValue::from_static("ELB-HealthChecker/2.0"));
+    let response = sender.send_request(request).await;
+    connection.abort();
+    let status = response?.status().as_u16();
+    match check.matcher.iter().any(|(low, high)| (*low..=*high).contains(&status)) {
+        true => Ok(()),
+        false => Err(CheckError::Status(status)),
+    }
 }

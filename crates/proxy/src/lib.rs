@@ -53,6 +53,6 @@ pub use crate::{
     metrics::{Direction, Flag, HandshakeFailure, Metrics},
     options::{AdminAddress, ProxyError, ProxyOptions},
     run::{ProxyHandle, run_from_file, start_from_file},
-    shim::run_with_shim,
+    shim::{run_with_shim, start_with_shim},
     tls::TlsError,
 };

@@ -66,12 +66,22 @@ pub(crate) fn build(
 #[derive(Debug)]
 pub struct ProxyHandle {
     control: Control,
-    path: PathBuf,
+    /// The configuration file, if it is configured by one.
+    path: Option<PathBuf>,
     stop: watch::Sender<bool>,
     thread: JoinHandle<()>,
 }
 
 impl ProxyHandle {
+    pub(crate) fn new(
+        control: Control,
+        path: Option<PathBuf>,
+        stop: watch::Sender<bool>,
+        thread: JoinHandle<()>,
+    ) -> Self {
+        Self { control, path, stop, thread }
+    }
+
     /// Where a listener is: its real port where the configuration says 0.
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
         self.addresses().get(listener).copied()
@@ -87,13 +97,13 @@ impl ProxyHandle {
         Arc::clone(&self.control.lock().shared.metrics)
     }
 
-    /// Reads the configuration file again. What can be applied is; of the rest
+    /// Reads the configuration file again (a proxy of a task has none). What can be applied is; of the rest
     /// the last good one stays.
     ///
     /// # Errors
     /// The file cannot be read, or holds resources that were refused.
     pub fn reload(&self) -> Result<(), ProxyError> {
-        load(&self.control, &self.path)
+        self.path.as_ref().map_or(Ok(()), |path| load(&self.control, path))
     }
 
     /// Drains, and returns when the proxy has ended.
@@ -158,7 +168,7 @@ pub fn start_from_file(path: &Path, options: &ProxyOptions) -> Result<ProxyHandl
             admin.abort();
         });
     })?;
-    Ok(ProxyHandle { control, path: path.to_owned(), stop, thread })
+    Ok(ProxyHandle::new(control, Some(path.to_owned()), stop, thread))
 }
 
 /// Runs a proxy from a configuration file until SIGTERM or SIGINT; SIGHUP

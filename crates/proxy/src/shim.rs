@@ -10,26 +10,43 @@ use bowline_plumbing::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    admin,
+    admin::{self, AdminSocket},
     application::Dialer,
     certificates::{Certificates, chain_text},
     control_plane::ControlPlane,
     dns, health,
     last_good::{self, Keeper},
     options::{ProxyError, ProxyOptions},
-    run::{Control, End, build},
+    run::{Control, End, ProxyHandle, build},
     sockets::Sockets,
     stream::{Stream, watch_certified},
 };
 
-/// Runs a task's proxy until SIGTERM or SIGINT: greets the shim, goes on with
-/// the last good state if there is one, gets a certificate, follows the stream,
-/// and drains at the end.
+/// Runs a task's proxy until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// As [`start_with_shim`].
+pub fn run_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<(), ProxyError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Caught before anything is started: a signal during the start counts.
+    let mut end = {
+        let _entered = runtime.enter();
+        End::new()?
+    };
+    let handle = start_with_shim(link, options)?;
+    runtime.block_on(end.wait());
+    handle.stop();
+    Ok(())
+}
+
+/// Starts a task's proxy: greets the shim, goes on with the last good state if
+/// there is one, gets a certificate, follows the stream. The shim is told when
+/// traffic is accepted.
 ///
 /// # Errors
 /// The shim does not answer, or the system gives no threads or sockets. What
 /// the control plane does wrong is survived.
-pub fn run_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<(), ProxyError> {
+pub fn start_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<ProxyHandle, ProxyError> {
     let link = Arc::new(link);
     let hello = link.hello()?;
     let dialer = match hello.isolated {
@@ -41,18 +58,29 @@ pub fn run_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<(), Proxy
     control.lock().store.set_bootstrap_roots(&authority.trust_domain, &authority.roots_pem)?;
     publish_ports(&control, &link, &hello)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(follow(&control, &link, hello, options))
+    let admin = {
+        let _entered = runtime.enter();
+        admin::bind(options.admin.as_ref())?
+    };
+    let key = seal_key(&hello.seal_key)?;
+    let (stop, stopping) = watch::channel(false);
+    let (of_thread, drain) = (control.clone(), options.drain);
+    let thread = std::thread::Builder::new().name("proxy".to_owned()).spawn(move || {
+        runtime.block_on(follow(&of_thread, &link, hello, key, admin, stopping, drain));
+    })?;
+    Ok(ProxyHandle::new(control, None, stop, thread))
 }
 
 async fn follow(
     control: &Control,
     link: &Arc<ShimLink>,
     hello: Hello,
-    options: &ProxyOptions,
-) -> Result<(), ProxyError> {
-    let mut end = End::new()?;
-    let admin = admin::bind(options.admin.as_ref())?;
-    let keeper = Keeper::new(&hello.state_file, seal_key(&hello.seal_key)?, hello.task_id.as_str());
+    key: SealKey,
+    admin: AdminSocket,
+    mut stopping: watch::Receiver<bool>,
+    drain: Duration,
+) {
+    let keeper = Keeper::new(&hello.state_file, key, hello.task_id.as_str());
     let restored = match keeper.load() {
         Ok(state) => state,
         Err(error) => {
@@ -92,14 +120,14 @@ async fn follow(
         tokio::spawn(serve_dns(control.clone(), Arc::clone(link), hello.dns)),
         tokio::spawn(tell_ready(Arc::clone(link), is_certified, is_configured)),
     ];
-    end.wait().await;
+    // An error means that nobody can stop it any more: it ends, too.
+    let _ = stopping.wait_for(|stop| *stop).await;
     tracing::info!("draining");
-    let drained = control.lock().drain(options.drain);
+    let drained = control.lock().drain(drain);
     drained.await;
     for task in tasks {
         task.abort();
     }
-    Ok(())
 }
 
 fn seal_key(text: &Secret) -> Result<SealKey, ProxyError> {

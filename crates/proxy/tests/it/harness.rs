@@ -69,6 +69,21 @@ impl Ca {
         self.write(file, &params, &key)
     }
 
+    /// Signs a request's key for `id`; returns the certificate and its times.
+    pub(crate) fn sign_csr(&self, csr_der: &[u8], id: &str, seconds: i64) -> (Vec<u8>, i64, i64) {
+        let csr = rcgen::CertificateSigningRequestParams::from_der(&csr_der.into()).expect("a request");
+        let mut params = CertificateParams::new(vec![]).expect("parameters");
+        params.subject_alt_names = vec![SanType::URI(id.try_into().expect("ASCII"))];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let now = std::time::SystemTime::now();
+        params.not_before = now.into();
+        params.not_after = (now + Duration::from_secs(seconds.unsigned_abs())).into();
+        let now = now.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs() as i64;
+        let certificate = params.signed_by(&csr.public_key, &self.issuer).expect("signed");
+        (certificate.der().to_vec(), now, now + seconds)
+    }
+
     /// A certificate for DNS names, as a gateway shows it.
     pub(crate) fn issue_public(&self, file: &str, name: &str) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().expect("a key");

@@ -1,4 +1,5 @@
 //! Real proxies over loopback: two of them, a test CA, real applications.
 
+mod control_plane;
 mod harness;
 mod http;

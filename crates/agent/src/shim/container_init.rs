@@ -165,7 +165,7 @@ fn spawn(program: &Program, fds: Vec<OwnedFd>) -> Result<(Pid, Option<OwnedFd>),
     command.stdin(Stdio::from(stdin)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
     let limits = ulimits::limits(&program.ulimits)?;
     prepare(&mut command, Preparation { new_session: true, dies_with_parent: true, limits, inherited: None });
-    let child = command.spawn().map_err(|error| not_started(name, &error))?;
+    let child = command.spawn().map_err(|error| not_started(name, program, &error))?;
     let pid = i32::try_from(child.id()).map_err(|error| error.to_string())?;
     // The handle goes; `reap` waits for it.
     drop(child);
@@ -174,12 +174,19 @@ fn spawn(program: &Program, fds: Vec<OwnedFd>) -> Result<(Pid, Option<OwnedFd>),
 }
 
 /// Why a program did not start, in the words of the container runtimes.
-fn not_started(name: &str, error: &io::Error) -> String {
+fn not_started(name: &str, program: &Program, error: &io::Error) -> String {
+    // A directory of the PATH that may not be entered makes the system say "permission denied".
+    let in_path = || {
+        let path = program.environment.get("PATH").map(|path| path.expose()).unwrap_or_default();
+        path.split(':').any(|directory| std::path::Path::new(directory).join(name).exists())
+    };
     match error.kind() {
         io::ErrorKind::NotFound if name.contains('/') => {
             format!("exec: \"{name}\": stat {name}: no such file or directory")
         }
-        io::ErrorKind::NotFound => format!("exec: \"{name}\": executable file not found in $PATH"),
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied if !name.contains('/') && !in_path() => {
+            format!("exec: \"{name}\": executable file not found in $PATH")
+        }
         io::ErrorKind::PermissionDenied => format!("exec: \"{name}\": permission denied"),
         _ => format!("exec: \"{name}\": {error}"),
     }

@@ -65,11 +65,6 @@ impl InitProcess {
         self.socket.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Its process id, as the host sees it.
-    pub(crate) fn pid(&self) -> Pid {
-        self.pid
-    }
-
     /// Asks for something, and waits for it.
     pub(crate) fn call(
         &self,

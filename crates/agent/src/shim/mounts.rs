@@ -3,6 +3,7 @@
 
 use std::{
     fs, io,
+    os::fd::OwnedFd,
     path::{Component, Path, PathBuf},
 };
 
@@ -12,7 +13,10 @@ use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     unistd::pivot_root,
 };
-use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
+use rustix::{
+    mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree},
+    thread::{CapabilitySet, remove_capability_from_bounding_set},
+};
 
 use super::init::bind;
 use crate::protocol::ContainerSetUp;
@@ -39,9 +43,12 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
 pub(crate) fn set_up(container: &ContainerSetUp) -> io::Result<Vec<String>> {
     let mut warnings = Vec::new();
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    // Copies of the sources' mounts are taken before the root becomes read-only, which they would become too.
+    let mut volumes = Vec::new();
     for volume in &container.mounts {
         make_source(volume)?;
         make_target(volume).map_err(in_mount(volume))?;
+        volumes.push((volume, copy_mount(&volume.source).map_err(in_mount(volume))?));
     }
     if container.readonly_root {
         set_read_only(Path::new("/"), true)
@@ -55,8 +62,8 @@ pub(crate) fn set_up(container: &ContainerSetUp) -> io::Result<Vec<String>> {
     if let Err(error) = mount(Some("shm"), "/dev/shm", Some("tmpfs"), private, Some("mode=1777,size=64m")) {
         warnings.push(format!("the containers share the host's /dev/shm: {error}"));
     }
-    for volume in &container.mounts {
-        bind(&volume.source, &volume.target).map_err(in_mount(volume))?;
+    for (volume, copy) in volumes {
+        place_mount(&copy, &volume.target).map_err(in_mount(volume))?;
         if volume.read_only {
             set_read_only(&volume.target, true).map_err(in_mount(volume))?;
         }
@@ -66,6 +73,18 @@ pub(crate) fn set_up(container: &ContainerSetUp) -> io::Result<Vec<String>> {
         let _ = remove_capability_from_bounding_set(capability);
     }
     Ok(warnings)
+}
+
+/// A copy of the mounts at and beneath `source`, not in the file system yet.
+fn copy_mount(source: &Path) -> io::Result<OwnedFd> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    Ok(open_tree(rustix::fs::CWD, source, flags)?)
+}
+
+fn place_mount(copy: &OwnedFd, target: &Path) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    Ok(move_mount(copy, "", rustix::fs::CWD, target, flags)?)
 }
 
 /// What cannot be had without a mount namespace.

@@ -22,7 +22,11 @@ use tokio::{
     time::timeout,
 };
 
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_bowline-agent-test-program");
+/// The tests' program; for a run as another user, where that user can reach it.
+pub(crate) fn program() -> String {
+    let built = env!("CARGO_BIN_EXE_bowline-agent-test-program");
+    std::env::var("BOWLINE_TEST_PROGRAM").unwrap_or_else(|_| built.to_owned())
+}
 
 /// No wait of a test takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,7 +44,7 @@ impl TokenIssuer for Tokens {
 }
 
 pub(crate) struct Machine {
-    pub(crate) state: tempfile::TempDir,
+    pub(crate) state: Arc<tempfile::TempDir>,
     pub(crate) agent: AgentHandle,
     pub(crate) lines: Arc<Mutex<Vec<OutputLine>>>,
     desired: watch::Sender<Arc<Vec<TaskDesire>>>,
@@ -53,12 +57,13 @@ impl Machine {
         Self::with(tempfile::tempdir().expect("a directory"), NetworkMode::Isolated)
     }
 
-    pub(crate) fn with(state: tempfile::TempDir, network: NetworkMode) -> Self {
+    pub(crate) fn with(state: impl Into<Arc<tempfile::TempDir>>, network: NetworkMode) -> Self {
+        let state = state.into();
         let (desired, desired_watch) = watch::channel(Arc::default());
         let (reports_sender, reports) = mpsc::channel(64);
         let (output, mut output_lines) = mpsc::channel(1024);
         let program = |subcommand: &str| ProgramCommand {
-            program: PathBuf::from(PROGRAM),
+            program: PathBuf::from(self::program()),
             arguments: vec![subcommand.to_owned()],
         };
         let config = AgentConfig {
@@ -110,12 +115,16 @@ impl Machine {
     }
 
     pub(crate) async fn running(&mut self, task: &TaskId) -> TaskReport {
-        let report = self
-            .report(task, |r| {
-                r.status >= TaskStatus::Running && (r.proxy_ready || r.status > TaskStatus::Running)
-            })
-            .await;
+        let report = self.report(task, |report| report.status >= TaskStatus::Running).await;
         assert_eq!(report.status, TaskStatus::Running, "{report:#?} {}", logs(self.state.path(), task));
+        report
+    }
+
+    /// As `running`, for a task with the tests' application: once it listens.
+    pub(crate) async fn serving(&mut self, task: &TaskId) -> TaskReport {
+        let report = self.running(task).await;
+        eventually("the application listens", || logs(self.state.path(), task).contains("listening on"))
+            .await;
         report
     }
 
@@ -134,6 +143,21 @@ impl Machine {
             }
             assert!(tokio::time::Instant::now() < deadline, "no line {text:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// A failed test must not leave tasks behind, which live on by design.
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let pids = self.known.values().filter_map(|report| report.shim_pid);
+            for pid in pids.filter_map(|pid| i32::try_from(pid).ok()) {
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
+            }
         }
     }
 }
@@ -208,7 +232,7 @@ pub(crate) fn task(containers: Vec<ContainerSpec>) -> TaskSpec {
 /// A task with the tests' application on `bind` and the tests' sidecar, whose
 /// aliases lead to the application.
 pub(crate) fn app_task(bind: &str, port: u16, aliases: &[&str], hosts: &[(&str, &str)]) -> TaskSpec {
-    let mut spec = task(vec![container("app", &[PROGRAM, "app", &format!("{bind}:{port}")])]);
+    let mut spec = task(vec![container("app", &[&program(), "app", &format!("{bind}:{port}")])]);
     let hosts: Vec<_> = hosts
         .iter()
         .map(|(address, name)| serde_json::json!({ "address": address, "names": [name] }))
@@ -216,7 +240,9 @@ pub(crate) fn app_task(bind: &str, port: u16, aliases: &[&str], hosts: &[(&str, 
     let script = serde_json::json!({ "aliases": aliases, "application_port": port, "hosts": hosts });
     spec.proxy = Some(ProxySpec {
         role: ProxyRole::Sidecar,
-        inbound: vec![InboundPort { port_name: "http".to_owned(), container_port: port, ingress_port: None }],
+        inbound: ["http", "control"]
+            .map(|name| InboundPort { port_name: name.to_owned(), container_port: port, ingress_port: None })
+            .to_vec(),
         control_plane: ControlPlaneAddress {
             address: SocketAddr::from(([127, 0, 0, 1], 1)),
             roots_pem: script.to_string(),
@@ -225,4 +251,36 @@ pub(crate) fn app_task(bind: &str, port: u16, aliases: &[&str], hosts: &[(&str, 
         aliases: Vec::new(),
     });
     spec
+}
+
+/// Whether a process of this id lives (a zombie does not).
+pub(crate) fn lives(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Processes with `text` in their command line, environment or working directory.
+pub(crate) fn processes_of(text: &str) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("proc");
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid: &u32| *pid != std::process::id())
+        .filter(|pid| {
+            let file = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+            let mut all = file("cmdline");
+            all.extend(file("environ"));
+            let directory = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+            String::from_utf8_lossy(&all).contains(text) || directory.to_string_lossy().contains(text)
+        })
+        .collect()
 }

@@ -1,4 +1,8 @@
-//! Tasks in real namespaces.
+//! Tasks in real namespaces, and on the host's network.
 
+mod containers;
+mod host_network;
+mod lifetime;
 mod machine;
-mod tasks;
+mod network;
+mod unprivileged;

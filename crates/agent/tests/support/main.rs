@@ -59,6 +59,16 @@ fn proxy(fd: i32) {
     }
     for inbound in &hello.inbound {
         let (fd, _) = link.inbound(&inbound.port_name).expect("an inbound socket");
+        if inbound.port_name == "control" {
+            let (listener, link) = (TcpListener::from(fd), link.clone());
+            listener.set_nonblocking(false).expect("blocking");
+            std::thread::spawn(move || {
+                for connection in listener.incoming().flatten() {
+                    control(connection, &link);
+                }
+            });
+            continue;
+        }
         listeners.push((TcpListener::from(fd), inbound.container_port));
     }
     link.hosts(script.hosts).expect("writes hosts");
@@ -76,6 +86,36 @@ fn proxy(fd: i32) {
     loop {
         std::thread::park();
     }
+}
+
+/// Does what a test tells the sidecar to.
+fn control(mut connection: TcpStream, link: &ShimLink) {
+    let mut order = String::new();
+    if BufReader::new(&connection).read_line(&mut order).is_err() {
+        return;
+    }
+    let words: Vec<&str> = order.split_whitespace().collect();
+    let answer = match words[..] {
+        ["pid"] => std::process::id().to_string(),
+        ["hosts", address, name] => {
+            let address = address.parse().expect("an address");
+            let entry = HostsEntry { address, names: vec![name.to_owned()] };
+            format!("{:?}", link.hosts(vec![entry]).map_err(|error| error.to_string()))
+        }
+        ["listen-host", address] => {
+            let address = address.parse().expect("an address");
+            format!(
+                "{:?}",
+                link.listen(Place::Host, Transport::Tcp, address).map_err(|error| error.to_string())
+            )
+        }
+        ["token"] => match link.token() {
+            Ok(token) => token.expose().to_owned(),
+            Err(error) => error.to_string(),
+        },
+        _ => "what?".to_owned(),
+    };
+    let _ = connection.write_all(answer.as_bytes());
 }
 
 fn forward(client: TcpStream, link: &ShimLink, hello: &Hello, port: u16) {

@@ -1,0 +1,3 @@
+//! The stream's servers: delta discovery and identity, on one TLS port.
+
+pub mod directory;

@@ -10,6 +10,23 @@
 //! evaluates conditions and intrinsic functions and checks the values that result. Physical ids
 //! and attributes are pure functions of account, region, stack and properties (module
 //! `physical`), so every `Ref` and `Fn::GetAtt` has its value before anything is created.
+//!
+//! ```
+//! use bowline_aws::cfn::{Inputs, ResourceBody, Template};
+//!
+//! let text = "
+//! Resources:
+//!   Mesh:
+//!     Type: AWS::ECS::Cluster
+//!     Properties:
+//!       ClusterName: !Sub '${AWS::StackName}-mesh'
+//! ";
+//! let template = Template::parse(text)?;
+//! let stack = template.resolve(&Inputs { stack_name: "demo".into(), ..Inputs::default() })?;
+//! let ResourceBody::EcsCluster(cluster) = &stack.resources[0].body else { panic!() };
+//! assert_eq!(cluster.cluster_name.as_deref(), Some("demo-mesh"));
+//! # Ok::<(), bowline_aws::cfn::Diagnostics>(())
+//! ```
 
 mod diagnostic;
 mod evaluate;

@@ -296,7 +296,10 @@ impl<'t> Evaluator<'t> {
                     return value.clone();
                 }
                 match self.identities.get(name) {
-                    Some(identity) => identity.reference.clone(),
+                    Some(identity) => {
+                        let (text, secret) = (identity.reference.clone(), identity.secret);
+                        return self.produce(text, secret, node, path, report);
+                    }
                     None => return self.not_created(name, node, path, report),
                 }
             }
@@ -315,15 +318,18 @@ impl<'t> Evaluator<'t> {
         let Some(identity) = self.identities.get(name) else {
             return self.not_created(name, node, path, report);
         };
-        match identity.attributes.get(attribute) {
+        let secret = identity.secret;
+        let mut value = match identity.attributes.get(attribute) {
             Some(Value::String(text)) => Node::string(text, node.span),
             Some(Value::Bool(value)) => Node::new(Kind::Bool(*value, value.to_string()), node.span),
             Some(Value::Array(items)) => {
                 let items = items.iter().filter_map(|item| Some(Node::string(item.as_str()?, node.span)));
                 Node::new(Kind::List(items.collect()), node.span)
             }
-            _ => self.fault(node, path, report, format!("`{name}` has no attribute `{attribute}`")),
-        }
+            _ => return self.fault(node, path, report, format!("`{name}` has no attribute `{attribute}`")),
+        };
+        value.secret = secret;
+        value
     }
 
     /// A resource that has no identity: its condition does not hold, or it is faulty itself.

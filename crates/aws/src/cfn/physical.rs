@@ -32,6 +32,8 @@ pub(super) struct Identity {
     pub(super) attributes: BTreeMap<String, Value>,
     /// Properties that AWS would fill in when they are absent: generated names.
     pub(super) defaults: Vec<(&'static str, String)>,
+    /// Whether a `NoEcho` value is among the properties, and so perhaps in what is yielded here.
+    pub(super) secret: bool,
 }
 
 impl Identity {

@@ -45,7 +45,8 @@ pub(super) fn resolve(template: &Template, inputs: &Inputs, report: &mut Report)
             logical_id: &resource.logical_id,
             properties: &properties,
         };
-        let identity = (resource_type.identify)(&facts);
+        let mut identity = (resource_type.identify)(&facts);
+        identity.secret = has_secret(&properties);
         if let Kind::Map(entries) = &mut properties.kind {
             for (name, value) in &identity.defaults {
                 if !entries.iter().any(|entry| entry.key == *name) {
@@ -178,6 +179,15 @@ fn named_task_definition<'t>(template: &'t Template, resource: &'t Resource) -> 
     let target = template.resource(name)?;
     target.resource_type.filter(|it| it.name == rules::TASK_DEFINITION)?;
     Some(name)
+}
+
+fn has_secret(node: &Node) -> bool {
+    node.secret
+        || match &node.kind {
+            Kind::List(items) => items.iter().any(has_secret),
+            Kind::Map(entries) => entries.iter().any(|entry| has_secret(&entry.value)),
+            _ => false,
+        }
 }
 
 fn has_unknown(node: &Node) -> bool {

@@ -62,6 +62,8 @@ pub(super) fn check(view: &dyn View, report: &mut Report) {
             "AWS::ECS::Service" => checker.service(),
             LOCAL_COMMAND => checker.local_command(),
             "AWS::ElasticLoadBalancingV2::Listener" => checker.listener(),
+            "AWS::ElasticLoadBalancingV2::ListenerRule" => checker.actions("Actions"),
+            "AWS::ACMPCA::CertificateAuthority" => checker.certificate_authority(),
             "AWS::ElasticLoadBalancingV2::TargetGroup" => checker.target_group(),
             _ => {}
         }
@@ -127,6 +129,14 @@ impl Checker<'_> {
                 message,
                 "names are unique in a task definition",
             );
+        }
+        let inessential = |it: &Node| it.get("Essential").and_then(Node::text) == Some("false");
+        if let Some(first) = containers.first()
+            && containers.iter().all(inessential)
+        {
+            let message = "no container is essential: the task would have no end".to_owned();
+            let help = "leave `Essential` out of at least one container";
+            self.fault("not-allowed", first.span, "ContainerDefinitions", message, help);
         }
         // A dependency on a container that does not exist would never be fulfilled.
         let known = containers.iter().all(|it| it.get("Name").is_some_and(|name| name.text().is_some()));
@@ -201,6 +211,7 @@ impl Checker<'_> {
                 "refer to a resource of type AWS::ECS::TaskDefinition",
             );
         }
+        self.service_connect();
         let Some(definition) = definition else { return };
         let awsvpc = definition.get("NetworkMode").and_then(Node::text) == Some("awsvpc");
         if awsvpc && self.properties.get("NetworkConfiguration").is_none() {
@@ -209,6 +220,65 @@ impl Checker<'_> {
             self.fault("missing-property", span, "NetworkConfiguration", message.to_owned(), help);
         }
         self.port_names(&definition);
+        self.load_balancers(&definition);
+    }
+
+    /// Service Connect needs a namespace, from the service or from its cluster, and its access log a
+    /// place to go.
+    fn service_connect(&mut self) {
+        let Some(connect) = self.properties.get("ServiceConnectConfiguration") else { return };
+        if let Some(access_log) = connect.get("AccessLogConfiguration")
+            && connect.get("LogConfiguration").is_none()
+        {
+            let message = "the access log needs a LogConfiguration".to_owned();
+            let help = "add `LogConfiguration`, which says where the proxy's logs go";
+            self.fault("missing-property", access_log.span, "ServiceConnectConfiguration", message, help);
+        }
+        let enabled = connect.get("Enabled").and_then(Node::text) == Some("true");
+        let Some(cluster) = self.target("Cluster").and_then(|it| self.view.properties(it)) else { return };
+        if enabled && connect.get("Namespace").is_none() && cluster.get("ServiceConnectDefaults").is_none() {
+            let message = "Service Connect has no namespace: neither the service nor its cluster names one";
+            let help = "set `Namespace` here, or `ServiceConnectDefaults` of the cluster";
+            self.fault(
+                "missing-property",
+                connect.span,
+                "ServiceConnectConfiguration",
+                message.to_owned(),
+                help,
+            );
+        }
+    }
+
+    /// TCP has no requests, so none of them can take too long; ECS refuses the limit.
+    fn tcp_timeout(&mut self, service: &Node, mappings: &[&Node]) {
+        let limit = service.get("Timeout").and_then(|it| it.get("PerRequestTimeoutSeconds"));
+        let port = service.get("PortName").and_then(Node::text);
+        let mapping =
+            mappings.iter().find(|it| port.is_some() && it.get("Name").and_then(Node::text) == port);
+        if let Some(limit) = limit
+            && mapping.is_some_and(|it| it.get("AppProtocol").is_none())
+        {
+            let message = "a TCP port takes no PerRequestTimeoutSeconds".to_owned();
+            let help = "give the port mapping an `AppProtocol` (http, http2 or grpc), or leave the limit out";
+            self.fault("not-allowed", limit.span, "ServiceConnectConfiguration", message, help);
+        }
+    }
+
+    /// A load balancer's target is a port of a container of the task definition.
+    fn load_balancers(&mut self, definition: &Node) {
+        let Some(containers) = definition.get("ContainerDefinitions").and_then(Node::list) else { return };
+        let names: Option<Vec<&str>> = containers.iter().map(|it| it.get("Name")?.text()).collect();
+        let Some(names) = names else { return };
+        for balancer in self.properties.get("LoadBalancers").and_then(Node::list).unwrap_or_default() {
+            if let Some(name) = balancer.get("ContainerName")
+                && let Some(text) = name.text()
+                && !names.contains(&text)
+            {
+                let message = format!("the task definition has no container `{text}`");
+                let help = format!("it has {}", super::suggest::listed(names.iter().copied()));
+                self.fault("unknown-container", name.span, "LoadBalancers", message, &help);
+            }
+        }
     }
 
     /// Every `PortName` of Service Connect is the name of a port mapping.
@@ -227,6 +297,7 @@ impl Checker<'_> {
         let services =
             self.properties.get("ServiceConnectConfiguration").and_then(|it| it.get("Services")?.list());
         for service in services.unwrap_or_default().iter().filter(|_| known) {
+            self.tcp_timeout(service, &mappings);
             if let Some(name) = service.get("PortName")
                 && let Some(text) = name.text()
                 && !names.contains(&text)
@@ -244,7 +315,56 @@ impl Checker<'_> {
         }
     }
 
+    /// Each action has the configuration that its type wants.
+    fn actions(&mut self, property: &str) {
+        for action in self.properties.get(property).and_then(Node::list).unwrap_or_default() {
+            let wanted: &[&str] = match action.get("Type").and_then(Node::text) {
+                Some("forward") => &["TargetGroupArn", "ForwardConfig"],
+                Some("redirect") => &["RedirectConfig"],
+                Some("fixed-response") => &["FixedResponseConfig"],
+                _ => continue,
+            };
+            if !wanted.iter().any(|name| action.get(name).is_some()) {
+                let kind = action.get("Type").and_then(Node::text).unwrap_or_default();
+                let message = format!("the action `{kind}` does not say what to do");
+                let help = format!("it needs {}", wanted.join(" or "));
+                self.fault("missing-property", action.span, property, message, &help);
+            }
+        }
+    }
+
+    /// The authority signs with its own key.
+    fn certificate_authority(&mut self) {
+        let (Some(key), Some(signing)) = (self.text("KeyAlgorithm"), self.properties.get("SigningAlgorithm"))
+        else {
+            return;
+        };
+        let Some(algorithm) = signing.text() else { return };
+        let family = if key.starts_with("EC_") {
+            "ECDSA"
+        } else if key.starts_with("RSA_") {
+            "RSA"
+        } else {
+            return;
+        };
+        if !algorithm.ends_with(&format!("WITH{family}")) {
+            let message = format!("a key of `{key}` cannot sign with `{algorithm}`");
+            let help = format!("for example SHA256WITH{family}");
+            self.fault("not-allowed", signing.span, "SigningAlgorithm", message, &help);
+        }
+    }
+
     fn listener(&mut self) {
+        self.actions("DefaultActions");
+        let balancer = self.target("LoadBalancerArn").and_then(|it| self.view.properties(it));
+        let gateway = balancer.and_then(|it| it.get("Type")?.text()) == Some("gateway");
+        for property in ["Port", "Protocol"] {
+            if !gateway && self.properties.get(property).is_none() {
+                let message = format!("the property `{property}` is missing");
+                let help = "every listener but that of a gateway load balancer needs it";
+                self.fault("missing-property", self.resource.span, property, message, help);
+            }
+        }
         let secure = matches!(self.text("Protocol"), Some("HTTPS" | "TLS"));
         if secure && self.properties.get("Certificates").is_none() {
             let message =

@@ -130,7 +130,7 @@ static ALL: &[&ResourceType] = &[
 #[cfg(test)]
 mod tests {
     use super::super::stack::Inputs;
-    use super::super::tree::{Kind, Node};
+    use super::super::tree::{Entry, Kind, Node};
     use super::*;
     use crate::cfn::diagnostic::Span;
 
@@ -148,6 +148,43 @@ mod tests {
     fn every_name_is_unique_and_found() {
         for resource in ALL {
             assert!(std::ptr::eq(find(resource.name).expect("listed"), *resource), "{}", resource.name);
+        }
+    }
+
+    /// What the tables let through, the structs must take, and take whole: serialized again, no
+    /// property is missing or has another name.
+    #[test]
+    fn every_table_agrees_with_its_struct() {
+        for resource in ALL {
+            for pick in 0..30 {
+                let node = shape::sample(&resource.properties, pick, true);
+                let value = to_json(&resource.properties, &node, resource.case);
+                let body = (resource.body)(value.clone())
+                    .unwrap_or_else(|fault| panic!("{}: {fault}", resource.name));
+                let back = serde_json::to_value(&body).expect("plain data");
+                assert_eq!(back["properties"], value, "{}", resource.name);
+            }
+        }
+    }
+
+    /// With the least that the table demands, and the names that `identify` fills in, a body is
+    /// made too.
+    #[test]
+    fn the_required_properties_are_enough() {
+        let inputs = Inputs::default();
+        for resource in ALL {
+            let mut node = shape::sample(&resource.properties, 0, false);
+            let facts = Facts { inputs: &inputs, resource, logical_id: "It", properties: &node };
+            let identity = (resource.identify)(&facts);
+            if let Kind::Map(entries) = &mut node.kind {
+                entries.extend(identity.defaults.iter().map(|(name, value)| Entry {
+                    key: (*name).to_owned(),
+                    key_span: Span::default(),
+                    value: Node::string(value, Span::default()),
+                }));
+            }
+            let value = to_json(&resource.properties, &node, resource.case);
+            (resource.body)(value).unwrap_or_else(|fault| panic!("{}: {fault}", resource.name));
         }
     }
 

@@ -275,10 +275,12 @@ fn a_no_echo_value_is_never_quoted() {
 Parameters: {Key: {Type: String, NoEcho: true}}
 Resources:
   A: {Type: AWS::ECS::Cluster, Properties: {ClusterName: !Sub 'x ${Key}'}}
+  P: {Type: AWS::SSM::Parameter, Properties: {Type: String, Value: !Ref Key}}
+  Q: {Type: AWS::EC2::VPC, Properties: {EnableDnsSupport: !GetAtt P.Value}}
   B: {Type: 'AWS::ElasticLoadBalancingV2::TargetGroup', Properties: {Protocol: !Ref Key, Port: !Ref Key}}
 ";
     let faults = resolve(text, &[("Key", "hunter2")]).expect_err("no valid names");
-    assert_eq!(faults.len(), 3);
+    assert_eq!(faults.len(), 4);
     assert!(!faults.to_string().contains("hunter2"), "{faults}");
 }
 
@@ -297,15 +299,25 @@ Resources:
     Type: AWS::ECS::Service
     Properties:
       TaskDefinition: !Ref App
+      Cluster: !Ref Cluster
+      LoadBalancers: [{ContainerName: wed, ContainerPort: 80}]
       ServiceConnectConfiguration:
         Enabled: true
-        Services: [{PortName: htp}]
+        AccessLogConfiguration: {Format: JSON}
+        Services: [{PortName: htp}, {PortName: http, Timeout: {PerRequestTimeoutSeconds: 5}}]
+  Cluster: {Type: AWS::ECS::Cluster}
   Wrong:
     Type: AWS::ECS::Service
     Properties: {TaskDefinition: !Ref Service}
   Listener:
     Type: AWS::ElasticLoadBalancingV2::Listener
-    Properties: {LoadBalancerArn: x, Protocol: HTTPS, DefaultActions: [{Type: forward}]}
+    Properties: {LoadBalancerArn: x, Protocol: HTTPS, Port: 443, DefaultActions: [{Type: forward}]}
+  Authority:
+    Type: AWS::ACMPCA::CertificateAuthority
+    Properties: {Type: ROOT, KeyAlgorithm: RSA_2048, SigningAlgorithm: SHA256WITHECDSA, Subject: {}}
+  Idle:
+    Type: AWS::ECS::TaskDefinition
+    Properties: {ContainerDefinitions: [{Name: a, Image: b, Essential: false}]}
 ";
     let faults = Template::parse(text).expect_err("each breaks a rule");
     assert_eq!(
@@ -314,9 +326,16 @@ Resources:
             "9:18 duplicate-name",
             "9:65 unknown-container",
             "10:3 missing-property",
-            "16:31 unknown-port-name",
-            "19:39 wrong-type",
-            "20:3 missing-property",
+            "15:39 unknown-container",
+            "17:9 missing-property",
+            "18:34 missing-property",
+            "19:31 unknown-port-name",
+            "19:90 not-allowed",
+            "23:39 wrong-type",
+            "24:3 missing-property",
+            "26:84 missing-property",
+            "29:72 not-allowed",
+            "32:42 not-allowed",
         ]
     );
 }

@@ -213,7 +213,7 @@ pub(super) const SERVICE_CONNECT_CONTAINER_CONFIGURATION: Shape =
     object(&[optional("LogLevel", STR.one_of(&["debug", "info"]))]);
 
 pub(super) const SERVICE_CONNECT_SERVICE: Shape = object(&[
-    optional("ClientAliases", list(&SERVICE_CONNECT_CLIENT_ALIAS)),
+    optional("ClientAliases", list(&SERVICE_CONNECT_CLIENT_ALIAS).items(0, 1)),
     optional("DiscoveryName", STR.pattern("^[a-z0-9_][a-z0-9_-]{0,63}$")),
     optional("IngressPortOverride", INT.range(0.0, 65535.0)),
     required("PortName", STR),
@@ -222,7 +222,7 @@ pub(super) const SERVICE_CONNECT_SERVICE: Shape = object(&[
 ]);
 
 pub(super) const SERVICE_CONNECT_CLIENT_ALIAS: Shape = object(&[
-    optional("DnsName", STR),
+    optional("DnsName", STR.len(1, 127)),
     required("Port", INT.range(1.0, 65535.0)),
     optional("TestTrafficRules", SERVICE_CONNECT_TEST_TRAFFIC_RULES),
 ]);

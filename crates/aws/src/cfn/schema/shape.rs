@@ -451,3 +451,42 @@ pub(super) fn patterns(shape: &Shape, found: &mut Vec<&'static str>) {
         _ => {}
     }
 }
+
+/// A value of that shape with every property there is, or only the required ones; `pick` chooses
+/// among the values allowed.
+#[cfg(test)]
+pub(super) fn sample(shape: &Shape, pick: usize, whole: bool) -> Node {
+    use crate::cfn::tree::Entry;
+
+    let span = Span::default();
+    let kind = match shape.kind {
+        ShapeKind::String | ShapeKind::Json | ShapeKind::Command => {
+            let text = if shape.one_of.is_empty() { "x" } else { shape.one_of[pick % shape.one_of.len()] };
+            Kind::String(text.to_owned())
+        }
+        ShapeKind::Integer | ShapeKind::Number => {
+            let least = shape.range.map_or(1.0, |(min, max)| if min > f64::MIN { min.ceil() } else { max });
+            let number = least as i64;
+            Kind::Number(number.into(), number.to_string())
+        }
+        ShapeKind::Boolean => Kind::Bool(pick.is_multiple_of(2), String::new()),
+        ShapeKind::List(item) => Kind::List(vec![sample(item, pick, whole)]),
+        ShapeKind::Map(value) => Kind::Map(vec![Entry {
+            key: "Key.of-map".into(),
+            key_span: span,
+            value: sample(value, pick, whole),
+        }]),
+        ShapeKind::Object(properties) => Kind::Map(
+            properties
+                .iter()
+                .filter(|property| whole || property.required)
+                .map(|property| Entry {
+                    key: property.name.to_owned(),
+                    key_span: span,
+                    value: sample(&property.shape, pick, whole),
+                })
+                .collect(),
+        ),
+    };
+    Node::new(kind, span)
+}

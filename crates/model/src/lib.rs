@@ -6,5 +6,10 @@
 pub mod arn;
 pub mod clock;
 pub mod identity;
+pub mod load_balancer;
 pub mod network;
+pub mod restart;
+pub mod rollout;
+pub mod service;
 pub mod task;
+pub mod task_definition;

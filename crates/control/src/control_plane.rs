@@ -15,7 +15,6 @@ use bowline_aws::{
 };
 use bowline_model::{
     arn::{Arn, Scope},
-    clock::Timestamp,
     identity::SpiffeId,
     task::{DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TokenIssuer},
 };
@@ -221,6 +220,11 @@ impl ControlPlane {
     /// each that grows.
     pub fn events_since(&self, number: u64) -> Vec<(u64, Event)> {
         self.core.events_since(number)
+    }
+
+    /// Services left without encryption on purpose.
+    pub fn plaintext_services(&self) -> &BTreeSet<String> {
+        &self.config.plaintext_services
     }
 
     /// The file with the CA of gateways' certificates, for `curl --cacert`.
@@ -499,5 +503,3 @@ pub fn is_settled(registry: &Registry) -> bool {
             .all(|balancer| registry.tasks_of_gateway(&balancer.arn).iter().any(|task| task.available()))
 }
 
-/// A moment, for callers without the model crate at hand.
-pub type Moment = Timestamp;

@@ -1,7 +1,7 @@
 //! What the control plane's servers and loops share.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -407,5 +407,3 @@ fn new_task_id() -> TaskId {
     TaskId::from_random(bytes)
 }
 
-/// Names of services, for options that take them.
-pub(crate) type ServiceNames = BTreeSet<String>;

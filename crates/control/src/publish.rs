@@ -19,8 +19,8 @@ use crate::{
     stream::directory::{ResourceSet, VersionedResource},
 };
 
-mod gateway;
-mod sidecar;
+pub(crate) mod gateway;
+pub(crate) mod sidecar;
 
 /// AWS's `timeout.idleTimeoutSeconds` for HTTP, HTTP/2 and gRPC.
 const HTTP_IDLE_TIMEOUT_MS: u64 = 300_000;

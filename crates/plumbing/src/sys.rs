@@ -1,6 +1,10 @@
 //! The only module of Bowline with `unsafe` code. Each use states its reason.
 #![allow(unsafe_code)]
 
+pub mod child;
+pub mod fork;
+pub mod mount;
+
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Takes over a descriptor that this process inherited under a number it was
@@ -22,4 +26,17 @@ pub fn take_inherited_fd(number: RawFd) -> std::io::Result<OwnedFd> {
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
     Ok(fd)
+}
+
+/// Watches an owned descriptor for readiness. Within a tokio runtime.
+///
+/// # Errors
+/// The descriptor's kind cannot be watched.
+pub fn watch_fd(
+    fd: OwnedFd,
+    interest: tokio::io::Interest,
+) -> std::io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is open, gives the same number at every call, and closes it only when it is
+    // dropped, which the AsyncFd that owns it does after it has stopped watching.
+    Ok(unsafe { tokio::io::unix::AsyncFd::register_with_interest(fd, interest) }?)
 }

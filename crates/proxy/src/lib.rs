@@ -1,1 +1,51 @@
-//! Placeholder.
+//! The data plane: sidecar and gateway.
+//!
+//! Configuration comes from a stream ([`run_with_shim`]) or a file
+//! ([`run_from_file`]), both as the resources of `bowline-discovery`. Each is
+//! converted into validated types by itself, all are linked into one immutable
+//! snapshot, and the snapshot is swapped whole. Workers, each a thread with a
+//! runtime and connection pools of its own, read it on every request.
+//!
+//! The paths of traffic, each a straight line:
+//! - `outbound`: accept → listener → route → pick → connect → relay → log; the
+//!   gateway's public ports take the same path.
+//! - `inbound`: accept → handshake → identity → authorize → relay → log.
+
+mod access_log;
+mod admin;
+mod application;
+mod balance;
+mod body;
+mod config;
+mod config_file;
+mod data_plane;
+mod dial;
+mod exchange;
+mod forward;
+mod headers;
+mod health;
+mod inbound;
+mod io;
+mod metrics;
+mod options;
+mod outbound;
+mod pool;
+mod reply;
+mod route;
+mod run;
+mod server;
+mod shared;
+mod sockets;
+mod tcp;
+mod tls;
+mod upgrade;
+mod worker;
+
+pub use crate::{
+    access_log::AccessLogTarget,
+    config_file::ConfigFileError,
+    metrics::{Direction, Flag, HandshakeFailure, Metrics},
+    options::{AdminAddress, ProxyError, ProxyOptions},
+    run::{ProxyHandle, run_from_file, start_from_file},
+    tls::TlsError,
+};

@@ -207,7 +207,8 @@ impl Proxy {
         }
         let response = self.unread.remove(0);
         let kind = response.kind;
-        if accept {
+        // Nothing is left to say to a proxy that refuses mere removals.
+        if accept || response.changed.is_empty() {
             for name in &response.removed {
                 self.has.remove(&(kind, name.clone()));
             }

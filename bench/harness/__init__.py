@@ -1,0 +1,1 @@
+"""The harness behind `bench/run`."""

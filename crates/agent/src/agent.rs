@@ -1,0 +1,257 @@
+//! The agent's loop: level triggered. Whatever has happened, it compares the
+//! tasks desired with those that it drives, and starts or stops the difference.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use bowline_model::task::{DesiredStatus, TaskDesire, TaskId, TaskReport, TokenIssuer};
+use thiserror::Error;
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    task::{JoinHandle, JoinSet},
+};
+
+use crate::{
+    config::AgentConfig,
+    driver::{Begin, Context, Exec, drive},
+};
+
+/// Tasks that are started at once: more only take each other's time.
+const STARTING_MAX: usize = 16;
+
+/// Why an agent could not begin.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// The state directory cannot be used.
+    #[error("the agent's state directory {} cannot be used: {source}", path.display())]
+    StateDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Starts and stops the tasks of one machine.
+#[derive(Debug)]
+pub struct Agent;
+
+/// A running agent. Dropping it ends the agent; its tasks live on, and the
+/// next agent on the same state directory adopts them.
+#[derive(Debug)]
+pub struct AgentHandle {
+    worker: JoinHandle<()>,
+    orders: mpsc::Sender<Order>,
+}
+
+#[derive(Debug)]
+enum Order {
+    Exec { task: TaskId, exec: Exec },
+    StopAll { done: oneshot::Sender<()> },
+}
+
+impl Agent {
+    /// Starts an agent: it adopts the tasks that run under the state directory,
+    /// then follows `desired`. What nobody desires is stopped, but not before
+    /// a list has been published: an empty initial value counts for nothing.
+    /// A report goes to `reports` on every change, whole; a task that has ended
+    /// is never run a second time.
+    ///
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The state directory cannot be made or read.
+    pub fn start(
+        config: AgentConfig,
+        desired: watch::Receiver<Arc<Vec<TaskDesire>>>,
+        reports: mpsc::Sender<TaskReport>,
+        tokens: Arc<dyn TokenIssuer>,
+    ) -> Result<AgentHandle, AgentError> {
+        let AgentConfig { state_dir, shim_command, proxy_command, network, output } = config;
+        let failed = |source| AgentError::StateDirectory { path: state_dir.clone(), source };
+        let state_dir = std::path::absolute(&state_dir).map_err(failed)?;
+        let context = Arc::new(Context {
+            state_dir: state_dir.clone(),
+            shim_command,
+            proxy_command,
+            network,
+            output,
+            reports,
+            starting: Semaphore::new(STARTING_MAX),
+            tokens,
+        });
+        let failed = |source| AgentError::StateDirectory { path: state_dir.clone(), source };
+        for directory in [context.tasks(), context.logs()] {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        }
+        let mut state = Loop {
+            context,
+            drivers: HashMap::new(),
+            ends: JoinSet::new(),
+            ended: HashMap::new(),
+            published: false,
+            stopping: false,
+        };
+        state.adopt().map_err(failed)?;
+        let (orders, receiver) = mpsc::channel(64);
+        let worker = tokio::spawn(state.run(desired, receiver));
+        Ok(AgentHandle { worker, orders })
+    }
+}
+
+impl AgentHandle {
+    /// Runs a command in a container of a task, with these as its standard
+    /// input, output and error; its exit code when it has ended.
+    ///
+    /// # Errors
+    /// There is no such task or container, or the command cannot be run; for people.
+    pub async fn exec(
+        &self,
+        task: &TaskId,
+        container: &str,
+        command: Vec<String>,
+        stdio: [OwnedFd; 3],
+    ) -> Result<i32, String> {
+        let (done, result) = oneshot::channel();
+        let exec = Exec { container: container.to_owned(), command, stdio, done };
+        let ended = || "the agent has ended".to_owned();
+        self.orders.send(Order::Exec { task: task.clone(), exec }).await.map_err(|_| ended())?;
+        result.await.unwrap_or_else(|_| Err(format!("task {task} does not run here")))
+    }
+
+    /// Stops every task, in order, and returns when the last one is gone. From
+    /// then on the agent starts none, whatever is desired.
+    pub async fn stop_all(&self) {
+        let (done, stopped) = oneshot::channel();
+        if self.orders.send(Order::StopAll { done }).await.is_ok() {
+            let _ = stopped.await;
+        }
+    }
+}
+
+impl Drop for AgentHandle {
+    fn drop(&mut self) {
+        self.worker.abort();
+    }
+}
+
+/// A task that the agent drives.
+struct Driver {
+    stop: watch::Sender<bool>,
+    execs: mpsc::Sender<Exec>,
+}
+
+struct Loop {
+    context: Arc<Context>,
+    drivers: HashMap<TaskId, Driver>,
+    ends: JoinSet<TaskReport>,
+    /// Last reports of ended tasks that are still desired.
+    ended: HashMap<TaskId, TaskReport>,
+    published: bool,
+    stopping: bool,
+}
+
+impl Loop {
+    async fn run(
+        mut self,
+        mut desired: watch::Receiver<Arc<Vec<TaskDesire>>>,
+        mut orders: mpsc::Receiver<Order>,
+    ) {
+        let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
+        let mut more_desires = true;
+        loop {
+            let list = desired.borrow_and_update().clone();
+            self.reconcile(&list).await;
+            if self.stopping && self.drivers.is_empty() {
+                for done in waiting.drain(..) {
+                    let _ = done.send(());
+                }
+            }
+            tokio::select! {
+                changed = desired.changed(), if more_desires => {
+                    more_desires = changed.is_ok();
+                    self.published |= more_desires;
+                }
+                Some(ended) = self.ends.join_next() => match ended {
+                    Ok(report) => self.has_ended(report).await,
+                    Err(error) => tracing::error!(%error, "a task's driver failed"),
+                },
+                order = orders.recv() => match order {
+                    Some(Order::Exec { task, exec }) => {
+                        if let Some(driver) = self.drivers.get(&task) {
+                            let _ = driver.execs.try_send(exec);
+                        }
+                    }
+                    Some(Order::StopAll { done }) => {
+                        self.stopping = true;
+                        waiting.push(done);
+                    }
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Takes over the tasks of an agent before this one.
+    fn adopt(&mut self) -> io::Result<()> {
+        for entry in fs::read_dir(self.context.tasks())? {
+            let name = entry?.file_name();
+            let Some(id) = name.to_str().and_then(|name| name.parse::<TaskId>().ok()) else { continue };
+            let begin = match self.context.directory(&id).lock() {
+                Ok(_) => Begin::Bury,
+                Err(fs::TryLockError::WouldBlock) => Begin::Adopt,
+                Err(fs::TryLockError::Error(error)) => return Err(error),
+            };
+            self.drive(id, begin);
+        }
+        Ok(())
+    }
+
+    fn drive(&mut self, id: TaskId, begin: Begin) {
+        let (stop, stop_watch) = watch::channel(false);
+        let (execs, exec_orders) = mpsc::channel(8);
+        self.ends.spawn(drive(self.context.clone(), id.clone(), begin, stop_watch, exec_orders));
+        self.drivers.insert(id, Driver { stop, execs });
+    }
+
+    async fn has_ended(&mut self, report: TaskReport) {
+        self.drivers.remove(&report.id);
+        let _ = self.context.reports.send(report.clone()).await;
+        self.ended.insert(report.id.clone(), report);
+    }
+
+    async fn reconcile(&mut self, desired: &[TaskDesire]) {
+        let published = self.published || !desired.is_empty();
+        let by_id: HashMap<&TaskId, &TaskDesire> =
+            desired.iter().map(|desire| (&desire.spec.id, desire)).collect();
+        for (id, driver) in &self.drivers {
+            let wanted = by_id.get(id).map(|desire| desire.status);
+            let stop =
+                self.stopping || wanted == Some(DesiredStatus::Stopped) || (wanted.is_none() && published);
+            if stop {
+                driver.stop.send_if_modified(|known| !std::mem::replace(known, true));
+            }
+        }
+        if published {
+            self.ended.retain(|id, _| by_id.contains_key(id));
+        }
+        for desire in desired {
+            let id = &desire.spec.id;
+            if self.drivers.contains_key(id) || self.ended.contains_key(id) {
+                continue;
+            }
+            if let Some(report) = self.context.ended(id) {
+                self.has_ended(report).await;
+            } else if desire.status == DesiredStatus::Running && !self.stopping {
+                self.drive(id.clone(), Begin::Start(desire.spec.clone()));
+            } else if desire.status == DesiredStatus::Stopped {
+                self.has_ended(crate::driver::never_ran(id)).await;
+            }
+        }
+    }
+}

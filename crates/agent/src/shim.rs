@@ -1,0 +1,155 @@
+//! A task's shim: the process that owns a task from its start to its end, in
+//! the host's namespaces. It outlives the agent that started it, and nothing
+//! of the task outlives it.
+
+mod client;
+mod container_init;
+mod container_link;
+mod containers;
+mod descendants;
+mod egress;
+mod event;
+mod health;
+mod host_network;
+mod hosts;
+pub(crate) mod init;
+pub(crate) mod init_process;
+mod link;
+mod listeners;
+mod mounts;
+mod netlink;
+mod network;
+mod outputs;
+mod sidecar;
+mod sockets;
+mod task;
+mod ulimits;
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd, RawFd},
+    process::ExitCode,
+};
+
+use bowline_model::{
+    network::{ALIAS_GATEWAY, TASK_ADDRESS},
+    task::{Egress, TaskSpec},
+};
+use bowline_plumbing::{
+    fd_message,
+    sys::{child::set_signal_ignored, fork::close_all_except, take_inherited_fd},
+    telemetry::{self, LogFormat},
+};
+use nix::sys::signal::Signal;
+
+use self::{host_network::HostNetwork, init_process::InitProcess, task::Prepared};
+use crate::{
+    config::NetworkMode,
+    protocol::{InitSetUp, Start, ToShim},
+    task_directory::TaskDirectory,
+};
+
+/// Runs as a task's shim; the agent's orders come over the inherited
+/// descriptor `control_fd`. Must be called before the process has threads.
+pub fn main(control_fd: RawFd) -> ExitCode {
+    telemetry::init("info", LogFormat::Text);
+    match start(control_fd) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the task's shim failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(control_fd: RawFd) -> io::Result<()> {
+    let control = take_inherited_fd(control_fd)?;
+    // Whatever else leaked from whoever started the agent must not live as long as the task.
+    close_all_except(&[control.as_fd()])?;
+    let Some((ToShim::Start(start), fds)) = fd_message::receive(&control)? else {
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the agent ended before it said what to run",
+        ));
+    };
+    // Held until this process ends: by it agents know that the task lives.
+    let _lock = fds;
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGPIPE] {
+        set_signal_ignored(signal, true)?;
+    }
+    let prepared = prepare(*start, control)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, task::run(prepared))
+}
+
+/// Everything that must be done while the process has a single thread.
+fn prepare(start: Start, control: OwnedFd) -> io::Result<Prepared> {
+    let Start { spec, token, proxy_command, network, directory } = start;
+    let directory = TaskDirectory::new(directory);
+    let listener = directory.listen()?;
+    let mut prepared = Prepared {
+        directory,
+        token,
+        proxy_command,
+        init: None,
+        host_network: None,
+        warnings: Vec::new(),
+        failure: cannot_run(&spec),
+        spec,
+        control,
+        listener,
+    };
+    if prepared.spec.egress == Egress::Allow && !prepared.spec.containers.is_empty() {
+        let warning = "egress allow is not supported yet: the task reaches its aliases and nothing else";
+        prepared.warnings.push(warning.to_owned());
+    }
+    if prepared.failure.is_none() && !prepared.spec.containers.is_empty() {
+        if let Err(error) = prepare_network(&mut prepared, network) {
+            prepared.failure = Some(format!("ResourceInitializationError: {error}"));
+        }
+    }
+    Ok(prepared)
+}
+
+fn prepare_network(prepared: &mut Prepared, mode: NetworkMode) -> io::Result<()> {
+    let directory = &prepared.directory;
+    let set_up = |isolated| InitSetUp {
+        isolated,
+        hostname: link::hostname(&prepared.spec).to_owned(),
+        hosts_file: directory.hosts_file(),
+        resolv_file: directory.resolv_file(),
+    };
+    if mode != NetworkMode::Host {
+        let own = hosts::hosts_text(link::hostname(&prepared.spec), TASK_ADDRESS, &[]);
+        hosts::write_in_place(&directory.hosts_file(), &own)?;
+        hosts::write_in_place(&directory.resolv_file(), &hosts::resolv_text(ALIAS_GATEWAY))?;
+        match InitProcess::start(set_up(true)) {
+            Ok((init, warnings)) => {
+                prepared.init = Some(init);
+                prepared.warnings.extend(warnings);
+                return Ok(());
+            }
+            Err(error) if mode == NetworkMode::Isolated => return Err(error),
+            Err(error) => prepared.warnings.push(crate::probe::weaker(&error)),
+        }
+    } else {
+        prepared.warnings.push(crate::probe::WEAKER_BY_CHOICE.to_owned());
+    }
+    let (init, warnings) = InitProcess::start(set_up(false))?;
+    prepared.warnings.extend(warnings);
+    prepared.init = Some(init);
+    let aliases = prepared.spec.proxy.as_ref().map(|proxy| proxy.aliases.as_slice()).unwrap_or_default();
+    prepared.host_network = Some(HostNetwork::claim(&prepared.spec.id, aliases)?);
+    Ok(())
+}
+
+/// Why the task cannot be run as processes at all, in AWS's words.
+fn cannot_run(spec: &TaskSpec) -> Option<String> {
+    let container = spec.containers.iter().find(|container| container.command.is_empty())?;
+    Some(format!(
+        "CannotPullContainerError: image {} of container {name} cannot be pulled: tasks run as processes here. \
+         Give a local command in its place: --exec {name}=COMMAND",
+        container.image,
+        name = container.name,
+    ))
+}

@@ -1,0 +1,108 @@
+//! A container's health check as ECS defines it, without I/O.
+
+use std::time::Instant;
+
+use bowline_model::task::{HealthCheckSpec, HealthStatus};
+
+/// What is known of a container's health.
+#[derive(Debug)]
+pub(crate) struct Health {
+    spec: HealthCheckSpec,
+    status: HealthStatus,
+    failures: u32,
+    started_at: Option<Instant>,
+    next: Option<Instant>,
+}
+
+impl Health {
+    pub(crate) fn new(spec: HealthCheckSpec) -> Self {
+        Self { spec, status: HealthStatus::Unknown, failures: 0, started_at: None, next: None }
+    }
+
+    pub(crate) fn status(&self) -> HealthStatus {
+        self.status
+    }
+
+    /// The container runs; the first check comes one interval later.
+    pub(crate) fn started(&mut self, now: Instant) {
+        self.started_at = Some(now);
+        self.next = Some(now + self.spec.interval);
+    }
+
+    /// When the next check is due; `None` while one runs.
+    pub(crate) fn next_check(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Whether a check is to run now; then the next one waits for its end.
+    pub(crate) fn begin_if_due(&mut self, now: Instant) -> bool {
+        let due = self.next.is_some_and(|next| now >= next);
+        if due {
+            self.next = None;
+        }
+        due
+    }
+
+    /// A check has ended. Failures during the start period do not count; one
+    /// success ends it.
+    pub(crate) fn done(&mut self, healthy: bool, now: Instant) {
+        self.next = Some(now + self.spec.interval);
+        if healthy {
+            self.failures = 0;
+            self.status = HealthStatus::Healthy;
+            return;
+        }
+        let starting = self.status == HealthStatus::Unknown
+            && self.started_at.is_some_and(|at| now < at + self.spec.start_period);
+        if starting {
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
+        if self.failures >= self.spec.retries {
+            self.status = HealthStatus::Unhealthy;
+        }
+    }
+}
+
+/// Program and arguments of an ECS health check: `CMD` runs them as they are,
+/// `CMD-SHELL` gives the text to the container's shell.
+pub(crate) fn program(command: &[String]) -> Vec<String> {
+    match command.split_first() {
+        Some((kind, rest)) if kind == "CMD" => rest.to_vec(),
+        Some((kind, rest)) if kind == "CMD-SHELL" => {
+            vec!["/bin/sh".to_owned(), "-c".to_owned(), rest.join(" ")]
+        }
+        _ => command.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn failures_count_after_the_start_period_and_in_a_row() {
+        let second = Duration::from_secs(1);
+        let start = Instant::now();
+        let mut health = Health::new(HealthCheckSpec {
+            command: Vec::new(),
+            interval: 5 * second,
+            timeout: second,
+            retries: 2,
+            start_period: 8 * second,
+        });
+        health.started(start);
+        assert!(!health.begin_if_due(start + 4 * second));
+        assert!(health.begin_if_due(start + 5 * second));
+        assert!(!health.begin_if_due(start + 6 * second), "one at a time");
+        health.done(false, start + 6 * second);
+        health.done(false, start + 11 * second);
+        assert_eq!(health.status(), HealthStatus::Unknown);
+        health.done(true, start + 12 * second);
+        health.done(false, start + 16 * second);
+        assert_eq!(health.status(), HealthStatus::Healthy);
+        health.done(false, start + 20 * second);
+        assert_eq!(health.status(), HealthStatus::Unhealthy);
+    }
+}

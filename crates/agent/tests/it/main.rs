@@ -1,0 +1,4 @@
+//! Tasks in real namespaces.
+
+mod machine;
+mod tasks;

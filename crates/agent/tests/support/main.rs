@@ -1,0 +1,184 @@
+//! What the integration tests run: a shim, a sidecar that forwards bytes as
+//! they are, an application that answers questions, and an agent to be killed.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use bowline_agent::{Agent, AgentConfig, NetworkMode, ProgramCommand};
+use bowline_model::task::{DesiredStatus, Secret, TaskDesire, TaskId, TaskSpec, TokenIssuer};
+use bowline_plumbing::{
+    shim_link::{Hello, HostsEntry, Place, ShimLink, Transport},
+    sys::take_inherited_fd,
+};
+use serde::Deserialize;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = || arguments.last().expect("a number").parse().expect("a number");
+    match arguments[0].as_str() {
+        "shim" => return bowline_agent::shim::main(number()),
+        "proxy" => proxy(number()),
+        "app" => app(&arguments[1]),
+        "agent" => agent(&arguments[1]),
+        other => panic!("no subcommand {other}"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// What the tests' sidecar does; stands in the place of the control plane's roots.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Script {
+    /// Listeners in the alias network; all lead to the task's own application.
+    aliases: Vec<SocketAddrV4>,
+    /// Where the application listens.
+    application_port: u16,
+    /// Names for the hosts file.
+    hosts: Vec<HostsEntry>,
+}
+
+fn proxy(fd: i32) {
+    let link = Arc::new(ShimLink::new(take_inherited_fd(fd).expect("a descriptor")));
+    let hello = Arc::new(link.hello().expect("a hello"));
+    println!("token={}", hello.token.as_ref().map_or("none", Secret::expose));
+    let script: Script = serde_json::from_str(&hello.control_plane.roots_pem).expect("a script");
+    let mut listeners = Vec::new();
+    for alias in &script.aliases {
+        let (fd, _) = link.listen(Place::Aliases, Transport::Tcp, *alias).expect("listens");
+        listeners.push((TcpListener::from(fd), script.application_port));
+    }
+    for (address, port) in &hello.published {
+        let (fd, _) = link.listen(Place::Host, Transport::Tcp, *address).expect("published");
+        listeners.push((TcpListener::from(fd), *port));
+    }
+    for inbound in &hello.inbound {
+        let (fd, _) = link.inbound(&inbound.port_name).expect("an inbound socket");
+        listeners.push((TcpListener::from(fd), inbound.container_port));
+    }
+    link.hosts(script.hosts).expect("writes hosts");
+    link.ready().expect("ready");
+    for (listener, port) in listeners {
+        listener.set_nonblocking(false).expect("blocking");
+        let (link, hello) = (link.clone(), hello.clone());
+        std::thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                let (link, hello) = (link.clone(), hello.clone());
+                std::thread::spawn(move || forward(connection, &link, &hello, port));
+            }
+        });
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+fn forward(client: TcpStream, link: &ShimLink, hello: &Hello, port: u16) {
+    let address = SocketAddr::from((hello.application_address, port));
+    let server = if hello.isolated {
+        let fd = link.application_sockets(1).expect("a socket").remove(0);
+        let socket = socket2::Socket::from(fd);
+        socket.set_nonblocking(false).expect("blocking");
+        if socket.connect(&address.into()).is_err() {
+            return;
+        }
+        TcpStream::from(socket)
+    } else {
+        let Ok(stream) = TcpStream::connect(address) else { return };
+        stream
+    };
+    let pair = |a: &TcpStream, b: &TcpStream| {
+        let (mut from, mut to) = (a.try_clone().expect("a copy"), b.try_clone().expect("a copy"));
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(std::net::Shutdown::Write);
+        })
+    };
+    let _ = (pair(&client, &server), pair(&server, &client));
+}
+
+/// Answers one question a connection.
+fn app(address: &str) {
+    let listener = match TcpListener::bind(address) {
+        Ok(listener) => listener,
+        Err(error) => {
+            eprintln!("cannot bind {address}: {error}");
+            std::process::exit(3);
+        }
+    };
+    println!("listening on {address}");
+    for connection in listener.incoming().flatten() {
+        std::thread::spawn(move || answer(connection));
+    }
+}
+
+fn answer(mut connection: TcpStream) {
+    let mut question = String::new();
+    if BufReader::new(&connection).read_line(&mut question).is_err() {
+        return;
+    }
+    let text = match question.trim_end().split_once(' ').unwrap_or((question.trim_end(), "")) {
+        ("pid", _) => std::process::id().to_string(),
+        ("read", path) => fs::read_to_string(path).unwrap_or_else(|error| format!("error: {error}")),
+        ("write", path) => match fs::write(path, "x") {
+            Ok(()) => "written".to_owned(),
+            Err(error) => format!("error: {error}"),
+        },
+        ("env", name) => std::env::var(name).unwrap_or_else(|_| "unset".to_owned()),
+        ("status", _) => fs::read_to_string("/proc/self/status").unwrap_or_default(),
+        ("ask", rest) => {
+            let (address, question) = rest.split_once(' ').expect("address and question");
+            ask(address, question).unwrap_or_else(|error| format!("error: {:?}", error.kind()))
+        }
+        (other, _) => format!("what is {other}?"),
+    };
+    let _ = connection.write_all(text.as_bytes());
+}
+
+fn ask(address: &str, question: &str) -> std::io::Result<String> {
+    let address = std::net::ToSocketAddrs::to_socket_addrs(address)?.next().expect("an address");
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(format!("{question}\n").as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+struct NoTokens;
+
+impl TokenIssuer for NoTokens {
+    fn issue(&self, _: &TaskId) -> Option<Secret> {
+        None
+    }
+}
+
+/// An agent that runs the tasks of standard input, and prints reports, until it is killed.
+#[tokio::main]
+async fn agent(state_dir: &str) {
+    let mut text = String::new();
+    std::io::stdin().read_line(&mut text).expect("tasks");
+    let specs: Vec<TaskSpec> = serde_json::from_str(&text).expect("tasks");
+    let desires = specs
+        .into_iter()
+        .map(|spec| TaskDesire { spec: Arc::new(spec), status: DesiredStatus::Running })
+        .collect();
+    let (_keep, desired) = tokio::sync::watch::channel(Arc::new(desires));
+    let (reports, mut receiver) = tokio::sync::mpsc::channel(64);
+    let config = AgentConfig {
+        state_dir: state_dir.into(),
+        shim_command: ProgramCommand::this_program("shim").expect("own path"),
+        proxy_command: ProgramCommand::this_program("proxy").expect("own path"),
+        network: NetworkMode::Isolated,
+        output: tokio::sync::mpsc::channel(1).0,
+    };
+    let _agent = Agent::start(config, desired, reports, Arc::new(NoTokens)).expect("starts");
+    while let Some(report) = receiver.recv().await {
+        println!("{}", serde_json::to_string(&report).expect("a report"));
+    }
+}

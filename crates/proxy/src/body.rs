@@ -1,0 +1,338 @@
+//! Bodies on their way through: a request's, which may have to be sent again,
+//! and a response's, which ends the exchange when it ends.
+
+use std::{
+    cell::RefCell,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use thiserror::Error;
+use tokio::time::Sleep;
+
+use crate::{exchange::Exchange, metrics::Flag, pool::Lease};
+
+/// Most bytes of a request's body that are kept for another try.
+pub(crate) const REPLAY_BYTES_MAX: usize = 64 * 1024;
+
+/// Why a body broke off.
+#[derive(Debug, Error)]
+pub(crate) enum BodyError {
+    #[error("the body broke off")]
+    Broken(#[from] hyper::Error),
+    #[error("the request's time is over")]
+    TimedOut,
+    #[error("another try has taken over this request's body")]
+    Superseded,
+}
+
+/// A request's body, of which every try gets its own view.
+///
+/// What a try has read is remembered, so that the next one can begin anew, up
+/// to [`REPLAY_BYTES_MAX`]; after that no other try is possible.
+#[derive(Clone, Debug)]
+pub(crate) struct Replay(Rc<RefCell<ReplayState>>);
+
+#[derive(Debug)]
+struct ReplayState {
+    source: Option<Incoming>,
+    frames: Vec<Remembered>,
+    bytes: usize,
+    forgotten: bool,
+    received: u64,
+    /// The newest try; older ones get nothing more.
+    attempt: u32,
+    ended: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Remembered {
+    Data(Bytes),
+    Trailers(http::HeaderMap),
+}
+
+impl Remembered {
+    fn into_frame(self) -> Frame<Bytes> {
+        match self {
+            Self::Data(bytes) => Frame::data(bytes),
+            Self::Trailers(trailers) => Frame::trailers(trailers),
+        }
+    }
+}
+
+impl Replay {
+    pub(crate) fn new(source: Incoming) -> Self {
+        let ended = source.is_end_stream();
+        Self(Rc::new(RefCell::new(ReplayState {
+            source: (!ended).then_some(source),
+            frames: Vec::new(),
+            bytes: 0,
+            forgotten: false,
+            received: 0,
+            attempt: 0,
+            ended,
+        })))
+    }
+
+    /// Whether a next try would get the whole body.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        !self.0.borrow().forgotten
+    }
+
+    /// Bytes of the body received so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.0.borrow().received
+    }
+
+    /// The body from its beginning, for one try.
+    pub(crate) fn attempt(&self) -> RequestBody {
+        let mut state = self.0.borrow_mut();
+        state.attempt += 1;
+        RequestBody { attempt: state.attempt, next: 0, state: Some(Rc::clone(&self.0)) }
+    }
+}
+
+/// One try's view of a [`Replay`], or no body at all.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    attempt: u32,
+    next: usize,
+    state: Option<Rc<RefCell<ReplayState>>>,
+}
+
+impl RequestBody {
+    pub(crate) fn empty() -> Self {
+        Self { attempt: 0, next: 0, state: None }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let Some(state) = &this.state else { return Poll::Ready(None) };
+        let mut state = state.borrow_mut();
+        if state.attempt != this.attempt {
+            return Poll::Ready(Some(Err(BodyError::Superseded)));
+        }
+        if let Some(remembered) = state.frames.get(this.next) {
+            this.next += 1;
+            return Poll::Ready(Some(Ok(remembered.clone().into_frame())));
+        }
+        let Some(source) = &mut state.source else { return Poll::Ready(None) };
+        let frame = match ready!(Pin::new(source).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            None => {
+                state.source = None;
+                state.ended = true;
+                return Poll::Ready(None);
+            }
+        };
+        if let Some(data) = frame.data_ref() {
+            state.bytes = state.bytes.saturating_add(data.len());
+            state.received += data.len() as u64;
+        }
+        if state.source.as_ref().is_some_and(Body::is_end_stream) {
+            state.source = None;
+            state.ended = true;
+        }
+        if state.bytes > REPLAY_BYTES_MAX {
+            state.forgotten = true;
+            // Frames before this one have been given out; the index restarts.
+            state.frames.clear();
+            this.next = 0;
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        if !state.forgotten {
+            let remembered = match frame.into_data() {
+                Ok(data) => Remembered::Data(data),
+                Err(frame) => match frame.into_trailers() {
+                    Ok(trailers) => Remembered::Trailers(trailers),
+                    // HTTP has no third kind.
+                    Err(_) => return Poll::Ready(None),
+                },
+            };
+            state.frames.push(remembered.clone());
+            this.next += 1;
+            return Poll::Ready(Some(Ok(remembered.into_frame())));
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.state {
+            None => true,
+            Some(state) => {
+                let state = state.borrow();
+                state.attempt == self.attempt && state.ended && self.next >= state.frames.len()
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let Some(state) = &self.state else { return SizeHint::with_exact(0) };
+        let state = state.borrow();
+        let remembered: u64 = state.frames[self.next.min(state.frames.len())..]
+            .iter()
+            .map(|frame| match frame {
+                Remembered::Data(data) => data.len() as u64,
+                Remembered::Trailers(_) => 0,
+            })
+            .sum();
+        let rest = match &state.source {
+            Some(source) => source.size_hint(),
+            None => SizeHint::with_exact(0),
+        };
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + remembered);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + remembered);
+        }
+        hint
+    }
+}
+
+/// A response's body on its way to the client.
+#[derive(Debug)]
+pub(crate) struct ResponseBody {
+    kind: Kind,
+    exchange: Option<Box<Exchange>>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Made here.
+    Own(Option<Bytes>),
+    /// From upstream.
+    Relayed {
+        source: Incoming,
+        deadline: Option<Pin<Box<Sleep>>>,
+        /// Gives the upstream connection back.
+        lease: Option<Lease>,
+    },
+}
+
+impl ResponseBody {
+    pub(crate) fn own(bytes: Bytes, exchange: Option<Box<Exchange>>) -> Self {
+        Self { kind: Kind::Own((!bytes.is_empty()).then_some(bytes)), exchange }
+    }
+
+    pub(crate) fn relayed(
+        source: Incoming,
+        deadline: Option<Pin<Box<Sleep>>>,
+        lease: Option<Lease>,
+        exchange: Option<Box<Exchange>>,
+    ) -> Self {
+        Self { kind: Kind::Relayed { source, deadline, lease }, exchange }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let (source, deadline, lease) = match &mut this.kind {
+            Kind::Own(bytes) => {
+                let Some(bytes) = bytes.take() else { return Poll::Ready(None) };
+                if let Some(exchange) = &mut this.exchange {
+                    exchange.bytes_sent += bytes.len() as u64;
+                    exchange.complete = true;
+                }
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            Kind::Relayed { source, deadline, lease } => (source, deadline, lease),
+        };
+        if let Some(deadline) = deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            if let Some(exchange) = &mut this.exchange {
+                exchange.flag = Flag::UpstreamRequestTimeout;
+            }
+            return Poll::Ready(Some(Err(BodyError::TimedOut)));
+        }
+        match ready!(Pin::new(&mut *source).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                if let Some(exchange) = &mut this.exchange {
+                    if let Some(data) = frame.data_ref() {
+                        exchange.bytes_sent += data.len() as u64;
+                    } else if let Some(trailers) = frame.trailers_ref() {
+                        exchange.saw_trailers(trailers);
+                    }
+                }
+                if source.is_end_stream() {
+                    // Nothing more is asked of a body whose end is known.
+                    if let Some(exchange) = &mut this.exchange {
+                        exchange.complete = true;
+                    }
+                    if let Some(lease) = lease.take() {
+                        lease.done();
+                    }
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                if let Some(exchange) = &mut this.exchange {
+                    exchange.flag = Flag::UpstreamConnectionTermination;
+                }
+                Poll::Ready(Some(Err(error.into())))
+            }
+            None => {
+                if let Some(exchange) = &mut this.exchange {
+                    exchange.complete = true;
+                }
+                if let Some(lease) = lease.take() {
+                    lease.done();
+                }
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Own(bytes) => bytes.is_none(),
+            Kind::Relayed { source, .. } => source.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Kind::Relayed { source, .. } => source.size_hint(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        // A body without content is never polled.
+        let ended = self.is_end_stream();
+        if let Some(exchange) = &mut self.exchange
+            && ended
+        {
+            exchange.complete = true;
+        }
+        if let Kind::Relayed { lease, .. } = &mut self.kind
+            && ended
+            && let Some(lease) = lease.take()
+        {
+            lease.done();
+        }
+    }
+}

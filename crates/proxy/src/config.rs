@@ -1,0 +1,279 @@
+//! What the proxy acts on: validated, resolved, immutable.
+//!
+//! [`store::ResourceStore`] turns the stream's messages into these types (each
+//! message by itself, so that a bad one is refused by itself) and links them
+//! into one [`Snapshot`], which is swapped whole.
+
+pub(crate) mod convert;
+pub(crate) mod pattern;
+pub(crate) mod store;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bowline_discovery::v1;
+use bowline_model::identity::{SpiffeId, SpiffePattern};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use rustls::{ClientConfig, ServerConfig};
+
+use self::pattern::Wildcard;
+use crate::{health::ClusterHealth, metrics::ClusterMetrics, tls::trust::Revoked};
+
+/// Everything that decides what happens to a connection or a request.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    /// Grows with each snapshot of this process.
+    pub(crate) generation: u64,
+    pub(crate) listeners: HashMap<Arc<str>, Arc<Listener>>,
+    pub(crate) clusters: HashMap<Arc<str>, Arc<Cluster>>,
+    /// The proxy's own id, once it has a certificate.
+    pub(crate) own_id: Option<SpiffeId>,
+    /// Certificates refused although they have not expired.
+    pub(crate) revoked: Arc<Revoked>,
+    /// Host names (lower case) of the outbound listeners.
+    pub(crate) names: BTreeMap<String, Ipv4Addr>,
+}
+
+/// A socket that connections are accepted on.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) name: Arc<str>,
+    pub(crate) bind: Bind,
+    pub(crate) protocol: v1::Protocol,
+    /// `None`: the stream has not named one that exists (404 or closed).
+    pub(crate) route: Option<Arc<Route>>,
+    /// Where TCP connections go.
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) max_connections: usize,
+}
+
+/// Where a listener's socket is, and who connects to it.
+#[derive(Debug)]
+pub(crate) enum Bind {
+    Outbound(OutboundBind),
+    Inbound(InboundBind),
+    Public(PublicBind),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OutboundBind {
+    pub(crate) address: SocketAddr,
+    pub(crate) hostnames: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct InboundBind {
+    pub(crate) port_name: String,
+    /// Where to bind without a shim.
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) tls: v1::TlsMode,
+    /// `None` until there is a certificate: connections are refused.
+    pub(crate) server: Option<Arc<ServerConfig>>,
+    /// `None`: nobody may call.
+    pub(crate) authorization: Option<Arc<Authorization>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct PublicBind {
+    pub(crate) address: SocketAddr,
+    pub(crate) tls: PublicTls,
+}
+
+#[derive(Debug)]
+pub(crate) enum PublicTls {
+    /// Plain HTTP.
+    Off,
+    /// The certificate is not there yet: connections are refused.
+    Waiting,
+    On(Arc<ServerConfig>),
+}
+
+/// What happens to each request of a listener.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) rules: Vec<Rule>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) matches: Match,
+    pub(crate) action: Action,
+}
+
+/// All conditions of a rule; empty lists match everything.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Match {
+    pub(crate) hosts: Vec<Wildcard>,
+    pub(crate) paths: Vec<Wildcard>,
+    pub(crate) methods: Vec<Method>,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) query: Vec<(String, String)>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Action {
+    Forward(Forward),
+    Redirect(Redirect),
+    Fixed(Fixed),
+}
+
+#[derive(Debug)]
+pub(crate) struct Forward {
+    /// Clusters that exist, with their weights; the weights' sum beside them.
+    pub(crate) clusters: Vec<(Arc<Cluster>, u32)>,
+    pub(crate) weight_total: u64,
+    pub(crate) policy: ForwardPolicy,
+}
+
+/// Time limits and retries of a rule.
+#[derive(Clone, Debug)]
+pub(crate) struct ForwardPolicy {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) per_try_timeout: Option<Duration>,
+    pub(crate) max_retries: u32,
+    pub(crate) retry_on: RetryOn,
+    pub(crate) budget_percent: u32,
+}
+
+/// Envoy's retry conditions, as far as the stream names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RetryOn {
+    pub(crate) connect_failure: bool,
+    pub(crate) refused_stream: bool,
+    pub(crate) reset: bool,
+    pub(crate) gateway_error: bool,
+    pub(crate) server_error: bool,
+    pub(crate) unavailable: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Redirect {
+    pub(crate) protocol: String,
+    pub(crate) host: String,
+    pub(crate) port: String,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) status: StatusCode,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Fixed {
+    pub(crate) status: StatusCode,
+    pub(crate) content_type: HeaderValue,
+    pub(crate) body: bytes::Bytes,
+}
+
+/// A set of endpoints that are equal in what they serve.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) name: Arc<str>,
+    pub(crate) discovery_name: Arc<str>,
+    pub(crate) protocol: v1::Protocol,
+    pub(crate) upstream: Upstream,
+    pub(crate) connect_timeout: Duration,
+    /// Most connections to one endpoint and worker; 0: the pool's default.
+    pub(crate) max_connections: usize,
+    pub(crate) max_pending: usize,
+    pub(crate) health_check: Option<HealthCheck>,
+    /// Ejections and check results; outlives snapshots.
+    pub(crate) health: Arc<ClusterHealth>,
+    pub(crate) metrics: Arc<ClusterMetrics>,
+}
+
+/// What is behind a cluster.
+#[derive(Debug)]
+pub(crate) enum Upstream {
+    Mesh(MeshUpstream),
+    /// The task's own application; the host is the task's default if `None`.
+    Application {
+        address: Option<std::net::IpAddr>,
+        port: u16,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct MeshUpstream {
+    pub(crate) tls: UpstreamTls,
+    pub(crate) endpoints: Vec<Arc<Endpoint>>,
+}
+
+/// How the hop to another proxy is protected.
+#[derive(Clone, Debug)]
+pub(crate) enum UpstreamTls {
+    Plaintext,
+    /// No certificate or no roots yet: the hop cannot be made.
+    Waiting,
+    On(Arc<HopConfigs>),
+}
+
+/// The client's configuration, one for each protocol offered by ALPN.
+#[derive(Debug)]
+pub(crate) struct HopConfigs {
+    /// `h2` or `bowline-tcp`, by the cluster's protocol.
+    pub(crate) main: Arc<ClientConfig>,
+    /// `http/1.1`, for upgrades.
+    pub(crate) upgrade: Arc<ClientConfig>,
+}
+
+/// One sidecar's inbound socket.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    pub(crate) task_id: String,
+    pub(crate) weight: u32,
+    pub(crate) draining: bool,
+    pub(crate) health: Arc<crate::health::EndpointHealth>,
+}
+
+/// An active check of a cluster's endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HealthCheck {
+    /// `None`: a (TLS) connection is enough.
+    pub(crate) path: Option<http::uri::PathAndQuery>,
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) healthy_threshold: u32,
+    pub(crate) unhealthy_threshold: u32,
+    /// Inclusive ranges of accepted status codes.
+    pub(crate) matcher: Vec<(u16, u16)>,
+}
+
+/// Who may call an inbound listener.
+#[derive(Clone, Debug)]
+pub(crate) struct Authorization {
+    pub(crate) rules: Vec<AuthorizationRule>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct AuthorizationRule {
+    pub(crate) name: String,
+    pub(crate) effect: v1::AuthorizationEffect,
+    pub(crate) identities: Vec<SpiffePattern>,
+    pub(crate) methods: Vec<Method>,
+    pub(crate) paths: Vec<Wildcard>,
+}
+
+impl Listener {
+    /// The key of the socket: two listeners with the same key share a socket
+    /// across a change of everything else.
+    pub(crate) fn socket_key(&self) -> SocketKey {
+        match &self.bind {
+            Bind::Outbound(bind) => SocketKey::Outbound(bind.address),
+            Bind::Inbound(bind) => SocketKey::Inbound(bind.port_name.clone(), bind.address),
+            Bind::Public(bind) => SocketKey::Public(bind.address),
+        }
+    }
+}
+
+/// Names a listening socket.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum SocketKey {
+    Outbound(SocketAddr),
+    Inbound(String, Option<SocketAddr>),
+    Public(SocketAddr),
+}

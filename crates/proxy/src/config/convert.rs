@@ -1,0 +1,512 @@
+//! Each message of the stream into its validated form, by itself.
+//!
+//! What comes out still names other resources; [`super::store`] links them.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use bowline_discovery::v1;
+use bowline_model::{
+    identity::{SpiffeId, SpiffePattern},
+    outlier::OutlierPolicy,
+};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use thiserror::Error;
+
+use super::{
+    Authorization, AuthorizationRule, Fixed, ForwardPolicy, HealthCheck, Match, OutboundBind, Redirect,
+    RetryOn, pattern::Wildcard,
+};
+
+/// Most connections of a listener that names no number.
+const MAX_CONNECTIONS_DEFAULT: usize = 10_000;
+/// Time for TCP connect, and again for the handshake, where none is given.
+const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// Envoy's default for requests that wait for a connection.
+const MAX_PENDING_DEFAULT: usize = 1_024;
+/// Most retries a route may ask for.
+const RETRIES_MAX: u32 = 100;
+/// Most entries in any list of a resource.
+const LIST_MAX: usize = 10_000;
+
+/// Why a resource cannot be applied. Sent back in the NACK.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{field}: {reason}")]
+pub(crate) struct Invalid {
+    /// The field, as the message names it.
+    pub(crate) field: String,
+    /// What is wrong and what is allowed.
+    pub(crate) reason: String,
+}
+
+pub(crate) fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Invalid {
+    Invalid { field: field.into(), reason: reason.into() }
+}
+
+/// A listener whose route, cluster, authorization and identity are names.
+#[derive(Debug)]
+pub(crate) struct ListenerDraft {
+    pub(crate) bind: BindDraft,
+    pub(crate) protocol: v1::Protocol,
+    pub(crate) route: String,
+    pub(crate) cluster: String,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) max_connections: usize,
+}
+
+#[derive(Debug)]
+pub(crate) enum BindDraft {
+    Outbound(OutboundBind),
+    Inbound { port_name: String, address: Option<SocketAddr>, tls: v1::TlsMode, authorization: String },
+    Public { address: SocketAddr, tls: Option<PublicTlsDraft> },
+}
+
+#[derive(Debug)]
+pub(crate) struct PublicTlsDraft {
+    pub(crate) identity: String,
+    pub(crate) tls12: bool,
+}
+
+/// A route whose clusters are names.
+#[derive(Debug)]
+pub(crate) struct RouteDraft {
+    pub(crate) rules: Vec<(Match, ActionDraft)>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum ActionDraft {
+    Forward { clusters: Vec<(String, u32)>, policy: ForwardPolicy },
+    Redirect(Redirect),
+    Fixed(Fixed),
+}
+
+#[derive(Debug)]
+pub(crate) struct ClusterDraft {
+    pub(crate) protocol: v1::Protocol,
+    pub(crate) kind: ClusterKindDraft,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) outlier: Option<OutlierPolicy>,
+    pub(crate) max_connections: usize,
+    pub(crate) max_pending: usize,
+    pub(crate) discovery_name: String,
+    pub(crate) health_check: Option<HealthCheck>,
+}
+
+#[derive(Debug)]
+pub(crate) enum ClusterKindDraft {
+    Mesh { tls: v1::TlsMode, identities: Vec<SpiffeId> },
+    Application { address: Option<IpAddr>, port: u16 },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EndpointDraft {
+    pub(crate) address: SocketAddr,
+    pub(crate) task_id: String,
+    pub(crate) weight: u32,
+    pub(crate) draining: bool,
+}
+
+fn millis(value: u64) -> Option<Duration> {
+    (value > 0).then(|| Duration::from_millis(value))
+}
+
+fn port(field: &str, value: u32) -> Result<u16, Invalid> {
+    u16::try_from(value).map_err(|_| invalid(field, format!("{value} is no port (0 to 65535)")))
+}
+
+fn ip(field: &str, text: &str) -> Result<IpAddr, Invalid> {
+    text.parse().map_err(|_| invalid(field, format!("{text:?} is no IP address")))
+}
+
+fn bounded(field: &str, length: usize) -> Result<(), Invalid> {
+    if length > LIST_MAX {
+        return Err(invalid(field, format!("{length} entries; at most {LIST_MAX} are accepted")));
+    }
+    Ok(())
+}
+
+fn known<E: TryFrom<i32>>(field: &str, value: i32) -> Result<E, Invalid> {
+    E::try_from(value).map_err(|_| invalid(field, format!("{value} is not known to this version")))
+}
+
+pub(crate) fn listener(message: &v1::Listener) -> Result<ListenerDraft, Invalid> {
+    let protocol: v1::Protocol = known("protocol", message.protocol)?;
+    let bind = match &message.bind {
+        None => return Err(invalid("bind", "one of outbound, inbound and public is needed")),
+        Some(v1::listener::Bind::Outbound(bind)) => {
+            bounded("bind.outbound.hostnames", bind.hostnames.len())?;
+            if let Some(bad) = bind.hostnames.iter().find(|name| !is_host_name(name)) {
+                return Err(invalid("bind.outbound.hostnames", format!("{bad:?} is no host name")));
+            }
+            BindDraft::Outbound(OutboundBind {
+                address: SocketAddr::new(
+                    ip("bind.outbound.address", &bind.address)?,
+                    port("bind.outbound.port", bind.port)?,
+                ),
+                hostnames: bind.hostnames.clone(),
+            })
+        }
+        Some(v1::listener::Bind::Inbound(bind)) => BindDraft::Inbound {
+            port_name: bind.port_name.clone(),
+            address: match bind.address.as_str() {
+                "" => None,
+                text => Some(SocketAddr::new(
+                    ip("bind.inbound.address", text)?,
+                    port("bind.inbound.port", bind.port)?,
+                )),
+            },
+            tls: known("bind.inbound.tls", bind.tls)?,
+            authorization: bind.authorization.clone(),
+        },
+        Some(v1::listener::Bind::Public(bind)) => {
+            if protocol == v1::Protocol::Tcp {
+                return Err(invalid(
+                    "protocol",
+                    "a public listener speaks HTTP; TCP is not served there yet",
+                ));
+            }
+            let address = SocketAddr::new(
+                ip("bind.public.address", &bind.address)?,
+                port("bind.public.port", bind.port)?,
+            );
+            let tls = match &bind.tls {
+                None => None,
+                Some(tls) => Some(PublicTlsDraft {
+                    identity: tls.identity.clone(),
+                    tls12: match tls.min_version.as_str() {
+                        "" | "1.2" => true,
+                        "1.3" => false,
+                        other => {
+                            return Err(invalid(
+                                "bind.public.tls.minVersion",
+                                format!("{other:?}; 1.2 and 1.3 are allowed"),
+                            ));
+                        }
+                    },
+                }),
+            };
+            BindDraft::Public { address, tls }
+        }
+    };
+    Ok(ListenerDraft {
+        bind,
+        protocol,
+        route: message.route.clone(),
+        cluster: message.cluster.clone(),
+        idle_timeout: millis(message.idle_timeout_ms),
+        max_connections: match message.max_connections {
+            0 => MAX_CONNECTIONS_DEFAULT,
+            given => given as usize,
+        },
+    })
+}
+
+/// Letters, digits, `-`, `_` and `.`: what may stand in `/etc/hosts`.
+fn is_host_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 253
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+pub(crate) fn route(message: &v1::Route) -> Result<RouteDraft, Invalid> {
+    bounded("rules", message.rules.len())?;
+    let rules = message
+        .rules
+        .iter()
+        .enumerate()
+        .map(|(index, rule)| {
+            rule_of(rule).map_err(|error| invalid(format!("rules[{index}].{}", error.field), error.reason))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(RouteDraft { rules })
+}
+
+fn rule_of(rule: &v1::RouteRule) -> Result<(Match, ActionDraft), Invalid> {
+    let matches = match &rule.r#match {
+        None => Match::default(),
+        Some(message) => Match {
+            hosts: wildcards("match.hosts", &message.hosts, true)?,
+            paths: wildcards("match.paths", &message.paths, false)?,
+            methods: methods("match.methods", &message.methods)?,
+            headers: message
+                .headers
+                .iter()
+                .map(|header| {
+                    let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| {
+                        invalid("match.headers", format!("{:?} is no header name", header.name))
+                    })?;
+                    let value = HeaderValue::from_str(&header.exact).map_err(|_| {
+                        invalid("match.headers", format!("{:?} is no header value", header.exact))
+                    })?;
+                    Ok((name, value))
+                })
+                .collect::<Result<_, _>>()?,
+            query: message.query.iter().map(|query| (query.name.clone(), query.exact.clone())).collect(),
+        },
+    };
+    let action = match &rule.action {
+        None => return Err(invalid("action", "one of forward, redirect and fixedResponse is needed")),
+        Some(v1::route_rule::Action::Forward(forward)) => {
+            if forward.clusters.is_empty() {
+                return Err(invalid("forward.clusters", "at least one is needed"));
+            }
+            let clusters: Vec<_> =
+                forward.clusters.iter().map(|entry| (entry.cluster.clone(), entry.weight)).collect();
+            // A lone cluster takes everything, whatever its weight says.
+            let clusters = match clusters.len() {
+                1 => vec![(clusters[0].0.clone(), 1)],
+                _ => clusters,
+            };
+            ActionDraft::Forward { clusters, policy: forward_policy(forward)? }
+        }
+        Some(v1::route_rule::Action::Redirect(redirect)) => {
+            let status = match redirect.status {
+                301 => StatusCode::MOVED_PERMANENTLY,
+                302 => StatusCode::FOUND,
+                other => return Err(invalid("redirect.status", format!("{other}; 301 and 302 are allowed"))),
+            };
+            ActionDraft::Redirect(Redirect {
+                protocol: or_placeholder(&redirect.protocol, "#{protocol}"),
+                host: or_placeholder(&redirect.host, "#{host}"),
+                port: or_placeholder(&redirect.port, "#{port}"),
+                path: or_placeholder(&redirect.path, "/#{path}"),
+                query: or_placeholder(&redirect.query, "#{query}"),
+                status,
+            })
+        }
+        Some(v1::route_rule::Action::FixedResponse(fixed)) => ActionDraft::Fixed(Fixed {
+            status: u16::try_from(fixed.status)
+                .ok()
+                .filter(|status| (200..=599).contains(status))
+                .and_then(|status| StatusCode::from_u16(status).ok())
+                .ok_or_else(|| {
+                    invalid("fixedResponse.status", format!("{} is not of 200 to 599", fixed.status))
+                })?,
+            content_type: match fixed.content_type.as_str() {
+                "" => HeaderValue::from_static("text/plain"),
+                text => HeaderValue::from_str(text)
+                    .map_err(|_| invalid("fixedResponse.contentType", "is no header value"))?,
+            },
+            body: bytes::Bytes::copy_from_slice(fixed.body.as_bytes()),
+        }),
+    };
+    Ok((matches, action))
+}
+
+/// An ALB's defaults: the request's own.
+fn or_placeholder(text: &str, placeholder: &str) -> String {
+    if text.is_empty() { placeholder.to_owned() } else { text.to_owned() }
+}
+
+fn wildcards(field: &str, patterns: &[String], ignore_case: bool) -> Result<Vec<Wildcard>, Invalid> {
+    bounded(field, patterns.len())?;
+    patterns
+        .iter()
+        .map(|pattern| {
+            Wildcard::new(pattern, ignore_case)
+                .ok_or_else(|| invalid(field, "a pattern has 1 to 1,024 bytes"))
+        })
+        .collect()
+}
+
+fn methods(field: &str, names: &[String]) -> Result<Vec<Method>, Invalid> {
+    names
+        .iter()
+        .map(|name| {
+            Method::from_bytes(name.as_bytes()).map_err(|_| invalid(field, format!("{name:?} is no method")))
+        })
+        .collect()
+}
+
+fn forward_policy(forward: &v1::Forward) -> Result<ForwardPolicy, Invalid> {
+    let retry = forward.retry.clone().unwrap_or(v1::RetryPolicy { max_retries: 2, ..Default::default() });
+    if retry.max_retries > RETRIES_MAX {
+        return Err(invalid("forward.retry.maxRetries", format!("at most {RETRIES_MAX} are accepted")));
+    }
+    let mut retry_on = RetryOn {
+        connect_failure: false,
+        refused_stream: false,
+        reset: false,
+        gateway_error: false,
+        server_error: false,
+        unavailable: false,
+    };
+    if retry.retry_on.is_empty() {
+        retry_on = RetryOn { connect_failure: true, refused_stream: true, reset: true, ..retry_on };
+    }
+    for condition in &retry.retry_on {
+        match condition.as_str() {
+            "connect-failure" => retry_on.connect_failure = true,
+            "refused-stream" => retry_on.refused_stream = true,
+            "reset" => retry_on.reset = true,
+            "gateway-error" => retry_on.gateway_error = true,
+            "5xx" => retry_on.server_error = true,
+            "unavailable" => retry_on.unavailable = true,
+            other => {
+                return Err(invalid(
+                    "forward.retry.retryOn",
+                    format!(
+                        "{other:?}; connect-failure, refused-stream, reset, gateway-error, 5xx and \
+                         unavailable are known"
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(ForwardPolicy {
+        timeout: millis(forward.request_timeout_ms),
+        per_try_timeout: millis(retry.per_try_timeout_ms),
+        max_retries: retry.max_retries,
+        retry_on,
+        budget_percent: if retry.budget_percent == 0 { 20 } else { retry.budget_percent.min(100) },
+    })
+}
+
+pub(crate) fn cluster(message: &v1::Cluster) -> Result<ClusterDraft, Invalid> {
+    let kind = match &message.kind {
+        None => return Err(invalid("kind", "one of mesh and local is needed")),
+        Some(v1::cluster::Kind::Mesh(mesh)) => {
+            bounded("mesh.identities", mesh.identities.len())?;
+            ClusterKindDraft::Mesh {
+                tls: known("mesh.tls", mesh.tls)?,
+                identities: mesh
+                    .identities
+                    .iter()
+                    .map(|id| id.parse::<SpiffeId>().map_err(|e| invalid("mesh.identities", e.to_string())))
+                    .collect::<Result<_, _>>()?,
+            }
+        }
+        Some(v1::cluster::Kind::Local(local)) => ClusterKindDraft::Application {
+            address: match local.address.as_str() {
+                "" => None,
+                text => Some(ip("local.address", text)?),
+            },
+            port: match port("local.port", local.port)? {
+                0 => return Err(invalid("local.port", "0 is no container port")),
+                port => port,
+            },
+        },
+    };
+    let default_if_zero = |value: u32, default: usize| if value == 0 { default } else { value as usize };
+    Ok(ClusterDraft {
+        protocol: known("protocol", message.protocol)?,
+        kind,
+        connect_timeout: millis(message.connect_timeout_ms).unwrap_or(CONNECT_TIMEOUT_DEFAULT),
+        outlier: message.outlier_detection.as_ref().map(outlier),
+        max_connections: message.max_connections as usize,
+        max_pending: default_if_zero(message.max_pending, MAX_PENDING_DEFAULT),
+        discovery_name: match message.discovery_name.as_str() {
+            "" => message.name.clone(),
+            name => name.to_owned(),
+        },
+        health_check: message.health_check.as_ref().map(health_check).transpose()?,
+    })
+}
+
+fn outlier(message: &v1::OutlierDetection) -> OutlierPolicy {
+    let defaults = OutlierPolicy::default();
+    let or = |value: u64, default: Duration| millis(value).unwrap_or(default);
+    OutlierPolicy {
+        consecutive_failures: match message.consecutive_failures {
+            0 => defaults.consecutive_failures,
+            given => given,
+        },
+        interval: or(message.interval_ms, defaults.interval),
+        base_ejection: or(message.base_ejection_ms, defaults.base_ejection),
+        max_ejection: or(message.max_ejection_ms, defaults.max_ejection),
+        max_ejection_percent: match message.max_ejection_percent {
+            0 => defaults.max_ejection_percent,
+            given => given.min(100),
+        },
+    }
+}
+
+fn health_check(message: &v1::HealthCheck) -> Result<HealthCheck, Invalid> {
+    let matcher = match message.matcher.as_str() {
+        "" => vec![(200, 200)],
+        text => text
+            .split(',')
+            .map(|part| {
+                let (low, high) = part.split_once('-').unwrap_or((part, part));
+                match (low.trim().parse::<u16>(), high.trim().parse::<u16>()) {
+                    (Ok(low), Ok(high)) if (200..=499).contains(&low) && (low..=499).contains(&high) => {
+                        Ok((low, high))
+                    }
+                    _ => Err(invalid(
+                        "healthCheck.matcher",
+                        format!("{part:?} is no code or range of 200 to 499"),
+                    )),
+                }
+            })
+            .collect::<Result<_, _>>()?,
+    };
+    Ok(HealthCheck {
+        path: match message.path.as_str() {
+            "" => None,
+            path => {
+                Some(path.parse().map_err(|_| invalid("healthCheck.path", format!("{path:?} is no path")))?)
+            }
+        },
+        // An ALB's defaults.
+        interval: millis(message.interval_ms).unwrap_or(Duration::from_secs(30)),
+        timeout: millis(message.timeout_ms).unwrap_or(Duration::from_secs(5)),
+        healthy_threshold: message.healthy_threshold.max(1),
+        unhealthy_threshold: message.unhealthy_threshold.max(1),
+        matcher,
+    })
+}
+
+pub(crate) fn endpoints(message: &v1::Endpoints) -> Result<Vec<EndpointDraft>, Invalid> {
+    bounded("endpoints", message.endpoints.len())?;
+    message
+        .endpoints
+        .iter()
+        .map(|endpoint| {
+            let port = port("endpoints.port", endpoint.port)?;
+            if port == 0 {
+                return Err(invalid("endpoints.port", "0 cannot be connected to"));
+            }
+            Ok(EndpointDraft {
+                address: SocketAddr::new(ip("endpoints.address", &endpoint.address)?, port),
+                task_id: endpoint.task_id.clone(),
+                weight: endpoint.weight.clamp(1, 1_000),
+                draining: endpoint.draining,
+            })
+        })
+        .collect()
+}
+
+pub(crate) fn authorization(message: &v1::Authorization) -> Result<Authorization, Invalid> {
+    bounded("rules", message.rules.len())?;
+    let rules = message
+        .rules
+        .iter()
+        .map(|rule| {
+            bounded("rules.identities", rule.identities.len())?;
+            Ok(AuthorizationRule {
+                name: rule.name.clone(),
+                effect: known("rules.effect", rule.effect)?,
+                identities: rule
+                    .identities
+                    .iter()
+                    .map(|id| {
+                        id.parse::<SpiffePattern>().map_err(|e| invalid("rules.identities", e.to_string()))
+                    })
+                    .collect::<Result<_, _>>()?,
+                methods: methods("rules.methods", &rule.methods)?,
+                paths: wildcards("rules.paths", &rule.paths, false)?,
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Authorization { rules })
+}
+
+/// The IPv4 address of an outbound listener, for names.
+pub(crate) fn ipv4(address: SocketAddr) -> Option<Ipv4Addr> {
+    match address.ip() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}

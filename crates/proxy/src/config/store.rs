@@ -1,0 +1,577 @@
+//! The resources that the proxy holds, and the snapshot made of them.
+//!
+//! Phase one, [`ResourceStore::apply`], converts each message by itself; one
+//! that cannot be applied is reported and the last good one of its name stays.
+//! Phase two, [`ResourceStore::snapshot`], links names to what they name. A
+//! name that leads nowhere (yet) is no fault of the resource: the stream's
+//! types arrive one after another.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use bowline_discovery::{
+    resource::{Resource, ResourceType},
+    v1,
+};
+use bowline_model::identity::SpiffeId;
+use rustls::sign::CertifiedKey;
+
+use super::{
+    Action, Authorization, Bind, Cluster, Endpoint, Forward, HopConfigs, InboundBind, Listener, MeshUpstream,
+    PublicBind, PublicTls, Route, Rule, Snapshot, Upstream, UpstreamTls,
+    convert::{
+        self, ActionDraft, BindDraft, ClusterDraft, ClusterKindDraft, EndpointDraft, Invalid, ListenerDraft,
+        RouteDraft, invalid,
+    },
+};
+use crate::{
+    health::ClusterHealth,
+    metrics::Metrics,
+    tls::{
+        self, ALPN_H2, ALPN_HTTP1, ALPN_TCP, TlsError,
+        trust::{Revoked, Roots, TrustStore},
+        verify::{ExpectedServers, peer_identity},
+    },
+};
+
+/// Name of the Identity that is the proxy's own.
+pub(crate) const MESH_IDENTITY: &str = "mesh";
+
+/// A resource as it came, with the stream's version of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Versioned {
+    pub(crate) version: String,
+    pub(crate) resource: Resource,
+}
+
+/// A resource that was not applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rejection {
+    pub(crate) kind: ResourceType,
+    pub(crate) name: String,
+    pub(crate) reason: Invalid,
+}
+
+/// A certificate that the proxy holds.
+#[derive(Clone, Debug)]
+pub(crate) struct HeldIdentity {
+    pub(crate) key: Arc<CertifiedKey>,
+    /// `None` for a public certificate.
+    pub(crate) id: Option<SpiffeId>,
+}
+
+/// The hop's configurations of a cluster, and what they were made from.
+#[derive(Debug)]
+struct CachedHop {
+    tls_generation: u64,
+    mode: v1::TlsMode,
+    protocol: v1::Protocol,
+    identities: Vec<SpiffeId>,
+    configs: Arc<HopConfigs>,
+}
+
+#[derive(Debug)]
+struct CachedPublic {
+    key: Arc<CertifiedKey>,
+    tls12: bool,
+    config: Arc<rustls::ServerConfig>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct ResourceStore {
+    metrics: Arc<Metrics>,
+    raw: BTreeMap<(ResourceType, String), Versioned>,
+    listeners: BTreeMap<String, ListenerDraft>,
+    routes: HashMap<String, RouteDraft>,
+    clusters: BTreeMap<String, ClusterDraft>,
+    endpoints: HashMap<String, Vec<EndpointDraft>>,
+    authorizations: HashMap<String, Arc<Authorization>>,
+    roots: BTreeMap<String, Arc<Roots>>,
+    /// Roots that came with the certificate, until the stream names its own.
+    bootstrap_roots: BTreeMap<String, Arc<Roots>>,
+    revoked: BTreeMap<String, HashSet<String>>,
+    identities: HashMap<String, HeldIdentity>,
+    /// Grows when certificate, roots or revocations change: hops made before
+    /// take no new requests.
+    tls_generation: u64,
+    trust: Arc<TrustStore>,
+    inbound_configs: HashMap<(v1::TlsMode, v1::Protocol), (u64, Arc<rustls::ServerConfig>)>,
+    public_configs: HashMap<String, CachedPublic>,
+    hops: HashMap<String, CachedHop>,
+    healths: HashMap<String, Arc<ClusterHealth>>,
+    generation: u64,
+}
+
+impl ResourceStore {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            raw: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            routes: HashMap::new(),
+            clusters: BTreeMap::new(),
+            endpoints: HashMap::new(),
+            authorizations: HashMap::new(),
+            roots: BTreeMap::new(),
+            bootstrap_roots: BTreeMap::new(),
+            revoked: BTreeMap::new(),
+            identities: HashMap::new(),
+            tls_generation: 0,
+            trust: Arc::default(),
+            inbound_configs: HashMap::new(),
+            public_configs: HashMap::new(),
+            hops: HashMap::new(),
+            healths: HashMap::new(),
+            generation: 0,
+        }
+    }
+
+    /// Applies one resource, or says why not and keeps the one before.
+    pub(crate) fn apply(&mut self, version: String, resource: Resource) -> Result<(), Rejection> {
+        let (kind, name) = (resource.kind(), resource.name().to_owned());
+        self.convert(&resource).map_err(|reason| {
+            self.metrics.configuration_rejected.increment();
+            Rejection { kind, name: name.clone(), reason }
+        })?;
+        self.raw.insert((kind, name), Versioned { version, resource });
+        Ok(())
+    }
+
+    fn convert(&mut self, resource: &Resource) -> Result<(), Invalid> {
+        if resource.name().is_empty() {
+            return Err(invalid("name", "must not be empty"));
+        }
+        match resource {
+            Resource::Listener(message) => {
+                self.listeners.insert(message.name.clone(), convert::listener(message)?);
+            }
+            Resource::Route(message) => {
+                self.routes.insert(message.name.clone(), convert::route(message)?);
+            }
+            Resource::Cluster(message) => {
+                self.clusters.insert(message.name.clone(), convert::cluster(message)?);
+            }
+            Resource::Endpoints(message) => {
+                self.endpoints.insert(message.name.clone(), convert::endpoints(message)?);
+            }
+            Resource::Authorization(message) => {
+                let authorization = Arc::new(convert::authorization(message)?);
+                self.authorizations.insert(message.name.clone(), authorization);
+            }
+            Resource::Trust(message) => {
+                let roots = Roots::from_pem(&message.roots_pem)
+                    .map_err(|error| invalid("rootsPem", error.to_string()))?;
+                if self.roots.get(&message.name).is_none_or(|before| before.pem != roots.pem) {
+                    self.roots.insert(message.name.clone(), Arc::new(roots));
+                    self.trust_changed();
+                }
+            }
+            Resource::Revocation(message) => {
+                let serials: HashSet<String> = message
+                    .serials
+                    .iter()
+                    .map(|serial| {
+                        let serial = serial.trim_start_matches('0').to_ascii_lowercase();
+                        match serial.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                            true => Ok(serial),
+                            false => Err(invalid("serials", format!("{serial:?} is not hexadecimal"))),
+                        }
+                    })
+                    .collect::<Result<_, _>>()?;
+                if self.revoked.get(&message.name) != Some(&serials) {
+                    self.revoked.insert(message.name.clone(), serials);
+                    self.trust_changed();
+                }
+            }
+            Resource::Identity(message) => match &message.source {
+                None => return Err(invalid("source", "one of issued and files is needed")),
+                // Issued ones are fetched by the identity task, which calls `hold`.
+                Some(v1::identity::Source::Issued(_)) => {}
+                Some(v1::identity::Source::Files(files)) => {
+                    let held = identity_from_files(message, files)?;
+                    self.hold(&message.name, held);
+                }
+            },
+            Resource::Limit(_) => return Err(invalid("limit", "this version enforces no limits yet")),
+            Resource::Fault(_) => return Err(invalid("fault", "this version injects no faults yet")),
+        }
+        Ok(())
+    }
+
+    /// Forgets a resource. One that is not known is none to forget.
+    pub(crate) fn remove(&mut self, kind: ResourceType, name: &str) {
+        if self.raw.remove(&(kind, name.to_owned())).is_none() {
+            return;
+        }
+        match kind {
+            ResourceType::Listener => drop(self.listeners.remove(name)),
+            ResourceType::Route => drop(self.routes.remove(name)),
+            ResourceType::Cluster => {
+                self.clusters.remove(name);
+                self.hops.remove(name);
+                self.healths.remove(name);
+            }
+            ResourceType::Endpoints => drop(self.endpoints.remove(name)),
+            ResourceType::Authorization => drop(self.authorizations.remove(name)),
+            ResourceType::Trust => {
+                self.roots.remove(name);
+                self.trust_changed();
+            }
+            ResourceType::Revocation => {
+                self.revoked.remove(name);
+                self.trust_changed();
+            }
+            ResourceType::Identity if name != MESH_IDENTITY => drop(self.identities.remove(name)),
+            ResourceType::Identity | ResourceType::Limit | ResourceType::Fault => {}
+        }
+    }
+
+    /// Takes a certificate into use: new handshakes show it.
+    pub(crate) fn hold(&mut self, name: &str, held: HeldIdentity) {
+        let unchanged = self.identities.get(name).is_some_and(|before| before.key.cert == held.key.cert);
+        self.identities.insert(name.to_owned(), held);
+        if name == MESH_IDENTITY && !unchanged {
+            self.tls_generation += 1;
+        }
+    }
+
+    /// Roots to believe in until the stream says which.
+    pub(crate) fn set_bootstrap_roots(&mut self, trust_domain: &str, pem: &str) -> Result<(), TlsError> {
+        if self.bootstrap_roots.get(trust_domain).is_some_and(|before| before.pem == pem) {
+            return Ok(());
+        }
+        self.bootstrap_roots.insert(trust_domain.to_owned(), Arc::new(Roots::from_pem(pem)?));
+        self.trust_changed();
+        Ok(())
+    }
+
+    fn trust_changed(&mut self) {
+        let mut roots = self.bootstrap_roots.clone();
+        roots.extend(self.roots.iter().map(|(domain, roots)| (domain.clone(), Arc::clone(roots))));
+        let revoked = Revoked::new(self.revoked.iter().map(|(domain, list)| (domain.clone(), list.clone())));
+        self.trust = Arc::new(TrustStore { roots, revoked: Arc::new(revoked) });
+        self.tls_generation += 1;
+    }
+
+    /// The roots and revocations of this moment.
+    pub(crate) fn trust(&self) -> &Arc<TrustStore> {
+        &self.trust
+    }
+
+    /// The certificate of that name, if it is there.
+    pub(crate) fn identity(&self, name: &str) -> Option<&HeldIdentity> {
+        self.identities.get(name)
+    }
+
+    /// What is held of a type: names and versions.
+    pub(crate) fn versions(&self, kind: ResourceType) -> HashMap<String, String> {
+        self.of_kind(kind).map(|(name, held)| (name.to_owned(), held.version.clone())).collect()
+    }
+
+    /// Everything held, as it came.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Versioned> {
+        self.raw.values()
+    }
+
+    fn of_kind(&self, kind: ResourceType) -> impl Iterator<Item = (&str, &Versioned)> {
+        self.raw
+            .range((kind, String::new())..)
+            .take_while(move |((other, _), _)| *other == kind)
+            .map(|((_, name), held)| (name.as_str(), held))
+    }
+
+    /// Names and messages of the Identity resources.
+    pub(crate) fn identity_resources(&self) -> Vec<v1::Identity> {
+        self.of_kind(ResourceType::Identity)
+            .filter_map(|(_, held)| match &held.resource {
+                Resource::Identity(identity) => Some(identity.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Links everything into one immutable whole.
+    pub(crate) fn snapshot(&mut self) -> Arc<Snapshot> {
+        self.generation += 1;
+        let clusters = self.link_clusters();
+        let routes: HashMap<&str, Arc<Route>> = self
+            .routes
+            .iter()
+            .map(|(name, draft)| (name.as_str(), Arc::new(link_route(draft, &clusters))))
+            .collect();
+        let mut server_configs: HashMap<(v1::TlsMode, v1::Protocol), Option<Arc<rustls::ServerConfig>>> =
+            HashMap::new();
+        for draft in self.listeners.values() {
+            if let BindDraft::Inbound { tls, .. } = &draft.bind {
+                server_configs.insert((*tls, draft.protocol), None);
+            }
+        }
+        for (key, slot) in &mut server_configs {
+            *slot = inbound_config(
+                &mut self.inbound_configs,
+                self.tls_generation,
+                self.identities.get(MESH_IDENTITY),
+                &self.trust,
+                *key,
+            );
+        }
+        let mut names = BTreeMap::new();
+        let mut listeners = HashMap::with_capacity(self.listeners.len());
+        for (name, draft) in &self.listeners {
+            if let BindDraft::Outbound(bind) = &draft.bind
+                && let Some(address) = convert::ipv4(bind.address)
+            {
+                names.extend(bind.hostnames.iter().map(|host| (host.to_ascii_lowercase(), address)));
+            }
+            let bind = match &draft.bind {
+                BindDraft::Outbound(bind) => Bind::Outbound(bind.clone()),
+                BindDraft::Inbound { port_name, address, tls, authorization } => Bind::Inbound(InboundBind {
+                    port_name: port_name.clone(),
+                    address: *address,
+                    tls: *tls,
+                    server: server_configs.get(&(*tls, draft.protocol)).cloned().flatten(),
+                    authorization: self.authorizations.get(authorization).cloned(),
+                }),
+                BindDraft::Public { address, tls } => Bind::Public(PublicBind {
+                    address: *address,
+                    tls: match tls {
+                        None => PublicTls::Off,
+                        Some(tls) => public_config(
+                            &mut self.public_configs,
+                            name,
+                            self.identities.get(&tls.identity),
+                            tls.tls12,
+                        ),
+                    },
+                }),
+            };
+            let name: Arc<str> = Arc::from(name.as_str());
+            let listener = Listener {
+                name: Arc::clone(&name),
+                bind,
+                protocol: draft.protocol,
+                route: routes.get(draft.route.as_str()).cloned(),
+                cluster: clusters.get(draft.cluster.as_str()).cloned(),
+                idle_timeout: draft.idle_timeout,
+                max_connections: draft.max_connections,
+            };
+            listeners.insert(name, Arc::new(listener));
+        }
+        Arc::new(Snapshot {
+            generation: self.generation,
+            listeners,
+            clusters,
+            own_id: self.identities.get(MESH_IDENTITY).and_then(|held| held.id.clone()),
+            revoked: Arc::clone(&self.trust.revoked),
+            names,
+        })
+    }
+
+    fn link_clusters(&mut self) -> HashMap<Arc<str>, Arc<Cluster>> {
+        let mut linked = HashMap::with_capacity(self.clusters.len());
+        for (name, draft) in &self.clusters {
+            let health = Arc::clone(self.healths.entry(name.clone()).or_default());
+            health.set_policy(draft.outlier.clone());
+            let upstream = match &draft.kind {
+                ClusterKindDraft::Application { address, port } => {
+                    Upstream::Application { address: *address, port: *port }
+                }
+                ClusterKindDraft::Mesh { tls, identities } => {
+                    let drafts = self.endpoints.get(name).map(Vec::as_slice).unwrap_or_default();
+                    let healths = health.of(drafts.iter().map(|e| (e.address, e.task_id.as_str())));
+                    let endpoints = drafts
+                        .iter()
+                        .zip(healths)
+                        .map(|(endpoint, health)| {
+                            Arc::new(Endpoint {
+                                address: endpoint.address,
+                                task_id: endpoint.task_id.clone(),
+                                weight: endpoint.weight,
+                                draining: endpoint.draining,
+                                health,
+                            })
+                        })
+                        .collect();
+                    let own = self.identities.get(MESH_IDENTITY);
+                    let tls = hop_configs(
+                        &mut self.hops,
+                        self.tls_generation,
+                        own,
+                        &self.trust,
+                        (name, draft.protocol, *tls, identities),
+                    );
+                    Upstream::Mesh(MeshUpstream { tls, endpoints })
+                }
+            };
+            let name: Arc<str> = Arc::from(name.as_str());
+            let cluster = Cluster {
+                name: Arc::clone(&name),
+                discovery_name: Arc::from(draft.discovery_name.as_str()),
+                protocol: draft.protocol,
+                upstream,
+                connect_timeout: draft.connect_timeout,
+                max_connections: draft.max_connections,
+                max_pending: draft.max_pending,
+                health_check: draft.health_check.clone(),
+                health,
+                metrics: self.metrics.cluster(&name),
+            };
+            linked.insert(name, Arc::new(cluster));
+        }
+        linked
+    }
+}
+
+fn link_route(draft: &RouteDraft, clusters: &HashMap<Arc<str>, Arc<Cluster>>) -> Route {
+    let link = |action: &ActionDraft| match action {
+        ActionDraft::Redirect(redirect) => Action::Redirect(redirect.clone()),
+        ActionDraft::Fixed(fixed) => Action::Fixed(fixed.clone()),
+        ActionDraft::Forward { clusters: named, policy } => {
+            let found: Vec<_> = named
+                .iter()
+                .filter_map(|(name, weight)| Some((Arc::clone(clusters.get(name.as_str())?), *weight)))
+                .collect();
+            let weight_total = found.iter().map(|(_, weight)| u64::from(*weight)).sum();
+            Action::Forward(Forward { clusters: found, weight_total, policy: policy.clone() })
+        }
+    };
+    let rules = draft
+        .rules
+        .iter()
+        .map(|(matches, action)| Rule { matches: matches.clone(), action: link(action) })
+        .collect();
+    Route { rules }
+}
+
+fn inbound_config(
+    cache: &mut HashMap<(v1::TlsMode, v1::Protocol), (u64, Arc<rustls::ServerConfig>)>,
+    tls_generation: u64,
+    own: Option<&HeldIdentity>,
+    trust: &Arc<TrustStore>,
+    key: (v1::TlsMode, v1::Protocol),
+) -> Option<Arc<rustls::ServerConfig>> {
+    let (mode, protocol) = key;
+    if let Some((generation, config)) = cache.get(&key)
+        && *generation == tls_generation
+    {
+        return Some(Arc::clone(config));
+    }
+    let alpn: &[&[u8]] = match protocol {
+        v1::Protocol::Tcp => &[ALPN_TCP],
+        _ => &[ALPN_H2, ALPN_HTTP1],
+    };
+    let clients = match mode {
+        v1::TlsMode::Plaintext => return None,
+        v1::TlsMode::ServerOnly => None,
+        v1::TlsMode::Mutual => Some(trust),
+    };
+    match tls::inbound_config(&own?.key, clients, alpn) {
+        Ok(config) => {
+            cache.insert(key, (tls_generation, Arc::clone(&config)));
+            Some(config)
+        }
+        Err(error) => {
+            tracing::error!(%error, "the inbound side cannot use the proxy's certificate");
+            None
+        }
+    }
+}
+
+fn public_config(
+    cache: &mut HashMap<String, CachedPublic>,
+    listener: &str,
+    held: Option<&HeldIdentity>,
+    tls12: bool,
+) -> PublicTls {
+    let Some(held) = held else { return PublicTls::Waiting };
+    if let Some(cached) = cache.get(listener)
+        && Arc::ptr_eq(&cached.key, &held.key)
+        && cached.tls12 == tls12
+    {
+        return PublicTls::On(Arc::clone(&cached.config));
+    }
+    match tls::public_config(&held.key, tls12) {
+        Ok(config) => {
+            let cached = CachedPublic { key: Arc::clone(&held.key), tls12, config: Arc::clone(&config) };
+            cache.insert(listener.to_owned(), cached);
+            PublicTls::On(config)
+        }
+        Err(error) => {
+            tracing::error!(listener, %error, "the public certificate cannot be used");
+            PublicTls::Waiting
+        }
+    }
+}
+
+fn hop_configs(
+    cache: &mut HashMap<String, CachedHop>,
+    tls_generation: u64,
+    own: Option<&HeldIdentity>,
+    trust: &Arc<TrustStore>,
+    (name, protocol, mode, identities): (&str, v1::Protocol, v1::TlsMode, &[SpiffeId]),
+) -> UpstreamTls {
+    if mode == v1::TlsMode::Plaintext {
+        return UpstreamTls::Plaintext;
+    }
+    if let Some(cached) = cache.get(name)
+        && cached.tls_generation == tls_generation
+        && cached.mode == mode
+        && cached.protocol == protocol
+        && cached.identities == identities
+    {
+        return UpstreamTls::On(Arc::clone(&cached.configs));
+    }
+    let key = match (mode, own) {
+        (v1::TlsMode::Mutual, None) => return UpstreamTls::Waiting,
+        (v1::TlsMode::Mutual, Some(own)) => Some(&own.key),
+        _ => None,
+    };
+    let servers = ExpectedServers::new(identities.iter().cloned());
+    let main = if protocol == v1::Protocol::Tcp { ALPN_TCP } else { ALPN_H2 };
+    let made = tls::hop_config(key, trust, servers.clone(), main)
+        .and_then(|main| Ok(HopConfigs { main, upgrade: tls::hop_config(key, trust, servers, ALPN_HTTP1)? }));
+    match made {
+        Ok(configs) => {
+            let configs = Arc::new(configs);
+            let cached = CachedHop {
+                tls_generation,
+                mode,
+                protocol,
+                identities: identities.to_vec(),
+                configs: Arc::clone(&configs),
+            };
+            cache.insert(name.to_owned(), cached);
+            UpstreamTls::On(configs)
+        }
+        Err(error) => {
+            tracing::error!(cluster = name, %error, "the hop cannot use the proxy's certificate");
+            UpstreamTls::Waiting
+        }
+    }
+}
+
+fn identity_from_files(message: &v1::Identity, files: &v1::FileCertificate) -> Result<HeldIdentity, Invalid> {
+    let read = |field: &str, path: &str| {
+        std::fs::read(path).map_err(|error| invalid(field, format!("{path} cannot be read: {error}")))
+    };
+    let chain = read("files.certificateChain", &files.certificate_chain)?;
+    let private_key = zeroize::Zeroizing::new(read("files.privateKey", &files.private_key)?);
+    let key = tls::certified_key_from_pem(&chain, &private_key)
+        .map_err(|error| invalid("files", error.to_string()))?;
+    let id = match message.name.as_str() {
+        MESH_IDENTITY => {
+            let leaf = key.cert.first().ok_or_else(|| invalid("files.certificateChain", "holds none"))?;
+            let peer =
+                peer_identity(leaf).map_err(|fault| invalid("files.certificateChain", fault.to_string()))?;
+            if !message.spiffe_id.is_empty() && message.spiffe_id != peer.id.as_str() {
+                return Err(invalid("spiffeId", format!("the certificate says {}", peer.id)));
+            }
+            Some(peer.id)
+        }
+        _ => None,
+    };
+    Ok(HeldIdentity { key, id })
+}

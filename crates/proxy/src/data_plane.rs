@@ -1,0 +1,179 @@
+//! The proxy's traffic side as its configuration side sees it: resources go
+//! in, the workers follow.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use bowline_discovery::resource::{Resource, ResourceType};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    config::{
+        Snapshot, SocketKey,
+        convert::invalid,
+        store::{Rejection, ResourceStore},
+    },
+    shared::Shared,
+    sockets::Sockets,
+    worker::{self, Command},
+};
+
+#[derive(Debug)]
+struct OpenSocket {
+    key: SocketKey,
+    /// Kept so that the socket outlives the workers' copies.
+    _socket: TcpListener,
+    address: SocketAddr,
+}
+
+#[derive(Debug)]
+struct WorkerHandle {
+    commands: mpsc::UnboundedSender<Command>,
+    _thread: JoinHandle<()>,
+}
+
+/// See the module. Not for a request's path.
+#[derive(Debug)]
+pub(crate) struct DataPlane {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) store: ResourceStore,
+    sockets: Sockets,
+    open: HashMap<Arc<str>, OpenSocket>,
+    workers: Vec<WorkerHandle>,
+}
+
+impl DataPlane {
+    /// Starts the workers; they have nothing to do yet.
+    pub(crate) fn start(shared: Arc<Shared>, sockets: Sockets) -> io::Result<Self> {
+        let workers = (0..shared.workers)
+            .map(|index| {
+                let (commands, thread) = worker::start(Arc::clone(&shared), index)?;
+                Ok(WorkerHandle { commands, _thread: thread })
+            })
+            .collect::<io::Result<_>>()?;
+        let store = ResourceStore::new(Arc::clone(&shared.metrics));
+        Ok(Self { shared, store, sockets, open: HashMap::new(), workers })
+    }
+
+    /// Applies a batch of resources, each by itself, and puts the result into
+    /// effect. Returns those that were refused.
+    pub(crate) fn apply(
+        &mut self,
+        changed: Vec<(String, Resource)>,
+        removed: &[(ResourceType, String)],
+    ) -> Vec<Rejection> {
+        let mut rejections: Vec<_> = changed
+            .into_iter()
+            .filter_map(|(version, resource)| self.store.apply(version, resource).err())
+            .collect();
+        for (kind, name) in removed {
+            self.store.remove(*kind, name);
+        }
+        rejections.extend(self.publish());
+        rejections
+    }
+
+    /// Puts what the store holds into effect: swaps the snapshot, opens and
+    /// closes listeners. Listeners that cannot be opened are returned, and
+    /// tried again with the next change.
+    pub(crate) fn publish(&mut self) -> Vec<Rejection> {
+        let snapshot = self.store.snapshot();
+        let gone: Vec<Arc<str>> = self
+            .open
+            .iter()
+            .filter(|(name, open)| {
+                snapshot.listeners.get(*name).is_none_or(|listener| listener.socket_key() != open.key)
+            })
+            .map(|(name, _)| Arc::clone(name))
+            .collect();
+        for name in gone {
+            self.tell(|| Command::Close { name: Arc::clone(&name) });
+            if let Some(open) = self.open.remove(&name) {
+                self.sockets.release(&open.key);
+            }
+        }
+        self.shared.snapshot.store(Arc::clone(&snapshot));
+        let rejections = self.open_new(&snapshot);
+        self.tell(|| Command::Refresh);
+        rejections
+    }
+
+    fn open_new(&mut self, snapshot: &Snapshot) -> Vec<Rejection> {
+        let mut rejections = Vec::new();
+        for (name, listener) in &snapshot.listeners {
+            if self.open.contains_key(name) {
+                continue;
+            }
+            let key = listener.socket_key();
+            let opened = self.sockets.open(&key).and_then(|(socket, address)| {
+                let copies =
+                    self.workers.iter().map(|_| socket.try_clone()).collect::<io::Result<Vec<_>>>()?;
+                Ok((socket, address, copies))
+            });
+            match opened {
+                Ok((socket, address, copies)) => {
+                    tracing::info!(listener = &**name, %address, "listening");
+                    for (worker, socket) in self.workers.iter().zip(copies) {
+                        // A worker that is gone has taken the process with it.
+                        let _ = worker.commands.send(Command::Listen { name: Arc::clone(name), socket });
+                    }
+                    self.open.insert(Arc::clone(name), OpenSocket { key, _socket: socket, address });
+                }
+                Err(error) => {
+                    tracing::error!(listener = &**name, %error, "cannot listen");
+                    rejections.push(Rejection {
+                        kind: ResourceType::Listener,
+                        name: name.to_string(),
+                        reason: invalid("bind", format!("cannot listen: {error}")),
+                    });
+                }
+            }
+        }
+        rejections
+    }
+
+    /// Forwards connections of `socket` to a port of the application.
+    pub(crate) fn publish_port(&self, socket: &TcpListener, port: u16) -> io::Result<()> {
+        for worker in &self.workers {
+            let _ = worker.commands.send(Command::Publish { socket: socket.try_clone()?, port });
+        }
+        Ok(())
+    }
+
+    /// Where the listeners are.
+    pub(crate) fn addresses(&self) -> BTreeMap<String, SocketAddr> {
+        self.open.iter().map(|(name, open)| (name.to_string(), open.address)).collect()
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for worker in &self.workers {
+            let _ = worker.commands.send(command());
+        }
+    }
+
+    /// Begins the drain; the future ends when no connection is left, or the
+    /// time is over.
+    pub(crate) fn drain(&self, limit: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let waits: Vec<_> = self
+            .workers
+            .iter()
+            .map(|worker| {
+                let (done, drained) = oneshot::channel();
+                let _ = worker.commands.send(Command::Drain { done });
+                drained
+            })
+            .collect();
+        async move {
+            let all = futures::future::join_all(waits);
+            if tokio::time::timeout(limit, all).await.is_err() {
+                tracing::warn!("connections were still open when the drain's time was over");
+            }
+        }
+    }
+}

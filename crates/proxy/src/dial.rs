@@ -1,0 +1,203 @@
+//! One connection to an endpoint: TCP, then the hop's TLS.
+
+use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc};
+
+use rustls::{AlertDescription, CertificateError, ClientConfig, PeerIncompatible};
+use rustls_pki_types::ServerName;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsConnector;
+
+use crate::{
+    config::{Cluster, Endpoint, Upstream, UpstreamTls},
+    io::{ClientTransport, Transport},
+    metrics::HandshakeFailure,
+    shared::Shared,
+    tls::verify::{IdentityFault, identity_fault},
+};
+
+/// Why there is no connection. Nothing has been sent to the application.
+#[derive(Clone, Debug)]
+pub(crate) enum DialError {
+    /// TCP could not connect.
+    Connect(io::ErrorKind),
+    /// TCP or TLS took too long.
+    Timeout,
+    /// TLS failed.
+    Handshake(HandshakeFailure, String),
+    /// The far side's application cannot be reached (its proxy says).
+    ApplicationUnreachable,
+    /// The far side's authorization denies this proxy.
+    Denied,
+    /// The endpoint's connections and waiting requests are at their limit.
+    Overflow,
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(kind) => write!(f, "connection failure: {kind}"),
+            Self::Timeout => f.write_str("connection timeout"),
+            Self::Handshake(cause, text) => write!(f, "TLS ({}): {text}", cause.as_str()),
+            Self::ApplicationUnreachable => f.write_str("the application does not accept connections"),
+            Self::Denied => f.write_str("access denied"),
+            Self::Overflow => f.write_str("overflow"),
+        }
+    }
+}
+
+impl Error for DialError {}
+
+impl DialError {
+    /// Whether outlier detection should hold it against the endpoint.
+    pub(crate) fn blames_endpoint(&self) -> bool {
+        !matches!(self, Self::Overflow | Self::Handshake(HandshakeFailure::NotReady, _))
+    }
+}
+
+/// What is connected to.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// Another proxy.
+    Endpoint(Arc<Endpoint>),
+    /// The task's own application.
+    Application(SocketAddr),
+}
+
+impl Target {
+    pub(crate) fn address(&self) -> SocketAddr {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.address,
+            Self::Application(address) => *address,
+        }
+    }
+}
+
+/// Which of the hop's configurations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HopKind {
+    Main,
+    Upgrade,
+}
+
+/// Connects to `target` of `cluster`.
+pub(crate) async fn dial(
+    shared: &Shared,
+    cluster: &Cluster,
+    target: &Target,
+    kind: HopKind,
+) -> Result<ClientTransport, DialError> {
+    cluster.metrics.connections.increment();
+    let result = match (target, &cluster.upstream) {
+        (Target::Endpoint(endpoint), Upstream::Mesh(mesh)) => {
+            let config = match &mesh.tls {
+                UpstreamTls::Plaintext => None,
+                UpstreamTls::On(configs) => Some(match kind {
+                    HopKind::Main => &configs.main,
+                    HopKind::Upgrade => &configs.upgrade,
+                }),
+                UpstreamTls::Waiting => {
+                    return Err(DialError::Handshake(
+                        HandshakeFailure::NotReady,
+                        "this proxy has no certificate yet".to_owned(),
+                    ));
+                }
+            };
+            dial_endpoint(cluster, endpoint.address, config).await
+        }
+        _ => match timeout(cluster.connect_timeout, shared.dialer.connect(target.address())).await {
+            Ok(Ok(stream)) => Ok(Transport::Plain(stream)),
+            Ok(Err(error)) => Err(DialError::Connect(error.kind())),
+            Err(_) => Err(DialError::Timeout),
+        },
+    };
+    if let Err(error) = &result {
+        cluster.metrics.connect_failures.increment();
+        if let DialError::Handshake(cause, text) = error {
+            cluster.metrics.handshake_failed(*cause);
+            tracing::warn!(cluster = &*cluster.name, upstream = %target.address(), cause = cause.as_str(), text, "handshake failed");
+        }
+    }
+    result
+}
+
+async fn dial_endpoint(
+    cluster: &Cluster,
+    address: SocketAddr,
+    config: Option<&Arc<ClientConfig>>,
+) -> Result<ClientTransport, DialError> {
+    let stream = match timeout(cluster.connect_timeout, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(DialError::Connect(error.kind())),
+        Err(_) => return Err(DialError::Timeout),
+    };
+    stream.set_nodelay(true).map_err(|error| DialError::Connect(error.kind()))?;
+    let Some(config) = config else { return Ok(Transport::Plain(stream)) };
+    let connector = TlsConnector::from(Arc::clone(config));
+    let handshake = connector.connect(ServerName::IpAddress(address.ip().into()), stream);
+    let stream = match timeout(cluster.connect_timeout, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(handshake_error(&error)),
+        Err(_) => {
+            return Err(DialError::Handshake(HandshakeFailure::Timeout, "handshake timeout".to_owned()));
+        }
+    };
+    let agreed = stream.get_ref().1.alpn_protocol();
+    if agreed != config.alpn_protocols.first().map(Vec::as_slice) {
+        let text = "the other side does not speak this hop's protocol".to_owned();
+        return Err(DialError::Handshake(HandshakeFailure::Protocol, text));
+    }
+    Ok(Transport::Tls(Box::new(stream)))
+}
+
+/// A handshake's I/O error, by what was wrong.
+pub(crate) fn handshake_error(error: &io::Error) -> DialError {
+    let (cause, text) = classify(error);
+    DialError::Handshake(cause, text)
+}
+
+/// What an I/O error of a TLS stream says, for counters and people.
+pub(crate) fn classify(error: &io::Error) -> (HandshakeFailure, String) {
+    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+        return (HandshakeFailure::Io, error.to_string());
+    };
+    (classify_tls(tls), tls.to_string())
+}
+
+fn classify_tls(error: &rustls::Error) -> HandshakeFailure {
+    use HandshakeFailure as F;
+    use rustls::Error as E;
+    if let Some(fault) = identity_fault(error) {
+        return match fault {
+            IdentityFault::UnknownTrustDomain(_) => F::UnknownCa,
+            IdentityFault::Unreadable => F::BadCertificate,
+            IdentityFault::NotOneUri(_) | IdentityFault::NotSpiffe | IdentityFault::Unexpected(_) => {
+                F::WrongIdentity
+            }
+        };
+    }
+    match error {
+        E::InvalidMessage(_) | E::InappropriateMessage { .. } => F::Plaintext,
+        E::NoCertificatesPresented => F::NoClientCertificate,
+        E::NoApplicationProtocol => F::Protocol,
+        E::PeerIncompatible(
+            PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            | PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled,
+        ) => F::TlsVersion,
+        E::InvalidCertificate(error) => match error {
+            CertificateError::UnknownIssuer => F::UnknownCa,
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => F::Expired,
+            CertificateError::Revoked => F::Revoked,
+            _ => F::BadCertificate,
+        },
+        E::AlertReceived(AlertDescription::NoApplicationProtocol) => F::Protocol,
+        E::AlertReceived(AlertDescription::ProtocolVersion) => F::TlsVersion,
+        E::AlertReceived(_) => F::RefusedByPeer,
+        _ => F::BadCertificate,
+    }
+}

@@ -1,0 +1,160 @@
+//! One request and its response, as metrics and the access log see it.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use bowline_model::clock::Timestamp;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
+
+use crate::{
+    access_log::{HttpEntry, LogLine},
+    metrics::{Direction, Flag},
+    shared::Shared,
+};
+
+pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// What the log says of the request; taken only if there is a log.
+#[derive(Debug)]
+pub(crate) struct Logged {
+    start: Timestamp,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    authority: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    request_id: Option<HeaderValue>,
+    forwarded_for: Option<HeaderValue>,
+}
+
+/// Ends, wherever it is dropped, with counters and a line of the access log.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    shared: Arc<Shared>,
+    direction: Direction,
+    started: Instant,
+    pub(crate) status: u16,
+    pub(crate) flag: Flag,
+    pub(crate) bytes_received: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) upstream: Option<SocketAddr>,
+    pub(crate) upstream_time_ms: Option<u64>,
+    pub(crate) discovery_name: Option<Arc<str>>,
+    pub(crate) is_grpc: bool,
+    grpc_status: Option<HeaderValue>,
+    /// The response got to its end.
+    pub(crate) complete: bool,
+    logged: Option<Box<Logged>>,
+    body: Option<crate::body::Replay>,
+    /// Counted among the cluster's requests until the end.
+    in_flight: Option<crate::balance::InFlight>,
+}
+
+impl Exchange {
+    pub(crate) fn begin(
+        shared: &Arc<Shared>,
+        direction: Direction,
+        request: &http::request::Parts,
+    ) -> Box<Self> {
+        let metrics = shared.metrics.of(direction);
+        metrics.requests.increment();
+        metrics.requests_active.increment();
+        let headers = &request.headers;
+        let logged = shared.access_log.is_some().then(|| {
+            Box::new(Logged {
+                start: bowline_plumbing::wall_clock::now(),
+                method: request.method.clone(),
+                uri: request.uri.clone(),
+                version: request.version,
+                authority: headers.get(header::HOST).cloned(),
+                user_agent: headers.get(header::USER_AGENT).cloned(),
+                request_id: headers.get(&REQUEST_ID).cloned(),
+                forwarded_for: headers.get(&FORWARDED_FOR).cloned(),
+            })
+        });
+        Box::new(Self {
+            shared: Arc::clone(shared),
+            direction,
+            started: Instant::now(),
+            status: 0,
+            flag: Flag::None,
+            bytes_received: 0,
+            bytes_sent: 0,
+            upstream: None,
+            upstream_time_ms: None,
+            discovery_name: None,
+            is_grpc: is_grpc(headers),
+            grpc_status: None,
+            complete: false,
+            logged,
+            body: None,
+            in_flight: None,
+        })
+    }
+
+    pub(crate) fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The request's body, whose length is known at the end only.
+    pub(crate) fn counts(&mut self, body: &crate::body::Replay) {
+        self.body = Some(body.clone());
+    }
+
+    pub(crate) fn holds(&mut self, in_flight: crate::balance::InFlight) {
+        self.in_flight = Some(in_flight);
+    }
+
+    pub(crate) fn saw_trailers(&mut self, trailers: &HeaderMap) {
+        if self.is_grpc && self.logged.is_some() {
+            self.grpc_status = trailers.get(&GRPC_STATUS).cloned();
+        }
+    }
+}
+
+/// Whether a request is gRPC's, by its content type.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(body) = &self.body {
+            self.bytes_received = body.received();
+        }
+        if !self.complete && self.flag == Flag::None {
+            self.flag = Flag::DownstreamConnectionTermination;
+        }
+        let metrics = self.shared.metrics.of(self.direction);
+        metrics.requests_active.decrement();
+        metrics.responded(self.status, self.flag);
+        let (Some(log), Some(logged)) = (&self.shared.access_log, self.logged.take()) else { return };
+        let logged = *logged;
+        log.write(LogLine::Http(Box::new(HttpEntry {
+            start: logged.start,
+            direction: self.direction,
+            method: logged.method,
+            uri: logged.uri,
+            version: logged.version,
+            authority: logged.authority,
+            user_agent: logged.user_agent,
+            request_id: logged.request_id,
+            forwarded_for: logged.forwarded_for,
+            status: self.status,
+            flag: self.flag,
+            bytes_received: self.bytes_received,
+            bytes_sent: self.bytes_sent,
+            duration_ms: self.elapsed_ms(),
+            upstream_time_ms: self.upstream_time_ms,
+            upstream: self.upstream,
+            discovery_name: self.discovery_name.take(),
+            is_grpc: self.is_grpc,
+            grpc_status: self.grpc_status.take(),
+        })));
+    }
+}

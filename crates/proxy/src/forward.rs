@@ -1,0 +1,321 @@
+//! From a routed request to an upstream's response: pick, connect, send, and
+//! try again where that is safe.
+
+use std::{error::Error as StdError, net::SocketAddr, rc::Rc, sync::Arc};
+
+use bowline_discovery::v1::Protocol;
+use bowline_model::retry::{self, Progress};
+use bowline_plumbing::wall_clock;
+use http::{
+    HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery,
+};
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::{
+    balance::InFlight,
+    body::{Replay, ResponseBody},
+    config::{Cluster, ForwardPolicy, Upstream},
+    dial::{DialError, Target},
+    exchange::Exchange,
+    headers::{join_cookies, strip_hop_by_hop},
+    metrics::Flag,
+    pool::Lease,
+    reply::Failure,
+    worker::Worker,
+};
+
+/// Most races with a closing kept connection that one request may lose for
+/// free: each time, the request has provably not been sent.
+const RACES_MAX: u32 = 3;
+
+/// Why one try gave no response.
+#[derive(Debug)]
+enum TryError {
+    Dial(DialError),
+    /// The request never left, on a connection that had been kept.
+    StaleConnection,
+    /// The server says that it has not begun with it.
+    Refused,
+    /// The connection or the stream broke; the server may have begun.
+    Broken,
+    /// The try's own time is over.
+    TimedOut,
+    /// The client's body broke off.
+    Client,
+}
+
+/// Sends the request to the cluster and returns the response, hop-by-hop
+/// headers removed, its body wired to end the exchange.
+pub(crate) async fn forward(
+    worker: &Rc<Worker>,
+    cluster: &Arc<Cluster>,
+    policy: &ForwardPolicy,
+    parts: Parts,
+    body: Replay,
+    mut exchange: Box<Exchange>,
+) -> Result<Response<ResponseBody>, (Failure, Box<Exchange>)> {
+    cluster.metrics.requests.increment();
+    exchange.discovery_name = Some(Arc::clone(&cluster.discovery_name));
+    let state = worker.clusters.of(cluster);
+    let in_flight = state.begin_request();
+    let deadline = policy.timeout.map(|limit| Instant::from_std(exchange.started()) + limit);
+    let tries = try_upstreams(worker, cluster, policy, &parts, &body, &mut exchange);
+    let outcome = match deadline {
+        Some(deadline) => match timeout_at(deadline, tries).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::TIMEOUT),
+        },
+        None => tries.await,
+    };
+    let (response, lease) = match outcome {
+        Ok(found) => found,
+        Err(failure) => return Err((failure, exchange)),
+    };
+    let (mut head, incoming) = response.into_parts();
+    exchange.status = head.status.as_u16();
+    exchange.upstream_time_ms = Some(exchange.elapsed_ms());
+    cluster.metrics.responded(exchange.status);
+    if lease.is_h1() {
+        strip_hop_by_hop(&mut head.headers);
+    }
+    if exchange.is_grpc {
+        exchange.saw_trailers(&head.headers);
+    }
+    exchange.holds(in_flight);
+    let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
+    let body = ResponseBody::relayed(incoming, deadline, Some(lease), Some(exchange));
+    head.version = Version::default();
+    Ok(Response::from_parts(head, body))
+}
+
+async fn try_upstreams(
+    worker: &Rc<Worker>,
+    cluster: &Arc<Cluster>,
+    policy: &ForwardPolicy,
+    parts: &Parts,
+    body: &Replay,
+    exchange: &mut Exchange,
+) -> Result<(Response<Incoming>, Lease), Failure> {
+    let state = worker.clusters.of(cluster);
+    let is_mesh = matches!(cluster.upstream, Upstream::Mesh(_));
+    // The task's one application is no other host to try.
+    let max_retries = if is_mesh { policy.max_retries } else { 0 };
+    let idempotent = retry::is_idempotent(parts.method.as_str());
+    let mut tried: Vec<SocketAddr> = Vec::new();
+    let mut retrying: Option<InFlight> = None;
+    let (mut retries, mut races) = (0, 0);
+    loop {
+        // The newest endpoints: while tries fail the stream may have brought others.
+        let newest = if retries == 0 { None } else { worker.cluster(&cluster.name) };
+        let cluster = newest.as_ref().unwrap_or(cluster);
+        let target = match &cluster.upstream {
+            Upstream::Application { address, port } => Target::Application(SocketAddr::new(
+                address.unwrap_or(worker.shared.application_address),
+                *port,
+            )),
+            Upstream::Mesh(_) => match state.pick(cluster, &tried, wall_clock::now()) {
+                Some(endpoint) => Target::Endpoint(endpoint),
+                None => return Err(Failure::NO_UPSTREAM),
+            },
+        };
+        exchange.upstream = Some(target.address());
+        let attempt = one_try(worker, cluster, &target, parts, body, races > 0);
+        let result = match policy.per_try_timeout {
+            Some(limit) => timeout(limit, attempt).await.unwrap_or(Err(TryError::TimedOut)),
+            None => attempt.await,
+        };
+        if let Err(TryError::StaleConnection) = result
+            && races < RACES_MAX
+            && body.is_at_hand()
+        {
+            races += 1;
+            continue;
+        }
+        report(cluster, &target, &result);
+        let wanted = match &result {
+            Ok((response, _)) => retries_status(policy, response),
+            Err(error) => retries_error(policy, error),
+        };
+        let progress = match &result {
+            Err(TryError::Dial(_) | TryError::Refused | TryError::StaleConnection) => {
+                Progress::NothingProcessed
+            }
+            _ => Progress::MayBeProcessed,
+        };
+        if wanted && retries < max_retries && retry::is_safe(progress, idempotent, body.is_at_hand()) {
+            drop(result);
+            drop(retrying.take());
+            retries += 1;
+            cluster.metrics.retries.increment();
+            tried.push(target.address());
+            retrying = Some(state.begin_retry(policy.budget_percent).await);
+            continue;
+        }
+        return result.map_err(|error| failure_of(&error, retries >= max_retries && retries > 0));
+    }
+}
+
+async fn one_try(
+    worker: &Rc<Worker>,
+    cluster: &Arc<Cluster>,
+    target: &Target,
+    parts: &Parts,
+    body: &Replay,
+    fresh: bool,
+) -> Result<(Response<Incoming>, Lease), TryError> {
+    let mut lease =
+        worker.pools.lease(&worker.shared, cluster, target, fresh).await.map_err(TryError::Dial)?;
+    let request = head_for(cluster, parts, lease.is_h1());
+    match lease.send(request.map(|()| body.attempt())).await {
+        Ok(response) => Ok((response, lease)),
+        Err(mut error) => {
+            if error.take_message().is_some() {
+                return Err(TryError::StaleConnection);
+            }
+            Err(classify(&error.into_error()))
+        }
+    }
+}
+
+/// What hyper's error says of how far the request got.
+fn classify(error: &hyper::Error) -> TryError {
+    if error.is_user() || error.is_body_write_aborted() {
+        return TryError::Client;
+    }
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(this) = cause {
+        if let Some(h2) = this.downcast_ref::<h2::Error>() {
+            let unprocessed = h2.reason() == Some(h2::Reason::REFUSED_STREAM)
+                || (h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR));
+            return if unprocessed { TryError::Refused } else { TryError::Broken };
+        }
+        cause = this.source();
+    }
+    if error.is_canceled() { TryError::Refused } else { TryError::Broken }
+}
+
+/// The request's head as the next hop needs it.
+fn head_for(cluster: &Cluster, parts: &Parts, h1: bool) -> Request<()> {
+    let mut request = Request::new(());
+    *request.method_mut() = parts.method.clone();
+    let headers = request.headers_mut();
+    *headers = parts.headers.clone();
+    strip_hop_by_hop(headers);
+    // The next hop's server asks for the body when it wants it.
+    headers.remove(header::EXPECT);
+    let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    if h1 {
+        join_cookies(headers);
+        if let Some(authority) = parts.uri.authority()
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            headers.insert(header::HOST, host);
+        }
+        if headers.contains_key(header::TE) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        }
+        *request.uri_mut() = Uri::from(path);
+        *request.version_mut() = Version::HTTP_11;
+    } else {
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(parts.uri.scheme().cloned().unwrap_or(http::uri::Scheme::HTTP));
+        uri.authority = parts
+            .uri
+            .authority()
+            .cloned()
+            .or_else(|| headers.get(header::HOST).and_then(|host| host.as_bytes().try_into().ok()))
+            .or_else(|| cluster.discovery_name.parse().ok());
+        headers.remove(header::HOST);
+        uri.path_and_query = Some(path);
+        if uri.authority.is_none() {
+            uri.authority = Some(http::uri::Authority::from_static("upstream"));
+        }
+        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        *request.version_mut() = Version::HTTP_2;
+    }
+    request
+}
+
+/// Tells outlier detection.
+fn report(cluster: &Cluster, target: &Target, result: &Result<(Response<Incoming>, Lease), TryError>) {
+    let Target::Endpoint(endpoint) = target else { return };
+    let failed = match result {
+        Ok((response, _)) => response.status().is_server_error(),
+        Err(TryError::Dial(error)) => error.blames_endpoint(),
+        Err(TryError::Client) => return,
+        Err(_) => true,
+    };
+    if !failed {
+        endpoint.health.succeeded();
+    } else if cluster.health.failed(&endpoint.health, wall_clock::now()) {
+        cluster.metrics.ejections.increment();
+        tracing::warn!(cluster = &*cluster.name, endpoint = %endpoint.address, task = endpoint.task_id, "ejected an endpoint that kept failing");
+    }
+}
+
+fn retries_status(policy: &ForwardPolicy, response: &Response<Incoming>) -> bool {
+    let status = response.status();
+    if !status.is_server_error() {
+        // gRPC's UNAVAILABLE comes as a 200 without a body.
+        return policy.retry_on.unavailable
+            && response.headers().get("grpc-status").is_some_and(|value| value == "14");
+    }
+    policy.retry_on.server_error
+        || (policy.retry_on.gateway_error && matches!(status.as_u16(), 502..=504))
+        || (policy.retry_on.unavailable && status == StatusCode::SERVICE_UNAVAILABLE)
+}
+
+fn retries_error(policy: &ForwardPolicy, error: &TryError) -> bool {
+    let on = &policy.retry_on;
+    match error {
+        TryError::Dial(DialError::Overflow) | TryError::Client => false,
+        TryError::Dial(_) => on.connect_failure,
+        TryError::Refused | TryError::StaleConnection => on.refused_stream,
+        TryError::Broken => on.reset || on.server_error,
+        TryError::TimedOut => on.reset || on.server_error || on.gateway_error,
+    }
+}
+
+fn failure_of(error: &TryError, exhausted: bool) -> Failure {
+    const PREFIX: &str = "upstream connect error or disconnect/reset before headers. ";
+    let prefix = if exhausted { "retried and the latest reset reason: " } else { "reset reason: " };
+    let unavailable = |flag, reason: &str, reset| Failure {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        flag,
+        text: format!("{PREFIX}{prefix}{reason}").into(),
+        reset: Some(reset),
+    };
+    let limit = |flag| if exhausted { Flag::UpstreamRetryLimitExceeded } else { flag };
+    match error {
+        TryError::Dial(DialError::Overflow) => Failure::OVERFLOW,
+        TryError::Dial(DialError::Connect(_) | DialError::ApplicationUnreachable) => unavailable(
+            limit(Flag::UpstreamConnectionFailure),
+            "connection failure",
+            h2::Reason::REFUSED_STREAM,
+        ),
+        TryError::Dial(error) => unavailable(
+            limit(Flag::UpstreamConnectionFailure),
+            &error.to_string(),
+            h2::Reason::REFUSED_STREAM,
+        ),
+        TryError::Refused | TryError::StaleConnection => unavailable(
+            limit(Flag::UpstreamConnectionTermination),
+            "remote refused stream reset",
+            h2::Reason::REFUSED_STREAM,
+        ),
+        TryError::Broken => unavailable(
+            limit(Flag::UpstreamConnectionTermination),
+            "connection termination",
+            h2::Reason::INTERNAL_ERROR,
+        ),
+        TryError::TimedOut => Failure::TIMEOUT,
+        TryError::Client => Failure { flag: Flag::DownstreamConnectionTermination, ..Failure::BAD_REQUEST },
+    }
+}
+
+/// Whether the cluster's applications speak HTTP/1.1, over which connections
+/// can be upgraded.
+pub(crate) fn carries_upgrades(cluster: &Cluster) -> bool {
+    cluster.protocol == Protocol::Http
+}

@@ -1,0 +1,379 @@
+//! Counters, and their Prometheus text.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn increment(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicI64);
+
+impl Gauge {
+    pub(crate) fn increment(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn decrement(&self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> i64 {
+        self.0.load(Relaxed)
+    }
+}
+
+macro_rules! causes {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident => $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl $name {
+            /// Every value, in the order of declaration.
+            pub const ALL: &'static [$name] = &[$($name::$variant),*];
+
+            /// The label's value.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+causes! {
+    /// Why a TLS handshake failed, as one side saw it.
+    HandshakeFailure {
+        /// The client did not speak TLS.
+        Plaintext => "plaintext",
+        /// No common TLS version: the client offers 1.2 at most.
+        TlsVersion => "tls_version",
+        /// No certificate was shown.
+        NoClientCertificate => "no_client_certificate",
+        /// The chain ends in no root that is believed here.
+        UnknownCa => "unknown_ca",
+        /// The certificate is over, or not yet valid.
+        Expired => "expired",
+        /// The certificate has been revoked.
+        Revoked => "revoked",
+        /// Not exactly one SPIFFE id, or one that is not expected.
+        WrongIdentity => "wrong_identity",
+        /// The certificate is not for this use, or its signature is wrong.
+        BadCertificate => "bad_certificate",
+        /// The other side offers none of our protocols (ALPN).
+        Protocol => "protocol",
+        /// The other side refused us with an alert.
+        RefusedByPeer => "refused_by_peer",
+        /// It took too long.
+        Timeout => "timeout",
+        /// This side has no certificate yet.
+        NotReady => "not_ready",
+        /// The connection broke.
+        Io => "io",
+    }
+}
+
+causes! {
+    /// Envoy's response flags, as far as this proxy sets them.
+    Flag {
+        /// Nothing to tell.
+        None => "-",
+        /// No connection to the upstream.
+        UpstreamConnectionFailure => "UF",
+        /// No healthy upstream.
+        NoHealthyUpstream => "UH",
+        /// The upstream took too long.
+        UpstreamRequestTimeout => "UT",
+        /// The upstream broke off before its response.
+        UpstreamConnectionTermination => "UC",
+        /// The upstream's connection broke after tries were used up.
+        UpstreamRetryLimitExceeded => "URX",
+        /// A limit of connections or waiting requests was reached.
+        UpstreamOverflow => "UO",
+        /// The downstream went away.
+        DownstreamConnectionTermination => "DC",
+        /// No route.
+        NoRouteFound => "NR",
+        /// The route's cluster does not exist.
+        NoClusterFound => "NC",
+        /// The authorization said no.
+        UnauthorizedExternalService => "UAEX",
+        /// The request is malformed.
+        DownstreamProtocolError => "DPE",
+    }
+}
+
+/// Which way a listener's traffic goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the task's application.
+    Outbound,
+    /// From other proxies.
+    Inbound,
+    /// From clients outside the mesh.
+    Public,
+}
+
+impl Direction {
+    /// Every value.
+    pub const ALL: &'static [Direction] = &[Self::Outbound, Self::Inbound, Self::Public];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Outbound => "outbound",
+            Self::Inbound => "inbound",
+            Self::Public => "public",
+        }
+    }
+}
+
+const HANDSHAKE_FAILURES: usize = HandshakeFailure::ALL.len();
+const FLAGS: usize = Flag::ALL.len();
+
+/// What is counted for one direction.
+#[derive(Debug, Default)]
+pub(crate) struct DirectionMetrics {
+    pub(crate) connections: Counter,
+    pub(crate) connections_active: Gauge,
+    pub(crate) connections_refused: Counter,
+    pub(crate) requests: Counter,
+    pub(crate) requests_active: Gauge,
+    /// Responses by hundreds of the status.
+    pub(crate) responses: [Counter; 6],
+    pub(crate) flags: [Counter; FLAGS],
+    pub(crate) bytes_received: Counter,
+    pub(crate) bytes_sent: Counter,
+    pub(crate) handshakes: Counter,
+    handshake_failures: [Counter; HANDSHAKE_FAILURES],
+}
+
+impl DirectionMetrics {
+    pub(crate) fn handshake_failed(&self, cause: HandshakeFailure) {
+        self.handshake_failures[cause as usize].increment();
+    }
+
+    pub(crate) fn handshake_failures(&self, cause: HandshakeFailure) -> u64 {
+        self.handshake_failures[cause as usize].get()
+    }
+
+    pub(crate) fn responded(&self, status: u16, flag: Flag) {
+        self.responses[usize::from(status / 100).min(5)].increment();
+        if flag != Flag::None {
+            self.flags[flag as usize].increment();
+        }
+    }
+}
+
+/// What is counted for one cluster.
+#[derive(Debug, Default)]
+pub(crate) struct ClusterMetrics {
+    pub(crate) requests: Counter,
+    pub(crate) retries: Counter,
+    pub(crate) connections: Counter,
+    pub(crate) connect_failures: Counter,
+    pub(crate) responses: [Counter; 6],
+    pub(crate) ejections: Counter,
+    handshake_failures: [Counter; HANDSHAKE_FAILURES],
+}
+
+impl ClusterMetrics {
+    pub(crate) fn handshake_failed(&self, cause: HandshakeFailure) {
+        self.handshake_failures[cause as usize].increment();
+    }
+
+    pub(crate) fn handshake_failures(&self, cause: HandshakeFailure) -> u64 {
+        self.handshake_failures[cause as usize].get()
+    }
+
+    pub(crate) fn responded(&self, status: u16) {
+        self.responses[usize::from(status / 100).min(5)].increment();
+    }
+}
+
+/// All counters of a proxy.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    directions: [DirectionMetrics; 3],
+    clusters: Mutex<BTreeMap<String, Arc<ClusterMetrics>>>,
+    pub(crate) access_log_dropped: Counter,
+    pub(crate) configuration_rejected: Counter,
+    pub(crate) stream_connects: Counter,
+    pub(crate) certificates_issued: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn of(&self, direction: Direction) -> &DirectionMetrics {
+        &self.directions[direction as usize]
+    }
+
+    /// The counters of a cluster, kept across its comings and goings.
+    pub(crate) fn cluster(&self, name: &str) -> Arc<ClusterMetrics> {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(clusters.entry(name.to_owned()).or_default())
+    }
+
+    /// Failed handshakes with clients, by cause.
+    pub fn handshake_failures(&self, direction: Direction, cause: HandshakeFailure) -> u64 {
+        self.of(direction).handshake_failures(cause)
+    }
+
+    /// Failed handshakes with a cluster's endpoints, by cause.
+    pub fn upstream_handshake_failures(&self, cluster: &str, cause: HandshakeFailure) -> u64 {
+        self.cluster(cluster).handshake_failures(cause)
+    }
+
+    /// Responses sent with a flag.
+    pub fn flagged(&self, direction: Direction, flag: Flag) -> u64 {
+        self.of(direction).flags[flag as usize].get()
+    }
+
+    /// Connections of a direction that are open.
+    pub fn connections_active(&self, direction: Direction) -> i64 {
+        self.of(direction).connections_active.get()
+    }
+
+    /// Endpoints of a cluster that outlier detection has ejected so far.
+    pub fn ejections(&self, cluster: &str) -> u64 {
+        self.cluster(cluster).ejections.get()
+    }
+
+    /// Tries beyond the first, of a cluster.
+    pub fn retries(&self, cluster: &str) -> u64 {
+        self.cluster(cluster).retries.get()
+    }
+
+    /// The Prometheus exposition format, version 0.0.4.
+    pub fn render(&self) -> String {
+        let mut text = String::with_capacity(8 * 1024);
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        type Read = fn(&DirectionMetrics) -> i128;
+        let simple: [(&str, &str, Read); 8] = [
+            ("bowline_connections_total", "counter", |m| m.connections.get().into()),
+            ("bowline_connections_active", "gauge", |m| m.connections_active.get().into()),
+            ("bowline_connections_refused_total", "counter", |m| m.connections_refused.get().into()),
+            ("bowline_requests_total", "counter", |m| m.requests.get().into()),
+            ("bowline_requests_active", "gauge", |m| m.requests_active.get().into()),
+            ("bowline_received_bytes_total", "counter", |m| m.bytes_received.get().into()),
+            ("bowline_sent_bytes_total", "counter", |m| m.bytes_sent.get().into()),
+            ("bowline_handshakes_total", "counter", |m| m.handshakes.get().into()),
+        ];
+        for (name, kind, read) in simple {
+            writeln!(out, "# TYPE {name} {kind}")?;
+            for direction in Direction::ALL {
+                let value = read(self.of(*direction));
+                writeln!(out, "{name}{{direction=\"{}\"}} {value}", direction.as_str())?;
+            }
+        }
+        writeln!(out, "# TYPE bowline_handshake_failures_total counter")?;
+        for direction in Direction::ALL {
+            for cause in HandshakeFailure::ALL {
+                let value = self.handshake_failures(*direction, *cause);
+                let (direction, cause) = (direction.as_str(), cause.as_str());
+                writeln!(
+                    out,
+                    "bowline_handshake_failures_total{{direction=\"{direction}\",cause=\"{cause}\"}} {value}"
+                )?;
+            }
+        }
+        writeln!(out, "# TYPE bowline_responses_total counter")?;
+        for direction in Direction::ALL {
+            for (class, counter) in self.of(*direction).responses.iter().enumerate().skip(1) {
+                writeln!(
+                    out,
+                    "bowline_responses_total{{direction=\"{}\",code=\"{class}xx\"}} {}",
+                    direction.as_str(),
+                    counter.get()
+                )?;
+            }
+        }
+        writeln!(out, "# TYPE bowline_response_flags_total counter")?;
+        for direction in Direction::ALL {
+            for flag in &Flag::ALL[1..] {
+                let value = self.flagged(*direction, *flag);
+                let (direction, flag) = (direction.as_str(), flag.as_str());
+                writeln!(
+                    out,
+                    "bowline_response_flags_total{{direction=\"{direction}\",flag=\"{flag}\"}} {value}"
+                )?;
+            }
+        }
+        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        type ReadCluster = fn(&ClusterMetrics) -> u64;
+        let simple: [(&str, ReadCluster); 5] = [
+            ("bowline_upstream_requests_total", |m| m.requests.get()),
+            ("bowline_upstream_retries_total", |m| m.retries.get()),
+            ("bowline_upstream_connections_total", |m| m.connections.get()),
+            ("bowline_upstream_connect_failures_total", |m| m.connect_failures.get()),
+            ("bowline_upstream_ejections_total", |m| m.ejections.get()),
+        ];
+        for (name, read) in simple {
+            writeln!(out, "# TYPE {name} counter")?;
+            for (cluster, metrics) in clusters.iter() {
+                writeln!(out, "{name}{{cluster=\"{}\"}} {}", escape(cluster), read(metrics))?;
+            }
+        }
+        writeln!(out, "# TYPE bowline_upstream_responses_total counter")?;
+        writeln!(out, "# TYPE bowline_upstream_handshake_failures_total counter")?;
+        for (cluster, metrics) in clusters.iter() {
+            let cluster = escape(cluster);
+            for (class, counter) in metrics.responses.iter().enumerate().skip(1) {
+                let value = counter.get();
+                writeln!(
+                    out,
+                    "bowline_upstream_responses_total{{cluster=\"{cluster}\",code=\"{class}xx\"}} {value}"
+                )?;
+            }
+            for cause in HandshakeFailure::ALL {
+                let value = metrics.handshake_failures(*cause);
+                if value > 0 {
+                    writeln!(
+                        out,
+                        "bowline_upstream_handshake_failures_total{{cluster=\"{cluster}\",cause=\"{}\"}} {value}",
+                        cause.as_str()
+                    )?;
+                }
+            }
+        }
+        for (name, counter) in [
+            ("bowline_access_log_dropped_total", &self.access_log_dropped),
+            ("bowline_configuration_rejected_total", &self.configuration_rejected),
+            ("bowline_stream_connects_total", &self.stream_connects),
+            ("bowline_certificates_issued_total", &self.certificates_issued),
+        ] {
+            writeln!(out, "# TYPE {name} counter\n{name} {}", counter.get())?;
+        }
+        Ok(())
+    }
+}
+
+fn escape(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}

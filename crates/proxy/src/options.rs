@@ -1,0 +1,81 @@
+//! What a proxy is started with, and why it may not start.
+
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
+
+use bowline_plumbing::shim_link::LinkError;
+use thiserror::Error;
+
+use crate::{access_log::AccessLogTarget, config_file::ConfigFileError, tls::TlsError};
+
+/// How a proxy runs; the traffic's rules come from its configuration.
+#[derive(Clone, Debug)]
+pub struct ProxyOptions {
+    /// Threads that carry traffic. Default 1.
+    pub workers: usize,
+    /// Where the access log goes. Default: nowhere.
+    pub access_log: Option<AccessLogTarget>,
+    /// Whether the access log has query parameters (AWS's
+    /// `includeQueryParameters`). Default false.
+    pub access_log_query: bool,
+    /// Where `/metrics`, `/ready` and `/config_dump` are served. Default: nowhere.
+    pub admin: Option<AdminAddress>,
+    /// Longest time between being told to stop and ending. Default 20 s.
+    pub drain: Duration,
+}
+
+impl Default for ProxyOptions {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            access_log: None,
+            access_log_query: false,
+            admin: None,
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Where the admin interface listens. It only reads, and has no login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// A TCP address; a loopback one is meant.
+    Tcp(SocketAddr),
+    /// A Unix socket, made with mode 0600.
+    Unix(PathBuf),
+}
+
+/// Why a proxy did not start, or ended badly.
+#[derive(Debug, Error)]
+pub enum ProxyError {
+    /// The configuration file.
+    #[error(transparent)]
+    ConfigFile(#[from] ConfigFileError),
+    /// The task's shim.
+    #[error(transparent)]
+    Shim(#[from] LinkError),
+    /// A listener's address cannot be bound.
+    #[error("listener {listener:?} cannot listen")]
+    Listen {
+        /// The listener's name.
+        listener: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The access log or the admin socket cannot be opened.
+    #[error("{what} cannot be opened")]
+    Open {
+        /// Which of them.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system gives no thread, runtime or signal handler.
+    #[error("the system does not let the proxy run")]
+    System(#[from] io::Error),
+    /// A certificate or key that cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The shim's greeting holds something that makes no sense.
+    #[error("the task's shim sent a greeting that cannot be used: {0}")]
+    Greeting(&'static str),
+}

@@ -1,0 +1,291 @@
+//! From a client towards the mesh: accept → listener → route → pick → connect
+//! → relay → log. The clients are the task's application (a client alias), or
+//! anyone (a gateway's public port); only the edges differ.
+
+use std::{rc::Rc, sync::Arc};
+
+use bowline_discovery::v1::Protocol;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
+use hyper::body::Incoming;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    body::{Replay, ResponseBody},
+    config::{Action, Bind, Listener, PublicTls},
+    dial::{DialError, classify},
+    exchange::{Exchange, FORWARDED_FOR, REQUEST_ID},
+    forward::forward,
+    headers::{CLIENT_CERT, append_forwarded_for, is_upgrade},
+    io::{Metered, Spoken, sniff},
+    metrics::{Direction, Flag, HandshakeFailure},
+    reply::{self, Failure},
+    route,
+    server::{self, Reset, Terms},
+    tcp::{self, TcpRecord},
+    tls::ALPN_H2,
+    upgrade,
+    worker::{Connection, Worker},
+};
+
+static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+static TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+
+/// Time for a client to finish its handshake, or to say its first word.
+const HANDSHAKE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Serves one accepted connection.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    stream: TcpStream,
+    connection: Connection,
+) {
+    match &listener.bind {
+        Bind::Public(bind) => match &bind.tls {
+            PublicTls::Off => serve_http(worker, listener, stream, connection, Direction::Public).await,
+            PublicTls::Waiting => {
+                worker.shared.metrics.of(Direction::Public).handshake_failed(HandshakeFailure::NotReady);
+            }
+            PublicTls::On(config) => {
+                let acceptor = TlsAcceptor::from(Arc::clone(config));
+                serve_public_tls(worker, listener, acceptor, stream, connection).await;
+            }
+        },
+        _ if listener.protocol == Protocol::Tcp => serve_tcp(worker, listener, stream, connection).await,
+        _ => serve_http(worker, listener, stream, connection, Direction::Outbound).await,
+    }
+}
+
+async fn serve_public_tls(
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    connection: Connection,
+) {
+    let metrics = worker.shared.metrics.of(Direction::Public);
+    let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            let (cause, text) = classify(&error);
+            metrics.handshake_failed(cause);
+            tracing::debug!(listener = &*listener.name, peer = %connection.peer, cause = cause.as_str(), text, "handshake failed");
+            return;
+        }
+        Err(_) => return metrics.handshake_failed(HandshakeFailure::Timeout),
+    };
+    metrics.handshakes.increment();
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
+    let edge = Edge { direction: Direction::Public, https: true };
+    let (stream, traffic) = Metered::new(stream);
+    let terms = Terms { http2, public: true, idle_timeout: listener.idle_timeout };
+    let handler = handler(&worker, &connection, edge);
+    server::serve(stream, Arc::clone(&traffic), terms, connection, handler).await;
+    let metrics = worker.shared.metrics.of(Direction::Public);
+    metrics.bytes_received.add(traffic.received());
+    metrics.bytes_sent.add(traffic.sent());
+}
+
+async fn serve_http(
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    stream: TcpStream,
+    mut connection: Connection,
+    direction: Direction,
+) {
+    let (stream, traffic) = Metered::new(stream);
+    let sniffed = tokio::select! {
+        sniffed = sniff(stream) => sniffed,
+        () = traffic.idle(listener.idle_timeout.or(Some(HANDSHAKE_TIMEOUT * 6))) => return,
+        () = connection.closing() => return,
+    };
+    let (spoken, stream) = match sniffed {
+        Ok(Some(sniffed)) => sniffed,
+        Ok(None) | Err(_) => return,
+    };
+    if spoken == Spoken::Tls {
+        worker.shared.metrics.of(direction).handshake_failed(HandshakeFailure::Protocol);
+        tracing::warn!(
+            listener = &*listener.name,
+            "a client speaks TLS to a port that serves http: call it as http://, the mesh encrypts"
+        );
+        return;
+    }
+    let public = direction == Direction::Public;
+    let terms = Terms { http2: spoken == Spoken::Http2, public, idle_timeout: listener.idle_timeout };
+    let handler = handler(&worker, &connection, Edge { direction, https: false });
+    server::serve(stream, Arc::clone(&traffic), terms, connection, handler).await;
+    let metrics = worker.shared.metrics.of(direction);
+    metrics.bytes_received.add(traffic.received());
+    metrics.bytes_sent.add(traffic.sent());
+}
+
+/// What the client's side of the proxy is.
+#[derive(Clone, Copy, Debug)]
+struct Edge {
+    direction: Direction,
+    https: bool,
+}
+
+fn handler(
+    worker: &Rc<Worker>,
+    connection: &Connection,
+    edge: Edge,
+) -> impl Fn(Request<Incoming>) -> HandlerFuture + 'static {
+    let (worker, name, client) = (Rc::clone(worker), Arc::clone(&connection.listener), connection.peer.ip());
+    move |request| {
+        let (worker, name) = (Rc::clone(&worker), Arc::clone(&name));
+        Box::pin(async move { Ok(handle(worker, name, client, edge, request).await) })
+    }
+}
+
+type HandlerFuture = std::pin::Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Reset>> + 'static>>;
+
+/// One request, from its head to its response's head.
+async fn handle(
+    worker: Rc<Worker>,
+    listener: Arc<str>,
+    client: std::net::IpAddr,
+    edge: Edge,
+    mut request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let on_upgrade = is_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
+    let (mut parts, body) = request.into_parts();
+    if !parts.headers.contains_key(&REQUEST_ID) {
+        parts.headers.insert(REQUEST_ID.clone(), request_id(&worker));
+    }
+    let mut exchange = Exchange::begin(&worker.shared, edge.direction, &parts);
+    let body = Replay::new(body);
+    exchange.counts(&body);
+    let Some(listener) = worker.listener(&listener) else {
+        return reply::failure(&Failure::NO_ROUTE, exchange);
+    };
+    if let Err(failure) = check(&parts) {
+        return reply::failure(&failure, exchange);
+    }
+    if let Bind::Public(bind) = &listener.bind {
+        set_forwarded(&worker, &mut parts, client, edge.https, bind.address.port());
+    }
+    // Only the mesh may say who called.
+    parts.headers.remove(&CLIENT_CERT);
+    let Some(route) = &listener.route else { return reply::failure(&Failure::NO_ROUTE, exchange) };
+    match route::action(route, &parts) {
+        None => reply::failure(&Failure::NO_ROUTE, exchange),
+        Some(Action::Fixed(fixed)) => {
+            reply::own(fixed.status, fixed.content_type.clone(), fixed.body.clone(), exchange)
+        }
+        Some(Action::Redirect(redirect)) => {
+            let port = match &listener.bind {
+                Bind::Public(bind) => bind.address.port(),
+                _ => 80,
+            };
+            route::redirect(redirect, &parts, edge.https, port, exchange)
+        }
+        Some(Action::Forward(rule)) => {
+            let Some(cluster) = route::choose(rule, worker.random()) else {
+                return reply::failure(&Failure::NO_CLUSTER, exchange);
+            };
+            let outcome = match on_upgrade {
+                Some(on_upgrade) => {
+                    upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange).await
+                }
+                None => forward(&worker, cluster, &rule.policy, parts, body, exchange).await,
+            };
+            outcome.unwrap_or_else(|(failure, exchange)| reply::failure(&failure, exchange))
+        }
+    }
+}
+
+/// What no client may send.
+pub(crate) fn check(parts: &Parts) -> Result<(), Failure> {
+    if parts.version < Version::HTTP_11 {
+        // As Envoy answers HTTP/1.0, which Service Connect does not carry.
+        let status = StatusCode::UPGRADE_REQUIRED;
+        return Err(Failure::new(status, Flag::DownstreamProtocolError, "HTTP/1.0 is not supported"));
+    }
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() || (host.is_none() && parts.uri.authority().is_none()) {
+        return Err(Failure::BAD_REQUEST);
+    }
+    if parts.headers.contains_key(header::TRANSFER_ENCODING)
+        && parts.headers.contains_key(header::CONTENT_LENGTH)
+    {
+        // RFC 9112 §6.1: an attempt to smuggle a request.
+        return Err(Failure::BAD_REQUEST);
+    }
+    if parts.method == http::Method::CONNECT {
+        return Err(Failure::BAD_REQUEST);
+    }
+    Ok(())
+}
+
+/// What an ALB says of its client.
+fn set_forwarded(worker: &Worker, parts: &mut Parts, client: std::net::IpAddr, https: bool, port: u16) {
+    append_forwarded_for(&mut parts.headers, &FORWARDED_FOR, client);
+    let headers = &mut parts.headers;
+    headers.insert(FORWARDED_PROTO.clone(), HeaderValue::from_static(if https { "https" } else { "http" }));
+    headers.insert(FORWARDED_PORT.clone(), HeaderValue::from(port));
+    if !headers.contains_key(&TRACE_ID) {
+        let seconds = bowline_plumbing::wall_clock::now().as_secs();
+        let (high, low) = (worker.random(), worker.random() as u32);
+        if let Ok(value) = HeaderValue::from_str(&format!("Root=1-{seconds:08x}-{high:016x}{low:08x}")) {
+            headers.insert(TRACE_ID.clone(), value);
+        }
+    }
+}
+
+/// A random UUID (version 4 in form; for correlation, not for secrets).
+fn request_id(worker: &Worker) -> HeaderValue {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let bits = (u128::from(worker.random()) << 64) | u128::from(worker.random());
+    let mut text = [b'-'; 36];
+    let mut nibble = 0;
+    for (place, byte) in text.iter_mut().enumerate() {
+        if matches!(place, 8 | 13 | 18 | 23) {
+            continue;
+        }
+        *byte = HEX[(bits >> (nibble * 4)) as usize & 15];
+        nibble += 1;
+    }
+    text[14] = b'4';
+    text[19] = HEX[8 | (bits >> 64) as usize & 3];
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}
+
+async fn serve_tcp(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStream, connection: Connection) {
+    let (mut stream, traffic) = Metered::new(stream);
+    let mut record = TcpRecord::begin(Direction::Outbound);
+    if let Some(cluster) = &listener.cluster {
+        cluster.metrics.requests.increment();
+        record.discovery_name = Some(Arc::clone(&cluster.discovery_name));
+        match tcp::connect(&worker, cluster).await {
+            Ok((mut upstream, target)) => {
+                record.upstream = Some(target.address());
+                tokio::select! {
+                    result = tcp::relay(&mut stream, &mut upstream) => if let Err(error) = result {
+                        tracing::debug!(listener = &*listener.name, %error, "a TCP connection broke");
+                        record.termination = "connection reset";
+                    },
+                    () = traffic.idle(listener.idle_timeout) => record.termination = "idle timeout",
+                }
+            }
+            Err(error) => {
+                record.flag = match error {
+                    DialError::Overflow => Flag::UpstreamOverflow,
+                    _ => Flag::UpstreamConnectionFailure,
+                };
+                record.termination = "no upstream connection";
+                tracing::warn!(listener = &*listener.name, %error, "no upstream takes this connection");
+            }
+        }
+    } else {
+        record.flag = Flag::NoClusterFound;
+    }
+    let metrics = worker.shared.metrics.of(Direction::Outbound);
+    metrics.bytes_received.add(traffic.received());
+    metrics.bytes_sent.add(traffic.sent());
+    record.end(&worker, &connection, &traffic);
+}

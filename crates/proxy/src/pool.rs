@@ -1,0 +1,376 @@
+//! Connections that are kept, one set a worker: nothing here is locked.
+//!
+//! Other proxies, and applications that speak HTTP/2, get one multiplexed
+//! connection (more when it is full); HTTP/1.1 applications get a stack of
+//! idle keep-alive connections.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bowline_discovery::v1::Protocol;
+use futures::{
+    FutureExt,
+    future::{LocalBoxFuture, Shared as SharedFuture},
+};
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    client::conn::{TrySendError, http1, http2},
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{sync::oneshot, time::timeout};
+
+use crate::{
+    body::RequestBody,
+    config::{Cluster, HopConfigs, Upstream, UpstreamTls},
+    dial::{DialError, HopKind, Target, dial, handshake_error},
+    io::FirstRead,
+    metrics::HandshakeFailure,
+    shared::Shared,
+    worker::LocalExec,
+};
+
+/// Requests on one HTTP/2 connection before another one is made.
+const STREAMS_PER_CONNECTION: usize = 512;
+/// HTTP/2 connections to one endpoint, where the cluster names no number.
+const H2_CONNECTIONS_DEFAULT: usize = 4;
+/// HTTP/1.1 connections to the application, where the cluster names no number.
+const H1_CONNECTIONS_DEFAULT: usize = 1_024;
+/// Longest rest of an HTTP/1.1 connection that is still used again: below the
+/// 5 s after which common servers (uvicorn, node) close.
+const H1_REST_MAX: Duration = Duration::from_secs(4);
+/// HTTP/2 flow-control windows, of a stream and of a connection.
+pub(crate) const STREAM_WINDOW: u32 = 1024 * 1024;
+pub(crate) const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Longest header block, in bytes, in either direction.
+pub(crate) const HEADERS_MAX: usize = 64 * 1024;
+
+/// A connection lent for one request.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    inner: Option<Lent>,
+}
+
+#[derive(Debug)]
+enum Lent {
+    H2(Rc<H2Connection>),
+    H1 { sender: http1::SendRequest<RequestBody>, home: Rc<EndpointPool> },
+}
+
+impl Lease {
+    /// The exchange is complete: the connection can serve another one.
+    pub(crate) fn done(mut self) {
+        if let Some(Lent::H1 { sender, home }) = self.inner.take() {
+            home.h1_active.set(home.h1_active.get() - 1);
+            if !sender.is_closed() {
+                home.h1_idle.borrow_mut().push(Idle { sender, since: Instant::now() });
+            }
+        }
+    }
+
+    /// Sends a request. On failure the request comes back if it never left.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        match self.inner.as_mut() {
+            Some(Lent::H2(connection)) => {
+                let mut sender = connection.sender.clone();
+                sender.try_send_request(request).await
+            }
+            Some(Lent::H1 { sender, .. }) => sender.try_send_request(request).await,
+            None => unreachable!("a lease is emptied only by `done` and `drop`, which consume it"),
+        }
+    }
+
+    /// Whether the upstream speaks HTTP/1.1.
+    pub(crate) fn is_h1(&self) -> bool {
+        matches!(self.inner, Some(Lent::H1 { .. }))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        match self.inner.take() {
+            Some(Lent::H2(_)) | None => {}
+            Some(Lent::H1 { home, .. }) => home.h1_active.set(home.h1_active.get() - 1),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    since: Instant,
+}
+
+/// A multiplexed connection.
+#[derive(Debug)]
+struct H2Connection {
+    sender: http2::SendRequest<RequestBody>,
+    /// What it was made with: another configuration takes new requests away.
+    made_with: Option<Arc<HopConfigs>>,
+}
+
+impl H2Connection {
+    fn in_flight(self: &Rc<Self>) -> usize {
+        // One count is the pool's own.
+        Rc::strong_count(self).saturating_sub(1)
+    }
+
+    fn serves(&self, config: Option<&Arc<HopConfigs>>) -> bool {
+        let same = match (&self.made_with, config) {
+            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+            (None, None) => true,
+            _ => false,
+        };
+        same && !self.sender.is_closed()
+    }
+}
+
+type Connecting = SharedFuture<LocalBoxFuture<'static, Result<Rc<H2Connection>, DialError>>>;
+
+/// The connections to one endpoint (or to the application).
+#[derive(Debug, Default)]
+pub(crate) struct EndpointPool {
+    h2: RefCell<Vec<Rc<H2Connection>>>,
+    connecting: RefCell<Option<Connecting>>,
+    waiting: Cell<usize>,
+    h1_idle: RefCell<Vec<Idle>>,
+    h1_active: Cell<usize>,
+}
+
+/// A worker's connections.
+#[derive(Debug, Default)]
+pub(crate) struct Pools {
+    by_endpoint: RefCell<HashMap<(Arc<str>, SocketAddr), Rc<EndpointPool>>>,
+}
+
+impl Pools {
+    fn of(&self, cluster: &Cluster, address: SocketAddr) -> Rc<EndpointPool> {
+        let mut pools = self.by_endpoint.borrow_mut();
+        if let Some(pool) = pools.get(&(Arc::clone(&cluster.name), address)) {
+            return Rc::clone(pool);
+        }
+        Rc::clone(pools.entry((Arc::clone(&cluster.name), address)).or_default())
+    }
+
+    /// Drops connections to what `keep` no longer knows. Exchanges in flight
+    /// hold theirs and finish.
+    pub(crate) fn retain(&self, keep: impl Fn(&str, SocketAddr) -> bool) {
+        self.by_endpoint.borrow_mut().retain(|(cluster, address), pool| {
+            pool.h2.borrow_mut().retain(|connection| !connection.sender.is_closed());
+            pool.h1_idle
+                .borrow_mut()
+                .retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < H1_REST_MAX);
+            keep(cluster, *address)
+        });
+    }
+
+    /// A connection for one request. `fresh` passes kept ones over.
+    pub(crate) async fn lease(
+        &self,
+        shared: &Arc<Shared>,
+        cluster: &Arc<Cluster>,
+        target: &Target,
+        fresh: bool,
+    ) -> Result<Lease, DialError> {
+        let pool = self.of(cluster, target.address());
+        let is_h1 =
+            matches!(cluster.upstream, Upstream::Application { .. }) && cluster.protocol == Protocol::Http;
+        if is_h1 {
+            lease_h1(pool, shared, cluster, target, fresh).await
+        } else {
+            lease_h2(pool, shared, cluster, target).await
+        }
+    }
+}
+
+async fn lease_h1(
+    pool: Rc<EndpointPool>,
+    shared: &Shared,
+    cluster: &Cluster,
+    target: &Target,
+    fresh: bool,
+) -> Result<Lease, DialError> {
+    while let Some(idle) = pool.h1_idle.borrow_mut().pop() {
+        if !fresh && idle.sender.is_ready() && idle.since.elapsed() < H1_REST_MAX {
+            pool.h1_active.set(pool.h1_active.get() + 1);
+            return Ok(Lease { inner: Some(Lent::H1 { sender: idle.sender, home: Rc::clone(&pool) }) });
+        }
+    }
+    let most = if cluster.max_connections == 0 { H1_CONNECTIONS_DEFAULT } else { cluster.max_connections };
+    if pool.h1_active.get() >= most {
+        return Err(DialError::Overflow);
+    }
+    pool.h1_active.set(pool.h1_active.get() + 1);
+    // Counts down again if dialling fails or is given up.
+    let reserved = Reserved(Some(Rc::clone(&pool)));
+    let stream = dial(shared, cluster, target, HopKind::Main).await?;
+    let (sender, connection) = http1::Builder::new()
+        .max_headers(200)
+        .handshake::<_, RequestBody>(TokioIo::new(stream))
+        .await
+        .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))?;
+    tokio::task::spawn_local(connection);
+    reserved.keep();
+    Ok(Lease { inner: Some(Lent::H1 { sender, home: pool }) })
+}
+
+/// One of the pool's connections, counted before it is there.
+struct Reserved(Option<Rc<EndpointPool>>);
+
+impl Reserved {
+    /// The lease counts it from now on.
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.0 {
+            pool.h1_active.set(pool.h1_active.get() - 1);
+        }
+    }
+}
+
+async fn lease_h2(
+    pool: Rc<EndpointPool>,
+    shared: &Arc<Shared>,
+    cluster: &Arc<Cluster>,
+    target: &Target,
+) -> Result<Lease, DialError> {
+    let config = match &cluster.upstream {
+        Upstream::Mesh(mesh) => match &mesh.tls {
+            UpstreamTls::On(configs) => Some(configs),
+            UpstreamTls::Plaintext | UpstreamTls::Waiting => None,
+        },
+        Upstream::Application { .. } => None,
+    };
+    let most = if cluster.max_connections == 0 { H2_CONNECTIONS_DEFAULT } else { cluster.max_connections };
+    let least_loaded = {
+        let mut connections = pool.h2.borrow_mut();
+        connections.retain(|connection| connection.serves(config));
+        connections.iter().min_by_key(|connection| connection.in_flight()).cloned()
+    };
+    if let Some(connection) = least_loaded {
+        // The clone at hand counts as one.
+        let in_flight = connection.in_flight().saturating_sub(1);
+        let count = pool.h2.borrow().len();
+        if in_flight < STREAMS_PER_CONNECTION {
+            return Ok(Lease { inner: Some(Lent::H2(connection)) });
+        }
+        if count >= most {
+            // HTTP/2 queues what is over the server's limit, up to ours.
+            if in_flight >= STREAMS_PER_CONNECTION + cluster.max_pending {
+                return Err(DialError::Overflow);
+            }
+            return Ok(Lease { inner: Some(Lent::H2(connection)) });
+        }
+    }
+    if pool.waiting.get() >= cluster.max_pending {
+        return Err(DialError::Overflow);
+    }
+    let connecting = {
+        let mut slot = pool.connecting.borrow_mut();
+        match slot.as_ref().filter(|connecting| connecting.peek().is_none()) {
+            Some(connecting) => connecting.clone(),
+            None => {
+                let connecting = start_connecting(&pool, shared, cluster, target, config.cloned());
+                *slot = Some(connecting.clone());
+                connecting
+            }
+        }
+    };
+    pool.waiting.set(pool.waiting.get() + 1);
+    let _waiting = scopeguard(|| pool.waiting.set(pool.waiting.get() - 1));
+    let connection = connecting.await?;
+    Ok(Lease { inner: Some(Lent::H2(connection)) })
+}
+
+/// Runs `f` when dropped.
+fn scopeguard(f: impl FnOnce()) -> impl Drop {
+    struct Guard<F: FnOnce()>(Option<F>);
+    impl<F: FnOnce()> Drop for Guard<F> {
+        fn drop(&mut self) {
+            if let Some(f) = self.0.take() {
+                f();
+            }
+        }
+    }
+    Guard(Some(f))
+}
+
+/// Connects in a task of its own, so that no waiting request can stall it.
+fn start_connecting(
+    pool: &Rc<EndpointPool>,
+    shared: &Arc<Shared>,
+    cluster: &Arc<Cluster>,
+    target: &Target,
+    config: Option<Arc<HopConfigs>>,
+) -> Connecting {
+    let (tell, told) = oneshot::channel();
+    let (home, shared, cluster, target) =
+        (Rc::downgrade(pool), Arc::clone(shared), Arc::clone(cluster), target.clone());
+    tokio::task::spawn_local(async move {
+        let result = connect_h2(&shared, &cluster, &target).await.map(|sender| {
+            let connection = Rc::new(H2Connection { sender, made_with: config });
+            if let Some(home) = home.upgrade() {
+                home.h2.borrow_mut().push(Rc::clone(&connection));
+            }
+            connection
+        });
+        if let Some(home) = home.upgrade() {
+            *home.connecting.borrow_mut() = None;
+        }
+        let _ = tell.send(result);
+    });
+    async move { told.await.unwrap_or(Err(DialError::Timeout)) }.boxed_local().shared()
+}
+
+async fn connect_h2(
+    shared: &Shared,
+    cluster: &Cluster,
+    target: &Target,
+) -> Result<http2::SendRequest<RequestBody>, DialError> {
+    let stream = dial(shared, cluster, target, HopKind::Main).await?;
+    let (stream, first_read) = FirstRead::new(stream);
+    let (sender, connection) = http2::Builder::new(LocalExec)
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEADERS_MAX as u32)
+        .max_concurrent_reset_streams(64)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .handshake::<_, RequestBody>(TokioIo::new(stream))
+        .await
+        .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an upstream connection ended");
+        }
+    });
+    // The server's SETTINGS: its proof that it accepts our certificate.
+    match timeout(cluster.connect_timeout, first_read).await {
+        Ok(Ok(Ok(()))) => Ok(sender),
+        Ok(Ok(Err(error))) => {
+            let error = handshake_error(&error);
+            if let DialError::Handshake(cause, text) = &error {
+                cluster.metrics.handshake_failed(*cause);
+                let upstream = target.address();
+                tracing::warn!(cluster = &*cluster.name, %upstream, text, "the other proxy refused this one");
+            }
+            Err(error)
+        }
+        Ok(Err(_)) => Err(DialError::Connect(std::io::ErrorKind::UnexpectedEof)),
+        Err(_) => Err(DialError::Handshake(HandshakeFailure::Timeout, "no SETTINGS in time".to_owned())),
+    }
+}

@@ -1,0 +1,111 @@
+//! HTTP towards a client: one connection from its first request to its end.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{
+    body::ResponseBody,
+    io::Traffic,
+    pool::{CONNECTION_WINDOW, HEADERS_MAX, STREAM_WINDOW},
+    worker::{Connection, LocalExec},
+};
+
+/// Requests that one client may have open on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 1_024;
+/// Time for a client outside the mesh to send a request's headers (an ALB's
+/// idle time); idle connections are closed after it, too.
+const PUBLIC_HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time to finish after an idle connection was told to.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
+
+/// Which HTTP, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) http2: bool,
+    /// The client is outside the mesh.
+    pub(crate) public: bool,
+    pub(crate) idle_timeout: Option<Duration>,
+}
+
+/// A stream reset instead of a response.
+pub(crate) type Reset = h2::Error;
+
+/// Serves `stream` until it ends, is idle for too long or has to close.
+pub(crate) async fn serve<S, H, F>(
+    stream: S,
+    traffic: Arc<Traffic>,
+    terms: Terms,
+    mut connection: Connection,
+    handle: H,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>) -> F + 'static,
+    F: Future<Output = Result<Response<ResponseBody>, Reset>> + 'static,
+{
+    let late = connection.is_late();
+    let stream = TokioIo::new(stream);
+    let result = if terms.http2 {
+        let mut builder = http2::Builder::new(LocalExec);
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(if terms.public { 128 } else { STREAMS_MAX })
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(HEADERS_MAX as u32)
+            .max_send_buf_size(256 * 1024)
+            // CVE-2023-44487 and CVE-2025-8671: resets by the client, and
+            // resets that it provokes.
+            .max_pending_accept_reset_streams(64)
+            .max_local_error_reset_streams(256);
+        if terms.public {
+            builder.keep_alive_interval(Duration::from_secs(60)).keep_alive_timeout(Duration::from_secs(20));
+        }
+        let serving = builder.serve_connection(stream, service_fn(handle));
+        drive(serving, |serving| serving.graceful_shutdown(), &traffic, terms.idle_timeout, &mut connection)
+            .await
+    } else {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(terms.public.then_some(PUBLIC_HEADER_TIMEOUT))
+            .max_buf_size(HEADERS_MAX)
+            .max_headers(200)
+            .keep_alive(!late);
+        let serving = builder.serve_connection(stream, service_fn(handle)).with_upgrades();
+        drive(serving, |serving| serving.graceful_shutdown(), &traffic, terms.idle_timeout, &mut connection)
+            .await
+    };
+    if let Err(error) = result {
+        tracing::debug!(listener = &*connection.listener, peer = %connection.peer, %error, "a connection ended");
+    }
+}
+
+async fn drive<C: Future<Output = hyper::Result<()>>>(
+    serving: C,
+    shut_down: impl Fn(std::pin::Pin<&mut C>),
+    traffic: &Traffic,
+    idle_timeout: Option<Duration>,
+    connection: &mut Connection,
+) -> hyper::Result<()> {
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        result = &mut serving => return result,
+        () = traffic.idle(idle_timeout) => {
+            shut_down(serving.as_mut());
+            return tokio::time::timeout(IDLE_GRACE, serving).await.unwrap_or(Ok(()));
+        }
+        () = connection.closing() => shut_down(serving.as_mut()),
+    }
+    tokio::select! {
+        result = &mut serving => result,
+        () = traffic.idle(idle_timeout) => Ok(()),
+    }
+}

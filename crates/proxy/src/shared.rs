@@ -1,0 +1,41 @@
+//! What all threads of a proxy share, read-only on the path of a request.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+
+use crate::{access_log::AccessLog, application::Dialer, config::Snapshot, metrics::Metrics};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) access_log: Option<AccessLog>,
+    pub(crate) dialer: Dialer,
+    /// Where the application listens, unless its cluster says otherwise.
+    pub(crate) application_address: IpAddr,
+    pub(crate) workers: usize,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        metrics: Arc<Metrics>,
+        access_log: Option<AccessLog>,
+        dialer: Dialer,
+        application_address: Ipv4Addr,
+        workers: usize,
+    ) -> Self {
+        Self {
+            snapshot: ArcSwap::default(),
+            metrics,
+            access_log,
+            dialer,
+            application_address: application_address.into(),
+            workers,
+        }
+    }
+}

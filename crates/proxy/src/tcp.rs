@@ -1,0 +1,227 @@
+//! TCP through the mesh: one connection in, one connection out.
+//!
+//! On the hop (ALPN `bowline-tcp`) the server speaks first, one byte: whether
+//! the client's certificate is accepted and the application answers. Until it
+//! has come, nothing of the client's has been sent, and another endpoint can
+//! be tried.
+
+use std::{future::poll_fn, io, pin::Pin, rc::Rc, sync::Arc, task::Poll, time::Instant};
+
+use bowline_plumbing::wall_clock;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time::timeout,
+};
+
+use crate::{
+    access_log::{LogLine, TcpEntry},
+    config::{Cluster, Upstream, UpstreamTls},
+    dial::{DialError, HopKind, Target, dial, handshake_error},
+    io::{ClientTransport, Traffic},
+    metrics::{Direction, Flag},
+    worker::{Connection, Worker},
+};
+
+/// First byte of the server: go ahead.
+pub(crate) const ACCEPTED: u8 = 0;
+/// First byte of the server: the authorization says no.
+pub(crate) const DENIED: u8 = 1;
+/// First byte of the server: the application does not answer.
+pub(crate) const UNREACHABLE: u8 = 2;
+
+/// Tries beyond the first (AWS's default).
+const RETRIES: usize = 2;
+const BUFFER_SMALL: usize = 16 * 1024;
+/// Read ahead that much before writing: fewer, larger TLS records and calls.
+const BUFFER_LARGE: usize = 256 * 1024;
+
+/// Connects to an endpoint of the cluster that accepts.
+pub(crate) async fn connect(
+    worker: &Rc<Worker>,
+    cluster: &Arc<Cluster>,
+) -> Result<(ClientTransport, Target), DialError> {
+    let state = worker.clusters.of(cluster);
+    let mut tried = Vec::new();
+    let mut last = DialError::Connect(io::ErrorKind::NotConnected);
+    for _ in 0..=RETRIES {
+        let Some(endpoint) = state.pick(cluster, &tried, wall_clock::now()) else { break };
+        let target = Target::Endpoint(Arc::clone(&endpoint));
+        match connect_one(worker, cluster, &target).await {
+            Ok(stream) => {
+                endpoint.health.succeeded();
+                return Ok((stream, target));
+            }
+            Err(error) => {
+                if error.blames_endpoint() && cluster.health.failed(&endpoint.health, wall_clock::now()) {
+                    cluster.metrics.ejections.increment();
+                    tracing::warn!(cluster = &*cluster.name, endpoint = %endpoint.address, "ejected an endpoint that kept failing");
+                }
+                tried.push(endpoint.address);
+                last = error;
+            }
+        }
+    }
+    Err(last)
+}
+
+async fn connect_one(
+    worker: &Worker,
+    cluster: &Cluster,
+    target: &Target,
+) -> Result<ClientTransport, DialError> {
+    let mut stream = dial(&worker.shared, cluster, target, HopKind::Main).await?;
+    let Upstream::Mesh(mesh) = &cluster.upstream else { return Ok(stream) };
+    if matches!(mesh.tls, UpstreamTls::Plaintext) {
+        return Ok(stream);
+    }
+    match timeout(cluster.connect_timeout, stream.read_u8()).await {
+        Ok(Ok(ACCEPTED)) => Ok(stream),
+        Ok(Ok(DENIED)) => Err(DialError::Denied),
+        Ok(Ok(_)) => Err(DialError::ApplicationUnreachable),
+        Ok(Err(error)) => match handshake_error(&error) {
+            // A refusal of our certificate arrives as an alert only now.
+            DialError::Handshake(cause, text) => {
+                cluster.metrics.handshake_failed(cause);
+                Err(DialError::Handshake(cause, text))
+            }
+            other => Err(other),
+        },
+        Err(_) => Err(DialError::Timeout),
+    }
+}
+
+/// Copies both ways until both sides have ended; half-closes are carried.
+pub(crate) async fn relay<A, B>(a: &mut A, b: &mut B) -> io::Result<()>
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut a_read, mut a_write) = tokio::io::split(a);
+    let (mut b_read, mut b_write) = tokio::io::split(b);
+    tokio::try_join!(pump(&mut a_read, &mut b_write), pump(&mut b_read, &mut a_write))?;
+    Ok(())
+}
+
+/// One direction: read until nothing more is there or the buffer is full,
+/// then write. The buffer is small while little comes.
+async fn pump<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(reader: &mut R, writer: &mut W) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER_SMALL];
+    loop {
+        let (filled, ended) = poll_fn(|cx| {
+            let mut filled = 0;
+            loop {
+                let mut space = ReadBuf::new(&mut buffer[filled..]);
+                match Pin::new(&mut *reader).poll_read(cx, &mut space) {
+                    Poll::Ready(Ok(())) if space.filled().is_empty() => {
+                        return Poll::Ready(Ok((filled, true)));
+                    }
+                    Poll::Ready(Ok(())) => {
+                        filled += space.filled().len();
+                        if filled == buffer.len() {
+                            return Poll::Ready(Ok((filled, false)));
+                        }
+                    }
+                    // What was read before an error is still delivered.
+                    Poll::Ready(Err(error)) if filled == 0 => return Poll::Ready(Err(error)),
+                    Poll::Ready(Err(_)) => return Poll::Ready(Ok((filled, false))),
+                    Poll::Pending if filled > 0 => return Poll::Ready(Ok((filled, false))),
+                    Poll::Pending => {
+                        if buffer.len() > BUFFER_SMALL {
+                            buffer = vec![0; BUFFER_SMALL];
+                        }
+                        return Poll::Pending;
+                    }
+                }
+            }
+        })
+        .await?;
+        if filled > 0 {
+            writer.write_all(&buffer[..filled]).await?;
+            writer.flush().await?;
+        }
+        if ended {
+            return writer.shutdown().await;
+        }
+        if filled == buffer.len() && filled < BUFFER_LARGE {
+            buffer.resize(BUFFER_LARGE, 0);
+        }
+    }
+}
+
+/// A TCP connection as counters and the access log see it.
+pub(crate) struct TcpRecord {
+    pub(crate) direction: Direction,
+    start: bowline_model::clock::Timestamp,
+    started: Instant,
+    pub(crate) upstream: Option<std::net::SocketAddr>,
+    pub(crate) discovery_name: Option<Arc<str>>,
+    pub(crate) termination: &'static str,
+    pub(crate) flag: Flag,
+}
+
+impl TcpRecord {
+    pub(crate) fn begin(direction: Direction) -> Self {
+        Self {
+            direction,
+            start: wall_clock::now(),
+            started: Instant::now(),
+            upstream: None,
+            discovery_name: None,
+            termination: "-",
+            flag: Flag::None,
+        }
+    }
+
+    pub(crate) fn end(self, worker: &Worker, connection: &Connection, traffic: &Traffic) {
+        let metrics = worker.shared.metrics.of(self.direction);
+        if self.flag != Flag::None {
+            metrics.flags[self.flag as usize].increment();
+        }
+        let Some(log) = &worker.shared.access_log else { return };
+        log.write(LogLine::Tcp(Box::new(TcpEntry {
+            start: self.start,
+            direction: self.direction,
+            peer: connection.peer,
+            bytes_received: traffic.received(),
+            bytes_sent: traffic.sent(),
+            duration_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            upstream: self.upstream,
+            discovery_name: self.discovery_name,
+            termination: self.termination,
+            flag: self.flag,
+            connection_id: worker.random(),
+        })));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn carries_much_both_ways_and_half_closes() {
+        let (mut left, mut left_far) = tokio::io::duplex(1_000);
+        let (mut right, mut right_far) = tokio::io::duplex(70_000);
+        let sent: Vec<u8> = (0..3_000_000u32).map(|number| number as u8).collect();
+        let expected = sent.clone();
+        let (relayed, (), received) = tokio::join!(
+            relay(&mut left, &mut right),
+            async {
+                left_far.write_all(&sent).await.expect("written");
+                left_far.shutdown().await.expect("shut down");
+                let mut answer = String::new();
+                left_far.read_to_string(&mut answer).await.expect("read");
+                assert_eq!(answer, "after the half-close");
+            },
+            async {
+                let mut received = Vec::new();
+                right_far.read_to_end(&mut received).await.expect("read");
+                right_far.write_all(b"after the half-close").await.expect("written");
+                right_far.shutdown().await.expect("shut down");
+                received
+            }
+        );
+        relayed.expect("relayed");
+        assert!(received == expected);
+    }
+}

@@ -1,0 +1,233 @@
+//! The check of a peer's certificate: chain, dates, purpose, exactly one
+//! SPIFFE id (X.509-SVID §4, §5), revocation, and for servers whether the id
+//! is one that the cluster expects. Clients are judged later, by the
+//! listener's Authorization.
+
+use std::{collections::HashSet, fmt, sync::Arc};
+
+use bowline_model::identity::SpiffeId;
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature},
+    server::danger::{ClientCertVerified, ClientCertVerifier},
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use thiserror::Error;
+use webpki::{EndEntityCert, KeyUsage};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use super::{
+    PROVIDER,
+    trust::{TrustStore, serial_text},
+};
+
+/// Which ids a server may prove.
+#[derive(Clone, Debug)]
+pub(crate) struct ExpectedServers(pub(crate) Arc<HashSet<SpiffeId>>);
+
+impl ExpectedServers {
+    pub(crate) fn new(ids: impl IntoIterator<Item = SpiffeId>) -> Self {
+        Self(Arc::new(ids.into_iter().collect()))
+    }
+}
+
+/// Who a peer has proved to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PeerIdentity {
+    pub(crate) id: SpiffeId,
+    /// As [`serial_text`] writes it.
+    pub(crate) serial: String,
+}
+
+/// What is wrong with a certificate beyond its chain. Travels through rustls
+/// as [`CertificateError::Other`] and is found again by [`refusal_of`].
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum IdentityFault {
+    #[error("the certificate cannot be parsed")]
+    Unreadable,
+    #[error("the certificate has {0} URI names, not one")]
+    NotOneUri(usize),
+    #[error("the certificate's URI name is no SPIFFE id")]
+    NotSpiffe,
+    #[error("the trust domain {0} has no roots here")]
+    UnknownTrustDomain(String),
+    #[error("{0} is none of the identities that this cluster may have")]
+    Unexpected(SpiffeId),
+}
+
+impl From<IdentityFault> for rustls::Error {
+    fn from(fault: IdentityFault) -> Self {
+        CertificateError::Other(OtherError(Arc::new(fault))).into()
+    }
+}
+
+/// The fault that this crate's verifier put into a rustls error.
+pub(crate) fn identity_fault(error: &rustls::Error) -> Option<&IdentityFault> {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => other.0.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// The one SPIFFE id of a certificate, and its serial number.
+pub(crate) fn peer_identity(certificate: &CertificateDer<'_>) -> Result<PeerIdentity, IdentityFault> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| IdentityFault::Unreadable)?;
+    let names = parsed.subject_alternative_name().map_err(|_| IdentityFault::Unreadable)?;
+    let uris: Vec<&str> = names
+        .iter()
+        .flat_map(|extension| &extension.value.general_names)
+        .filter_map(|name| match name {
+            GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        })
+        .collect();
+    let [uri] = uris[..] else { return Err(IdentityFault::NotOneUri(uris.len())) };
+    let id = uri.parse().map_err(|_| IdentityFault::NotSpiffe)?;
+    Ok(PeerIdentity { id, serial: serial_text(parsed.raw_serial()) })
+}
+
+/// Verifies peers of either side.
+pub(crate) struct SpiffeVerifier {
+    trust: Arc<TrustStore>,
+    expected: Option<ExpectedServers>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl fmt::Debug for SpiffeVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpiffeVerifier").field("expected", &self.expected).finish_non_exhaustive()
+    }
+}
+
+impl SpiffeVerifier {
+    pub(crate) fn of_clients(trust: &Arc<TrustStore>) -> Self {
+        Self {
+            trust: Arc::clone(trust),
+            expected: None,
+            algorithms: PROVIDER.signature_verification_algorithms,
+        }
+    }
+
+    pub(crate) fn of_servers(trust: &Arc<TrustStore>, expected: ExpectedServers) -> Self {
+        Self { expected: Some(expected), ..Self::of_clients(trust) }
+    }
+
+    fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+    ) -> Result<PeerIdentity, rustls::Error> {
+        let peer = peer_identity(end_entity)?;
+        // Only the roots of its own trust domain can vouch for an id.
+        let domain = peer.id.trust_domain();
+        let roots = self
+            .trust
+            .roots
+            .get(domain)
+            .ok_or_else(|| IdentityFault::UnknownTrustDomain(domain.to_owned()))?;
+        let certificate = EndEntityCert::try_from(end_entity).map_err(certificate_error)?;
+        certificate
+            .verify_for_usage(self.algorithms.all, &roots.anchors, intermediates, now, usage, None, None)
+            .map_err(certificate_error)?;
+        if self.trust.revoked.contains(domain, &peer.serial) {
+            return Err(CertificateError::Revoked.into());
+        }
+        Ok(peer)
+    }
+}
+
+/// webpki's causes as rustls names them, so that alerts say what is wrong.
+fn certificate_error(error: webpki::Error) -> rustls::Error {
+    use webpki::Error as E;
+    let error = match error {
+        E::BadDer | E::BadDerTime | E::TrailingData(_) => CertificateError::BadEncoding,
+        E::CertNotValidYet { .. } => CertificateError::NotValidYet,
+        E::CertExpired { .. } | E::InvalidCertValidity => CertificateError::Expired,
+        E::UnknownIssuer => CertificateError::UnknownIssuer,
+        E::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
+        E::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        E::CertRevoked => CertificateError::Revoked,
+        other => CertificateError::Other(OtherError(Arc::new(other))),
+    };
+    error.into()
+}
+
+impl ServerCertVerifier for SpiffeVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let peer = self.verify(end_entity, intermediates, now, KeyUsage::server_auth())?;
+        match &self.expected {
+            Some(expected) if expected.0.contains(&peer.id) => Ok(ServerCertVerified::assertion()),
+            _ => Err(IdentityFault::Unexpected(peer.id).into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for SpiffeVerifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.verify(end_entity, intermediates, now, KeyUsage::client_auth())?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::PeerIncompatible::Tls12NotOffered.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,147 @@
+//! Requests that leave HTTP (WebSocket): a hop of their own, over HTTP/1.1.
+
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
+
+use bowline_plumbing::wall_clock;
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header, request::Parts, uri::PathAndQuery};
+use hyper::{client::conn::http1, upgrade::OnUpgrade};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+
+use crate::{
+    body::{RequestBody, ResponseBody},
+    config::{Cluster, ForwardPolicy, Upstream},
+    dial::{HopKind, Target, dial},
+    exchange::Exchange,
+    forward::carries_upgrades,
+    headers::strip_hop_by_hop,
+    metrics::Flag,
+    reply::Failure,
+    tcp,
+    worker::Worker,
+};
+
+/// Sends an upgrade request, and joins the two connections if it is granted.
+pub(crate) async fn forward(
+    worker: &Rc<Worker>,
+    cluster: &Arc<Cluster>,
+    policy: &ForwardPolicy,
+    parts: Parts,
+    on_upgrade: OnUpgrade,
+    mut exchange: Box<Exchange>,
+) -> Result<Response<ResponseBody>, (Failure, Box<Exchange>)> {
+    if !carries_upgrades(cluster) {
+        let text = "this service's protocol carries no upgrades";
+        let failure = Failure::new(StatusCode::NOT_IMPLEMENTED, Flag::DownstreamProtocolError, text);
+        return Err((failure, exchange));
+    }
+    cluster.metrics.requests.increment();
+    exchange.discovery_name = Some(Arc::clone(&cluster.discovery_name));
+    let sending = send(worker, cluster, policy, &parts, &mut exchange);
+    let outcome = match policy.timeout {
+        Some(limit) => timeout(limit, sending).await.unwrap_or(Err(Failure::TIMEOUT)),
+        None => sending.await,
+    };
+    let mut response = match outcome {
+        Ok(response) => response,
+        Err(failure) => return Err((failure, exchange)),
+    };
+    exchange.status = response.status().as_u16();
+    exchange.upstream_time_ms = Some(exchange.elapsed_ms());
+    cluster.metrics.responded(exchange.status);
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let (mut head, body) = response.into_parts();
+        strip_hop_by_hop(&mut head.headers);
+        return Ok(Response::from_parts(head, ResponseBody::relayed(body, None, None, Some(exchange))));
+    }
+    let upstream = hyper::upgrade::on(&mut response);
+    let limit = cluster.connect_timeout;
+    let (head, _) = response.into_parts();
+    tokio::task::spawn_local(async move {
+        let joined = async {
+            let (client, upstream) = tokio::try_join!(on_upgrade, upstream)?;
+            Ok::<_, hyper::Error>((TokioIo::new(client), TokioIo::new(upstream)))
+        };
+        let (mut client, mut upstream) = match timeout(limit, joined).await {
+            Ok(Ok(joined)) => joined,
+            Ok(Err(error)) => return tracing::debug!(%error, "an upgrade came to nothing"),
+            Err(_) => return tracing::debug!("an upgrade came to nothing in time"),
+        };
+        exchange.complete = true;
+        if let Err(error) = tcp::relay(&mut client, &mut upstream).await {
+            tracing::debug!(%error, "an upgraded connection broke");
+        }
+    });
+    Ok(Response::from_parts(head, ResponseBody::own(bytes::Bytes::new(), None)))
+}
+
+async fn send(
+    worker: &Rc<Worker>,
+    cluster: &Arc<Cluster>,
+    policy: &ForwardPolicy,
+    parts: &Parts,
+    exchange: &mut Exchange,
+) -> Result<Response<hyper::body::Incoming>, Failure> {
+    let state = worker.clusters.of(cluster);
+    let mut tried = Vec::new();
+    let mut retries = 0;
+    let (stream, target) = loop {
+        let target = match &cluster.upstream {
+            Upstream::Application { address, port } => Target::Application(SocketAddr::new(
+                address.unwrap_or(worker.shared.application_address),
+                *port,
+            )),
+            Upstream::Mesh(_) => match state.pick(cluster, &tried, wall_clock::now()) {
+                Some(endpoint) => Target::Endpoint(endpoint),
+                None => return Err(Failure::NO_UPSTREAM),
+            },
+        };
+        exchange.upstream = Some(target.address());
+        match dial(&worker.shared, cluster, &target, HopKind::Upgrade).await {
+            Ok(stream) => break (stream, target),
+            Err(error) => {
+                if let Target::Endpoint(endpoint) = &target
+                    && error.blames_endpoint()
+                    && cluster.health.failed(&endpoint.health, wall_clock::now())
+                {
+                    cluster.metrics.ejections.increment();
+                }
+                if retries >= policy.max_retries || matches!(target, Target::Application(_)) {
+                    return Err(broken(Flag::UpstreamConnectionFailure));
+                }
+                retries += 1;
+                tried.push(target.address());
+            }
+        }
+    };
+    tracing::trace!(upstream = %target.address(), "a connection for an upgrade");
+    let (mut sender, connection) = http1::Builder::new()
+        .handshake::<_, RequestBody>(TokioIo::new(stream))
+        .await
+        .map_err(|_| broken(Flag::UpstreamConnectionFailure))?;
+    tokio::task::spawn_local(connection.with_upgrades());
+    sender.send_request(head_of(parts)).await.map_err(|_| broken(Flag::UpstreamConnectionTermination))
+}
+
+/// The request as it came, with its upgrade and without what else was meant
+/// for the client's connection.
+fn head_of(parts: &Parts) -> Request<RequestBody> {
+    let mut request = Request::new(RequestBody::empty());
+    *request.method_mut() = parts.method.clone();
+    let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from(path);
+    let headers = request.headers_mut();
+    *headers = parts.headers.clone();
+    let protocol = headers.get(header::UPGRADE).cloned();
+    strip_hop_by_hop(headers);
+    if let Some(protocol) = protocol {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol);
+    }
+    request
+}
+
+fn broken(flag: Flag) -> Failure {
+    let text = "upstream connect error or disconnect/reset before headers. reset reason: connection failure";
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, flag, text)
+}

@@ -1,0 +1,309 @@
+//! A worker: one thread, one runtime, its own connections and pools.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    future::Future,
+    net::{SocketAddr, TcpListener as StdTcpListener},
+    rc::Rc,
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Notify, mpsc, oneshot, watch},
+};
+
+use crate::{
+    balance::ClusterStates,
+    config::{Bind, Cluster, Listener, Upstream},
+    inbound,
+    metrics::Direction,
+    outbound,
+    pool::Pools,
+    shared::Shared,
+    tcp,
+};
+
+/// Runs hyper's tasks on the worker's own thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalExec;
+
+impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExec {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// How a listener's connections should behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    /// The process ends: finish what there is, accept what still comes.
+    Draining,
+    /// The listener is gone: finish what there is.
+    Removed,
+}
+
+/// What the main thread tells a worker.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Accept connections for the listener of that name.
+    Listen { name: Arc<str>, socket: StdTcpListener },
+    /// Forward connections to a port of the application.
+    Publish { socket: StdTcpListener, port: u16 },
+    /// The listener is gone.
+    Close { name: Arc<str> },
+    /// The snapshot has changed.
+    Refresh,
+    /// Finish; `done` is told when no connection is left.
+    Drain { done: oneshot::Sender<()> },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pools: Pools,
+    pub(crate) clusters: ClusterStates,
+    random: Cell<u64>,
+    connections: Cell<usize>,
+    connection_ended: Notify,
+    phases: RefCell<HashMap<Arc<str>, watch::Sender<Phase>>>,
+    draining: watch::Sender<Phase>,
+    /// Tells long-lived relays that authorization may have changed.
+    pub(crate) refreshed: watch::Sender<u64>,
+}
+
+impl Worker {
+    /// The listener as the newest snapshot has it.
+    pub(crate) fn listener(&self, name: &str) -> Option<Arc<Listener>> {
+        self.shared.snapshot.load().listeners.get(name).cloned()
+    }
+
+    /// The cluster as the newest snapshot has it.
+    pub(crate) fn cluster(&self, name: &str) -> Option<Arc<Cluster>> {
+        self.shared.snapshot.load().clusters.get(name).cloned()
+    }
+
+    /// A number that need not be unpredictable (splitmix64).
+    pub(crate) fn random(&self) -> u64 {
+        let seed = self.random.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.random.set(seed);
+        let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// A connection, counted for as long as this is held.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    worker: Rc<Worker>,
+    direction: Direction,
+    of_listener: Rc<Cell<usize>>,
+    pub(crate) listener: Arc<str>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) phase: watch::Receiver<Phase>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.worker.shared.metrics.of(self.direction).connections_active.decrement();
+        self.of_listener.set(self.of_listener.get() - 1);
+        self.worker.connections.set(self.worker.connections.get() - 1);
+        self.worker.connection_ended.notify_waiters();
+    }
+}
+
+impl Connection {
+    /// Whether the process was ending when the connection came.
+    pub(crate) fn is_late(&self) -> bool {
+        *self.phase.borrow() != Phase::Open
+    }
+
+    /// Returns when the connection should finish what it has.
+    pub(crate) async fn closing(&mut self) {
+        if self.is_late() {
+            // Late but welcome: time for the request that it was made for.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            return;
+        }
+        let _ = self.phase.wait_for(|phase| *phase != Phase::Open).await;
+    }
+}
+
+/// Starts a worker's thread.
+pub(crate) fn start(
+    shared: Arc<Shared>,
+    index: usize,
+) -> std::io::Result<(mpsc::UnboundedSender<Command>, JoinHandle<()>)> {
+    let (sender, commands) = mpsc::unbounded_channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let local = tokio::task::LocalSet::new();
+        let mut seed = [0; 8];
+        // Without randomness all workers begin at the same endpoint.
+        let _ = aws_lc_rs::rand::fill(&mut seed);
+        let worker = Rc::new(Worker {
+            shared,
+            pools: Pools::default(),
+            clusters: ClusterStates::default(),
+            random: Cell::new(u64::from_le_bytes(seed)),
+            connections: Cell::new(0),
+            connection_ended: Notify::new(),
+            phases: RefCell::default(),
+            draining: watch::Sender::new(Phase::Open),
+            refreshed: watch::Sender::new(0),
+        });
+        local.block_on(&runtime, run(worker, commands));
+    })?;
+    Ok((sender, thread))
+}
+
+/// Obeys commands until the channel closes. The channel is filled by the main
+/// thread only, a few entries for each change of the configuration.
+async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Listen { name, socket } => match TcpListener::from_std(socket) {
+                Ok(socket) => {
+                    let phase = watch::Sender::new(*worker.draining.borrow());
+                    let watched = phase.subscribe();
+                    worker.phases.borrow_mut().insert(Arc::clone(&name), phase);
+                    tokio::task::spawn_local(accept(Rc::clone(&worker), name, socket, watched));
+                }
+                Err(error) => tracing::error!(listener = &*name, %error, "the listening socket is unusable"),
+            },
+            Command::Publish { socket, port } => match TcpListener::from_std(socket) {
+                Ok(socket) => drop(tokio::task::spawn_local(publish(Rc::clone(&worker), socket, port))),
+                Err(error) => tracing::error!(port, %error, "the published socket is unusable"),
+            },
+            Command::Close { name } => {
+                if let Some(phase) = worker.phases.borrow_mut().remove(&name) {
+                    phase.send_replace(Phase::Removed);
+                }
+            }
+            Command::Refresh => refresh(&worker),
+            Command::Drain { done } => {
+                worker.draining.send_replace(Phase::Draining);
+                for phase in worker.phases.borrow().values() {
+                    phase.send_replace(Phase::Draining);
+                }
+                let worker = Rc::clone(&worker);
+                tokio::task::spawn_local(async move {
+                    loop {
+                        let ended = worker.connection_ended.notified();
+                        if worker.connections.get() == 0 {
+                            break;
+                        }
+                        ended.await;
+                    }
+                    let _ = done.send(());
+                });
+            }
+        }
+    }
+}
+
+fn refresh(worker: &Rc<Worker>) {
+    let snapshot = worker.shared.snapshot.load();
+    worker.clusters.retain(|name| snapshot.clusters.contains_key(name));
+    worker.pools.retain(|name, address| {
+        snapshot.clusters.get(name).is_some_and(|cluster| match &cluster.upstream {
+            Upstream::Application { .. } => true,
+            Upstream::Mesh(mesh) => mesh.endpoints.iter().any(|endpoint| endpoint.address == address),
+        })
+    });
+    worker.refreshed.send_replace(snapshot.generation);
+}
+
+async fn accept(worker: Rc<Worker>, name: Arc<str>, socket: TcpListener, mut phase: watch::Receiver<Phase>) {
+    let count = Rc::new(Cell::new(0));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = phase.wait_for(|phase| *phase == Phase::Removed) => return,
+            accepted = socket.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, or a connection that is gone already.
+                tracing::debug!(listener = &*name, %error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                continue;
+            }
+        };
+        let Some(listener) = worker.listener(&name) else { continue };
+        let direction = match &listener.bind {
+            Bind::Outbound(_) => Direction::Outbound,
+            Bind::Inbound(_) => Direction::Inbound,
+            Bind::Public(_) => Direction::Public,
+        };
+        let metrics = worker.shared.metrics.of(direction);
+        if count.get() >= listener.max_connections.div_ceil(worker.shared.workers) {
+            metrics.connections_refused.increment();
+            continue;
+        }
+        metrics.connections.increment();
+        metrics.connections_active.increment();
+        count.set(count.get() + 1);
+        worker.connections.set(worker.connections.get() + 1);
+        let connection = Connection {
+            worker: Rc::clone(&worker),
+            direction,
+            of_listener: Rc::clone(&count),
+            listener: Arc::clone(&name),
+            peer,
+            phase: phase.clone(),
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(listener = &*name, %error, "a connection was gone at once");
+            continue;
+        }
+        let worker = Rc::clone(&worker);
+        match direction {
+            Direction::Outbound | Direction::Public => {
+                tokio::task::spawn_local(outbound::serve(worker, listener, stream, connection));
+            }
+            Direction::Inbound => {
+                tokio::task::spawn_local(inbound::serve(worker, listener, stream, connection));
+            }
+        }
+    }
+}
+
+/// Most connections at once to a published port, for each worker.
+const PUBLISHED_CONNECTIONS_MAX: usize = 1_024;
+
+async fn publish(worker: Rc<Worker>, socket: TcpListener, port: u16) {
+    let open = Arc::new(tokio::sync::Semaphore::new(PUBLISHED_CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&open).acquire_owned().await else { return };
+        let (stream, _) = match socket.accept().await {
+            Ok(accepted) => accepted,
+            Err(_) => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                continue;
+            }
+        };
+        let worker = Rc::clone(&worker);
+        tokio::task::spawn_local(async move {
+            let _permit = permit;
+            if let Err(error) = publish_one(&worker, stream, port).await {
+                tracing::debug!(port, %error, "a published connection ended");
+            }
+        });
+    }
+}
+
+async fn publish_one(worker: &Worker, mut stream: TcpStream, port: u16) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let address = SocketAddr::new(worker.shared.application_address, port);
+    let connecting = worker.shared.dialer.connect(address);
+    let mut application = tokio::time::timeout(Duration::from_secs(5), connecting).await??;
+    tcp::relay(&mut stream, &mut application).await.map(drop)
+}

@@ -1,0 +1,154 @@
+//! HTTP through two sidecars.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::harness::{Pair, id};
+
+type Body = BoxBody<Bytes, hyper::Error>;
+
+fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed()
+}
+
+/// An application: `/headers` tells what it got, `/echo` answers the body,
+/// `/grpc` answers with trailers, `/upgrade` becomes an echo of bytes.
+pub(crate) async fn application() -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = socket.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = socket.accept().await {
+            tokio::spawn(async move {
+                let _ = auto::Builder::new(TokioExecutor::new())
+                    .serve_connection_with_upgrades(TokioIo::new(stream), service_fn(answer))
+                    .await;
+            });
+        }
+    });
+    address
+}
+
+async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
+    match request.uri().path() {
+        "/headers" => {
+            let text = format!(
+                "{} {} {:?}\n{:#?}",
+                request.method(),
+                request.uri(),
+                request.version(),
+                request.headers()
+            );
+            Ok(Response::new(full(text)))
+        }
+        "/echo" => Ok(Response::new(request.into_body().boxed())),
+        "/grpc" => {
+            let body = request.collect().await?.to_bytes();
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", "0".parse().expect("a value"));
+            let frames = futures::stream::iter([Ok(Frame::data(body)), Ok(Frame::trailers(trailers))]);
+            let mut response = Response::new(StreamBody::new(frames).boxed());
+            response.headers_mut().insert("content-type", "application/grpc".parse().expect("a value"));
+            Ok(response)
+        }
+        "/upgrade" => {
+            let upgrade = hyper::upgrade::on(&mut request);
+            tokio::spawn(async move {
+                let mut stream = TokioIo::new(upgrade.await.expect("upgraded"));
+                let (mut reader, mut writer) = tokio::io::split(&mut stream);
+                let _ = tokio::io::copy(&mut reader, &mut writer).await;
+            });
+            let mut response = Response::new(full(""));
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            response.headers_mut().insert("connection", "upgrade".parse().expect("a value"));
+            response.headers_mut().insert("upgrade", "websocket".parse().expect("a value"));
+            Ok(response)
+        }
+        "/slow" => {
+            tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+            Ok(Response::new(full("slow")))
+        }
+        "/500" => {
+            let mut response = Response::new(full("broken"));
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            Ok(response)
+        }
+        _ => {
+            let mut response = Response::new(full("not here"));
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            Ok(response)
+        }
+    }
+}
+
+pub(crate) async fn h1(address: SocketAddr) -> hyper::client::conn::http1::SendRequest<Body> {
+    let stream = TcpStream::connect(address).await.expect("connected");
+    let (sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("a connection");
+    tokio::spawn(connection.with_upgrades());
+    sender
+}
+
+pub(crate) async fn h2(address: SocketAddr) -> hyper::client::conn::http2::SendRequest<Body> {
+    let stream = TcpStream::connect(address).await.expect("connected");
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("a connection");
+    tokio::spawn(connection);
+    sender
+}
+
+pub(crate) async fn get(address: SocketAddr, path: &str) -> (StatusCode, HeaderMap, Bytes) {
+    send(address, Request::get(path).header("host", "service-b-sc").body(full("")).expect("a request")).await
+}
+
+pub(crate) async fn send(address: SocketAddr, request: Request<Body>) -> (StatusCode, HeaderMap, Bytes) {
+    let response = h1(address).await.send_request(request).await.expect("a response");
+    let (head, body) = response.into_parts();
+    (head.status, head.headers, body.collect().await.expect("a body").to_bytes())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_crosses_two_sidecars_and_says_who_called() {
+    let pair = Pair::start("HTTP", application().await);
+    let request = Request::get("/headers?x=1")
+        .header("host", "service-b-sc:8202")
+        .header("connection", "x-private")
+        .header("x-private", "1")
+        .header("x-forwarded-client-cert", "URI=spiffe://evil")
+        .body(full(""))
+        .expect("a request");
+    let (status, _, body) = send(pair.client.address("out"), request).await;
+    let text = String::from_utf8(body.to_vec()).expect("text");
+    assert_eq!(status, StatusCode::OK, "{text}");
+    assert!(text.starts_with("GET /headers?x=1 HTTP/1.1"), "{text}");
+    assert!(text.contains("service-b-sc:8202"), "{text}");
+    assert!(text.contains(&format!("URI={}", id("a"))), "{text}");
+    assert!(text.contains(&format!("By={}", id("b"))), "{text}");
+    assert!(!text.contains("evil") && !text.contains("x-private"), "{text}");
+    pair.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_mebibytes_go_there_and_back() {
+    let pair = Pair::start("HTTP", application().await);
+    let sent: Bytes = (0..10 * 1024 * 1024u32).map(|number| (number * 7) as u8).collect::<Vec<_>>().into();
+    let request =
+        Request::post("/echo").header("host", "service-b-sc").body(full(sent.clone())).expect("a request");
+    let (status, _, received) = send(pair.client.address("out"), request).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(received == sent);
+    pair.stop();
+}

@@ -11,12 +11,7 @@ mod identity;
 pub mod subscription;
 pub mod tls;
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bowline_discovery::{
     identity::identity_server::IdentityServer,

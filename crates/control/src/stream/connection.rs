@@ -73,7 +73,8 @@ impl Connection {
 
     /// The peer, if it showed a certificate that has not run out since.
     pub(super) fn peer(&self) -> Result<&AuthenticatedPeer, Status> {
-        let peer = self.peer.as_ref().ok_or_else(|| Status::unauthenticated("a client certificate is needed"))?;
+        let peer =
+            self.peer.as_ref().ok_or_else(|| Status::unauthenticated("a client certificate is needed"))?;
         if peer.not_after < SystemTime::now() {
             return Err(Status::unauthenticated("the client certificate has expired"));
         }

@@ -196,7 +196,12 @@ impl Session {
             .map_err(|error| Status::resource_exhausted(error.to_string()))?;
         if let Some(acknowledgement) = answered {
             if let Some(refusal) = &acknowledgement.refusal {
-                tracing::warn!(task = self.task.as_str(), kind = kind.name(), refusal, "the proxy refused an update");
+                tracing::warn!(
+                    task = self.task.as_str(),
+                    kind = kind.name(),
+                    refusal,
+                    "the proxy refused an update"
+                );
             }
             self.directory.acknowledged(&self.task, acknowledgement);
             self.answer_by = self.subscriptions.awaits_answer().then(|| Instant::now() + ANSWER_TIMEOUT);

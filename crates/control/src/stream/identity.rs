@@ -36,7 +36,11 @@ impl Identity for IdentityService {
 }
 
 impl IdentityService {
-    fn issue_over(&self, connection: &Connection, request: &IssueRequest) -> Result<IssuedCertificate, Status> {
+    fn issue_over(
+        &self,
+        connection: &Connection,
+        request: &IssueRequest,
+    ) -> Result<IssuedCertificate, Status> {
         if request.token.len() > TOKEN_BYTES_MAX || request.name.len() > NAME_BYTES_MAX {
             return Err(Status::invalid_argument("the token or the name is too long"));
         }
@@ -73,7 +77,8 @@ fn status(error: IssueError) -> Status {
 
 fn wire(issued: IssuedCertificate) -> IssueResponse {
     // 2^63 seconds are further off than milliseconds in a u64 can say.
-    let seconds = |moment: bowline_model::clock::Timestamp| i64::try_from(moment.as_secs()).unwrap_or(i64::MAX);
+    let seconds =
+        |moment: bowline_model::clock::Timestamp| i64::try_from(moment.as_secs()).unwrap_or(i64::MAX);
     IssueResponse {
         not_before: seconds(issued.not_before),
         not_after: seconds(issued.not_after),

@@ -71,6 +71,8 @@ struct InFlight {
     generation: u64,
     changed: BTreeMap<String, String>,
     removed: BTreeSet<String>,
+    /// Both were in it when it was sent.
+    mixed: bool,
 }
 
 /// One type on one stream.
@@ -158,9 +160,12 @@ impl Subscription {
         let refusal = demand.refusal.as_deref().map(bounded);
         // A refusal of changes does not say what became of the removals beside
         // them. They go out once more, alone; what is refused then is dropped.
-        if refusal.is_none() || answered.changed.is_empty() {
-            for name in &answered.removed {
-                self.told.remove(name);
+        let again = refusal.is_some() && answered.mixed;
+        for name in answered.removed {
+            if !again {
+                self.told.remove(&name);
+            } else if !self.told.contains_key(&name) {
+                self.owed.insert(name);
             }
         }
         self.told.extend(answered.changed);
@@ -199,7 +204,11 @@ impl Subscription {
             .map(|(name, resource)| (name.clone(), resource.version.clone()))
             .collect();
         for (name, version) in oversized {
-            tracing::error!(kind = kind.name(), name, "the resource is above the stream's size limit; not sent");
+            tracing::error!(
+                kind = kind.name(),
+                name,
+                "the resource is above the stream's size limit; not sent"
+            );
             self.told.insert(name, version);
         }
     }
@@ -207,7 +216,8 @@ impl Subscription {
     fn check(&self, kind: ResourceType, demand: &Demand) -> Result<(), LimitExceeded> {
         let names = demand.subscribe.iter().chain(demand.has.keys());
         let too_long = names.chain(demand.has.values()).any(|name| name.len() > NAME_BYTES_MAX);
-        let too_many = self.names.len() + demand.subscribe.len() > NAMES_MAX || demand.has.len() > NAMES_MAX;
+        let names_held = self.names.len().max(self.owed.len());
+        let too_many = names_held + demand.subscribe.len() > NAMES_MAX || demand.has.len() > NAMES_MAX;
         if too_long || too_many { Err(LimitExceeded { kind }) } else { Ok(()) }
     }
 }
@@ -284,7 +294,13 @@ impl Subscriptions {
         self.by_kind.values().any(|subscription| subscription.in_flight.is_some())
     }
 
-    fn send(&mut self, kind: ResourceType, set: &ResourceSet, generation: u64, with_removals: bool) -> Response {
+    fn send(
+        &mut self,
+        kind: ResourceType,
+        set: &ResourceSet,
+        generation: u64,
+        with_removals: bool,
+    ) -> Response {
         self.nonce += 1;
         let nonce = self.nonce.to_string();
         let subscription = self.by_kind.entry(kind).or_default();
@@ -312,8 +328,12 @@ impl Subscriptions {
         subscription.in_flight = Some(InFlight {
             nonce: nonce.clone(),
             generation,
-            changed: changed.iter().map(|(name, resource)| (name.clone(), resource.version.clone())).collect(),
+            changed: changed
+                .iter()
+                .map(|(name, resource)| (name.clone(), resource.version.clone()))
+                .collect(),
             removed: removed.clone(),
+            mixed: !changed.is_empty() && !removed.is_empty(),
         });
         Response { kind, generation, nonce, changed, removed: removed.into_iter().collect() }
     }

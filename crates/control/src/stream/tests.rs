@@ -50,8 +50,9 @@ impl Authority {
     }
 
     fn issue(&self, dns: &[&str], uris: &[&str]) -> Credentials {
-        let mut params = CertificateParams::new(dns.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
-            .expect("good names");
+        let mut params =
+            CertificateParams::new(dns.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+                .expect("good names");
         let uris = uris.iter().map(|uri| SanType::URI((*uri).try_into().expect("ASCII")));
         params.subject_alt_names.extend(uris);
         let key = KeyPair::generate().expect("a key");
@@ -92,7 +93,9 @@ impl FakeDirectory {
 
     fn put(&self, task: &TaskId, kind: ResourceType, name: &str, version: &str) {
         let resource = match kind {
-            ResourceType::Cluster => Resource::Cluster(v1::Cluster { name: name.into(), ..Default::default() }),
+            ResourceType::Cluster => {
+                Resource::Cluster(v1::Cluster { name: name.into(), ..Default::default() })
+            }
             _ => Resource::Route(v1::Route { name: name.into(), ..Default::default() }),
         };
         let encoded = Arc::new(resource.encode());
@@ -287,7 +290,10 @@ impl ProxyStream {
 
 fn contents(response: DeltaDiscoveryResponse) -> (Vec<String>, Vec<String>) {
     let resources = response.resources.iter();
-    (resources.map(|resource| format!("{}@{}", resource.name, resource.version)).collect(), response.removed_resources)
+    (
+        resources.map(|resource| format!("{}@{}", resource.name, resource.version)).collect(),
+        response.removed_resources,
+    )
 }
 
 fn just(changed: &[&str]) -> (Vec<String>, Vec<String>) {
@@ -364,7 +370,9 @@ async fn changes_and_removals_are_pushed() {
     let a = task(A);
     fixture.directory.put(&a, ResourceType::Cluster, "one", "1");
     let mut stream = fixture.stream_as(A).await;
-    stream.ask(DeltaDiscoveryRequest { type_url: "type.googleapis.com/unknown".into(), ..Default::default() }).await;
+    stream
+        .ask(DeltaDiscoveryRequest { type_url: "type.googleapis.com/unknown".into(), ..Default::default() })
+        .await;
     stream.subscribe(ResourceType::Cluster).await;
     let first = stream.next().await;
     assert_eq!(first.system_version_info, "2");
@@ -409,7 +417,9 @@ async fn a_new_stream_begins_where_the_old_one_ended() {
     let has = [("same", "1"), ("changed", "1"), ("gone", "1")];
     let has: HashMap<String, String> = has.map(|(name, version)| (name.into(), version.into())).into();
     let type_url = ResourceType::Route.type_url();
-    stream.ask(DeltaDiscoveryRequest { type_url, initial_resource_versions: has, ..Default::default() }).await;
+    stream
+        .ask(DeltaDiscoveryRequest { type_url, initial_resource_versions: has, ..Default::default() })
+        .await;
     assert_eq!(stream.accept().await, just(&["changed@2"]));
     assert_eq!(stream.accept().await, (vec![], vec!["gone".to_owned()]));
     // In step: an empty answer says so.

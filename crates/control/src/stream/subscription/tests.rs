@@ -187,7 +187,8 @@ impl Proxy {
         let mut stream = Subscriptions::default();
         for kind in KINDS {
             let subscribe = if self.wildcard {
-                vec!["*".to_owned()]
+                let names = self.wanted.get(&kind).into_iter().flatten().cloned();
+                std::iter::once("*".to_owned()).chain(names).collect()
             } else {
                 // A first demand for no name would be one for all.
                 self.wanted.entry(kind).or_default().insert("0".to_owned());

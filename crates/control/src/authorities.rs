@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bowline_aws::acmpca;
-use bowline_model::{arn::Arn, clock::Timestamp, identity::SpiffeId};
+use bowline_model::{arn::{Arn, Scope}, clock::Timestamp, identity::SpiffeId};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -13,13 +13,16 @@ use zeroize::Zeroizing;
 
 use crate::{
     ca::{Authority, CaError, CheckedCsr, CsrError, KeyAlgorithm, LeafRequest, RootParams, Usage},
-    master_key::{MasterKey, MasterKeyError},
+    master_key::MasterKey,
     registry::{AuthorityPurpose, AuthorityRecord, Registry, RegistryError, RegistryWriter},
-    stream::{TlsMaterial, directory::IssuedCertificate},
+    stream::{directory::IssuedCertificate, tls::TlsMaterial},
 };
 
 /// Ten years, as the notes' templates ask for.
 const ROOT_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// What a layer below said.
+type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a certificate authority could not be made, opened or used.
 #[derive(Debug, Error)]
@@ -36,11 +39,11 @@ pub enum AuthoritiesError {
         /// The authority.
         arn: Arn,
         /// Why.
-        source: MasterKeyError,
+        source: BoxedError,
     },
     /// A key cannot be sealed.
-    #[error(transparent)]
-    MasterKey(#[from] MasterKeyError),
+    #[error("a key cannot be sealed")]
+    Seal(#[source] BoxedError),
     /// The registry failed.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -158,7 +161,7 @@ impl Authorities {
         let key = self
             .master_key
             .open(record.arn.as_str(), &record.sealed_key)
-            .map_err(|source| AuthoritiesError::Sealed { arn: record.arn.clone(), source })?;
+            .map_err(|source| AuthoritiesError::Sealed { arn: record.arn.clone(), source: Box::new(source) })?;
         Ok(Authority::from_parts(&record.certificate_der, &key)?)
     }
 
@@ -205,7 +208,10 @@ impl Authorities {
             arn: arn.clone(),
             purpose,
             certificate_der: authority.certificate_der().to_vec(),
-            sealed_key: self.master_key.seal(arn.as_str(), &key)?,
+            sealed_key: self
+                .master_key
+                .seal(arn.as_str(), &key)
+                .map_err(|source| AuthoritiesError::Seal(Box::new(source)))?,
         })
     }
 
@@ -246,12 +252,12 @@ impl Authorities {
         };
         let leaf = signer.authority.issue(&request, now)?;
         Ok(IssuedCertificate {
-            chain_der: vec![leaf.certificate_der],
+            chain_der: vec![leaf.certificate_der.to_vec()],
             roots_pem: self.roots_pem(AuthorityPurpose::Mesh),
             not_before: leaf.not_before,
             not_after: leaf.not_after,
             spiffe_id: order.spiffe_id.clone(),
-            serial: leaf.serial_hex,
+            serial: leaf.serial_hex.trim_start_matches('0').to_owned(),
         })
     }
 
@@ -289,5 +295,3 @@ fn own(open: &[OpenAuthority], purpose: AuthorityPurpose) -> Result<&OpenAuthori
         AuthoritiesError::Unknown(Scope::default().arn("acm-pca", format_args!("certificate-authority/{id}")))
     })
 }
-
-use bowline_model::arn::Scope;

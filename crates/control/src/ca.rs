@@ -15,10 +15,10 @@ use bowline_model::{clock::Timestamp, identity::InvalidSpiffeId};
 use thiserror::Error;
 
 pub use self::{
-    authority::{Authority, RootParams, Subject},
+    authority::{Authority, RootParams},
     csr::{CSR_BYTES_MAX, CheckedCsr, CsrError},
     key::KeyAlgorithm,
-    leaf::{DNS_NAMES_MAX, IssuedLeaf, LeafRequest, LeafUsages},
+    leaf::{DNS_NAMES_MAX, IssuedLeaf, LeafRequest, Usage},
 };
 
 /// Why a certificate was not made, or an authority not loaded.

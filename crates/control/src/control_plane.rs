@@ -32,7 +32,7 @@ use crate::{
     stack::{self, ApplyContext, ApplyError, StackFault},
     state_lock::{StateLock, StateLockError},
     store::{EmbeddedStore, Store, StoreError},
-    stream::{StreamServer, TlsHandle, directory::IssuedCertificate},
+    stream::{StreamServer, directory::IssuedCertificate, tls::TlsHandle},
     task_spec::{self, SpecOptions},
 };
 
@@ -83,6 +83,9 @@ pub enum StartError {
     /// The master key is missing, unreadable or another one.
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
+    /// The master key cannot be tried.
+    #[error("the master key cannot be tried")]
+    Canary(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A certificate authority cannot be made or opened.
     #[error(transparent)]
     Authorities(#[from] AuthoritiesError),
@@ -148,7 +151,7 @@ impl ControlPlane {
             },
         ));
         let (drain, drain_watch) = drain::channel();
-        let tls = TlsHandle::new(core.own_tls_material()?).map_err(AuthoritiesError::tls)?;
+        let tls = TlsHandle::new(&core.own_tls_material()?).map_err(AuthoritiesError::tls)?;
         let server = StreamServer::start(listener, tls.clone(), Arc::clone(&core) as _, drain_watch)
             .map_err(|source| StartError::Listen { address, source })?;
 
@@ -166,7 +169,7 @@ impl ControlPlane {
             tokio::spawn(run_reconciler(Arc::clone(&core), stopping_receiver)),
             tokio::spawn(publish_desired(Arc::clone(&core), spec_options, desired_sender)),
             tokio::spawn(renew_own_certificate(Arc::clone(&core), tls)),
-            tokio::spawn(server.join()),
+            tokio::spawn(server.stopped()),
         ];
         Ok(Self { config, core, desired, reports, drain, tasks, stopping, _lock: lock })
     }
@@ -319,7 +322,7 @@ fn open_master_key(config: &ControlConfig, writer: &RegistryWriter) -> Result<Ma
         key.check_canary(&settings.master_key_canary)?;
         return Ok(key);
     }
-    let canary = key.canary()?;
+    let canary = key.canary().map_err(|source| StartError::Canary(Box::new(source)))?;
     writer.change::<_, RegistryError>(|registry| {
         registry.settings.put(
             SETTINGS,
@@ -391,6 +394,7 @@ async fn run_reconciler(core: Arc<Core>, stopping: watch::Receiver<bool>) {
     let mut generation = core.registry_generation();
     loop {
         generation.mark_unchanged();
+        core.end_old_diversions();
         let again_in = match core.reconcile(&mut histories, *stopping.borrow()) {
             Ok(pass) => pass.again_in,
             Err(error) => {
@@ -451,7 +455,7 @@ async fn renew_own_certificate(core: Arc<Core>, tls: TlsHandle) {
         }
         match core.own_tls_material() {
             Ok(material) => {
-                if let Err(error) = tls.replace(material) {
+                if let Err(error) = tls.replace(&material) {
                     tracing::error!(%error, "the control plane's certificate could not be put in place");
                 }
             }

@@ -24,8 +24,8 @@ use crate::{
     reconcile::{self, Event, Histories, Pass},
     registry::{CertificateRecord, Registry, RegistryError, RegistryWriter},
     stream::{
-        TlsMaterial,
         directory::{Acknowledgement, Directory, IssueError, IssuedCertificate, Peer, ResourceSet},
+        tls::TlsMaterial,
     },
     tokens::Tokens,
 };

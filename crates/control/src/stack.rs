@@ -131,7 +131,7 @@ fn assign_addresses(registry: &mut Registry, context: &mut ApplyContext<'_>) -> 
     let mut settings = (*registry.settings()).clone();
     let mut wanted = BTreeSet::new();
     for service in registry.services.values() {
-        for connect in &service.connect {
+        for connect in service.connect.iter() {
             for offered in connect.services.iter().filter(|offered| offered.alias.is_some()) {
                 wanted.insert(alias_key(&connect.namespace, &offered.hostnames(&connect.namespace)));
             }

@@ -154,7 +154,8 @@ mod tests {
     fn refuses_texts_that_are_no_token() {
         let tokens = Tokens::new();
         let token = tokens.issue(&task(1), NOW);
-        for text in ["", "a", &format!("{}=", token.expose()), &"A".repeat(TOKEN_TEXT_BYTES), &"é".repeat(30)] {
+        for text in ["", "a", &format!("{}=", token.expose()), &"A".repeat(TOKEN_TEXT_BYTES), &"é".repeat(30)]
+        {
             assert_eq!(tokens.redeem(text, NOW), None, "{text}");
         }
         assert_eq!(tokens.redeem(token.expose(), NOW), Some(task(1)));

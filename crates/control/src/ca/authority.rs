@@ -13,73 +13,77 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 use zeroize::Zeroizing;
 
 use super::{
-    CaError, CheckedCsr, KeyAlgorithm, LeafRequest, LeafUsages,
+    CaError, CheckedCsr, KeyAlgorithm, LeafRequest, Usage,
     key::CaKey,
     validity::{BACKDATE, Validity},
 };
 
-/// The name of an authority, in the fields that AWS Private CA's `ASN1Subject` shares.
+/// Longest common name, organization or unit, in characters (RFC 5280's `ub-common-name` and its like).
+pub(super) const NAME_FIELD_MAX: usize = 64;
+
+/// What a new root is to be.
 ///
-/// Lengths are those of X.520 (RFC 5280, appendix A.1).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Subject {
+/// The name's fields are those of AWS Private CA's `ASN1Subject`; their lengths
+/// are X.520's (RFC 5280, appendix A.1).
+#[derive(Clone, Debug)]
+pub struct RootParams {
     /// `CN`, 1 to 64 characters.
     pub common_name: String,
     /// `O`, 1 to 64 characters.
     pub organization: Option<String>,
     /// `OU`, 1 to 64 characters.
     pub organizational_unit: Option<String>,
-    /// `C`, two letters of ISO 3166.
+    /// `C`, two capital letters (ISO 3166).
     pub country: Option<String>,
-    /// `ST`, 1 to 128 characters.
-    pub state: Option<String>,
-    /// `L`, 1 to 128 characters.
-    pub locality: Option<String>,
+    /// The key to make. Default: P-256.
+    pub key_algorithm: KeyAlgorithm,
+    /// How long from now the root is valid; at least a second. Default: ten years.
+    pub validity: Duration,
 }
 
-impl Subject {
-    fn to_distinguished_name(&self) -> Result<DistinguishedName, CaError> {
+impl Default for RootParams {
+    fn default() -> Self {
+        Self {
+            common_name: "Bowline root".to_owned(),
+            organization: None,
+            organizational_unit: None,
+            country: None,
+            key_algorithm: KeyAlgorithm::EcP256,
+            validity: Duration::from_secs(3_650 * 86_400),
+        }
+    }
+}
+
+impl RootParams {
+    fn distinguished_name(&self) -> Result<DistinguishedName, CaError> {
         let mut name = DistinguishedName::new();
         if let Some(country) = &self.country {
-            let two_letters = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
-            if !two_letters {
+            if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
                 return Err(CaError::Subject { field: "country", reason: "is not two capital letters" });
             }
             name.push(DnType::CountryName, DnValue::PrintableString(country.as_str().try_into()?));
         }
         let fields = [
-            (DnType::StateOrProvinceName, "state", self.state.as_ref(), 128),
-            (DnType::LocalityName, "locality", self.locality.as_ref(), 128),
-            (DnType::OrganizationName, "organization", self.organization.as_ref(), 64),
-            (DnType::OrganizationalUnitName, "organizational unit", self.organizational_unit.as_ref(), 64),
-            (DnType::CommonName, "common name", Some(&self.common_name), 64),
+            (DnType::OrganizationName, "organization", self.organization.as_ref()),
+            (DnType::OrganizationalUnitName, "organizational unit", self.organizational_unit.as_ref()),
+            (DnType::CommonName, "common name", Some(&self.common_name)),
         ];
-        for (kind, field, value, characters_max) in fields {
+        for (kind, field, value) in fields {
             let Some(value) = value else { continue };
-            if value.is_empty() {
-                return Err(CaError::Subject { field, reason: "is empty" });
-            }
-            if value.chars().count() > characters_max {
-                return Err(CaError::Subject { field, reason: "is too long" });
-            }
-            if value.chars().any(char::is_control) {
-                return Err(CaError::Subject { field, reason: "has a control character" });
-            }
-            name.push(kind, DnValue::Utf8String(value.clone()));
+            let reason = if value.is_empty() {
+                "is empty"
+            } else if value.chars().count() > NAME_FIELD_MAX {
+                "is longer than 64 characters"
+            } else if value.chars().any(char::is_control) {
+                "has a control character"
+            } else {
+                name.push(kind, DnValue::Utf8String(value.clone()));
+                continue;
+            };
+            return Err(CaError::Subject { field, reason });
         }
         Ok(name)
     }
-}
-
-/// What a new root is to be.
-#[derive(Clone, Debug)]
-pub struct RootParams {
-    /// Its name, as subject and as issuer.
-    pub subject: Subject,
-    /// The key to make.
-    pub key_algorithm: KeyAlgorithm,
-    /// How long from now the root is valid; at least a second.
-    pub validity: Duration,
 }
 
 /// A root certificate with its key: it signs leaves, and no other authority.
@@ -110,7 +114,7 @@ impl Authority {
     /// [`CaError::Subject`] and [`CaError::Validity`] are the caller's.
     pub fn create_root(params: &RootParams, now: Timestamp) -> Result<Self, CaError> {
         let mut certificate = CertificateParams::default();
-        certificate.distinguished_name = params.subject.to_distinguished_name()?;
+        certificate.distinguished_name = params.distinguished_name()?;
         certificate.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         certificate.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         certificate.serial_number = Some(SerialNumber::from(random_serial()?.to_vec()));
@@ -187,7 +191,7 @@ impl Authority {
             public_key: &public_key,
             spiffe_id: Some(SpiffeId::of_control_plane("proof.invalid")),
             dns_names: vec!["proof.invalid".to_owned()],
-            usages: LeafUsages::ServerAndClient,
+            usage: Usage::Both,
             ttl: Duration::from_secs(1),
         };
         // At its beginning, whatever the clock says: an expired authority is whole all the same.
@@ -207,11 +211,8 @@ impl Authority {
     }
 
     /// The private key as PKCS#8, for the caller to seal. Cleared when dropped.
-    ///
-    /// # Errors
-    /// [`CaError::Crypto`] where the library has no memory to write it to.
-    pub fn key_pkcs8_der(&self) -> Result<Zeroizing<Vec<u8>>, CaError> {
-        self.issuer.key().to_pkcs8()
+    pub fn key_pkcs8_der(&self) -> Zeroizing<Vec<u8>> {
+        self.issuer.key().pkcs8().clone()
     }
 
     /// The key's algorithm.
@@ -256,3 +257,6 @@ pub(super) fn random_serial() -> Result<[u8; 16], CaError> {
     serial[0] = serial[0] & 0x7f | 0x40;
     Ok(serial)
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,7 @@ fn says(certificate: &CertificateDer<'_>, expected: &Expected<'_>) -> Result<(),
     demand(usage.is_some_and(|found| found.critical && found.value.flags == 1), "its keyUsage is another")?;
     let extended = parsed.extended_key_usage().map_err(|_| refuse("doubled extKeyUsage"))?;
     let extended = extended.ok_or_else(|| refuse("it has no extKeyUsage"))?.value;
-    let (server, client) = (expected.usages.server(), expected.usages.client());
+    let (server, client) = (expected.usage.server(), expected.usage.client());
     let as_asked = extended.server_auth == server && extended.client_auth == client;
     demand(as_asked && !extended.any && extended.other.is_empty(), "its extKeyUsage is another")?;
 
@@ -68,8 +68,8 @@ fn verifies(
     let leaf = EndEntityCert::try_from(certificate)?;
     let time = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()));
     let usages = [
-        expected.usages.server().then(KeyUsage::server_auth),
-        expected.usages.client().then(KeyUsage::client_auth),
+        expected.usage.server().then(KeyUsage::server_auth),
+        expected.usage.client().then(KeyUsage::client_auth),
     ];
     for usage in usages.into_iter().flatten() {
         leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &[], time, usage, None, None)?;

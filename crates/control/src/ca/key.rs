@@ -53,27 +53,29 @@ impl KeyAlgorithm {
 
 /// An authority's private key.
 ///
-/// Not rcgen's `KeyPair`: that keeps a second copy of the private key in a
-/// plain vector which nothing clears.
+/// Not rcgen's `KeyPair`: that keeps its encoding of the private key in a plain
+/// vector which nothing clears when it is dropped.
 pub(super) struct CaKey {
     algorithm: KeyAlgorithm,
     pair: EcdsaKeyPair,
+    pkcs8: Zeroizing<Vec<u8>>,
 }
 
 impl CaKey {
     pub(super) fn generate(algorithm: KeyAlgorithm) -> Result<Self, CaError> {
-        let pair = EcdsaKeyPair::generate(algorithm.signing()).map_err(|_| CaError::Crypto { what: "a key" })?;
-        Ok(Self { algorithm, pair })
+        let failed = |_| CaError::Crypto { what: "a key" };
+        let pair = EcdsaKeyPair::generate(algorithm.signing()).map_err(failed)?;
+        let document = pair.to_pkcs8v1().map_err(failed)?;
+        Ok(Self { algorithm, pair, pkcs8: Zeroizing::new(document.as_ref().to_vec()) })
     }
 
     pub(super) fn from_pkcs8(algorithm: KeyAlgorithm, der: &[u8]) -> Result<Self, CaError> {
         let pair = EcdsaKeyPair::from_pkcs8(algorithm.signing(), der).map_err(CaError::AuthorityKey)?;
-        Ok(Self { algorithm, pair })
+        Ok(Self { algorithm, pair, pkcs8: Zeroizing::new(der.to_vec()) })
     }
 
-    pub(super) fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, CaError> {
-        let document = self.pair.to_pkcs8v1().map_err(|_| CaError::Crypto { what: "a PKCS#8 document" })?;
-        Ok(Zeroizing::new(document.as_ref().to_vec()))
+    pub(super) fn pkcs8(&self) -> &Zeroizing<Vec<u8>> {
+        &self.pkcs8
     }
 }
 
@@ -89,7 +91,8 @@ impl PublicKeyData for CaKey {
 
 impl SigningKey for CaKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        let signature = self.pair.sign(&SystemRandom::new(), message).map_err(|_| rcgen::Error::RingUnspecified)?;
+        let signature =
+            self.pair.sign(&SystemRandom::new(), message).map_err(|_| rcgen::Error::RingUnspecified)?;
         Ok(signature.as_ref().to_vec())
     }
 }

@@ -7,31 +7,33 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
     SerialNumber,
 };
-use rustls_pki_types::{CertificateDer, DnsName};
+use rustls_pki_types::DnsName;
 
-use super::{Authority, CaError, CheckedCsr, authority::random_serial, issued, validity::Validity};
+use super::{
+    Authority, CaError, CheckedCsr,
+    authority::{NAME_FIELD_MAX, random_serial},
+    issued,
+    validity::Validity,
+};
 
 /// Most DNS names of one certificate, as many as AWS Certificate Manager gives at most.
 pub const DNS_NAMES_MAX: usize = 100;
-
-/// Longest common name, in characters (X.520's `ub-common-name`).
-const COMMON_NAME_MAX: usize = 64;
 
 /// The organization in every leaf's subject.
 const ORGANIZATION: &str = "Bowline";
 
 /// What the holder of a certificate may be in a TLS handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LeafUsages {
+pub enum Usage {
     /// `serverAuth` only.
     Server,
     /// `clientAuth` only.
     Client,
     /// Both, as X509-SVID §4.4 advises for workloads.
-    ServerAndClient,
+    Both,
 }
 
-impl LeafUsages {
+impl Usage {
     /// Whether the holder may answer a handshake.
     pub fn server(self) -> bool {
         self != Self::Client
@@ -53,7 +55,7 @@ pub struct LeafRequest<'a> {
     /// The DNS names; the leftmost label may be `*`. Doubles are written once.
     pub dns_names: Vec<String>,
     /// The extended key usage.
-    pub usages: LeafUsages,
+    pub usage: Usage,
     /// How long from now it is to be valid; at least a second. Shortened to the authority's end.
     pub ttl: Duration,
 }
@@ -62,7 +64,7 @@ pub struct LeafRequest<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssuedLeaf {
     /// The certificate in DER.
-    pub certificate_der: CertificateDer<'static>,
+    pub certificate_der: Vec<u8>,
     /// Its serial number, as 32 lower-case hexadecimal digits.
     pub serial_hex: String,
     /// The first second at which it is valid, a minute before it was signed.
@@ -76,7 +78,7 @@ pub(super) struct Expected<'a> {
     pub(super) public_key: &'a CheckedCsr,
     pub(super) spiffe_id: Option<&'a str>,
     pub(super) dns_names: BTreeSet<&'a str>,
-    pub(super) usages: LeafUsages,
+    pub(super) usage: Usage,
     pub(super) serial: [u8; 16],
     pub(super) validity: Validity,
 }
@@ -104,19 +106,19 @@ impl Authority {
             public_key: request.public_key,
             spiffe_id: request.spiffe_id.as_ref().map(SpiffeId::as_str),
             dns_names: checked_dns_names(&request.dns_names)?,
-            usages: request.usages,
+            usage: request.usage,
             serial: random_serial()?,
             validity: Validity::starting(now, request.ttl)?.within(self.validity()),
         };
         if expected.spiffe_id.is_none() && expected.dns_names.is_empty() {
             return Err(CaError::NoName);
         }
-        let common_name = request.dns_names.first().filter(|name| name.len() <= COMMON_NAME_MAX);
+        let common_name = request.dns_names.first().filter(|name| name.len() <= NAME_FIELD_MAX);
         let params = params_of(&expected, common_name)?;
         let certificate = params.signed_by(request.public_key.key(), self.issuer())?;
         issued::check(certificate.der(), &expected, self.certificate_der(), now)?;
         Ok(IssuedLeaf {
-            certificate_der: certificate.into(),
+            certificate_der: certificate.der().to_vec(),
             serial_hex: expected.serial.iter().map(|byte| format!("{byte:02x}")).collect(),
             not_before: expected.validity.not_before,
             not_after: expected.validity.not_after,
@@ -140,10 +142,10 @@ fn params_of(leaf: &Expected<'_>, common_name: Option<&String>) -> Result<Certif
     }
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    if leaf.usages.server() {
+    if leaf.usage.server() {
         params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ServerAuth);
     }
-    if leaf.usages.client() {
+    if leaf.usage.client() {
         params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ClientAuth);
     }
     params.use_authority_key_identifier_extension = true;
@@ -168,5 +170,4 @@ fn checked_dns_names(names: &[String]) -> Result<BTreeSet<&str>, CaError> {
 }
 
 #[cfg(test)]
-#[path = "leaf_tests.rs"]
 mod tests;

@@ -143,9 +143,7 @@ impl Applying<'_> {
         let namespace = self.namespace_named(registry, &given)?;
         let mut services = Vec::new();
         for offered in &configuration.services {
-            let seconds = |value: Option<i64>| {
-                value.and_then(|value| u64::try_from(value).ok()).map(Duration::from_secs)
-            };
+            let seconds = |value: Option<u32>| value.map(|value| Duration::from_secs(u64::from(value)));
             let authority = match &offered.tls {
                 Some(tls) => match &tls.issuer_certificate_authority.aws_pca_authority_arn {
                     Some(arn) => Some(known_authority(registry, arn)?),

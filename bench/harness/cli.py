@@ -31,8 +31,8 @@ class Bench:
 
     def __init__(self, directory, certs, scale):
         self.scale = scale
-        # Of the last window measured; None if the case has none.
-        self.disturbance = None
+        # Of the last window; None while nothing was measured.
+        self.usage = None
         self._directory = directory
         self._certificates = certs
 
@@ -46,10 +46,10 @@ class Bench:
 
     @contextlib.contextmanager
     def measured(self, topology):
-        """`Topology.measured`, remembering how undisturbed it was."""
+        """`Topology.measured`, and its Usage is kept for the page."""
         with topology.measured() as usage:
             yield usage
-        self.disturbance = usage.disturbance
+        self.usage = usage
 
 
 def main(arguments):
@@ -165,14 +165,16 @@ def _measure(options, present, chosen, directory, skipped):
 
 
 def _one(bench, results, case, peer, repetition):
-    bench.disturbance = None
+    bench.usage = None
     try:
         measured = case.measure(bench, peer)
     except (Failure, OSError) as error:
         results.failures.append(f"{case.name}, {peer.label}, repetition {repetition}: {error}")
         return None
-    if bench.disturbance is not None:
-        results.disturbances.append((case.name, peer.name, repetition, bench.disturbance))
+    if bench.usage is not None:
+        results.disturbances.append((case.name, peer.name, repetition, bench.usage.disturbance))
+        if case.saturates and bench.usage.busy < report.SATURATED:
+            results.held_back.append((case.name, peer.name, repetition, bench.usage.busy))
     return measured
 
 

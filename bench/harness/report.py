@@ -6,6 +6,8 @@ import statistics
 BASELINES = ("envoy", "haproxy")
 # A measurement in which others had more of the proxies' core than this is named.
 DISTURBED = 0.1
+# A saturated case in which the proxies' core was less busy is named: load or origin was the limit.
+SATURATED = 0.9
 
 
 def number(value, digits):
@@ -35,6 +37,13 @@ def page(results, cases, peers, *, subject, repetitions, quick, date, machine, v
     lines += [f"Machine: {machine}.  ", f"Versions: {', '.join(versions)}.  "]
     lines += [f"{repetitions} interleaved repetitions{', short ones (`--quick`)' if quick else ''}; median (low–high).  "]
     lines += _disturbance(results.disturbances)
+    if results.held_back:
+        named = sorted({f"{case} ({peer})" for case, peer, _, _ in results.held_back})
+        lines[-1] += "  "
+        lines += [
+            "The load or the origin, not the proxies, limited the requests/s (not the CPU per request) of: "
+            f"{', '.join(named)}."
+        ]
     lines += ["", f"![medians and spread]({plot})", "", *_table(results, cases, peers, baselines, labels, subject)]
     lines += _goals(results, cases, subject, labels)
     lines += ["", "## Cases", "", *(f"- `{case.name}`: {case.about}" for case in cases)]

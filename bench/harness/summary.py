@@ -48,6 +48,8 @@ class Results:
         self.failures = []
         # (case, peer, repetition, share of the window in which something else ran on the proxies' core)
         self.disturbances = []
+        # (case, peer, repetition, share in which that core was busy) of saturated cases where it was not.
+        self.held_back = []
 
     def add(self, case, peer, measured):
         """Appends one repetition's metrics; `measured` None marks it as failed."""
@@ -78,4 +80,5 @@ class Results:
             "values": rows,
             "failures": self.failures,
             "disturbances": self.disturbances,
+            "heldBack": self.held_back,
         }

@@ -61,6 +61,8 @@ class Usage:
     wall: float = 0.0
     # Share of the window in which something else than the proxies ran on their core.
     disturbance: float = 0.0
+    # Share of the window in which their core had work, whosever.
+    busy: float = 0.0
 
     @property
     def pair(self):
@@ -144,6 +146,7 @@ class Topology:
         after = {role: process.cpu_seconds() for role, process in self.processes.items()}
         usage.outbound = after["outbound"] - before["outbound"]
         usage.inbound = after["inbound"] - before["inbound"]
+        usage.busy = min(1.0, busy / usage.wall)
         usage.disturbance = max(0.0, (busy - usage.pair) / usage.wall)
 
 
@@ -243,7 +246,8 @@ def client_context(certificates, svid, *, alpn="h2"):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(certificates.roots)
-    context.set_alpn_protocols([alpn])
+    if alpn is not None:
+        context.set_alpn_protocols([alpn])
     if svid is not None:
         context.load_cert_chain(svid.certificate, svid.key)
     return context
@@ -258,14 +262,14 @@ def handshake(context, port, server_name, *, session=None):
     The server's first bytes (its HTTP/2 SETTINGS) matter: in TLS 1.3 a client is done before the
     server has looked at its certificate.
     """
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=5) as connection,
-        context.wrap_socket(connection, server_hostname=server_name, session=session) as tls,
-    ):
-        tls.sendall(_PREFACE)
-        if not tls.recv(1 << 14):
-            raise ConnectionError("the server closed after the handshake")
-        return tls.session, tls.session_reused
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        # Or the preface waits 40 ms for the acknowledgement of what finished the handshake.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with context.wrap_socket(connection, server_hostname=server_name, session=session) as tls:
+            tls.sendall(_PREFACE)
+            if not tls.recv(1 << 14):
+                raise ConnectionError("the server closed after the handshake")
+            return tls.session, tls.session_reused
 
 
 def h2_status_is_200(context, port, server_name, path="/1k"):
@@ -308,6 +312,24 @@ def _admitted(certificates, svid, port):
         return False
 
 
+def _tcp_admitted(topology, svid):
+    """Whether a byte sent to the inbound TCP listener as `svid` comes out at the origin."""
+    certificates, ports = topology.layout.certificates, topology.ports
+    with socket.create_server(("127.0.0.1", ports.origin_tcp)) as origin, contextlib.suppress(OSError):
+        origin.settimeout(1)
+        context = client_context(certificates, svid, alpn=topology.peer.tcp_alpn)
+        with (
+            socket.create_connection(("127.0.0.1", ports.inbound_tcp), timeout=5) as connection,
+            context.wrap_socket(connection, server_hostname=certificates.server.dns_name) as tls,
+        ):
+            tls.sendall(b"?")
+            accepted, _ = origin.accept()
+            with accepted:
+                accepted.settimeout(1)
+                return accepted.recv(1) == b"?"
+    return False
+
+
 def validate(topology):
     """Raises unless the path carries every body unharmed and admits exactly the client's identity."""
     ports, certificates = topology.ports, topology.layout.certificates
@@ -321,6 +343,12 @@ def validate(topology):
         raise Failure("the inbound proxy lets a stranger of the same CA in")
     if _admitted(certificates, None, ports.inbound):
         raise Failure("the inbound proxy lets a client without certificate in")
+    if not _tcp_admitted(topology, certificates.client):
+        raise Failure("the inbound proxy refuses the client's TCP")
+    if _tcp_admitted(topology, certificates.stranger):
+        raise Failure("the inbound proxy carries a stranger's TCP")
+    if _tcp_admitted(topology, None):
+        raise Failure("the inbound proxy carries TCP of a client without certificate")
     with contextlib.suppress(OSError):
         if get(ports.inbound)[0] == 200:
             raise Failure("the inbound proxy answers plaintext")

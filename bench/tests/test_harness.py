@@ -1,8 +1,11 @@
 """Of the harness's own parts that need no proxies: `python3 -m unittest discover -s bench/tests`."""
 
+import json
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -12,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from harness import cases, load, plot, report  # noqa: E402
 from harness.process import Failure, Process, cores, run  # noqa: E402
+from harness.setup import which  # noqa: E402
 from harness.summary import Results, Spread, ratio, spread, verdict  # noqa: E402
 
 WRK = """Running 5s test @ http://127.0.0.1:8080/1k
@@ -111,6 +115,35 @@ class Pages(unittest.TestCase):
         for case in cases.ALL.values():
             keys = [metric.key for metric in case.metrics]
             self.assertEqual(len(keys), len(set(keys)), case.name)
+
+
+class OpenLoop(unittest.TestCase):
+    @unittest.skipUnless(which("rustc"), "needs rustc")
+    def test_waiting_for_a_stalled_server_counts(self):
+        source = Path(__file__).resolve().parent.parent / "load" / "open_loop.rs"
+        with tempfile.TemporaryDirectory() as directory, socket.create_server(("127.0.0.1", 0)) as listener:
+            binary = f"{directory}/open-loop"
+            run([which("rustc"), "--edition", "2024", "-C", "opt-level=1", "-o", binary, str(source)])
+
+            def serve():
+                connection, _ = listener.accept()
+                with connection:
+                    served = 0
+                    while connection.recv(4096):
+                        served += 1
+                        if served == 50:
+                            time.sleep(0.4)  # the stall under test
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+            server = threading.Thread(target=serve, daemon=True)
+            server.start()
+            address = f"127.0.0.1:{listener.getsockname()[1]}"
+            seen = json.loads(run([binary, address, "/", "100", "1", "1"]))
+            server.join(10)
+        self.assertEqual((seen["requests"], seen["errors"]), (100, 0))
+        # 40 of 100 requests were due during the stall, evenly; a closed loop would have seen one.
+        self.assertGreater(seen["p90"], 200_000)
+        self.assertLess(seen["p50"], 100_000)
 
 
 class Processes(unittest.TestCase):

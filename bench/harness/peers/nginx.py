@@ -7,6 +7,8 @@ class Nginx:
     name = "nginx"
     label = "nginx"
     hop = "h1"
+    # What its TCP hop offers by ALPN.
+    tcp_alpn = None
 
     def missing(self):
         """Why it cannot run, or None."""
@@ -65,7 +67,7 @@ def _upstream(name, port):
     return f"""
   upstream {name} {{
     server 127.0.0.1:{port} max_fails=5 fail_timeout=30s;
-    keepalive 512;
+    keepalive 10000;
     keepalive_requests 1000000000;
     keepalive_timeout 1h;
   }}"""

@@ -4,19 +4,20 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::Arc,
     thread::JoinHandle,
     time::Duration,
 };
 
 use bowline_discovery::resource::{Resource, ResourceType};
+use bowline_plumbing::shim_link::{HOSTS_MAX, HostsEntry};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     config::{
-        Snapshot, SocketKey,
-        convert::invalid,
+        Bind, Snapshot, SocketKey,
+        convert::{invalid, ipv4},
         store::{Rejection, ResourceStore},
     },
     shared::Shared,
@@ -46,6 +47,8 @@ pub(crate) struct DataPlane {
     sockets: Sockets,
     open: HashMap<Arc<str>, OpenSocket>,
     workers: Vec<WorkerHandle>,
+    /// What the task's `/etc/hosts` was last told.
+    hosts: Vec<HostsEntry>,
 }
 
 impl DataPlane {
@@ -58,7 +61,7 @@ impl DataPlane {
             })
             .collect::<io::Result<_>>()?;
         let store = ResourceStore::new(Arc::clone(&shared.metrics));
-        Ok(Self { shared, store, sockets, open: HashMap::new(), workers })
+        Ok(Self { shared, store, sockets, open: HashMap::new(), workers, hosts: Vec::new() })
     }
 
     /// Applies a batch of resources, each by itself, and puts the result into
@@ -101,7 +104,46 @@ impl DataPlane {
         self.shared.snapshot.store(Arc::clone(&snapshot));
         let rejections = self.open_new(&snapshot);
         self.tell(|| Command::Refresh);
+        self.write_hosts(&snapshot);
         rejections
+    }
+
+    /// Puts the names of open outbound listeners into the task's `/etc/hosts`.
+    fn write_hosts(&mut self, snapshot: &Snapshot) {
+        let mut by_address: BTreeMap<Ipv4Addr, Vec<String>> = BTreeMap::new();
+        let mut count = 0;
+        for name in self.open.keys() {
+            let Some(Bind::Outbound(bind)) = snapshot.listeners.get(name).map(|listener| &listener.bind)
+            else {
+                continue;
+            };
+            let Some(address) = ipv4(bind.address) else { continue };
+            let names = by_address.entry(address).or_default();
+            for name in &bind.hostnames {
+                if !names.contains(name) && count < HOSTS_MAX {
+                    names.push(name.clone());
+                    count += 1;
+                }
+            }
+        }
+        if count == HOSTS_MAX {
+            tracing::warn!(HOSTS_MAX, "/etc/hosts has no room for more names; DNS knows them all");
+        }
+        // The short name first, as the line's main one.
+        let entries: Vec<_> = by_address
+            .into_iter()
+            .map(|(address, mut names)| {
+                names.sort_by(|a, b| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
+                HostsEntry { address, names }
+            })
+            .collect();
+        if entries == self.hosts {
+            return;
+        }
+        match self.sockets.write_hosts(entries.clone()) {
+            Ok(()) => self.hosts = entries,
+            Err(error) => tracing::error!(%error, "the task's /etc/hosts was not written"),
+        }
     }
 
     fn open_new(&mut self, snapshot: &Snapshot) -> Vec<Rejection> {

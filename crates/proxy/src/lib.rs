@@ -16,16 +16,20 @@ mod admin;
 mod application;
 mod balance;
 mod body;
+mod certificates;
 mod config;
 mod config_file;
+mod control_plane;
 mod data_plane;
 mod dial;
+mod dns;
 mod exchange;
 mod forward;
 mod headers;
 mod health;
 mod inbound;
 mod io;
+mod last_good;
 mod metrics;
 mod options;
 mod outbound;
@@ -35,7 +39,9 @@ mod route;
 mod run;
 mod server;
 mod shared;
+mod shim;
 mod sockets;
+mod stream;
 mod tcp;
 mod tls;
 mod upgrade;
@@ -47,5 +53,6 @@ pub use crate::{
     metrics::{Direction, Flag, HandshakeFailure, Metrics},
     options::{AdminAddress, ProxyError, ProxyOptions},
     run::{ProxyHandle, run_from_file, start_from_file},
+    shim::run_with_shim,
     tls::TlsError,
 };

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use bowline_plumbing::shim_link::{LinkError, Place, ShimLink, Transport};
+use bowline_plumbing::shim_link::{HostsEntry, LinkError, Place, ShimLink, Transport};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::SocketKey;
@@ -37,6 +37,14 @@ impl Sockets {
         let socket = TcpListener::from(socket);
         socket.set_nonblocking(true)?;
         Ok((socket, address))
+    }
+
+    /// The names of the task's `/etc/hosts`; without a task there is none.
+    pub(crate) fn write_hosts(&self, entries: Vec<HostsEntry>) -> Result<(), LinkError> {
+        match self {
+            Self::Own => Ok(()),
+            Self::Shim(link) => link.hosts(entries),
+        }
     }
 
     /// Tells that a socket is not needed any more.

@@ -1,0 +1,108 @@
+//! Connections to the control plane: gRPC over TLS 1.3, its certificate
+//! checked against its SPIFFE id, ours shown once there is one.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bowline_discovery::{
+    identity::{IssueRequest, IssueResponse, identity_client::IdentityClient},
+    tonic::{
+        self,
+        transport::{Channel, Endpoint, Uri},
+    },
+};
+use bowline_model::identity::SpiffeId;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use thiserror::Error;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::{
+    config::store::MESH_IDENTITY,
+    run::Control,
+    tls::{self, ALPN_H2, TlsError, verify::ExpectedServers},
+};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for an answer to Issue.
+const ISSUE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the control plane could not be asked.
+#[derive(Debug, Error)]
+pub(crate) enum ControlPlaneError {
+    #[error("the proxy's TLS configuration")]
+    Tls(#[from] TlsError),
+    /// The control plane, or the way to it, said no.
+    #[error("the control plane answered {:?}: {}", .0.code(), .0.message())]
+    Status(Box<tonic::Status>),
+}
+
+impl From<tonic::Status> for ControlPlaneError {
+    fn from(status: tonic::Status) -> Self {
+        Self::Status(Box::new(status))
+    }
+}
+
+/// Where the control plane is and who it must be.
+#[derive(Clone, Debug)]
+pub(crate) struct ControlPlane {
+    pub(crate) address: SocketAddr,
+    pub(crate) id: SpiffeId,
+    pub(crate) control: Control,
+}
+
+impl ControlPlane {
+    /// A channel of its own, made when first used. `with_certificate` shows
+    /// ours; without, only the one-time token can speak for the proxy.
+    pub(crate) fn channel(&self, with_certificate: bool) -> Result<Channel, ControlPlaneError> {
+        let config = {
+            let data_plane = self.control.lock();
+            let own = data_plane.store.identity(MESH_IDENTITY).map(|held| Arc::clone(&held.key));
+            let servers = ExpectedServers::new([self.id.clone()]);
+            let key = own.as_ref().filter(|_| with_certificate);
+            tls::hop_config(key, data_plane.store.trust(), servers, ALPN_H2)?
+        };
+        let address = self.address;
+        let connector = tower::service_fn(move |_: Uri| connect(address, Arc::clone(&config)));
+        Ok(Endpoint::from_static("http://control-plane")
+            .http2_keep_alive_interval(Duration::from_secs(10))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .keep_alive_while_idle(true)
+            .connect_with_connector_lazy(connector))
+    }
+
+    /// Asks for a certificate: with a token, or (without) in the name of the
+    /// certificate at hand.
+    pub(crate) async fn issue(
+        &self,
+        token: Option<&str>,
+        csr_der: Vec<u8>,
+        name: &str,
+    ) -> Result<IssueResponse, ControlPlaneError> {
+        let mut client = IdentityClient::new(self.channel(token.is_none())?);
+        let mut request = tonic::Request::new(IssueRequest {
+            token: token.unwrap_or_default().to_owned(),
+            csr_der,
+            name: if name == MESH_IDENTITY { String::new() } else { name.to_owned() },
+        });
+        request.set_timeout(ISSUE_TIMEOUT);
+        let answer = timeout(ISSUE_TIMEOUT, client.issue(request))
+            .await
+            .map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))?;
+        Ok(answer?.into_inner())
+    }
+}
+
+async fn connect(
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+    let connecting = async {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        TlsConnector::from(config).connect(ServerName::IpAddress(address.ip().into()), stream).await
+    };
+    let stream = timeout(CONNECT_TIMEOUT, connecting).await??;
+    Ok(TokioIo::new(stream))
+}

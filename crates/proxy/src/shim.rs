@@ -1,0 +1,169 @@
+//! A proxy in a task: started by the shim, told everything else by it.
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use bowline_model::task::Secret;
+use bowline_plumbing::{
+    seal::SealKey,
+    shim_link::{Hello, Place, ShimLink, Transport},
+};
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    admin,
+    application::Dialer,
+    certificates::{Certificates, chain_text},
+    control_plane::ControlPlane,
+    dns, health,
+    last_good::{self, Keeper},
+    options::{ProxyError, ProxyOptions},
+    run::{Control, End, build},
+    sockets::Sockets,
+    stream::{Stream, watch_certified},
+};
+
+/// Runs a task's proxy until SIGTERM or SIGINT: greets the shim, goes on with
+/// the last good state if there is one, gets a certificate, follows the stream,
+/// and drains at the end.
+///
+/// # Errors
+/// The shim does not answer, or the system gives no threads or sockets. What
+/// the control plane does wrong is survived.
+pub fn run_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<(), ProxyError> {
+    let link = Arc::new(link);
+    let hello = link.hello()?;
+    let dialer = match hello.isolated {
+        true => Dialer::over_shim(Arc::clone(&link))?,
+        false => Dialer::Direct,
+    };
+    let control = build(options, dialer, Sockets::Shim(Arc::clone(&link)), hello.application_address)?;
+    let authority = &hello.control_plane;
+    control.lock().store.set_bootstrap_roots(&authority.trust_domain, &authority.roots_pem)?;
+    publish_ports(&control, &link, &hello)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(follow(&control, &link, hello, options))
+}
+
+async fn follow(
+    control: &Control,
+    link: &Arc<ShimLink>,
+    hello: Hello,
+    options: &ProxyOptions,
+) -> Result<(), ProxyError> {
+    let mut end = End::new()?;
+    let admin = admin::bind(options.admin.as_ref())?;
+    let keeper = Keeper::new(&hello.state_file, seal_key(&hello.seal_key)?, hello.task_id.as_str());
+    let restored = match keeper.load() {
+        Ok(state) => state,
+        Err(error) => {
+            tracing::warn!(error = %chain_text(&error), "no last good state; starting anew");
+            None
+        }
+    };
+    if let Some(state) = &restored {
+        last_good::restore(control, state);
+    }
+    let was_restored = restored.is_some();
+    let stored = restored.map(|state| state.certificates).unwrap_or_default();
+    let control_plane = ControlPlane {
+        address: hello.control_plane.address,
+        id: hello.control_plane_id,
+        control: control.clone(),
+    };
+    let certificates = Certificates::new(control_plane.clone(), Arc::clone(link), hello.token, stored);
+    let (published, changed) = (certificates.published(), Arc::new(Notify::new()));
+    let (certified, is_certified) = watch::channel(false);
+    let (configured, is_configured) = watch::channel(was_restored);
+    let (revision, revised) = watch::channel(0);
+    let stream = Stream {
+        control_plane: control_plane.clone(),
+        node: hello.task_id.as_str().to_owned(),
+        changed: Arc::clone(&changed),
+        configured,
+        revision,
+    };
+    let tasks = [
+        tokio::spawn(certificates.run(changed)),
+        tokio::spawn(watch_certified(control_plane, published.clone(), certified)),
+        tokio::spawn(stream.run(is_certified.clone())),
+        tokio::spawn(keeper.keep(control.clone(), published, revised)),
+        tokio::spawn(health::check_forever(control.clone())),
+        tokio::spawn(admin::serve(admin, control.clone())),
+        tokio::spawn(serve_dns(control.clone(), Arc::clone(link), hello.dns)),
+        tokio::spawn(tell_ready(Arc::clone(link), is_certified, is_configured)),
+    ];
+    end.wait().await;
+    tracing::info!("draining");
+    let drained = control.lock().drain(options.drain);
+    drained.await;
+    for task in tasks {
+        task.abort();
+    }
+    Ok(())
+}
+
+fn seal_key(text: &Secret) -> Result<SealKey, ProxyError> {
+    let text = text.expose();
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return Err(ProxyError::Greeting("the seal key has not 64 hexadecimal digits"));
+    }
+    for (byte, place) in bytes.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(&text[place..place + 2], 16)
+            .map_err(|_| ProxyError::Greeting("the seal key is not hexadecimal"))?;
+    }
+    Ok(SealKey::from_bytes(bytes))
+}
+
+fn publish_ports(control: &Control, link: &ShimLink, hello: &Hello) -> Result<(), ProxyError> {
+    for (address, port) in &hello.published {
+        let (socket, bound) = link.listen(Place::Host, Transport::Tcp, *address)?;
+        let socket = TcpListener::from(socket);
+        socket.set_nonblocking(true)?;
+        control.lock().publish_port(&socket, *port)?;
+        tracing::info!(%bound, port, "published");
+    }
+    Ok(())
+}
+
+async fn serve_dns(control: Control, link: Arc<ShimLink>, address: Option<std::net::SocketAddrV4>) {
+    let Some(address) = address else { return };
+    let opened = link.listen(Place::Aliases, Transport::Udp, address).and_then(|(udp, _)| {
+        let (tcp, _) = link.listen(Place::Aliases, Transport::Tcp, address)?;
+        Ok((udp, tcp))
+    });
+    let shared = Arc::clone(&control.lock().shared);
+    let served = match opened {
+        Ok((udp, tcp)) => dns::serve(shared, udp, tcp).await.map_err(|error| chain_text(&error)),
+        Err(error) => Err(chain_text(&error)),
+    };
+    if let Err(error) = served {
+        tracing::error!(%address, error, "the task has no DNS server");
+    }
+}
+
+/// Tells the shim, once, that containers may start.
+async fn tell_ready(
+    link: Arc<ShimLink>,
+    mut certified: watch::Receiver<bool>,
+    mut configured: watch::Receiver<bool>,
+) {
+    let waited = async {
+        certified.wait_for(|certified| *certified).await?;
+        configured.wait_for(|configured| *configured).await
+    };
+    if waited.await.is_err() {
+        return;
+    }
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let again = Arc::clone(&link);
+        match tokio::task::spawn_blocking(move || again.ready()).await {
+            Ok(Ok(())) => return tracing::info!("ready"),
+            Ok(Err(error)) => tracing::warn!(error = %chain_text(&error), "the shim was not told: ready"),
+            Err(_) => return,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(10));
+    }
+}

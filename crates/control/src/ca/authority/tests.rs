@@ -5,6 +5,8 @@ use super::*;
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
+type Change = &'static dyn Fn(&mut RootParams);
+
 fn params(key_algorithm: KeyAlgorithm) -> RootParams {
     RootParams {
         common_name: "Bowline tests' root".to_owned(),
@@ -91,7 +93,7 @@ fn refuses_subjects_x520_does_not_allow() {
         change(&mut params);
         Authority::create_root(&params, NOW)
     };
-    let changes: [(&str, &dyn Fn(&mut RootParams)); 5] = [
+    let changes: [(&str, Change); 5] = [
         ("common name", &|root| root.common_name.clear()),
         ("common name", &|root| root.common_name = "x".repeat(65)),
         ("organization", &|root| root.organization = Some("a\0b".to_owned())),

@@ -9,6 +9,8 @@ use crate::ca::{KeyAlgorithm, RootParams};
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);
 
+type Change<'a> = &'a dyn Fn(&mut CertificateParams);
+
 fn root(key_algorithm: KeyAlgorithm) -> Authority {
     let common_name = "Bowline tests' root".to_owned();
     let params = RootParams { common_name, key_algorithm, validity: 24 * HOUR, ..RootParams::default() };
@@ -219,7 +221,7 @@ fn the_check_refuses_a_certificate_of_another_content() {
     assert!(refused(&other, &key, &|_| ()).unwrap().contains("does not verify"));
     assert!(refused(&authority, &another_key, &|_| ()).unwrap().contains("its key is another"));
     let uri = |text: &str| SanType::URI(text.try_into().unwrap());
-    let changes: [(&str, &dyn Fn(&mut CertificateParams)); 9] = [
+    let changes: [(&str, Change<'_>); 9] = [
         ("SPIFFE id", &|leaf| leaf.subject_alt_names[0] = uri("spiffe://bowline.local/control-plane")),
         ("SPIFFE id", &|leaf| leaf.subject_alt_names.push(uri("spiffe://bowline.local/control-plane"))),
         ("DNS names", &|leaf| leaf.subject_alt_names.truncate(1)),

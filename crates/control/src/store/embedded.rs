@@ -339,6 +339,29 @@ mod tests {
         EmbeddedStore::open(&path).expect("opens");
     }
 
+    #[test]
+    fn a_watch_waits_for_a_commit_that_was_listed_before_it_was_logged() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = EmbeddedStore::open(directory.path().join("store.redb")).expect("opens");
+        let writing = store.writing.lock().expect("nobody panicked");
+        let Ok((revision, events)) = store.apply(conformance::put("a", "1")) else {
+            panic!("does not apply")
+        };
+        let listed = store.list("").expect("lists").revision;
+        assert_eq!(listed, revision);
+        std::thread::scope(|scope| {
+            let (started, result) = std::sync::mpsc::channel();
+            let store = &store;
+            scope.spawn(move || started.send(store.watch("", listed).map(|watch| watch.revision())));
+            // No answer can come before the log has it, however long this waits.
+            let early = result.recv_timeout(std::time::Duration::from_millis(50));
+            store.log.append(revision, events);
+            drop(writing);
+            assert!(early.is_err(), "{early:?}");
+            assert_eq!(result.recv().expect("answers"), Ok(listed));
+        });
+    }
+
     const KILLED_STORE: &str = "BOWLINE_TEST_KILLED_STORE";
 
     /// Runs again as its own child: the writer that is killed.

@@ -257,7 +257,7 @@ impl Authorities {
             not_before: leaf.not_before,
             not_after: leaf.not_after,
             spiffe_id: order.spiffe_id.clone(),
-            serial: leaf.serial_hex.trim_start_matches('0').to_owned(),
+            serial: leaf.serial_hex,
         })
     }
 

@@ -42,7 +42,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         ..ProxyOptions::default()
     };
     match (args.shim_fd, args.config) {
-        (Some(fd), _) => bowline_proxy::run_with_shim(ShimLink::new(sys::take_inherited_fd(fd)?), options)?,
+        (Some(fd), _) => bowline_proxy::run_with_shim(ShimLink::new(sys::take_inherited_fd(fd)?), &options)?,
         (None, Some(config)) => bowline_proxy::run_from_file(&config, &options)?,
         (None, None) => bail!("--config FILE is needed"),
     }

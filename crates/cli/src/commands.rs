@@ -3,5 +3,8 @@
 pub(crate) mod completions;
 pub(crate) mod down;
 pub(crate) mod probe;
+pub(crate) mod proxy;
+pub(crate) mod shim;
 pub(crate) mod status;
+pub(crate) mod up;
 pub(crate) mod verify;

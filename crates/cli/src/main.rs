@@ -1,4 +1,4 @@
-//! The `bowline` command.
+//! The `bowline` command: AWS ECS Service Connect with TLS, anywhere.
 
 mod build_step;
 mod commands;
@@ -6,7 +6,70 @@ mod display;
 mod local_api;
 mod output;
 mod project;
+mod running;
 mod state_dir;
 mod topology;
 mod verify;
-fn main() {}
+
+use std::process::ExitCode;
+
+use bowline_plumbing::telemetry::{self, LogFormat};
+use clap::{Parser, Subcommand};
+
+use commands::{completions, down, probe, proxy, shim, status, up, verify as verify_command};
+
+/// AWS ECS Service Connect with TLS, anywhere.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring a CloudFormation template up, follow it, and take it down at the end
+    Up(Box<up::Args>),
+    /// Take down what a running `bowline up` brought up
+    Down(down::Args),
+    /// Show services, tasks, certificates and gateways
+    Status(status::Args),
+    /// Show that what crosses between services is encrypted
+    Verify(verify_command::Args),
+    /// Run the data plane on its own, from a file
+    Proxy(proxy::Args),
+    /// Print a shell's completion script
+    Completions(completions::Args),
+    /// Hold a task together (started by `bowline up`)
+    #[command(hide = true)]
+    Shim(shim::Args),
+    /// Send a marked request from within a task (started by `bowline verify`)
+    #[command(hide = true)]
+    Probe(probe::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        // The shim makes namespaces: it must not have threads before.
+        Command::Shim(args) => return shim::run(&args),
+        Command::Probe(args) => return probe::run(&args),
+        Command::Completions(args) => return completions::run::<Cli>(&args),
+        Command::Proxy(args) => proxy::run(args),
+        Command::Up(args) => asynchronously("warn", up::run(*args)),
+        Command::Down(args) => asynchronously("warn", down::run(args)),
+        Command::Status(args) => asynchronously("warn", status::run(args)),
+        Command::Verify(args) => asynchronously("warn", verify_command::run(args)),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("bowline: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn asynchronously(
+    default_filter: &str,
+    command: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> anyhow::Result<ExitCode> {
+    telemetry::init(default_filter, LogFormat::Text);
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
+}

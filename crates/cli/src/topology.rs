@@ -208,3 +208,19 @@ pub(crate) fn curl_lines(topology: &Topology) -> Vec<String> {
     }
     lines
 }
+
+/// Ports that are not the template's.
+pub(crate) fn port_notes(topology: &Topology) -> Vec<String> {
+    let mut notes = Vec::new();
+    for gateway in &topology.gateways {
+        for listener in gateway.listeners.iter().filter(|one| one.requested_port != one.address.port()) {
+            notes.push(format!(
+                "{}: port {} could not be had; it listens on {}",
+                gateway.name,
+                listener.requested_port,
+                listener.address.port()
+            ));
+        }
+    }
+    notes
+}

@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The control plane: registry, store, certificate authorities, reconcilers,
+//! publishing, and the servers of the stream.
+//!
+//! - [`control_plane::ControlPlane`] is the whole of it.
+//! - [`registry`]: everything known, as one immutable value with one writer.
+//! - [`store`]: where it is kept.
+//! - [`stack`]: a template becomes rows of the registry.
+//! - [`reconcile`]: services become tasks.
+//! - [`publish`]: the registry becomes what each proxy should have.
+//! - [`stream`]: the servers that proxies connect to.
+//! - [`ca`] signs; `authorities` knows who; [`tokens`] admit the first time.
+
+mod authorities;
+pub mod ca;
+pub mod control_plane;
+mod core;
+pub mod master_key;
+pub mod publish;
+pub mod reconcile;
+pub mod registry;
+pub mod stack;
+pub mod state_lock;
+pub mod store;
+pub mod stream;
+pub mod task_spec;
+pub mod tokens;
+pub mod view;

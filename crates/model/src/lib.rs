@@ -6,7 +6,12 @@
 pub mod arn;
 pub mod clock;
 pub mod identity;
+pub mod load_balancer;
 pub mod network;
 pub mod outlier;
+pub mod restart;
 pub mod retry;
+pub mod rollout;
+pub mod service;
 pub mod task;
+pub mod task_definition;

@@ -12,7 +12,7 @@ const VERSION: u8 = 1;
 pub struct SealKey([u8; 32]);
 
 /// Why something could not be sealed or opened.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum SealError {
     /// Not of this format, or cut short.
     #[error("the sealed data is damaged or of another format")]

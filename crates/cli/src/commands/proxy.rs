@@ -1,0 +1,50 @@
+//! `bowline proxy`: the data plane, beside a task or on its own.
+
+use std::{net::SocketAddr, os::fd::RawFd, path::PathBuf, process::ExitCode};
+
+use anyhow::bail;
+use bowline_plumbing::{
+    shim_link::ShimLink,
+    sys,
+    telemetry::{self, LogFormat},
+};
+use bowline_proxy::{AccessLogTarget, AdminAddress, ProxyOptions};
+
+/// Arguments of `bowline proxy`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The resources to serve, as a YAML or JSON file.
+    #[arg(long, value_name = "FILE", required_unless_present = "shim_fd")]
+    config: Option<PathBuf>,
+    /// The inherited socket towards the task's shim.
+    #[arg(long, hide = true, conflicts_with = "config")]
+    shim_fd: Option<RawFd>,
+    /// Threads that carry traffic.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: u16,
+    /// Write the access log, a JSON object a line, to this file; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    access_log: Option<PathBuf>,
+    /// Serve /metrics, /ready and /config_dump on this address.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+}
+
+/// Serves until it is told to end, and drains.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    telemetry::init("warn", LogFormat::Text);
+    let options = ProxyOptions {
+        workers: usize::from(args.workers),
+        access_log: args.access_log.map(|path| {
+            if path.as_os_str() == "-" { AccessLogTarget::Stdout } else { AccessLogTarget::File(path) }
+        }),
+        admin: args.admin.map(AdminAddress::Tcp),
+        ..ProxyOptions::default()
+    };
+    match (args.shim_fd, args.config) {
+        (Some(fd), _) => bowline_proxy::run_with_shim(ShimLink::new(sys::take_inherited_fd(fd)?), &options)?,
+        (None, Some(config)) => bowline_proxy::run_from_file(&config, &options)?,
+        (None, None) => bail!("--config FILE is needed"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

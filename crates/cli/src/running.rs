@@ -1,0 +1,177 @@
+//! A running `bowline up`: what the other commands ask of it.
+
+use std::{io::Read, os::fd::OwnedFd, path::PathBuf, time::Duration};
+
+use anyhow::{Context, bail};
+use bowline_agent::AgentHandle;
+use bowline_control::{
+    control_plane::ControlPlane,
+    view,
+};
+use bowline_model::task::TaskId;
+use tokio::sync::watch;
+
+use crate::{
+    local_api::{Request, Response},
+    topology::{
+        AliasView, CertificateView, GatewayListenerView, GatewayTargetView, GatewayView, ServiceView, TaskView,
+        Topology,
+    },
+};
+
+/// Longest output of a probe that is read.
+const PROBE_OUTPUT_MAX: u64 = 64 * 1024;
+
+/// The parts of a running `bowline up`.
+pub(crate) struct Running {
+    pub(crate) control: ControlPlane,
+    pub(crate) agent: AgentHandle,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) ended: watch::Sender<bool>,
+}
+
+impl Running {
+    /// Returns when another command has asked for the end.
+    pub(crate) async fn told_to_end(&self) {
+        // The sender is `self`.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    /// Answers a request of another command.
+    pub(crate) async fn answer(&self, request: Request) -> Response {
+        match self.try_answer(request).await {
+            Ok(response) => response,
+            Err(error) => Response::Error { message: format!("{error:#}") },
+        }
+    }
+
+    async fn try_answer(&self, request: Request) -> anyhow::Result<Response> {
+        match request {
+            Request::Topology => Ok(Response::Topology(Box::new(self.topology()))),
+            Request::Divert { task, cluster, to, seconds } => {
+                self.control.divert(&task, &cluster, to, Duration::from_secs(seconds)).await?;
+                Ok(Response::Done)
+            }
+            Request::EndDivert { task, cluster } => {
+                self.control.end_diversion(&task, &cluster);
+                Ok(Response::Done)
+            }
+            Request::VerifierCertificate { csr_der } => {
+                let issued = self.control.verifier_certificate(&csr_der)?;
+                Ok(Response::Certificate { chain_der: issued.chain_der, roots_pem: issued.roots_pem })
+            }
+            Request::Probe { task, host, port, mark, tcp } => self.probe(&task, &host, port, &mark, tcp).await,
+            Request::Down => {
+                self.ended.send_replace(true);
+                Ok(Response::Done)
+            }
+        }
+    }
+
+    async fn probe(&self, task: &TaskId, host: &str, port: u16, mark: &str, tcp: bool) -> anyhow::Result<Response> {
+        let program = std::env::current_exe().context("this program's path cannot be read")?;
+        let mut command = vec![
+            program.to_str().context("this program's path is not UTF-8")?.to_owned(),
+            "probe".to_owned(),
+            host.to_owned(),
+            port.to_string(),
+            "--mark".to_owned(),
+            mark.to_owned(),
+        ];
+        if tcp {
+            command.push("--tcp".to_owned());
+        }
+        let container = view::first_container(&self.control.snapshot(), task).context("the task has no container")?;
+        let (reader, writer) = std::io::pipe()?;
+        let null = std::fs::File::open("/dev/null")?;
+        let stdio: [OwnedFd; 3] = [null.into(), writer.try_clone()?.into(), writer.into()];
+        let output = tokio::task::spawn_blocking(move || {
+            let mut output = String::new();
+            // What is no UTF-8 is no answer of the probe.
+            let _ = reader.take(PROBE_OUTPUT_MAX).read_to_string(&mut output);
+            output
+        });
+        match self.agent.exec(task, &container, command, stdio).await {
+            Ok(exit_code) => Ok(Response::Probe { exit_code, output: output.await.unwrap_or_default() }),
+            Err(reason) => bail!("the probe did not run: {reason}"),
+        }
+    }
+
+    /// What runs now.
+    pub(crate) fn topology(&self) -> Topology {
+        let registry = self.control.snapshot();
+        let services = registry.services.values().map(|service| {
+            let tasks = registry.tasks_of_service(&service.arn);
+            ServiceView {
+                name: service.name.clone(),
+                cluster: service.cluster.clone(),
+                namespace: service.connect.as_ref().map(|connect| connect.namespace.clone()),
+                identity: registry.identity_of_service(service).to_string(),
+                desired: service.desired_count,
+                tasks: tasks
+                    .into_iter()
+                    .map(|task| TaskView {
+                        id: task.id.clone(),
+                        status: task.status(),
+                        health: task.report.as_ref().map(|report| report.health).unwrap_or_default(),
+                        inbound: task.report.as_ref().map(|report| report.inbound.clone()).unwrap_or_default(),
+                        published: task.report.as_ref().map(|report| report.published.clone()).unwrap_or_default(),
+                        certificate: self.control.certificate_of(&task.id).and_then(|certificate| {
+                            Some(CertificateView {
+                                identity: certificate.spiffe_id?.to_string(),
+                                serial: certificate.serial,
+                                not_before: certificate.not_before,
+                                not_after: certificate.not_after,
+                            })
+                        }),
+                        shim_pid: task.report.as_ref().and_then(|report| report.shim_pid),
+                        warnings: task.report.as_ref().map(|report| report.warnings.clone()).unwrap_or_default(),
+                    })
+                    .collect(),
+                aliases: view::aliases(&registry, service, self.control.plaintext_services())
+                    .into_iter()
+                    .map(|alias| AliasView {
+                        names: alias.names,
+                        port: alias.port,
+                        protocol: alias.protocol.to_owned(),
+                        cluster: alias.cluster,
+                        service: alias.service,
+                        port_name: alias.port_name,
+                        plaintext: alias.plaintext,
+                    })
+                    .collect(),
+            }
+        });
+        Topology {
+            trust_domain: registry.settings().trust_domain.clone(),
+            services: services.collect(),
+            gateways: view::gateways(&registry)
+                .into_iter()
+                .map(|gateway| GatewayView {
+                    name: gateway.name,
+                    dns_name: gateway.dns_name,
+                    ready: gateway.ready,
+                    listeners: gateway
+                        .listeners
+                        .into_iter()
+                        .map(|listener| GatewayListenerView {
+                            requested_port: listener.requested_port,
+                            address: listener.address,
+                            tls: listener.tls,
+                            targets: listener
+                                .targets
+                                .into_iter()
+                                .map(|target| GatewayTargetView {
+                                    path: target.path,
+                                    host: target.host,
+                                    service: target.service,
+                                })
+                                .collect(),
+                        })
+                        .collect(),
+                })
+                .collect(),
+            gateway_ca: self.control.gateway_ca_path().display().to_string(),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! A root authority: its certificate and its key.
+
+use std::{fmt, time::Duration};
+
+use aws_lc_rs::rand;
+use bowline_model::{clock::Timestamp, identity::SpiffeId};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, IsCa, Issuer, KeyUsagePurpose,
+    PublicKeyData as _, SerialNumber, SubjectPublicKeyInfo,
+};
+use rustls_pki_types::CertificateDer;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
+use zeroize::Zeroizing;
+
+use super::{
+    CaError, CheckedCsr, KeyAlgorithm, LeafRequest, Usage,
+    key::CaKey,
+    validity::{BACKDATE, Validity},
+};
+
+/// Longest common name, organization or unit, in characters (RFC 5280's `ub-common-name` and its like).
+pub(super) const NAME_FIELD_MAX: usize = 64;
+
+/// What a new root is to be.
+///
+/// The name's fields are those of AWS Private CA's `ASN1Subject`; their lengths
+/// are X.520's (RFC 5280, appendix A.1).
+#[derive(Clone, Debug)]
+pub struct RootParams {
+    /// `CN`, 1 to 64 characters.
+    pub common_name: String,
+    /// `O`, 1 to 64 characters.
+    pub organization: Option<String>,
+    /// `OU`, 1 to 64 characters.
+    pub organizational_unit: Option<String>,
+    /// `C`, two capital letters (ISO 3166).
+    pub country: Option<String>,
+    /// The key to make. Default: P-256.
+    pub key_algorithm: KeyAlgorithm,
+    /// How long from now the root is valid; at least a second. Default: ten years.
+    pub validity: Duration,
+}
+
+impl Default for RootParams {
+    fn default() -> Self {
+        Self {
+            common_name: "Bowline root".to_owned(),
+            organization: None,
+            organizational_unit: None,
+            country: None,
+            key_algorithm: KeyAlgorithm::EcP256,
+            validity: Duration::from_secs(3_650 * 86_400),
+        }
+    }
+}
+
+impl RootParams {
+    fn distinguished_name(&self) -> Result<DistinguishedName, CaError> {
+        let mut name = DistinguishedName::new();
+        if let Some(country) = &self.country {
+            if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
+                return Err(CaError::Subject { field: "country", reason: "is not two capital letters" });
+            }
+            name.push(DnType::CountryName, DnValue::PrintableString(country.as_str().try_into()?));
+        }
+        let fields = [
+            (DnType::OrganizationName, "organization", self.organization.as_ref()),
+            (DnType::OrganizationalUnitName, "organizational unit", self.organizational_unit.as_ref()),
+            (DnType::CommonName, "common name", Some(&self.common_name)),
+        ];
+        for (kind, field, value) in fields {
+            let Some(value) = value else { continue };
+            let reason = if value.is_empty() {
+                "is empty"
+            } else if value.chars().count() > NAME_FIELD_MAX {
+                "is longer than 64 characters"
+            } else if value.chars().any(char::is_control) {
+                "has a control character"
+            } else {
+                name.push(kind, DnValue::Utf8String(value.clone()));
+                continue;
+            };
+            return Err(CaError::Subject { field, reason });
+        }
+        Ok(name)
+    }
+}
+
+/// A root certificate with its key: it signs leaves, and no other authority.
+pub struct Authority {
+    certificate: CertificateDer<'static>,
+    issuer: Issuer<'static, CaKey>,
+    key_algorithm: KeyAlgorithm,
+    validity: Validity,
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority")
+            .field("key_algorithm", &self.key_algorithm)
+            .field("validity", &self.validity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Authority {
+    /// Makes a key and a root certificate for it, valid from a minute before `now`.
+    ///
+    /// Profile: basicConstraints critical, `CA:true`, path length 0; keyUsage
+    /// critical, `keyCertSign` and `cRLSign`; a subject key identifier. No name
+    /// constraints: webpki refuses every chain whose root constrains URIs.
+    ///
+    /// # Errors
+    /// [`CaError::Subject`] and [`CaError::Validity`] are the caller's.
+    pub fn create_root(params: &RootParams, now: Timestamp) -> Result<Self, CaError> {
+        let mut certificate = CertificateParams::default();
+        certificate.distinguished_name = params.distinguished_name()?;
+        certificate.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        certificate.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        certificate.serial_number = Some(SerialNumber::from(random_serial()?.to_vec()));
+        Validity::starting(now, params.validity)?.write_to(&mut certificate);
+        let key = CaKey::generate(params.key_algorithm)?;
+        let signed = certificate.self_signed(&key)?;
+        // The way that it will be loaded later, with all of its checks.
+        Self::assemble(signed.into(), |algorithm| {
+            debug_assert_eq!(algorithm, params.key_algorithm);
+            Ok(key)
+        })
+    }
+
+    /// Puts a stored certificate and its unsealed PKCS#8 key together again.
+    ///
+    /// An expired authority loads, so that it can be shown and rotated; it
+    /// does not issue. Before it is returned a throwaway leaf is signed and
+    /// verified, so that an authority which loads is one that works.
+    ///
+    /// # Errors
+    /// [`CaError::AuthorityCertificate`], [`CaError::AuthorityKey`] or
+    /// [`CaError::KeyMismatch`]: the store holds something else than was put there.
+    pub fn from_parts(certificate_der: &[u8], key_pkcs8_der: &[u8]) -> Result<Self, CaError> {
+        let certificate = CertificateDer::from(certificate_der.to_vec());
+        Self::assemble(certificate, |algorithm| CaKey::from_pkcs8(algorithm, key_pkcs8_der))
+    }
+
+    fn assemble(
+        certificate: CertificateDer<'static>,
+        key: impl FnOnce(KeyAlgorithm) -> Result<CaKey, CaError>,
+    ) -> Result<Self, CaError> {
+        let refuse = |reason| CaError::AuthorityCertificate { reason };
+        let (rest, parsed) =
+            X509Certificate::from_der(&certificate).map_err(|_| refuse("is not an X.509 certificate"))?;
+        if !rest.is_empty() {
+            return Err(refuse("has bytes after its end"));
+        }
+        let constraints = parsed.basic_constraints().map_err(|_| refuse("has a doubled extension"))?;
+        if !constraints.is_some_and(|constraints| constraints.value.ca) {
+            return Err(refuse("is not one of an authority"));
+        }
+        let usage = parsed.key_usage().map_err(|_| refuse("has a doubled extension"))?;
+        if !usage.is_some_and(|usage| usage.value.key_cert_sign()) {
+            return Err(refuse("does not allow its key to sign certificates"));
+        }
+        if parsed.verify_signature(None).is_err() {
+            return Err(refuse("is not signed by its own key"));
+        }
+        // rcgen panics on an empty relative name.
+        if parsed.subject().iter().any(|relative| relative.iter().next().is_none()) {
+            return Err(refuse("has an empty name"));
+        }
+        let public = SubjectPublicKeyInfo::from_der(parsed.public_key().raw)?;
+        let key_algorithm = KeyAlgorithm::of(public.algorithm())
+            .ok_or_else(|| refuse("has a key that is not on P-256 or P-384"))?;
+        let key = key(key_algorithm)?;
+        if key.der_bytes() != public.der_bytes() {
+            return Err(CaError::KeyMismatch);
+        }
+        let validity = Validity::of(parsed.validity());
+        let issuer = Issuer::from_ca_cert_der(&certificate, key)?;
+        let authority = Self { certificate, issuer, key_algorithm, validity };
+        authority.prove()?;
+        Ok(authority)
+    }
+
+    /// Signs a leaf that nobody keeps: chain and names are checked by `issue`.
+    fn prove(&self) -> Result<(), CaError> {
+        let key = rcgen::KeyPair::generate()?;
+        let csr = CertificateParams::default().serialize_request(&key)?;
+        let public_key =
+            CheckedCsr::parse(csr.der()).map_err(|_| CaError::Issued { reason: "its own request" })?;
+        let request = LeafRequest {
+            public_key: &public_key,
+            spiffe_id: Some(SpiffeId::of_control_plane("proof.invalid")),
+            dns_names: vec!["proof.invalid".to_owned()],
+            usage: Usage::Both,
+            ttl: Duration::from_secs(1),
+        };
+        // At its beginning, whatever the clock says: an expired authority is whole all the same.
+        let within = (self.validity.not_before + BACKDATE).min(self.validity.not_after);
+        self.issue(&request, within).map(|_| ())
+    }
+
+    /// The certificate in PEM (RFC 7468), for bundles and files.
+    pub fn certificate_pem(&self) -> String {
+        let body = pem_body(&self.certificate);
+        format!("-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n")
+    }
+
+    /// The certificate in DER.
+    pub fn certificate_der(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// The private key as PKCS#8, for the caller to seal. Cleared when dropped.
+    pub fn key_pkcs8_der(&self) -> Zeroizing<Vec<u8>> {
+        self.issuer.key().pkcs8().clone()
+    }
+
+    /// The key's algorithm.
+    pub fn key_algorithm(&self) -> KeyAlgorithm {
+        self.key_algorithm
+    }
+
+    /// The first second at which the certificate is valid.
+    pub fn not_before(&self) -> Timestamp {
+        self.validity.not_before
+    }
+
+    /// The last second at which the certificate, or any that it signs, is valid.
+    pub fn not_after(&self) -> Timestamp {
+        self.validity.not_after
+    }
+
+    pub(super) fn issuer(&self) -> &Issuer<'static, CaKey> {
+        &self.issuer
+    }
+
+    pub(super) fn validity(&self) -> Validity {
+        self.validity
+    }
+}
+
+fn pem_body(der: &[u8]) -> String {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let text = STANDARD.encode(der);
+    let lines = text.as_bytes().chunks(64);
+    lines.map(|line| format!("{}\n", String::from_utf8_lossy(line))).collect()
+}
+
+/// A random positive serial number of exactly 16 octets (RFC 5280 §4.1.2.2).
+///
+/// The two top bits are fixed: no sign octet is added and none is dropped, so
+/// one certificate has one way to write its serial. 126 random bits remain,
+/// where the CA/Browser Forum asks for 64.
+pub(super) fn random_serial() -> Result<[u8; 16], CaError> {
+    let mut serial = [0; 16];
+    rand::fill(&mut serial).map_err(|_| CaError::Crypto { what: "a random number" })?;
+    serial[0] = serial[0] & 0x7f | 0x40;
+    Ok(serial)
+}
+
+#[cfg(test)]
+mod tests;

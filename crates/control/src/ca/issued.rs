@@ -1,0 +1,78 @@
+//! What a certificate just signed must be before anybody sees it.
+//!
+//! It is read by another encoder's parser and verified by the verifier that
+//! the proxies use, so that an error of one is not confirmed by itself.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use bowline_model::clock::Timestamp;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::{EndEntityCert, KeyUsage};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
+
+use super::{CaError, leaf::Expected, validity::Validity};
+
+/// Verifies `certificate` against `root` at `now`, and compares it with what was asked for.
+pub(super) fn check(
+    certificate: &CertificateDer<'_>,
+    expected: &Expected<'_>,
+    root: &CertificateDer<'_>,
+    now: Timestamp,
+) -> Result<(), CaError> {
+    says(certificate, expected)?;
+    verifies(certificate, expected, root, now).map_err(CaError::IssuedUnverifiable)
+}
+
+fn says(certificate: &CertificateDer<'_>, expected: &Expected<'_>) -> Result<(), CaError> {
+    let refuse = |reason| CaError::Issued { reason };
+    let (rest, parsed) = X509Certificate::from_der(certificate).map_err(|_| refuse("it cannot be read"))?;
+    let demand = |holds: bool, reason| if holds { Ok(()) } else { Err(refuse(reason)) };
+    demand(rest.is_empty(), "it has bytes after its end")?;
+    demand(parsed.raw_serial() == expected.serial, "its serial number is another")?;
+    demand(Validity::of(parsed.validity()) == expected.validity, "its validity is another")?;
+    let key = expected.public_key.subject_public_key_info_der();
+    demand(parsed.public_key().raw == key, "its key is another")?;
+
+    let constraints = parsed.basic_constraints().map_err(|_| refuse("doubled basicConstraints"))?;
+    demand(constraints.is_some_and(|found| found.critical && !found.value.ca), "it may be an authority")?;
+    let usage = parsed.key_usage().map_err(|_| refuse("doubled keyUsage"))?;
+    // Bit 0 is digitalSignature; no other may be set.
+    demand(usage.is_some_and(|found| found.critical && found.value.flags == 1), "its keyUsage is another")?;
+    let extended = parsed.extended_key_usage().map_err(|_| refuse("doubled extKeyUsage"))?;
+    let extended = extended.ok_or_else(|| refuse("it has no extKeyUsage"))?.value;
+    let (server, client) = (expected.usage.server(), expected.usage.client());
+    let as_asked = extended.server_auth == server && extended.client_auth == client;
+    demand(as_asked && !extended.any && extended.other.is_empty(), "its extKeyUsage is another")?;
+
+    let names = parsed.subject_alternative_name().map_err(|_| refuse("doubled subjectAltName"))?;
+    let names = &names.ok_or_else(|| refuse("it has no names"))?.value.general_names;
+    let (mut uris, mut dns_names) = (Vec::new(), BTreeSet::new());
+    for name in names {
+        match name {
+            GeneralName::URI(uri) => uris.push(*uri),
+            GeneralName::DNSName(name) => demand(dns_names.insert(*name), "it has a name twice")?,
+            _ => return Err(refuse("it has a name of another kind")),
+        }
+    }
+    demand(uris.iter().copied().eq(expected.spiffe_id), "its SPIFFE id is another")?;
+    demand(dns_names == expected.dns_names, "its DNS names are others")
+}
+
+fn verifies(
+    certificate: &CertificateDer<'_>,
+    expected: &Expected<'_>,
+    root: &CertificateDer<'_>,
+    now: Timestamp,
+) -> Result<(), webpki::Error> {
+    let anchors = [webpki::anchor_from_trusted_cert(root)?];
+    let leaf = EndEntityCert::try_from(certificate)?;
+    let time = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()));
+    let usages = [
+        expected.usage.server().then(KeyUsage::server_auth),
+        expected.usage.client().then(KeyUsage::client_auth),
+    ];
+    for usage in usages.into_iter().flatten() {
+        leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &[], time, usage, None, None)?;
+    }
+    Ok(())
+}

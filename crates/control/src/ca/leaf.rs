@@ -1,0 +1,173 @@
+//! Certificates of workloads, gateways and the control plane itself.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use bowline_model::{clock::Timestamp, identity::SpiffeId};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
+    SerialNumber,
+};
+use rustls_pki_types::DnsName;
+
+use super::{
+    Authority, CaError, CheckedCsr,
+    authority::{NAME_FIELD_MAX, random_serial},
+    issued,
+    validity::Validity,
+};
+
+/// Most DNS names of one certificate, as many as AWS Certificate Manager gives at most.
+pub const DNS_NAMES_MAX: usize = 100;
+
+/// The organization in every leaf's subject.
+const ORGANIZATION: &str = "Bowline";
+
+/// What the holder of a certificate may be in a TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Usage {
+    /// `serverAuth` only.
+    Server,
+    /// `clientAuth` only.
+    Client,
+    /// Both, as X509-SVID §4.4 advises for workloads.
+    Both,
+}
+
+impl Usage {
+    /// Whether the holder may answer a handshake.
+    pub fn server(self) -> bool {
+        self != Self::Client
+    }
+
+    /// Whether the holder may begin one and be known by it.
+    pub fn client(self) -> bool {
+        self != Self::Server
+    }
+}
+
+/// A certificate to be signed. Who may ask for it was decided before.
+#[derive(Clone, Debug)]
+pub struct LeafRequest<'a> {
+    /// The key to certify.
+    pub public_key: &'a CheckedCsr,
+    /// The one URI name.
+    pub spiffe_id: Option<SpiffeId>,
+    /// The DNS names; the leftmost label may be `*`. Doubles are written once.
+    pub dns_names: Vec<String>,
+    /// The extended key usage.
+    pub usage: Usage,
+    /// How long from now it is to be valid; at least a second. Shortened to the authority's end.
+    pub ttl: Duration,
+}
+
+/// A certificate, signed and checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuedLeaf {
+    /// The certificate in DER.
+    pub certificate_der: Vec<u8>,
+    /// Its serial number, as 32 lower-case hexadecimal digits.
+    pub serial_hex: String,
+    /// The first second at which it is valid, a minute before it was signed.
+    pub not_before: Timestamp,
+    /// The last second at which it is valid.
+    pub not_after: Timestamp,
+}
+
+/// What a leaf is going to say, for the check after signing to compare with.
+pub(super) struct Expected<'a> {
+    pub(super) public_key: &'a CheckedCsr,
+    pub(super) spiffe_id: Option<&'a str>,
+    pub(super) dns_names: BTreeSet<&'a str>,
+    pub(super) usage: Usage,
+    pub(super) serial: [u8; 16],
+    pub(super) validity: Validity,
+}
+
+impl Authority {
+    /// Signs a leaf and verifies it, as a peer would, before it is handed out.
+    ///
+    /// Profile: `CA:false`; keyUsage critical, `digitalSignature`; the names
+    /// that were asked for and no other; both key identifiers. The subject is
+    /// `O=Bowline`, and the first DNS name as `CN` where it fits.
+    ///
+    /// # Errors
+    /// [`CaError::OutsideValidity`] where the authority has expired; the
+    /// variants about names and lifetime are the caller's.
+    pub fn issue(&self, request: &LeafRequest<'_>, now: Timestamp) -> Result<IssuedLeaf, CaError> {
+        let (not_before, not_after) = (self.not_before(), self.not_after());
+        if !self.validity().contains(now) {
+            return Err(CaError::OutsideValidity { not_before, not_after, now });
+        }
+        if let Some(id) = &request.spiffe_id {
+            // `SpiffeId`'s constructors take any trust domain; a certificate does not.
+            id.as_str().parse::<SpiffeId>()?;
+        }
+        let expected = Expected {
+            public_key: request.public_key,
+            spiffe_id: request.spiffe_id.as_ref().map(SpiffeId::as_str),
+            dns_names: checked_dns_names(&request.dns_names)?,
+            usage: request.usage,
+            serial: random_serial()?,
+            validity: Validity::starting(now, request.ttl)?.within(self.validity()),
+        };
+        if expected.spiffe_id.is_none() && expected.dns_names.is_empty() {
+            return Err(CaError::NoName);
+        }
+        let common_name = request.dns_names.first().filter(|name| name.len() <= NAME_FIELD_MAX);
+        let params = params_of(&expected, common_name)?;
+        let certificate = params.signed_by(request.public_key.key(), self.issuer())?;
+        issued::check(certificate.der(), &expected, self.certificate_der(), now)?;
+        Ok(IssuedLeaf {
+            certificate_der: certificate.der().to_vec(),
+            serial_hex: expected.serial.iter().map(|byte| format!("{byte:02x}")).collect(),
+            not_before: expected.validity.not_before,
+            not_after: expected.validity.not_after,
+        })
+    }
+}
+
+fn params_of(leaf: &Expected<'_>, common_name: Option<&String>) -> Result<CertificateParams, CaError> {
+    let mut params = CertificateParams::default();
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::OrganizationName, ORGANIZATION);
+    if let Some(name) = common_name {
+        subject.push(DnType::CommonName, name.as_str());
+    }
+    params.distinguished_name = subject;
+    if let Some(id) = leaf.spiffe_id {
+        params.subject_alt_names.push(SanType::URI(id.try_into()?));
+    }
+    for name in &leaf.dns_names {
+        params.subject_alt_names.push(SanType::DnsName((*name).try_into()?));
+    }
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    if leaf.usage.server() {
+        params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ServerAuth);
+    }
+    if leaf.usage.client() {
+        params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ClientAuth);
+    }
+    params.use_authority_key_identifier_extension = true;
+    params.serial_number = Some(SerialNumber::from(leaf.serial.to_vec()));
+    leaf.validity.write_to(&mut params);
+    Ok(params)
+}
+
+fn checked_dns_names(names: &[String]) -> Result<BTreeSet<&str>, CaError> {
+    if names.len() > DNS_NAMES_MAX {
+        return Err(CaError::TooManyDnsNames { count: names.len() });
+    }
+    let refuse = |name: &str| CaError::DnsName { name: name.chars().take(100).collect() };
+    for name in names {
+        let below = name.strip_prefix("*.").unwrap_or(name);
+        // RFC 5280 §4.2.1.6: the preferred name syntax, which has no dot at the end.
+        if name.len() > 253 || below.ends_with('.') || DnsName::try_from(below).is_err() {
+            return Err(refuse(name));
+        }
+    }
+    Ok(names.iter().map(String::as_str).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,509 @@
+//! The control plane as one thing: started, told what to run, watched.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bowline_aws::{
+    acmpca,
+    cfn::{Revision, Stack},
+};
+use bowline_model::{
+    arn::{Arn, Scope},
+    identity::SpiffeId,
+    task::{DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TokenIssuer},
+};
+use bowline_plumbing::{drain, wall_clock};
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    authorities::{Authorities, AuthoritiesError},
+    core::Core,
+    master_key::{MasterKey, MasterKeyError},
+    publish::PublishOptions,
+    reconcile::{self, Event, Histories},
+    registry::{LocalCommandRecord, Registry, RegistryError, RegistryWriter, SETTINGS, Settings},
+    stack::{self, ApplyContext, ApplyError, StackFault},
+    state_lock::{StateLock, StateLockError},
+    store::{EmbeddedStore, Store, StoreError},
+    stream::{StreamServer, directory::IssuedCertificate, tls::TlsHandle},
+    task_spec::{self, SpecOptions},
+};
+
+/// Most events kept.
+const EVENTS_MAX: usize = 1_000;
+
+/// How long a diversion may last.
+const DIVERSION_MAX: Duration = Duration::from_secs(60);
+
+/// How a control plane is set up.
+#[derive(Clone, Debug)]
+pub struct ControlConfig {
+    /// Where state is kept.
+    pub state_dir: PathBuf,
+    /// Account and region.
+    pub scope: Scope,
+    /// The SPIFFE trust domain of a new state directory.
+    pub trust_domain: String,
+    /// Where the stream's servers listen; port 0 takes a free one and keeps it.
+    pub discovery_listen: SocketAddr,
+    /// How long certificates live.
+    pub certificate_ttl: Duration,
+    /// `--exec`.
+    pub exec: Vec<LocalCommandRecord>,
+    /// Services left without encryption on purpose.
+    pub plaintext_services: BTreeSet<String>,
+    /// What tasks may reach beyond their aliases.
+    pub egress: Egress,
+}
+
+/// Why a control plane does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Another process holds the state directory.
+    #[error(transparent)]
+    Lock(#[from] StateLockError),
+    /// The store cannot be opened.
+    #[error("the store in {} cannot be opened", .path.display())]
+    Store {
+        /// The store's file.
+        path: PathBuf,
+        /// Why.
+        source: StoreError,
+    },
+    /// The registry cannot be read.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The master key is missing, unreadable or another one.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// The master key cannot be tried.
+    #[error("the master key cannot be tried")]
+    Canary(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A certificate authority cannot be made or opened.
+    #[error(transparent)]
+    Authorities(#[from] AuthoritiesError),
+    /// The stream's servers cannot listen.
+    #[error("cannot listen for proxies on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What an agent needs of the control plane.
+pub struct AgentPort {
+    /// The tasks that it should have, whole, whenever they change.
+    pub desired: watch::Receiver<Arc<Vec<TaskDesire>>>,
+    /// Where it reports.
+    pub reports: mpsc::Sender<TaskReport>,
+    /// Makes the tokens for first certificates.
+    pub tokens: Arc<dyn TokenIssuer>,
+}
+
+/// A running control plane.
+pub struct ControlPlane {
+    config: ControlConfig,
+    core: Arc<Core>,
+    desired: watch::Receiver<Arc<Vec<TaskDesire>>>,
+    reports: mpsc::Sender<TaskReport>,
+    drain: drain::DrainTrigger,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    stopping: watch::Sender<bool>,
+    _lock: StateLock,
+}
+
+impl ControlPlane {
+    /// Opens the state directory, makes what is missing, and serves proxies.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: ControlConfig) -> Result<Self, StartError> {
+        let lock = StateLock::acquire(&config.state_dir)?;
+        let path = config.state_dir.join("store.redb");
+        let store = EmbeddedStore::open(&path).map_err(|source| StartError::Store { path, source })?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let writer = RegistryWriter::load(store)?;
+        let master_key = open_master_key(&config, &writer)?;
+        let authorities = Authorities::open(&writer, master_key, wall_clock::now())?;
+        write_gateway_ca(&config.state_dir, &authorities)?;
+
+        let listener = listen(&config, &writer)?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| StartError::Listen { address: config.discovery_listen, source })?;
+        let core = Arc::new(Core::new(
+            writer,
+            authorities,
+            config.certificate_ttl,
+            PublishOptions {
+                plaintext_services: config.plaintext_services.clone(),
+                certificate_ttl_seconds: config.certificate_ttl.as_secs(),
+                ..PublishOptions::default()
+            },
+        ));
+        let (drain, drain_watch) = drain::channel();
+        let tls = TlsHandle::new(&core.own_tls_material()?).map_err(AuthoritiesError::tls)?;
+        let server = StreamServer::start(listener, tls.clone(), Arc::clone(&core) as _, drain_watch)
+            .map_err(|source| StartError::Listen { address, source })?;
+
+        let (desired_sender, desired) = watch::channel(Arc::new(Vec::new()));
+        let (reports, report_receiver) = mpsc::channel(1_024);
+        let (stopping, stopping_receiver) = watch::channel(false);
+        let spec_options = SpecOptions {
+            discovery_address: address,
+            roots_pem: core.roots_pem(),
+            egress: config.egress,
+            exec: config.exec.clone(),
+        };
+        let tasks = vec![
+            tokio::spawn(take_reports(Arc::clone(&core), report_receiver)),
+            tokio::spawn(run_reconciler(Arc::clone(&core), stopping_receiver)),
+            tokio::spawn(publish_desired(Arc::clone(&core), spec_options, desired_sender)),
+            tokio::spawn(renew_own_certificate(Arc::clone(&core), tls)),
+            tokio::spawn(server.stopped()),
+        ];
+        Ok(Self { config, core, desired, reports, drain, tasks, stopping, _lock: lock })
+    }
+
+    /// What an agent needs.
+    pub fn agent_port(&self) -> AgentPort {
+        AgentPort {
+            desired: self.desired.clone(),
+            reports: self.reports.clone(),
+            tokens: Arc::clone(&self.core) as _,
+        }
+    }
+
+    /// Everything at this moment.
+    pub fn snapshot(&self) -> Arc<Registry> {
+        self.core.registry()
+    }
+
+    /// Changes with every change of [`ControlPlane::snapshot`].
+    pub fn generation(&self) -> watch::Receiver<u64> {
+        self.core.registry_generation()
+    }
+
+    /// Which revision a task definition of a template gets: the present one
+    /// where it is unchanged, else the next.
+    pub fn revisions(&self) -> Revision {
+        let core = Arc::clone(&self.core);
+        Revision::new(move |request| core.revision_of(request))
+    }
+
+    /// Makes the services what the template says. Returns notes for people.
+    ///
+    /// # Errors
+    /// The template asks for what cannot be done: nothing was changed.
+    pub fn apply_stack(&self, stack: &Stack) -> Result<Vec<StackFault>, ApplyError> {
+        let mut make_authority = |arn: &Arn, body: &acmpca::CertificateAuthority| {
+            self.core
+                .authorities()
+                .create_for_template(arn, body, wall_clock::now())
+                .map_err(|error| ApplyError::Authority(Box::new(error)))
+        };
+        let mut gateway_address = gateway_address;
+        let mut context =
+            ApplyContext { make_authority: &mut make_authority, gateway_address: &mut gateway_address };
+        let notes = self.core.change(|registry| stack::apply(registry, stack, &mut context))?;
+        self.core.reload_authorities().map_err(|error| ApplyError::Authority(Box::new(error)))?;
+        Ok(notes)
+    }
+
+    /// Events since the control plane started (the last thousand), with a number
+    /// each that grows.
+    pub fn events_since(&self, number: u64) -> Vec<(u64, Event)> {
+        self.core.events_since(number)
+    }
+
+    /// Services left without encryption on purpose.
+    pub fn plaintext_services(&self) -> &BTreeSet<String> {
+        &self.config.plaintext_services
+    }
+
+    /// The file with the CA of gateways' certificates, for `curl --cacert`.
+    pub fn gateway_ca_path(&self) -> PathBuf {
+        gateway_ca_path(&self.config.state_dir)
+    }
+
+    /// Makes one task's proxy reach a cluster by another address for a while,
+    /// and returns when the proxy has said that it does.
+    ///
+    /// # Errors
+    /// The proxy is not connected, has no such cluster, or does not answer in 5 s.
+    pub async fn divert(
+        &self,
+        task: &TaskId,
+        cluster: &str,
+        to: SocketAddr,
+        lasting: Duration,
+    ) -> Result<(), DivertError> {
+        self.core.divert(task, cluster, Some((to, Instant::now() + lasting.min(DIVERSION_MAX))));
+        self.core.in_step(task, Duration::from_secs(5)).await.ok_or(DivertError)
+    }
+
+    /// Ends a diversion.
+    pub fn end_diversion(&self, task: &TaskId, cluster: &str) {
+        self.core.divert(task, cluster, None);
+    }
+
+    /// A certificate of a minute for whoever owns the state directory, with the
+    /// id `spiffe://TRUST-DOMAIN/verifier`, which no rule allows to call anything.
+    ///
+    /// # Errors
+    /// The CSR is unusable.
+    pub fn verifier_certificate(&self, csr_der: &[u8]) -> Result<IssuedCertificate, AuthoritiesError> {
+        self.core.verifier_certificate(csr_der)
+    }
+
+    /// The certificate that a task's proxy holds: the latest issued.
+    pub fn certificate_of(&self, task: &TaskId) -> Option<crate::registry::CertificateRecord> {
+        self.core.certificate_of(task)
+    }
+
+    /// Tells every task to stop, and returns when all have, or after `limit`.
+    pub async fn stop_all(&self, limit: Duration) -> bool {
+        self.stopping.send_replace(true);
+        let stopped = self.core.change::<_, RegistryError>(|registry| {
+            let ids: Vec<_> = registry.tasks.values().map(|task| task.id.clone()).collect();
+            for id in ids {
+                registry.tasks.update(id.as_str(), |task| task.desired = DesiredStatus::Stopped);
+            }
+            Ok(())
+        });
+        if let Err(error) = stopped {
+            tracing::error!(%error, "the tasks could not be told to stop");
+        }
+        let mut generation = self.generation();
+        tokio::time::timeout(limit, async {
+            while !self.snapshot().tasks.is_empty() && generation.changed().await.is_ok() {}
+        })
+        .await
+        .is_ok()
+    }
+
+    /// Ends. Tasks are not touched.
+    pub async fn shutdown(self) {
+        // Streams end when their proxies see the connection close.
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.drain.drain()).await;
+        for task in self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// A proxy could not be led elsewhere.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("the task's proxy did not take the change within 5 s: is it connected?")]
+pub struct DivertError;
+
+fn gateway_ca_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("gateway-ca.pem")
+}
+
+fn write_gateway_ca(state_dir: &Path, authorities: &Authorities) -> Result<(), AuthoritiesError> {
+    std::fs::write(gateway_ca_path(state_dir), authorities.public_roots_pem()).map_err(AuthoritiesError::file)
+}
+
+fn open_master_key(config: &ControlConfig, writer: &RegistryWriter) -> Result<MasterKey, StartError> {
+    let settings = writer.snapshot().settings();
+    let has_sealed = !settings.master_key_canary.is_empty();
+    let key = MasterKey::load_or_create(&config.state_dir, has_sealed)?;
+    if has_sealed {
+        key.check_canary(&settings.master_key_canary)?;
+        return Ok(key);
+    }
+    let canary = key.canary().map_err(|source| StartError::Canary(Box::new(source)))?;
+    writer.change::<_, RegistryError>(|registry| {
+        registry.settings.put(
+            SETTINGS,
+            Settings {
+                trust_domain: config.trust_domain.clone(),
+                scope: config.scope.clone(),
+                master_key_canary: canary,
+                ..Settings::default()
+            },
+        );
+        Ok(())
+    })?;
+    Ok(key)
+}
+
+/// Listens where this state directory did before, else where it is told to.
+fn listen(config: &ControlConfig, writer: &RegistryWriter) -> Result<TcpListener, StartError> {
+    let kept = writer.snapshot().settings().discovery_address;
+    let wanted = match (kept, config.discovery_listen.port()) {
+        (Some(kept), 0) => kept,
+        _ => config.discovery_listen,
+    };
+    let listener =
+        TcpListener::bind(wanted).map_err(|source| StartError::Listen { address: wanted, source })?;
+    let address = listener.local_addr().map_err(|source| StartError::Listen { address: wanted, source })?;
+    writer.change::<_, RegistryError>(|registry| {
+        registry.settings.update(SETTINGS, |settings| settings.discovery_address = Some(address));
+        Ok(())
+    })?;
+    Ok(listener)
+}
+
+/// The port itself where it is allowed and free; else 8000 above it (443 → 8443,
+/// 80 → 8080); else any that is free.
+fn gateway_address(port: u16) -> io::Result<SocketAddr> {
+    let alternative = match port {
+        443 => 8443,
+        80 => 8080,
+        other => other.saturating_add(8000),
+    };
+    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+    for candidate in [port, alternative, 0] {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, candidate)) {
+            Ok(listener) => return listener.local_addr(),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn take_reports(core: Arc<Core>, mut reports: mpsc::Receiver<TaskReport>) {
+    let mut batch = Vec::new();
+    while reports.recv_many(&mut batch, 256).await > 0 {
+        let taken = core.change::<_, RegistryError>(|registry| {
+            for report in batch.drain(..) {
+                let id = report.id.clone();
+                registry.tasks.update(id.as_str(), |task| task.report = Some(Arc::new(report)));
+            }
+            Ok(())
+        });
+        if let Err(error) = taken {
+            tracing::error!(%error, "reports of tasks could not be taken");
+        }
+    }
+}
+
+async fn run_reconciler(core: Arc<Core>, stopping: watch::Receiver<bool>) {
+    let mut histories = Histories::default();
+    let mut generation = core.registry_generation();
+    loop {
+        generation.mark_unchanged();
+        core.end_old_diversions();
+        let again_in = match core.reconcile(&mut histories, *stopping.borrow()) {
+            Ok(pass) => pass.again_in,
+            Err(error) => {
+                tracing::error!(%error, "a pass of the reconciler failed");
+                Some(Duration::from_secs(1))
+            }
+        };
+        let timer = tokio::time::sleep(again_in.unwrap_or(Duration::from_secs(10)));
+        tokio::select! {
+            changed = generation.changed() => if changed.is_err() { return },
+            () = timer => {}
+        }
+    }
+}
+
+/// Keeps the agent's list in step. A task's spec is made once: it does not
+/// change while the task lives.
+async fn publish_desired(core: Arc<Core>, mut options: SpecOptions, desired: watch::Sender<Arc<Vec<TaskDesire>>>) {
+    let mut generation = core.registry_generation();
+    let mut specs: BTreeMap<TaskId, Arc<bowline_model::task::TaskSpec>> = BTreeMap::new();
+    loop {
+        generation.mark_unchanged();
+        let registry = core.registry();
+        options.roots_pem = core.roots_pem();
+        specs.retain(|id, _| registry.tasks.get(id.as_str()).is_some());
+        let mut list = Vec::new();
+        for task in registry.tasks.values() {
+            if !specs.contains_key(&task.id) {
+                if let Some(spec) = task_spec::build(&registry, &options, task) {
+                    specs.insert(task.id.clone(), Arc::new(spec));
+                }
+            }
+            if let Some(spec) = specs.get(&task.id) {
+                list.push(TaskDesire { spec: Arc::clone(spec), status: task.desired });
+            }
+        }
+        desired.send_if_modified(|present| {
+            let changed = **present != list;
+            if changed {
+                *present = Arc::new(list);
+            }
+            changed
+        });
+        if generation.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The control plane's own certificate is renewed at half its life.
+async fn renew_own_certificate(core: Arc<Core>, tls: TlsHandle) {
+    let mut authorities = core.authorities_changed();
+    loop {
+        let timer = tokio::time::sleep(core.own_certificate_ttl() / 2);
+        tokio::select! {
+            () = timer => {}
+            changed = authorities.changed() => if changed.is_err() { return },
+        }
+        match core.own_tls_material() {
+            Ok(material) => {
+                if let Err(error) = tls.replace(&material) {
+                    tracing::error!(%error, "the control plane's certificate could not be put in place");
+                }
+            }
+            Err(error) => tracing::error!(%error, "the control plane's certificate could not be renewed"),
+        }
+    }
+}
+
+impl TokenIssuer for Core {
+    fn issue(&self, task: &TaskId) -> Option<Secret> {
+        self.issue_token(task, wall_clock::now())
+    }
+}
+
+/// A ring of events, each with its number.
+#[derive(Debug, Default)]
+pub(crate) struct EventLog {
+    ring: Mutex<(u64, VecDeque<(u64, Event)>)>,
+}
+
+impl EventLog {
+    pub(crate) fn push(&self, event: Event) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.0 += 1;
+        let number = ring.0;
+        if ring.1.len() == EVENTS_MAX {
+            ring.1.pop_front();
+        }
+        ring.1.push_back((number, event));
+    }
+
+    pub(crate) fn since(&self, number: u64) -> Vec<(u64, Event)> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.1.iter().filter(|(of, _)| *of > number).cloned().collect()
+    }
+}
+
+/// The id that the verifier's certificate carries.
+pub(crate) fn verifier_id(trust_domain: &str) -> Option<SpiffeId> {
+    format!("spiffe://{trust_domain}/verifier").parse().ok()
+}
+
+/// Whether every service is steady and every gateway serves.
+pub fn is_settled(registry: &Registry) -> bool {
+    registry.services.values().all(|service| reconcile::is_steady(registry, service))
+        && registry
+            .load_balancers
+            .values()
+            .all(|balancer| registry.tasks_of_gateway(&balancer.arn).iter().any(|task| task.available()))
+}
+

@@ -1,0 +1,409 @@
+//! What the control plane's servers and loops share.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use bowline_aws::ecs::RegisterTaskDefinitionRequest;
+use bowline_model::{
+    clock::Timestamp,
+    task::{Secret, TaskId},
+};
+use bowline_plumbing::wall_clock;
+use tokio::sync::watch;
+
+use crate::{
+    authorities::{Authorities, AuthoritiesError, LeafOrder},
+    ca::CheckedCsr,
+    control_plane::{EventLog, verifier_id},
+    publish::{self, MESH_IDENTITY, PublishOptions},
+    reconcile::{self, Event, Histories, Pass},
+    registry::{CertificateRecord, Registry, RegistryError, RegistryWriter},
+    stream::{
+        directory::{Acknowledgement, Directory, IssueError, IssuedCertificate, Peer, ResourceSet},
+        tls::TlsMaterial,
+    },
+    tokens::Tokens,
+};
+
+/// How long the control plane's own certificate lives.
+const OWN_CERTIFICATE_TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a verifier's certificate lives.
+const VERIFIER_TTL: Duration = Duration::from_secs(60);
+
+/// Endpoints that stand in for a cluster's at one task's proxy, each with its end.
+type Diversions = BTreeMap<(TaskId, String), (SocketAddr, Instant)>;
+
+/// What the control plane's servers and loops share.
+pub(crate) struct Core {
+    writer: RegistryWriter,
+    authorities: Authorities,
+    tokens: Tokens,
+    certificate_ttl: Duration,
+    options: PublishOptions,
+    diversions: Mutex<Diversions>,
+    /// Generation of what is published: the registry's changes and diversions.
+    published: watch::Sender<u64>,
+    cache: ArcSwap<PublishCache>,
+    proxies: Mutex<BTreeMap<TaskId, ProxyState>>,
+    /// Woken when a proxy answers.
+    answered: watch::Sender<u64>,
+    events: EventLog,
+}
+
+/// Resource sets that were computed for one generation.
+#[derive(Default)]
+struct PublishCache {
+    generation: u64,
+    sets: Mutex<BTreeMap<TaskId, Arc<ResourceSet>>>,
+}
+
+/// What is known of a connected proxy.
+#[derive(Clone, Debug, Default)]
+struct ProxyState {
+    streams: u32,
+    /// The generation that each type was last acknowledged at.
+    acknowledged: BTreeMap<bowline_discovery::resource::ResourceType, u64>,
+    refusal: Option<String>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        writer: RegistryWriter,
+        authorities: Authorities,
+        certificate_ttl: Duration,
+        options: PublishOptions,
+    ) -> Self {
+        let (published, _) = watch::channel(1);
+        let (answered, _) = watch::channel(0);
+        Self {
+            writer,
+            authorities,
+            tokens: Tokens::default(),
+            certificate_ttl,
+            options,
+            diversions: Mutex::default(),
+            published,
+            cache: ArcSwap::from_pointee(PublishCache::default()),
+            proxies: Mutex::default(),
+            answered,
+            events: EventLog::default(),
+        }
+    }
+
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        self.writer.snapshot()
+    }
+
+    pub(crate) fn registry_generation(&self) -> watch::Receiver<u64> {
+        self.writer.generation()
+    }
+
+    /// Changes the registry, and tells the streams.
+    pub(crate) fn change<R, E: From<RegistryError>>(
+        &self,
+        change: impl FnOnce(&mut Registry) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let before = self.writer.snapshot().generation;
+        let result = self.writer.change(change);
+        if self.writer.snapshot().generation != before {
+            self.publish();
+        }
+        result
+    }
+
+    fn publish(&self) {
+        self.published.send_modify(|generation| *generation += 1);
+    }
+
+    pub(crate) fn authorities(&self) -> &Authorities {
+        &self.authorities
+    }
+
+    pub(crate) fn authorities_changed(&self) -> watch::Receiver<u64> {
+        self.authorities.changed()
+    }
+
+    /// Takes up authorities that a stack has made.
+    pub(crate) fn reload_authorities(&self) -> Result<(), AuthoritiesError> {
+        if self.authorities.reload(&self.writer.snapshot())? {
+            self.publish();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn roots_pem(&self) -> String {
+        self.authorities.mesh_roots_pem()
+    }
+
+    pub(crate) fn own_certificate_ttl(&self) -> Duration {
+        OWN_CERTIFICATE_TTL
+    }
+
+    pub(crate) fn own_tls_material(&self) -> Result<TlsMaterial, AuthoritiesError> {
+        let trust_domain = self.registry().settings().trust_domain.clone();
+        self.authorities.own_tls_material(&trust_domain, OWN_CERTIFICATE_TTL, wall_clock::now())
+    }
+
+    pub(crate) fn issue_token(&self, task: &TaskId, now: Timestamp) -> Option<Secret> {
+        let known = self.registry().tasks.get(task.as_str()).is_some();
+        known.then(|| self.tokens.issue(task, now))
+    }
+
+    /// One pass of the reconciler. Nothing is started while `stopping`.
+    pub(crate) fn reconcile(&self, histories: &mut Histories, stopping: bool) -> Result<Pass, RegistryError> {
+        let now = wall_clock::now();
+        let pass = self.change::<_, RegistryError>(|registry| {
+            if stopping {
+                reconcile::forget(registry);
+                return Ok(Pass::default());
+            }
+            Ok(reconcile::pass(registry, histories, now, new_task_id))
+        })?;
+        for event in &pass.events {
+            tracing::info!(subject = %event.subject, "{}", event.message);
+            self.events.push(event.clone());
+        }
+        Ok(pass)
+    }
+
+    pub(crate) fn events_since(&self, number: u64) -> Vec<(u64, Event)> {
+        self.events.since(number)
+    }
+
+    /// The present revision of an unchanged definition, else the next.
+    pub(crate) fn revision_of(&self, request: &RegisterTaskDefinitionRequest) -> u32 {
+        let registry = self.registry();
+        let latest = registry
+            .task_definitions
+            .values()
+            .filter(|definition| definition.family == request.family)
+            .max_by_key(|definition| definition.revision);
+        match latest {
+            None => 1,
+            Some(latest) if crate::stack::same_definition(latest, request) => latest.revision,
+            Some(latest) => latest.revision + 1,
+        }
+    }
+
+    pub(crate) fn divert(&self, task: &TaskId, cluster: &str, to: Option<(SocketAddr, Instant)>) {
+        {
+            let mut diversions = self.diversions.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            diversions.retain(|_, (_, until)| *until > now);
+            let key = (task.clone(), cluster.to_owned());
+            match to {
+                Some(to) => diversions.insert(key, to),
+                None => diversions.remove(&key),
+            };
+        }
+        self.publish();
+    }
+
+    /// Ends diversions whose time is over.
+    pub(crate) fn end_old_diversions(&self) {
+        let ended = {
+            let mut diversions = self.diversions.lock().unwrap_or_else(PoisonError::into_inner);
+            let (before, now) = (diversions.len(), Instant::now());
+            diversions.retain(|_, (_, until)| *until > now);
+            diversions.len() != before
+        };
+        if ended {
+            self.publish();
+        }
+    }
+
+    /// Returns when the task's proxy has acknowledged what is published now;
+    /// `None` after `limit`.
+    pub(crate) async fn in_step(&self, task: &TaskId, limit: Duration) -> Option<()> {
+        let wanted = *self.published.borrow();
+        let mut answered = self.answered.subscribe();
+        tokio::time::timeout(limit, async {
+            loop {
+                answered.mark_unchanged();
+                let reached = {
+                    let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+                    proxies.get(task).is_some_and(|proxy| {
+                        let endpoints = bowline_discovery::resource::ResourceType::Endpoints;
+                        proxy.acknowledged.get(&endpoints).is_some_and(|generation| *generation >= wanted)
+                    })
+                };
+                if reached || answered.changed().await.is_err() {
+                    return;
+                }
+            }
+        })
+        .await
+        .ok()
+    }
+
+    /// The latest certificate of a task's own identity.
+    pub(crate) fn certificate_of(&self, task: &TaskId) -> Option<CertificateRecord> {
+        let registry = self.registry();
+        let own = registry.certificates.values().filter(|record| &record.task == task && record.name == MESH_IDENTITY);
+        own.max_by_key(|record| record.not_before).map(|record| (**record).clone())
+    }
+
+    pub(crate) fn verifier_certificate(&self, csr_der: &[u8]) -> Result<IssuedCertificate, AuthoritiesError> {
+        let csr = CheckedCsr::parse(csr_der)?;
+        let trust_domain = self.registry().settings().trust_domain.clone();
+        let order = LeafOrder {
+            authority: None,
+            spiffe_id: verifier_id(&trust_domain),
+            dns_names: Vec::new(),
+            ttl: VERIFIER_TTL,
+            public: false,
+        };
+        self.authorities.issue(&order, &csr, wall_clock::now())
+    }
+
+    /// What stands in the certificate of one of a task's identities: decided by
+    /// the task's record alone.
+    fn order_for(&self, registry: &Registry, task: &TaskId, name: &str) -> Option<LeafOrder> {
+        let record = registry.tasks.get(task.as_str())?;
+        if name.is_empty() || name == MESH_IDENTITY {
+            let service = registry.service_of(record);
+            let offered = service.iter().filter_map(|service| service.connect.as_ref()).flat_map(|connect| &connect.services);
+            return Some(LeafOrder {
+                authority: offered.clone().find_map(|offered| offered.authority.clone()),
+                spiffe_id: Some(registry.identity_of(record)?),
+                dns_names: Vec::new(),
+                ttl: self.certificate_ttl,
+                public: false,
+            });
+        }
+        let resources = self.resources(task)?;
+        let key = (bowline_discovery::resource::ResourceType::Identity, name.to_owned());
+        match &*resources.get(&key)?.resource {
+            bowline_discovery::resource::Resource::Identity(identity) if identity.spiffe_id.is_empty() => {
+                Some(LeafOrder {
+                    authority: None,
+                    spiffe_id: None,
+                    dns_names: identity.dns_names.clone(),
+                    ttl: self.certificate_ttl,
+                    public: true,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    fn present_options(&self) -> PublishOptions {
+        let diversions = self.diversions.lock().unwrap_or_else(PoisonError::into_inner);
+        PublishOptions {
+            roots_pem: self.authorities.mesh_roots_pem(),
+            diversions: diversions.iter().map(|(key, (to, _))| (key.clone(), *to)).collect(),
+            ..self.options.clone()
+        }
+    }
+}
+
+impl Directory for Core {
+    fn redeem(&self, token: &str) -> Result<TaskId, IssueError> {
+        self.tokens.redeem(token, wall_clock::now()).ok_or(IssueError::Token)
+    }
+
+    fn task_of(&self, peer: &Peer) -> Option<TaskId> {
+        let registry = self.registry();
+        let certificate = registry.certificates.get(&peer.serial)?;
+        let same_id = certificate.spiffe_id.as_ref() == Some(&peer.id);
+        let task = registry.tasks.get(certificate.task.as_str())?;
+        same_id.then(|| task.id.clone())
+    }
+
+    fn issue(&self, task: &TaskId, name: &str, csr_der: &[u8]) -> Result<IssuedCertificate, IssueError> {
+        let csr = CheckedCsr::parse(csr_der).map_err(|error| {
+            tracing::warn!(%task, %error, "a certificate request was refused");
+            IssueError::Request
+        })?;
+        let registry = self.registry();
+        let order = self.order_for(&registry, task, name).ok_or(IssueError::Unknown)?;
+        let issued = self.authorities.issue(&order, &csr, wall_clock::now()).map_err(|error| {
+            tracing::error!(%task, %error, "a certificate could not be issued");
+            IssueError::Internal
+        })?;
+        let record = CertificateRecord {
+            serial: issued.serial.clone(),
+            task: task.clone(),
+            name: if name.is_empty() { MESH_IDENTITY.to_owned() } else { name.to_owned() },
+            spiffe_id: issued.spiffe_id.clone(),
+            not_before: issued.not_before,
+            not_after: issued.not_after,
+        };
+        // What is published does not depend on certificates: the streams are not woken.
+        let kept = self.writer.change::<_, RegistryError>(|registry| {
+            registry.certificates.put(record.serial.clone(), record);
+            Ok(())
+        });
+        kept.map_err(|error| {
+            tracing::error!(%task, %error, "an issued certificate could not be recorded");
+            IssueError::Internal
+        })?;
+        Ok(issued)
+    }
+
+    fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>> {
+        let generation = *self.published.borrow();
+        let mut cache = self.cache.load_full();
+        if cache.generation != generation {
+            cache = Arc::new(PublishCache { generation, sets: Mutex::default() });
+            self.cache.store(Arc::clone(&cache));
+        }
+        let mut sets = cache.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(set) = sets.get(task) {
+            return Some(Arc::clone(set));
+        }
+        let registry = self.registry();
+        let record = registry.tasks.get(task.as_str())?;
+        let set = Arc::new(publish::resources(&registry, &self.present_options(), record)?);
+        sets.insert(task.clone(), Arc::clone(&set));
+        Some(set)
+    }
+
+    fn generation(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
+    }
+
+    fn connected(&self, task: &TaskId, connected: bool) {
+        let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = proxies.entry(task.clone()).or_default();
+        if connected {
+            *state = ProxyState { streams: state.streams + 1, ..ProxyState::default() };
+        } else {
+            state.streams = state.streams.saturating_sub(1);
+            if state.streams == 0 {
+                proxies.remove(task);
+            }
+        }
+        drop(proxies);
+        self.answered.send_modify(|count| *count += 1);
+    }
+
+    fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement) {
+        if let Some(refusal) = &acknowledgement.refusal {
+            tracing::warn!(%task, kind = acknowledgement.kind.name(), refusal, "a proxy refused a resource");
+        }
+        let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = proxies.get_mut(task) {
+            state.acknowledged.insert(acknowledgement.kind, acknowledgement.generation);
+            state.refusal = acknowledgement.refusal;
+        }
+        drop(proxies);
+        self.answered.send_modify(|count| *count += 1);
+    }
+}
+
+/// A task id that nobody has.
+fn new_task_id() -> TaskId {
+    let mut bytes = [0; 16];
+    // Without randomness no key could be made either; nothing of this runs then.
+    let filled = aws_lc_rs::rand::fill(&mut bytes);
+    debug_assert!(filled.is_ok());
+    TaskId::from_random(bytes)
+}
+

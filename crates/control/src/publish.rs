@@ -1,0 +1,241 @@
+//! What each proxy should have: a pure function of the registry.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use bowline_discovery::{resource::Resource, v1};
+use bowline_model::{
+    arn::Arn,
+    service::{ConnectService, Service},
+    task::{DesiredStatus, TaskId},
+    task_definition::{AppProtocol, PortMapping, TaskDefinition},
+};
+
+use crate::{
+    registry::{Registry, TaskOwner, TaskRecord},
+    stream::directory::{ResourceSet, VersionedResource},
+};
+
+pub(crate) mod gateway;
+pub(crate) mod sidecar;
+
+/// AWS's `timeout.idleTimeoutSeconds` for HTTP, HTTP/2 and gRPC.
+const HTTP_IDLE_TIMEOUT_MS: u64 = 300_000;
+
+/// AWS's `timeout.idleTimeoutSeconds` for TCP.
+const TCP_IDLE_TIMEOUT_MS: u64 = 3_600_000;
+
+/// AWS's `timeout.perRequestTimeoutSeconds`.
+const REQUEST_TIMEOUT_MS: u64 = 15_000;
+
+/// Name of the identity that every member has.
+pub(crate) const MESH_IDENTITY: &str = "mesh";
+
+/// What the publisher takes into account besides the registry.
+#[derive(Clone, Debug, Default)]
+pub struct PublishOptions {
+    /// Names of services that are left without encryption on purpose.
+    pub plaintext_services: BTreeSet<String>,
+    /// How long certificates live. Seconds.
+    pub certificate_ttl_seconds: u64,
+    /// PEM of every root of the trust bundle.
+    pub roots_pem: String,
+    /// Serial numbers that are refused.
+    pub revoked: Vec<String>,
+    /// Endpoints that stand in for a cluster's at one task's proxy.
+    pub diversions: BTreeMap<(TaskId, String), SocketAddr>,
+}
+
+/// What the proxy of `task` should have; `None` when there is nothing to serve
+/// it with any more.
+pub fn resources(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> Option<ResourceSet> {
+    let mut resources = common(registry, options, task)?;
+    match &task.owner {
+        TaskOwner::Service { service, task_definition } => {
+            let service = registry.services.get(service.as_str())?;
+            let definition = registry.task_definitions.get(task_definition.as_str())?;
+            resources.extend(sidecar::resources(registry, options, task, service, definition));
+        }
+        TaskOwner::Gateway { load_balancer } => {
+            let balancer = registry.load_balancers.get(load_balancer.as_str())?;
+            resources.extend(gateway::resources(registry, options, balancer));
+        }
+    }
+    Some(resources.into_iter().map(versioned).collect())
+}
+
+fn common(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> Option<Vec<Resource>> {
+    let trust_domain = registry.settings().trust_domain.clone();
+    let identity = registry.identity_of(task)?;
+    Some(vec![
+        Resource::Identity(v1::Identity {
+            name: MESH_IDENTITY.into(),
+            spiffe_id: identity.as_str().to_owned(),
+            dns_names: Vec::new(),
+            source: Some(v1::identity::Source::Issued(v1::IssuedCertificate {
+                ttl_seconds: options.certificate_ttl_seconds,
+            })),
+        }),
+        Resource::Trust(v1::Trust { name: trust_domain.clone(), roots_pem: options.roots_pem.clone() }),
+        Resource::Revocation(v1::Revocation { name: trust_domain, serials: options.revoked.clone() }),
+    ])
+}
+
+fn versioned(resource: Resource) -> ((bowline_discovery::resource::ResourceType, String), VersionedResource) {
+    let encoded = resource.encode();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &encoded);
+    let version = digest.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = (resource.kind(), resource.name().to_owned());
+    (key, VersionedResource { version, resource: Arc::new(resource), encoded: Arc::new(encoded) })
+}
+
+/// A port of a service that members or gateways can call.
+#[derive(Clone, Debug)]
+pub(crate) struct ServicePort<'a> {
+    /// The port's name among the service's inbound sockets.
+    pub(crate) name: String,
+    /// The mapping in the task definition.
+    pub(crate) mapping: &'a PortMapping,
+    /// What Service Connect says of it; `None` for a port that only a gateway calls.
+    pub(crate) offered: Option<&'a ConnectService>,
+    /// Target groups whose gateways may call it.
+    pub(crate) target_groups: Vec<&'a Arn>,
+}
+
+/// The ports of a service's tasks that a sidecar accepts traffic for: what
+/// Service Connect offers, and what target groups send to.
+pub(crate) fn service_ports<'a>(service: &'a Service, definition: &'a TaskDefinition) -> Vec<ServicePort<'a>> {
+    let mut ports: Vec<ServicePort<'a>> = Vec::new();
+    for offered in service.connect.iter().flat_map(|connect| &connect.services) {
+        if let Some((_, mapping)) = definition.named_port(&offered.port_name) {
+            let name = offered.port_name.clone();
+            ports.push(ServicePort { name, mapping, offered: Some(offered), target_groups: Vec::new() });
+        }
+    }
+    for binding in &service.targets {
+        let Some(mapping) = definition.port(&binding.container, binding.container_port) else { continue };
+        match ports.iter_mut().find(|port| port.mapping.container_port == mapping.container_port) {
+            Some(port) => port.target_groups.push(&binding.target_group),
+            None => ports.push(ServicePort {
+                name: format!("target-{}", mapping.container_port),
+                mapping,
+                offered: None,
+                target_groups: vec![&binding.target_group],
+            }),
+        }
+    }
+    ports
+}
+
+/// How the hop to a service's port is protected.
+pub(crate) fn tls_mode(options: &PublishOptions, service: &Service) -> v1::TlsMode {
+    if options.plaintext_services.contains(&service.name) { v1::TlsMode::Plaintext } else { v1::TlsMode::Mutual }
+}
+
+pub(crate) fn protocol(protocol: AppProtocol) -> v1::Protocol {
+    match protocol {
+        AppProtocol::Tcp => v1::Protocol::Tcp,
+        AppProtocol::Http => v1::Protocol::Http,
+        AppProtocol::Http2 => v1::Protocol::Http2,
+        AppProtocol::Grpc => v1::Protocol::Grpc,
+    }
+}
+
+/// The endpoints that a service's tasks have for a port: those that serve, the
+/// ones on their way out marked as draining.
+pub(crate) fn endpoints(registry: &Registry, service: &Service, port_name: &str) -> Vec<v1::Endpoint> {
+    let mut endpoints = Vec::new();
+    for task in registry.tasks_of_service(&service.arn) {
+        let Some(report) = task.report.as_ref().filter(|_| task.serves()) else { continue };
+        for socket in report.inbound.iter().filter(|socket| socket.port_name == port_name) {
+            endpoints.push(v1::Endpoint {
+                address: socket.address.ip().to_string(),
+                port: u32::from(socket.address.port()),
+                weight: 1,
+                task_id: task.id.as_str().to_owned(),
+                draining: task.draining_since.is_some() || task.desired == DesiredStatus::Stopped,
+                zone: String::new(),
+            });
+        }
+    }
+    endpoints
+}
+
+/// The cluster and endpoints of a service's port, for whoever calls it.
+pub(crate) fn upstream(
+    registry: &Registry,
+    options: &PublishOptions,
+    service: &Service,
+    port: &ServicePort<'_>,
+    name: &str,
+    health_check: Option<v1::HealthCheck>,
+) -> [Resource; 2] {
+    let cluster = v1::Cluster {
+        name: name.to_owned(),
+        protocol: protocol(port.mapping.protocol).into(),
+        kind: Some(v1::cluster::Kind::Mesh(v1::MeshUpstream {
+            tls: tls_mode(options, service).into(),
+            identities: vec![registry.identity_of_service(service).as_str().to_owned()],
+        })),
+        connect_timeout_ms: 0,
+        outlier_detection: Some(outlier_detection()),
+        max_connections: 0,
+        max_pending: 0,
+        discovery_name: port
+            .offered
+            .map_or_else(|| service.name.clone(), |offered| offered.discovery_name.clone()),
+        health_check,
+    };
+    let endpoints = v1::Endpoints { name: name.to_owned(), endpoints: endpoints(registry, service, &port.name) };
+    [Resource::Cluster(cluster), Resource::Endpoints(endpoints)]
+}
+
+/// What AWS documents: five failures in 30 s, avoided for 30 to 300 s.
+fn outlier_detection() -> v1::OutlierDetection {
+    v1::OutlierDetection {
+        consecutive_failures: 5,
+        interval_ms: 30_000,
+        base_ejection_ms: 30_000,
+        max_ejection_ms: 300_000,
+        max_ejection_percent: 50,
+    }
+}
+
+/// AWS's two retries, on another endpoint.
+pub(crate) fn retry_policy() -> v1::RetryPolicy {
+    let conditions = ["connect-failure", "refused-stream", "reset", "unavailable"];
+    v1::RetryPolicy {
+        max_retries: 2,
+        per_try_timeout_ms: 0,
+        retry_on: conditions.into_iter().map(str::to_owned).collect(),
+        budget_percent: 0,
+    }
+}
+
+pub(crate) fn request_timeout_ms(offered: Option<&ConnectService>) -> u64 {
+    millis(offered.and_then(|offered| offered.request_timeout), REQUEST_TIMEOUT_MS)
+}
+
+pub(crate) fn idle_timeout_ms(offered: Option<&ConnectService>, protocol: AppProtocol) -> u64 {
+    let default = if protocol == AppProtocol::Tcp { TCP_IDLE_TIMEOUT_MS } else { HTTP_IDLE_TIMEOUT_MS };
+    millis(offered.and_then(|offered| offered.idle_timeout), default)
+}
+
+fn millis(given: Option<std::time::Duration>, default: u64) -> u64 {
+    given.map_or(default, |given| u64::try_from(given.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A rule that sends everything to one cluster.
+pub(crate) fn forward(cluster: &str, request_timeout_ms: u64, retry: Option<v1::RetryPolicy>) -> v1::RouteRule {
+    v1::RouteRule {
+        r#match: None,
+        action: Some(v1::route_rule::Action::Forward(v1::Forward {
+            clusters: vec![v1::WeightedCluster { cluster: cluster.to_owned(), weight: 1 }],
+            request_timeout_ms,
+            retry,
+        })),
+    }
+}

@@ -1,0 +1,268 @@
+//! What a load balancer's gateway should have.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use bowline_discovery::{resource::Resource, v1};
+use bowline_model::{
+    arn::Arn,
+    load_balancer::{
+        GatewayAction, GatewayCondition, GatewayListener, GatewayProtocol, GatewayRule, LoadBalancer, TargetGroup,
+    },
+    service::Service,
+};
+
+use super::{PublishOptions, forward, retry_policy, service_ports, upstream};
+use crate::registry::Registry;
+
+/// The ALB's idle timeout is 60 s; clients may keep a connection so long.
+const CLIENT_IDLE_TIMEOUT_MS: u64 = 60_000;
+
+/// An ALB gives a target its idle timeout to answer.
+const TARGET_TIMEOUT_MS: u64 = 60_000;
+
+/// Name of the identity that a load balancer shows to its clients.
+pub(crate) fn public_identity(balancer: &LoadBalancer) -> String {
+    format!("public:{}", balancer.name)
+}
+
+pub(super) fn resources(registry: &Registry, options: &PublishOptions, balancer: &LoadBalancer) -> Vec<Resource> {
+    let mut resources = vec![Resource::Identity(v1::Identity {
+        name: public_identity(balancer),
+        spiffe_id: String::new(),
+        dns_names: vec![balancer.dns_name.clone()],
+        source: Some(v1::identity::Source::Issued(v1::IssuedCertificate {
+            ttl_seconds: options.certificate_ttl_seconds,
+        })),
+    })];
+    let mut used = BTreeSet::new();
+    for listener in listeners_of(registry, &balancer.arn) {
+        resources.extend(listener_resources(registry, balancer, listener, &mut used));
+    }
+    for group in used {
+        resources.extend(target_group_resources(registry, options, &group));
+    }
+    resources
+}
+
+/// The listeners of a load balancer.
+pub(crate) fn listeners_of<'a>(
+    registry: &'a Registry,
+    balancer: &'a Arn,
+) -> impl Iterator<Item = &'a GatewayListener> {
+    registry.listeners.values().map(|listener| &**listener).filter(move |listener| &listener.load_balancer == balancer)
+}
+
+/// The rules of a listener in the order in which they are asked.
+pub(crate) fn rules_of<'a>(registry: &'a Registry, listener: &Arn) -> Vec<&'a GatewayRule> {
+    let mut rules: Vec<_> =
+        registry.rules.values().map(|rule| &**rule).filter(|rule| &rule.listener == listener).collect();
+    rules.sort_by_key(|rule| rule.priority);
+    rules
+}
+
+/// Names of the load balancers whose rules lead to one of these target groups.
+pub(crate) fn callers(registry: &Registry, groups: &[&Arn]) -> BTreeSet<String> {
+    let leads_there = |action: &GatewayAction| match action {
+        GatewayAction::Forward(targets) => targets.iter().any(|(target, _)| groups.contains(&target)),
+        GatewayAction::Redirect { .. } | GatewayAction::FixedResponse { .. } => false,
+    };
+    registry
+        .listeners
+        .values()
+        .filter(|listener| {
+            leads_there(&listener.default_action)
+                || rules_of(registry, &listener.arn).iter().any(|rule| leads_there(&rule.action))
+        })
+        .filter_map(|listener| Some(registry.load_balancers.get(listener.load_balancer.as_str())?.name.clone()))
+        .collect()
+}
+
+/// The services behind a target group, each with the name of the port that it
+/// sends to.
+pub(crate) fn services_behind<'a>(registry: &'a Registry, group: &Arn) -> Vec<(&'a Service, String)> {
+    let mut behind = Vec::new();
+    for service in registry.services.values() {
+        let Some(definition) = registry.task_definitions.get(service.task_definition.as_str()) else { continue };
+        for port in service_ports(service, definition) {
+            if port.target_groups.contains(&group) {
+                behind.push((&**service, port.name.clone()));
+            }
+        }
+    }
+    behind
+}
+
+fn listener_resources(
+    registry: &Registry,
+    balancer: &LoadBalancer,
+    listener: &GatewayListener,
+    used: &mut BTreeSet<Arn>,
+) -> Vec<Resource> {
+    let settings = registry.settings();
+    let Some(address) = settings.gateway_addresses.get(listener.arn.as_str()) else { return Vec::new() };
+    let name = format!("public:{}:{}", balancer.name, listener.port);
+    let tls = match listener.protocol {
+        GatewayProtocol::Https { tls13_only } => Some(v1::PublicTls {
+            identity: public_identity(balancer),
+            min_version: if tls13_only { "1.3" } else { "1.2" }.into(),
+        }),
+        GatewayProtocol::Http | GatewayProtocol::Tcp => None,
+    };
+    let is_tcp = listener.protocol == GatewayProtocol::Tcp;
+    let mut resources = vec![Resource::Listener(v1::Listener {
+        name: name.clone(),
+        bind: Some(v1::listener::Bind::Public(v1::PublicBind {
+            address: address.ip().to_string(),
+            port: u32::from(address.port()),
+            tls,
+        })),
+        protocol: if is_tcp { v1::Protocol::Tcp } else { v1::Protocol::Http }.into(),
+        route: if is_tcp { String::new() } else { name.clone() },
+        cluster: match (&listener.default_action, is_tcp) {
+            (GatewayAction::Forward(targets), true) => {
+                used.extend(targets.first().map(|(group, _)| group.clone()));
+                targets.first().map(|(group, _)| target_cluster(group)).unwrap_or_default()
+            }
+            _ => String::new(),
+        },
+        idle_timeout_ms: CLIENT_IDLE_TIMEOUT_MS,
+        max_connections: 0,
+    })];
+    if is_tcp {
+        return resources;
+    }
+    let mut rules = Vec::new();
+    for rule in rules_of(registry, &listener.arn) {
+        let mut matched = action(registry, listener, &rule.action, used);
+        matched.r#match = Some(conditions(&rule.conditions));
+        rules.push(matched);
+    }
+    rules.push(action(registry, listener, &listener.default_action, used));
+    resources.push(Resource::Route(v1::Route { name, rules }));
+    resources
+}
+
+/// Each target group is a cluster of its own, by its ARN's last part.
+fn target_cluster(group: &Arn) -> String {
+    format!("target-group:{}", group.resource())
+}
+
+fn action(
+    registry: &Registry,
+    listener: &GatewayListener,
+    action: &GatewayAction,
+    used: &mut BTreeSet<Arn>,
+) -> v1::RouteRule {
+    match action {
+        GatewayAction::Forward(targets) => {
+            used.extend(targets.iter().map(|(group, _)| group.clone()));
+            let mut rule = forward("", TARGET_TIMEOUT_MS, Some(retry_policy()));
+            if let Some(v1::route_rule::Action::Forward(forward)) = &mut rule.action {
+                let weighted = |(group, weight): &(Arn, u32)| v1::WeightedCluster {
+                    cluster: target_cluster(group),
+                    weight: *weight,
+                };
+                forward.clusters = targets.iter().map(weighted).collect();
+            }
+            rule
+        }
+        GatewayAction::Redirect { protocol, host, port, path, query, status } => v1::RouteRule {
+            r#match: None,
+            action: Some(v1::route_rule::Action::Redirect(v1::Redirect {
+                protocol: protocol.clone(),
+                host: host.clone(),
+                port: real_port(registry, listener, port),
+                path: path.clone(),
+                query: query.clone(),
+                status: u32::from(*status),
+            })),
+        },
+        GatewayAction::FixedResponse { status, content_type, body } => v1::RouteRule {
+            r#match: None,
+            action: Some(v1::route_rule::Action::FixedResponse(v1::FixedResponse {
+                status: u32::from(*status),
+                content_type: content_type.clone(),
+                body: body.clone(),
+            })),
+        },
+    }
+}
+
+/// A redirect to a port of the same load balancer leads to where that port
+/// really listens.
+fn real_port(registry: &Registry, from: &GatewayListener, port: &str) -> String {
+    let settings = registry.settings();
+    let target = port.parse::<u16>().ok().and_then(|port| {
+        listeners_of(registry, &from.load_balancer).find(|listener| listener.port == port)
+    });
+    match target.and_then(|listener| settings.gateway_addresses.get(listener.arn.as_str())) {
+        Some(address) => address.port().to_string(),
+        None => port.to_owned(),
+    }
+}
+
+fn conditions(conditions: &[GatewayCondition]) -> v1::RouteMatch {
+    let mut matched = v1::RouteMatch::default();
+    for condition in conditions {
+        match condition {
+            GatewayCondition::Hosts(hosts) => matched.hosts.extend(hosts.iter().cloned()),
+            GatewayCondition::Paths(paths) => matched.paths.extend(paths.iter().cloned()),
+            GatewayCondition::Methods(methods) => matched.methods.extend(methods.iter().cloned()),
+            GatewayCondition::Header { name, value } => matched
+                .headers
+                .push(v1::HeaderMatch { name: name.to_ascii_lowercase(), exact: value.clone() }),
+            GatewayCondition::Query { name, value } => {
+                matched.query.push(v1::HeaderMatch { name: name.clone(), exact: value.clone() });
+            }
+        }
+    }
+    matched
+}
+
+/// The cluster of a target group: the endpoints of every service bound to it.
+fn target_group_resources(registry: &Registry, options: &PublishOptions, group: &Arn) -> Vec<Resource> {
+    let name = target_cluster(group);
+    let check = registry.target_groups.get(group.as_str()).and_then(|group| health_check(group));
+    let mut cluster: Option<v1::Cluster> = None;
+    let mut endpoints = v1::Endpoints { name: name.clone(), endpoints: Vec::new() };
+    for (service, port_name) in services_behind(registry, group) {
+        let Some(definition) = registry.task_definitions.get(service.task_definition.as_str()) else { continue };
+        let ports = service_ports(service, definition);
+        let Some(port) = ports.iter().find(|port| port.name == port_name) else { continue };
+        let [one, its_endpoints] = upstream(registry, options, service, port, &name, check.clone());
+        if let Resource::Endpoints(its_endpoints) = its_endpoints {
+            endpoints.endpoints.extend(its_endpoints.endpoints);
+        }
+        let Resource::Cluster(one) = one else { continue };
+        match (&mut cluster, one) {
+            (None, one) => cluster = Some(one),
+            (Some(cluster), one) => {
+                if let (Some(v1::cluster::Kind::Mesh(all)), Some(v1::cluster::Kind::Mesh(more))) =
+                    (&mut cluster.kind, one.kind)
+                {
+                    all.identities.extend(more.identities);
+                }
+            }
+        }
+    }
+    let cluster = cluster.unwrap_or_else(|| v1::Cluster {
+        name: name.clone(),
+        protocol: v1::Protocol::Http.into(),
+        kind: Some(v1::cluster::Kind::Mesh(v1::MeshUpstream::default())),
+        ..v1::Cluster::default()
+    });
+    vec![Resource::Cluster(cluster), Resource::Endpoints(endpoints)]
+}
+
+fn health_check(group: &TargetGroup) -> Option<v1::HealthCheck> {
+    let check = group.health_check.as_ref()?;
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Some(v1::HealthCheck {
+        path: check.path.clone(),
+        interval_ms: millis(check.interval),
+        timeout_ms: millis(check.timeout),
+        healthy_threshold: check.healthy_threshold,
+        unhealthy_threshold: check.unhealthy_threshold,
+        matcher: check.matcher.clone(),
+    })
+}

@@ -1,0 +1,299 @@
+//! Makes the tasks what the services want. Takes no input: it compares the
+//! registry with itself (what is desired with what was reported), and may run at
+//! any time, any number of times.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bowline_model::{
+    arn::Arn,
+    clock::Timestamp,
+    restart::RestartHistory,
+    rollout::{self, RolloutTask},
+    service::{RollingBounds, Service},
+    task::{DesiredStatus, TaskId, TaskStatus},
+};
+
+use crate::registry::{Registry, TaskOwner, TaskRecord};
+
+/// From the moment a task's endpoints are published as draining until it is
+/// told to stop: time for every proxy to turn away from it.
+const DRAIN: Duration = Duration::from_millis(700);
+
+/// Something that people should know of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The service's or gateway's name.
+    pub subject: String,
+    /// In AWS's words where AWS has some.
+    pub message: String,
+}
+
+/// What one pass decided.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pass {
+    /// For people.
+    pub events: Vec<Event>,
+    /// When to look again, if nothing changes before.
+    pub again_in: Option<Duration>,
+}
+
+/// Failure histories by service or load balancer: not kept across a restart,
+/// which forgives.
+#[derive(Clone, Debug, Default)]
+pub struct Histories {
+    by_owner: BTreeMap<String, RestartHistory>,
+    steady: BTreeMap<String, Arn>,
+}
+
+/// One pass over everything. `new_task_id` makes ids.
+pub fn pass(
+    registry: &mut Registry,
+    histories: &mut Histories,
+    now: Timestamp,
+    mut new_task_id: impl FnMut() -> TaskId,
+) -> Pass {
+    let mut pass = Pass::default();
+    forget_stopped(registry, histories, now, &mut pass);
+    mark_healthy(registry, histories);
+
+    let services: Vec<_> = registry.services.values().cloned().collect();
+    for service in &services {
+        let owner = |definition: &Arn| TaskOwner::Service {
+            service: service.arn.clone(),
+            task_definition: definition.clone(),
+        };
+        let wanted = Wanted {
+            subject: &service.name,
+            key: service.arn.as_str(),
+            owner: owner(&service.task_definition),
+            count: service.desired_count,
+            bounds: service.rolling,
+            cluster: &service.cluster,
+        };
+        let tasks = registry.tasks_of_service(&service.arn).into_iter().map(|task| (**task).clone()).collect();
+        reconcile_owner(registry, histories, wanted, tasks, now, &mut new_task_id, &mut pass);
+        announce_steady(registry, histories, service, &mut pass);
+    }
+    let balancers: Vec<_> = registry.load_balancers.values().cloned().collect();
+    for balancer in &balancers {
+        let wanted = Wanted {
+            subject: &balancer.name,
+            key: balancer.arn.as_str(),
+            owner: TaskOwner::Gateway { load_balancer: balancer.arn.clone() },
+            count: 1,
+            // Two gateways cannot have the same ports.
+            bounds: RollingBounds { minimum_healthy_percent: 0, maximum_percent: 100 },
+            cluster: "gateways",
+        };
+        let tasks = registry.tasks_of_gateway(&balancer.arn).into_iter().map(|task| (**task).clone()).collect();
+        reconcile_owner(registry, histories, wanted, tasks, now, &mut new_task_id, &mut pass);
+    }
+    stop_orphans(registry);
+    finish_draining(registry, now, &mut pass);
+    pass
+}
+
+/// What a service or load balancer wants.
+struct Wanted<'a> {
+    subject: &'a str,
+    key: &'a str,
+    owner: TaskOwner,
+    count: u32,
+    bounds: RollingBounds,
+    cluster: &'a str,
+}
+
+/// Drops the records of tasks that are over; counts those that were not told to end.
+fn forget_stopped(registry: &mut Registry, histories: &mut Histories, now: Timestamp, pass: &mut Pass) {
+    let stopped: Vec<_> =
+        registry.tasks.values().filter(|task| task.status() == TaskStatus::Stopped).cloned().collect();
+    for task in stopped {
+        let (key, subject) = owner_of(registry, &task);
+        if task.desired == DesiredStatus::Running {
+            histories.by_owner.entry(key).or_default().failed(task.was_healthy, now);
+            let reason = task.report.as_ref().and_then(|report| report.stopped_reason.clone());
+            let containers = task.report.iter().flat_map(|report| &report.containers);
+            let details: Vec<_> = containers
+                .filter_map(|container| Some(format!("{}: {}", container.name, container.reason.as_ref()?)))
+                .collect();
+            let mut message = format!(
+                "(task {}) stopped: {}",
+                task.id,
+                reason.unwrap_or_else(|| "it ended for a reason that is not known".into())
+            );
+            if !details.is_empty() {
+                message.push_str(&format!(" ({})", details.join("; ")));
+            }
+            pass.events.push(Event { subject, message });
+        }
+        registry.tasks.remove(task.id.as_str());
+        let id = task.id.clone();
+        registry.certificates.retain(|_, certificate| certificate.task != id);
+    }
+    registry.certificates.retain(|_, certificate| certificate.not_after > now);
+}
+
+fn owner_of(registry: &Registry, task: &TaskRecord) -> (String, String) {
+    match &task.owner {
+        TaskOwner::Service { service, .. } => {
+            (service.to_string(), format!("service {}", service.resource_name()))
+        }
+        TaskOwner::Gateway { load_balancer } => {
+            let name = registry.load_balancers.get(load_balancer.as_str()).map(|balancer| balancer.name.clone());
+            (load_balancer.to_string(), format!("gateway {}", name.unwrap_or_default()))
+        }
+    }
+}
+
+fn mark_healthy(registry: &mut Registry, histories: &mut Histories) {
+    let newly: Vec<_> = registry
+        .tasks
+        .values()
+        .filter(|task| !task.was_healthy && task.available())
+        .map(|task| (task.id.clone(), owner_of(registry, task).0))
+        .collect();
+    for (id, key) in newly {
+        registry.tasks.update(id.as_str(), |task| task.was_healthy = true);
+        histories.by_owner.entry(key).or_default().recovered();
+    }
+}
+
+fn reconcile_owner(
+    registry: &mut Registry,
+    histories: &mut Histories,
+    wanted: Wanted<'_>,
+    tasks: Vec<TaskRecord>,
+    now: Timestamp,
+    new_task_id: &mut impl FnMut() -> TaskId,
+    pass: &mut Pass,
+) {
+    let live: Vec<RolloutTask> = tasks
+        .iter()
+        .filter(|task| task.desired == DesiredStatus::Running && task.draining_since.is_none())
+        .map(|task| RolloutTask {
+            id: task.id.clone(),
+            current: task.owner == wanted.owner,
+            healthy: task.available(),
+        })
+        .collect();
+    let history = histories.by_owner.entry(wanted.key.to_owned()).or_default();
+    let may_start = history.may_start(now);
+    let decision = rollout::decide(wanted.count, wanted.bounds, &live, may_start);
+    if !may_start {
+        look_again(pass, Duration::from_millis(500));
+    }
+    for id in &decision.stop {
+        registry.tasks.update(id.as_str(), |task| task.draining_since = Some(now));
+        look_again(pass, DRAIN);
+    }
+    let scope = registry.settings().scope.clone();
+    let mut started = Vec::new();
+    for _ in 0..decision.start {
+        let id = new_task_id();
+        let arn = scope.arn("ecs", format_args!("task/{}/{id}", wanted.cluster));
+        let record = TaskRecord {
+            id: id.clone(),
+            arn,
+            owner: wanted.owner.clone(),
+            created_at: now,
+            desired: DesiredStatus::Running,
+            draining_since: None,
+            was_healthy: false,
+            report: None,
+        };
+        registry.tasks.put(id.as_str(), record);
+        started.push(format!("(task {id})"));
+    }
+    if !started.is_empty() {
+        let message = format!("has started {} tasks: {}.", started.len(), started.join(" "));
+        pass.events.push(Event { subject: subject(&wanted), message });
+    }
+    if !decision.stop.is_empty() {
+        let ids: Vec<_> = decision.stop.iter().map(|id| format!("(task {id})")).collect();
+        let message = format!("has begun draining connections on {} tasks: {}.", ids.len(), ids.join(" "));
+        pass.events.push(Event { subject: subject(&wanted), message });
+    }
+}
+
+fn subject(wanted: &Wanted<'_>) -> String {
+    match &wanted.owner {
+        TaskOwner::Service { .. } => format!("service {}", wanted.subject),
+        TaskOwner::Gateway { .. } => format!("gateway {}", wanted.subject),
+    }
+}
+
+fn announce_steady(registry: &Registry, histories: &mut Histories, service: &Service, pass: &mut Pass) {
+    let steady = is_steady(registry, service);
+    let announced = histories.steady.get(service.arn.as_str()) == Some(&service.task_definition);
+    if steady && !announced {
+        histories.steady.insert(service.arn.to_string(), service.task_definition.clone());
+        let subject = format!("service {}", service.name);
+        pass.events.push(Event { subject, message: "has reached a steady state.".into() });
+    } else if !steady {
+        histories.steady.remove(service.arn.as_str());
+    }
+}
+
+/// As many tasks of the present task definition serve as are wanted, and there
+/// are no others.
+pub fn is_steady(registry: &Registry, service: &Service) -> bool {
+    let tasks = registry.tasks_of_service(&service.arn);
+    let current = |task: &TaskRecord| {
+        matches!(&task.owner, TaskOwner::Service { task_definition, .. } if *task_definition == service.task_definition)
+    };
+    tasks.len() == usize::try_from(service.desired_count).unwrap_or(usize::MAX)
+        && tasks.iter().all(|task| task.available() && current(task))
+}
+
+/// Tasks whose service or load balancer is gone.
+fn stop_orphans(registry: &mut Registry) {
+    let orphans: Vec<_> = registry
+        .tasks
+        .values()
+        .filter(|task| match &task.owner {
+            TaskOwner::Service { service, .. } => registry.services.get(service.as_str()).is_none(),
+            TaskOwner::Gateway { load_balancer } => {
+                registry.load_balancers.get(load_balancer.as_str()).is_none()
+            }
+        })
+        .map(|task| task.id.clone())
+        .collect();
+    for id in orphans {
+        registry.tasks.update(id.as_str(), |task| task.desired = DesiredStatus::Stopped);
+    }
+}
+
+fn finish_draining(registry: &mut Registry, now: Timestamp, pass: &mut Pass) {
+    let draining: Vec<_> = registry
+        .tasks
+        .values()
+        .filter(|task| task.desired == DesiredStatus::Running)
+        .filter_map(|task| Some((task.id.clone(), task.draining_since?, task.serves())))
+        .collect();
+    for (id, since, serves) in draining {
+        let waited = now.since(since);
+        if !serves || waited >= DRAIN {
+            registry.tasks.update(id.as_str(), |task| task.desired = DesiredStatus::Stopped);
+        } else {
+            look_again(pass, DRAIN - waited);
+        }
+    }
+}
+
+fn look_again(pass: &mut Pass, delay: Duration) {
+    pass.again_in = Some(pass.again_in.map_or(delay, |present| present.min(delay)));
+}
+
+/// While everything is being stopped: only drops the records of tasks that are over.
+pub(crate) fn forget(registry: &mut Registry) {
+    let stopped: Vec<_> = registry
+        .tasks
+        .values()
+        .filter(|task| task.status() == TaskStatus::Stopped)
+        .map(|task| task.id.clone())
+        .collect();
+    for id in stopped {
+        registry.tasks.remove(id.as_str());
+        registry.certificates.retain(|_, certificate| certificate.task != id);
+    }
+}

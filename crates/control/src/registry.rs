@@ -1,0 +1,315 @@
+//! Everything that the control plane knows, as one immutable value, and the
+//! single writer that replaces it.
+//!
+//! A change is made on a copy, written to the store, and only then visible.
+//! Copies are cheap: the tables share their rows.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use bowline_model::{
+    arn::{Arn, Scope},
+    clock::Timestamp,
+    identity::SpiffeId,
+    load_balancer::{GatewayListener, GatewayRule, LoadBalancer, TargetGroup},
+    network::AliasAddresses,
+    service::Service,
+    task::{Alias, DesiredStatus, TaskId, TaskReport, TaskStatus},
+    task_definition::TaskDefinition,
+};
+use serde::{Deserialize, Serialize};
+
+mod table;
+mod writer;
+
+pub use table::Table;
+pub use writer::{RegistryError, RegistryWriter};
+
+/// Everything at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    /// Grows with every change.
+    pub generation: u64,
+    /// What is decided once for a state directory.
+    pub settings: Table<Settings>,
+    /// ECS clusters, by name.
+    pub clusters: Table<Cluster>,
+    /// Namespaces, by name.
+    pub namespaces: Table<Namespace>,
+    /// Task definitions, by ARN.
+    pub task_definitions: Table<TaskDefinition>,
+    /// Services, by ARN.
+    pub services: Table<Service>,
+    /// Load balancers, by ARN.
+    pub load_balancers: Table<LoadBalancer>,
+    /// Target groups, by ARN.
+    pub target_groups: Table<TargetGroup>,
+    /// Load balancers' listeners, by ARN.
+    pub listeners: Table<GatewayListener>,
+    /// Listeners' rules, by ARN.
+    pub rules: Table<GatewayRule>,
+    /// Certificate authorities, by ARN. Their keys are sealed.
+    pub authorities: Table<AuthorityRecord>,
+    /// Tasks, by id.
+    pub tasks: Table<TaskRecord>,
+    /// Certificates issued and not yet expired, by serial number.
+    pub certificates: Table<CertificateRecord>,
+    /// Which resources belong to which stack, by its name.
+    pub stacks: Table<StackRecord>,
+}
+
+/// What is decided once for a state directory, so that a restart finds the
+/// same addresses.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The SPIFFE trust domain.
+    pub trust_domain: String,
+    /// Account, region and partition.
+    pub scope: Scope,
+    /// Where the stream's servers listen.
+    pub discovery_address: Option<SocketAddr>,
+    /// Where each load balancer's port listens: `ARN` of the listener → address.
+    pub gateway_addresses: BTreeMap<String, SocketAddr>,
+    /// The virtual address of each alias: `namespace/name`.
+    pub aliases: AliasAddresses,
+    /// Proves that the master key is the right one.
+    pub master_key_canary: Vec<u8>,
+}
+
+/// The key of the only [`Settings`].
+pub const SETTINGS: &str = "settings";
+
+/// An ECS cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// The ARN.
+    pub arn: Arn,
+    /// The name.
+    pub name: String,
+    /// `serviceConnectDefaults.namespace`.
+    pub default_namespace: Option<String>,
+}
+
+/// A Cloud Map namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// The ARN.
+    pub arn: Arn,
+    /// The name.
+    pub name: String,
+    /// Whether it is a private DNS namespace rather than an HTTP one.
+    pub private_dns: bool,
+}
+
+/// A certificate authority with its sealed key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AuthorityRecord {
+    /// The ARN.
+    pub arn: Arn,
+    /// What it signs.
+    pub purpose: AuthorityPurpose,
+    /// Its certificate, DER.
+    pub certificate_der: Vec<u8>,
+    /// Its key, PKCS#8, sealed under the master key and its ARN.
+    pub sealed_key: Vec<u8>,
+}
+
+/// What a certificate authority signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AuthorityPurpose {
+    /// Identities of the mesh: its root is part of the trust bundle.
+    Mesh,
+    /// What gateways show to clients outside.
+    Public,
+}
+
+/// A task, from the decision to start it until it is forgotten.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// The id.
+    pub id: TaskId,
+    /// The ARN.
+    pub arn: Arn,
+    /// Whose task it is.
+    pub owner: TaskOwner,
+    /// When it was decided.
+    pub created_at: Timestamp,
+    /// Whether it should run.
+    pub desired: DesiredStatus,
+    /// Since when it takes no new requests, on its way to be stopped.
+    pub draining_since: Option<Timestamp>,
+    /// It has been healthy at least once.
+    pub was_healthy: bool,
+    /// The last report of its agent. Not kept: agents report anew.
+    #[serde(skip)]
+    pub report: Option<Arc<TaskReport>>,
+}
+
+/// Whose task it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TaskOwner {
+    /// A service's.
+    Service {
+        /// The service.
+        service: Arn,
+        /// The task definition that it runs.
+        task_definition: Arn,
+    },
+    /// The gateway of a load balancer.
+    Gateway {
+        /// The load balancer.
+        load_balancer: Arn,
+    },
+}
+
+impl TaskRecord {
+    /// Where it is in its life, as far as is known.
+    pub fn status(&self) -> TaskStatus {
+        self.report.as_ref().map_or(TaskStatus::Provisioning, |report| report.status)
+    }
+
+    /// It takes traffic: its sidecar serves, and nothing says that it is unwell.
+    pub fn serves(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| {
+            report.status == TaskStatus::Running
+                && report.proxy_ready
+                && report.health != bowline_model::task::HealthStatus::Unhealthy
+        })
+    }
+
+    /// It serves, and is not on its way out.
+    pub fn available(&self) -> bool {
+        self.serves() && self.desired == DesiredStatus::Running && self.draining_since.is_none()
+    }
+}
+
+/// A certificate that was issued.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CertificateRecord {
+    /// Lower-case hexadecimal.
+    pub serial: String,
+    /// Whose it is.
+    pub task: TaskId,
+    /// Which of its identities: `mesh` or a public one's name.
+    pub name: String,
+    /// The SPIFFE id; `None` for a public certificate.
+    pub spiffe_id: Option<SpiffeId>,
+    /// Valid from.
+    pub not_before: Timestamp,
+    /// Valid until.
+    pub not_after: Timestamp,
+}
+
+/// What a stack made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StackRecord {
+    /// The stack's name.
+    pub name: String,
+    /// Table and key of each resource.
+    pub resources: BTreeSet<(String, String)>,
+    /// Local commands of the containers, by task-definition family and container.
+    pub local_commands: Vec<LocalCommandRecord>,
+}
+
+/// What runs in place of a container's image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalCommandRecord {
+    /// The task definition's family; `None` matches every one.
+    pub family: Option<String>,
+    /// The container's name.
+    pub container: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Where it runs.
+    pub working_directory: Option<PathBuf>,
+    /// More environment.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Registry {
+    /// The settings; there are always some.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.get(SETTINGS).cloned().unwrap_or_default()
+    }
+
+    /// The service of a task, if it is one's.
+    pub fn service_of(&self, task: &TaskRecord) -> Option<&Arc<Service>> {
+        match &task.owner {
+            TaskOwner::Service { service, .. } => self.services.get(service.as_str()),
+            TaskOwner::Gateway { .. } => None,
+        }
+    }
+
+    /// Tasks of a service, the oldest first.
+    pub fn tasks_of_service<'a>(&'a self, service: &'a Arn) -> Vec<&'a Arc<TaskRecord>> {
+        self.tasks_where(move |owner| matches!(owner, TaskOwner::Service { service: of, .. } if of == service))
+    }
+
+    /// Tasks of a load balancer's gateway, the oldest first.
+    pub fn tasks_of_gateway<'a>(&'a self, load_balancer: &'a Arn) -> Vec<&'a Arc<TaskRecord>> {
+        self.tasks_where(
+            move |owner| matches!(owner, TaskOwner::Gateway { load_balancer: of } if of == load_balancer),
+        )
+    }
+
+    fn tasks_where(&self, test: impl Fn(&TaskOwner) -> bool) -> Vec<&Arc<TaskRecord>> {
+        let mut tasks: Vec<_> = self.tasks.values().filter(|task| test(&task.owner)).collect();
+        tasks.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        tasks
+    }
+
+    /// The SPIFFE id of a task, taken from its record.
+    pub fn identity_of(&self, task: &TaskRecord) -> Option<SpiffeId> {
+        let settings = self.settings();
+        match &task.owner {
+            TaskOwner::Service { service, .. } => {
+                Some(self.identity_of_service(self.services.get(service.as_str())?))
+            }
+            TaskOwner::Gateway { load_balancer } => {
+                let balancer = self.load_balancers.get(load_balancer.as_str())?;
+                Some(SpiffeId::of_gateway(&settings.trust_domain, &balancer.name))
+            }
+        }
+    }
+
+    /// The SPIFFE id of a service. One without a namespace has its cluster's name there, after
+    /// `cluster:`, which no namespace can be called.
+    pub fn identity_of_service(&self, service: &Service) -> SpiffeId {
+        let settings = self.settings();
+        let namespace = match &service.connect {
+            Some(connect) => connect.namespace.clone(),
+            None => format!("cluster:{}", service.cluster),
+        };
+        SpiffeId::of_service(&settings.trust_domain, &namespace, &service.cluster, &service.name)
+    }
+
+    /// Every alias of a namespace with its virtual address.
+    pub fn aliases_of(&self, namespace: &str) -> Vec<Alias> {
+        let settings = self.settings();
+        let mut aliases = Vec::new();
+        for service in self.services.values() {
+            let Some(connect) = service.connect.as_ref().filter(|connect| connect.namespace == namespace) else {
+                continue;
+            };
+            for offered in &connect.services {
+                let Some(alias) = &offered.alias else { continue };
+                let names = offered.hostnames(namespace);
+                if let Some(address) = settings.aliases.get(&alias_key(namespace, &names)) {
+                    aliases.push(Alias { names, address, port: alias.port });
+                }
+            }
+        }
+        aliases
+    }
+}
+
+/// The key of an alias's virtual address.
+pub fn alias_key(namespace: &str, names: &[String]) -> String {
+    format!("{namespace}/{}", names.first().map_or("", String::as_str))
+}

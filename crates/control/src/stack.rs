@@ -1,0 +1,276 @@
+//! A resolved template becomes rows of the registry, and what is no longer in
+//! the template goes.
+//!
+//! Applying the same template twice changes nothing.
+
+use std::{collections::BTreeSet, net::SocketAddr, path::Path};
+
+use bowline_aws::cfn::{ResourceBody, Stack, StackResource};
+use bowline_model::arn::Arn;
+use thiserror::Error;
+
+use crate::registry::{
+    AuthorityPurpose, AuthorityRecord, Cluster, LocalCommandRecord, Namespace, Registry, RegistryError, SETTINGS,
+    StackRecord, alias_key,
+};
+
+mod balancing;
+mod tasks;
+
+pub(crate) use tasks::same_definition;
+
+/// Something in a template that cannot be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackFault {
+    /// The resource, by its logical id.
+    pub logical_id: String,
+    /// File, line and column of the resource.
+    pub position: String,
+    /// What and why.
+    pub message: String,
+}
+
+/// Why a stack was not applied. Nothing was changed.
+#[derive(Debug, Error)]
+pub enum ApplyError {
+    /// The template asks for what cannot be done; all of it is listed.
+    #[error("{}", list(.0))]
+    Faults(Vec<StackFault>),
+    /// The registry failed.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A certificate authority could not be made.
+    #[error("a certificate authority could not be made")]
+    Authority(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// No address for a load balancer's port.
+    #[error("no address for port {port} of a load balancer")]
+    GatewayPort {
+        /// The port in the template.
+        port: u16,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+fn list(faults: &[StackFault]) -> String {
+    let lines: Vec<_> = faults
+        .iter()
+        .map(|fault| format!("{}: {}: {}", fault.position, fault.logical_id, fault.message))
+        .collect();
+    lines.join("\n")
+}
+
+/// What applying a stack takes besides the registry.
+pub struct ApplyContext<'a> {
+    /// Makes the certificate authority of an `AWS::ACMPCA::CertificateAuthority`.
+    pub make_authority: &'a mut dyn FnMut(
+        &Arn,
+        &bowline_aws::acmpca::CertificateAuthority,
+    ) -> Result<AuthorityRecord, ApplyError>,
+    /// Where a load balancer's port is to listen.
+    pub gateway_address: &'a mut dyn FnMut(u16) -> std::io::Result<SocketAddr>,
+}
+
+/// Applies `stack` to the registry. Returns what people should be told.
+///
+/// # Errors
+/// See [`ApplyError`]; the caller throws the changed registry away.
+pub fn apply(
+    registry: &mut Registry,
+    stack: &Stack,
+    context: &mut ApplyContext<'_>,
+) -> Result<Vec<StackFault>, ApplyError> {
+    let mut applying = Applying { stack, faults: Vec::new(), notes: Vec::new(), record: StackRecord::default() };
+    applying.record.name = stack.name.clone();
+    for resource in &stack.resources {
+        applying.resource(registry, resource, context)?;
+    }
+    if !applying.faults.is_empty() {
+        return Err(ApplyError::Faults(applying.faults));
+    }
+    let Applying { notes, record, .. } = applying;
+    if let Some(before) = registry.stacks.get(&stack.name).cloned() {
+        for (table, key) in before.resources.difference(&record.resources) {
+            remove(registry, table, key);
+        }
+    }
+    registry.stacks.put(stack.name.clone(), record);
+    assign_addresses(registry, context)?;
+    Ok(notes)
+}
+
+/// Removes everything that a stack made.
+pub fn delete(registry: &mut Registry, name: &str) {
+    if let Some(record) = registry.stacks.get(name).cloned() {
+        for (table, key) in &record.resources {
+            remove(registry, table, key);
+        }
+        registry.stacks.remove(name);
+    }
+}
+
+fn remove(registry: &mut Registry, table: &str, key: &str) {
+    match table {
+        "clusters" => registry.clusters.remove(key),
+        "namespaces" => registry.namespaces.remove(key),
+        "task-definitions" => registry.task_definitions.remove(key),
+        "services" => registry.services.remove(key),
+        "load-balancers" => registry.load_balancers.remove(key),
+        "target-groups" => registry.target_groups.remove(key),
+        "listeners" => registry.listeners.remove(key),
+        "rules" => registry.rules.remove(key),
+        // Certificates that it signed are still in use until they are renewed.
+        "authorities" => {}
+        other => unreachable!("no table {other} is ever recorded"),
+    }
+}
+
+/// Virtual addresses for aliases, host addresses for gateways: kept as long as
+/// what they are for exists.
+fn assign_addresses(registry: &mut Registry, context: &mut ApplyContext<'_>) -> Result<(), ApplyError> {
+    let mut settings = (*registry.settings()).clone();
+    let mut wanted = BTreeSet::new();
+    for service in registry.services.values() {
+        for connect in service.connect.iter() {
+            for offered in connect.services.iter().filter(|offered| offered.alias.is_some()) {
+                wanted.insert(alias_key(&connect.namespace, &offered.hostnames(&connect.namespace)));
+            }
+        }
+    }
+    settings.aliases.retain(|key| wanted.contains(key));
+    for key in &wanted {
+        // So many aliases do not fit into a template.
+        let _ = settings.aliases.assign(key);
+    }
+    settings.gateway_addresses.retain(|listener, _| registry.listeners.get(listener).is_some());
+    for (arn, listener) in registry.listeners.iter() {
+        if !settings.gateway_addresses.contains_key(arn) {
+            let address = (context.gateway_address)(listener.port)
+                .map_err(|source| ApplyError::GatewayPort { port: listener.port, source })?;
+            settings.gateway_addresses.insert(arn.to_owned(), address);
+        }
+    }
+    registry.settings.put(SETTINGS, settings);
+    Ok(())
+}
+
+/// The state of one application.
+struct Applying<'a> {
+    stack: &'a Stack,
+    faults: Vec<StackFault>,
+    notes: Vec<StackFault>,
+    record: StackRecord,
+}
+
+impl Applying<'_> {
+    fn fault(&mut self, resource: &StackResource, message: impl Into<String>) {
+        self.faults.push(fault(resource, message));
+    }
+
+    fn note(&mut self, resource: &StackResource, message: impl Into<String>) {
+        self.notes.push(fault(resource, message));
+    }
+
+    fn made(&mut self, table: &str, key: &str) {
+        self.record.resources.insert((table.to_owned(), key.to_owned()));
+    }
+
+    /// The ARN of a resource: its attribute, or what `Ref` yields.
+    fn arn(&mut self, resource: &StackResource) -> Option<Arn> {
+        let text = resource.attribute("Arn").unwrap_or(&resource.physical_id);
+        match text.parse() {
+            Ok(arn) => Some(arn),
+            Err(error) => {
+                self.fault(resource, format!("it has no ARN: {error}"));
+                None
+            }
+        }
+    }
+
+    fn resource(
+        &mut self,
+        registry: &mut Registry,
+        resource: &StackResource,
+        context: &mut ApplyContext<'_>,
+    ) -> Result<(), ApplyError> {
+        match &resource.body {
+            ResourceBody::EcsCluster(body) => {
+                if let Some(arn) = self.arn(resource) {
+                    let name = arn.resource_name().to_owned();
+                    let default_namespace =
+                        body.service_connect_defaults.as_ref().and_then(|defaults| defaults.namespace.clone());
+                    self.made("clusters", &name);
+                    registry.clusters.put(name.clone(), Cluster { arn, name, default_namespace });
+                }
+            }
+            ResourceBody::PrivateDnsNamespace(body) => self.namespace(registry, resource, &body.name, true),
+            ResourceBody::HttpNamespace(body) => self.namespace(registry, resource, &body.name, false),
+            ResourceBody::EcsTaskDefinition(body) => self.task_definition(registry, resource, body),
+            ResourceBody::EcsService(body) => self.service(registry, resource, body),
+            ResourceBody::LoadBalancer(body) => self.load_balancer(registry, resource, body),
+            ResourceBody::TargetGroup(body) => self.target_group(registry, resource, body),
+            ResourceBody::Listener(body) => self.listener(registry, resource, body),
+            ResourceBody::ListenerRule(body) => self.rule(registry, resource, body),
+            ResourceBody::CertificateAuthority(body) => {
+                if let Some(arn) = self.arn(resource) {
+                    self.made("authorities", arn.as_str());
+                    if registry.authorities.get(arn.as_str()).is_none() {
+                        let record = (context.make_authority)(&arn, body)?;
+                        registry.authorities.put(arn.as_str(), record);
+                    }
+                    if let Some(note) = signing_note(body) {
+                        self.note(resource, note);
+                    }
+                }
+            }
+            ResourceBody::LocalCommand(body) => self.local_command(resource, body),
+            // Kept by the reader; nothing runs for them.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn namespace(&mut self, registry: &mut Registry, resource: &StackResource, name: &str, private_dns: bool) {
+        if let Some(arn) = self.arn(resource) {
+            self.made("namespaces", name);
+            registry.namespaces.put(name, Namespace { arn, name: name.to_owned(), private_dns });
+        }
+    }
+
+    fn local_command(&mut self, resource: &StackResource, body: &bowline_aws::bowline::LocalCommand) {
+        let file = Path::new(&*resource.position.file);
+        let beside = std::path::absolute(file).ok().and_then(|file| file.parent().map(Path::to_owned));
+        for container in &body.containers {
+            let directory = beside.clone().map(|beside| match &container.working_directory {
+                Some(directory) => beside.join(directory),
+                None => beside,
+            });
+            self.record.local_commands.push(LocalCommandRecord {
+                family: Some(body.family().to_owned()),
+                container: container.name.clone(),
+                command: container.command.clone(),
+                working_directory: directory,
+                environment: container.environment.clone(),
+            });
+        }
+    }
+}
+
+fn fault(resource: &StackResource, message: impl Into<String>) -> StackFault {
+    StackFault {
+        logical_id: resource.logical_id.clone(),
+        position: resource.position.to_string(),
+        message: message.into(),
+    }
+}
+
+fn signing_note(body: &bowline_aws::acmpca::CertificateAuthority) -> Option<String> {
+    use bowline_aws::acmpca::{KeyAlgorithm, SigningAlgorithm};
+    (body.key_algorithm == KeyAlgorithm::EcSecp384r1 && body.signing_algorithm != SigningAlgorithm::Sha384withecdsa)
+        .then(|| {
+            "signs with SHA384WITHECDSA: a P-384 key signs with SHA-384 here, whatever SigningAlgorithm says".into()
+        })
+}
+
+/// The purpose that a template's certificate authority has.
+pub const TEMPLATE_AUTHORITY: AuthorityPurpose = AuthorityPurpose::Mesh;

@@ -1,0 +1,206 @@
+//! The stream's servers: delta discovery and identity, on one TLS port.
+//!
+//! - [`directory`]: what they ask the rest of the control plane.
+//! - [`subscription`]: what a proxy asked for, has, and is to be sent.
+//! - [`tls`]: certificates and roots, exchangeable under way.
+
+mod connection;
+pub mod directory;
+mod discovery;
+mod identity;
+pub mod subscription;
+pub mod tls;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bowline_discovery::{
+    identity::identity_server::IdentityServer,
+    xds::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer,
+};
+use bowline_plumbing::drain::DrainWatch;
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tonic::{Request, Status, service::Routes};
+use tower::ServiceExt as _;
+
+use self::{
+    connection::{AuthenticatedPeer, Connection},
+    directory::Directory,
+    discovery::DiscoveryService,
+    identity::IdentityService,
+    tls::TlsHandle,
+};
+
+/// Most connections at once, handshakes included; further ones wait in the
+/// kernel's backlog.
+const CONNECTIONS_MAX: usize = 4096;
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a peer without a certificate may stay: enough to exchange a token.
+const ANONYMOUS_LIFETIME: Duration = Duration::from_secs(30);
+/// How long a connection may take to end when the server drains.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Largest message taken or sent, in bytes: what gRPC clients take by default.
+const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Calls at once on a connection; a proxy needs one stream and one renewal.
+const CALLS_PER_CONNECTION_MAX: u32 = 16;
+/// How much header a request may have, in bytes.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// How often a silent connection is pinged, and how long it has to answer.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Pause after a failed accept: out of file descriptors is not over at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The running servers. They stop when the drain begins; dropping this does
+/// not stop them.
+#[derive(Debug)]
+pub struct StreamServer {
+    address: SocketAddr,
+    accepting: JoinHandle<()>,
+}
+
+impl StreamServer {
+    /// Serves on `listener`, within a tokio runtime, until `drain` begins. The
+    /// drain is over when the last connection has ended, after 5 s at most.
+    ///
+    /// # Errors
+    /// The listener cannot be made non-blocking or handed to the runtime.
+    pub fn start(
+        listener: std::net::TcpListener,
+        tls: TlsHandle,
+        directory: Arc<dyn Directory>,
+        drain: DrainWatch,
+    ) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
+        let discovery = DiscoveryService { directory: Arc::clone(&directory), drain: drain.clone() };
+        let discovery = AggregatedDiscoveryServiceServer::new(discovery)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let identity = IdentityServer::new(IdentityService { directory })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let routes = Routes::new(discovery).add_service(identity).prepare();
+        let accepting = tokio::spawn(accept(listener, tls, routes, drain));
+        Ok(Self { address, accepting })
+    }
+
+    /// Where the servers listen.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns when the servers no longer accept.
+    pub async fn stopped(self) {
+        // A panic was logged by the runtime; there is nothing else to tell.
+        let _ = self.accepting.await;
+    }
+}
+
+async fn accept(listener: TcpListener, tls: TlsHandle, routes: Routes, mut drain: DrainWatch) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let next = async {
+            let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
+            let (socket, _) = listener.accept().await?;
+            Ok::<_, io::Error>((slot, socket))
+        };
+        let accepted = tokio::select! {
+            accepted = next => accepted,
+            () = drain.signaled() => return,
+        };
+        match accepted {
+            Ok((slot, socket)) => {
+                // Each connection takes the configuration of its own moment.
+                let acceptor = TlsAcceptor::from(tls.current());
+                tokio::spawn(serve(slot, socket, acceptor, routes.clone(), drain.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the stream was not accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(
+    slot: OwnedSemaphorePermit,
+    socket: TcpStream,
+    acceptor: TlsAcceptor,
+    routes: Routes,
+    mut drain: DrainWatch,
+) {
+    // Pushes are small and should not wait for one another.
+    let _ = socket.set_nodelay(true);
+    let handshake = tokio::select! {
+        handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)) => handshake,
+        () = drain.signaled() => return,
+    };
+    let stream = match handshake {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "a handshake on the stream failed"),
+        Err(_) => return tracing::debug!("a handshake on the stream took too long"),
+    };
+    let Ok(peer) = peer_of(&stream) else {
+        return tracing::warn!("a verified certificate could not be read");
+    };
+    let anonymous = peer.is_none();
+    let connection = Arc::new(Connection::new(peer));
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(Arc::clone(&connection));
+        routes.clone().oneshot(request)
+    });
+    let mut serving = std::pin::pin!(
+        http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
+            .max_header_list_size(HEADER_BYTES_MAX)
+            .keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let ended = tokio::select! {
+        ended = serving.as_mut() => Some(ended),
+        () = drain.signaled() => None,
+        () = sleep(ANONYMOUS_LIFETIME), if anonymous => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            serving.as_mut().graceful_shutdown();
+            timeout(DRAIN_TIMEOUT, serving).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection to the stream broke");
+    }
+    drop(slot);
+}
+
+/// A certificate was shown that is not as the verifier lets it pass.
+struct UnreadableCertificate;
+
+fn peer_of(stream: &TlsStream<TcpStream>) -> Result<Option<AuthenticatedPeer>, UnreadableCertificate> {
+    let (_, session) = stream.get_ref();
+    match session.peer_certificates().and_then(<[_]>::first) {
+        None => Ok(None),
+        Some(leaf) => AuthenticatedPeer::from_verified(leaf).map(Some).ok_or(UnreadableCertificate),
+    }
+}
+
+/// The connection that a request came over.
+fn connection_of<T>(request: &Request<T>) -> Result<Arc<Connection>, Status> {
+    let connection = request.extensions().get::<Arc<Connection>>();
+    connection.cloned().ok_or_else(|| Status::internal("the request has no connection"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! What the stream's servers ask the rest of the control plane.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bowline_discovery::resource::{Resource, ResourceType};
+use bowline_model::{clock::Timestamp, identity::SpiffeId, task::TaskId};
+use tokio::sync::watch;
+
+/// Everything that one proxy should have.
+pub type ResourceSet = BTreeMap<(ResourceType, String), VersionedResource>;
+
+/// A resource in the form in which it is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VersionedResource {
+    /// Changes when, and only when, the resource does: a hash of `encoded`.
+    pub version: String,
+    /// The resource.
+    pub resource: Arc<Resource>,
+    /// Its protobuf encoding.
+    pub encoded: Arc<Vec<u8>>,
+}
+
+/// A certificate that was issued.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IssuedCertificate {
+    /// DER, leaf first, without the root.
+    pub chain_der: Vec<Vec<u8>>,
+    /// PEM of the roots to believe.
+    pub roots_pem: String,
+    /// Valid from.
+    pub not_before: Timestamp,
+    /// Valid until.
+    pub not_after: Timestamp,
+    /// The id in the certificate; empty for a gateway's public one.
+    pub spiffe_id: Option<SpiffeId>,
+    /// Lower-case hexadecimal.
+    pub serial: String,
+}
+
+/// Why no certificate was issued. The caller is told no more than the variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IssueError {
+    /// The token is unknown, used, or older than 60 s.
+    #[error("the token is unknown, used or expired")]
+    Token,
+    /// The task is over, or has no identity of that name.
+    #[error("there is no such identity")]
+    Unknown,
+    /// The CSR cannot be read, or does not prove possession of a P-256 or P-384 key.
+    #[error("the certificate request is unusable")]
+    Request,
+    /// The control plane itself failed; its log says how.
+    #[error("the certificate authority failed")]
+    Internal,
+}
+
+/// Who a peer of the stream is, taken from its certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its SPIFFE id.
+    pub id: SpiffeId,
+    /// Its certificate's serial number, lower-case hexadecimal.
+    pub serial: String,
+}
+
+/// How a proxy took what it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// The type spoken of.
+    pub kind: ResourceType,
+    /// The `system_version_info` (snapshot generation) that it answers.
+    pub generation: u64,
+    /// What was refused, where something was.
+    pub refusal: Option<String>,
+}
+
+/// What the stream's servers ask the rest of the control plane. Calls are
+/// quick: they read an immutable snapshot, or sign.
+pub trait Directory: Send + Sync + 'static {
+    /// Exchanges a one-time token for the task that it was made for.
+    fn redeem(&self, token: &str) -> Result<TaskId, IssueError>;
+    /// The task that a certificate was issued to, if both are still good.
+    fn task_of(&self, peer: &Peer) -> Option<TaskId>;
+    /// Issues a certificate for one of the task's identities: `""` and
+    /// `"mesh"` for its own, else an Identity resource's name.
+    fn issue(&self, task: &TaskId, name: &str, csr_der: &[u8]) -> Result<IssuedCertificate, IssueError>;
+    /// What the task's proxy should have; `None` when the task is over.
+    fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>>;
+    /// The snapshot's generation; changes whenever any resource may have.
+    fn generation(&self) -> watch::Receiver<u64>;
+    /// A proxy's stream began or ended.
+    fn connected(&self, task: &TaskId, connected: bool);
+    /// A proxy answered.
+    fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement);
+}

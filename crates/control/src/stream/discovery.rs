@@ -1,0 +1,258 @@
+//! The delta discovery service: one session per stream.
+
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bowline_discovery::{
+    prost_types::Any,
+    resource::ResourceType,
+    xds::{
+        self, DeltaDiscoveryRequest, DeltaDiscoveryResponse,
+        aggregated_discovery_service_server::AggregatedDiscoveryService,
+    },
+};
+use bowline_model::task::TaskId;
+use bowline_plumbing::drain::DrainWatch;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    connection::{AuthenticatedPeer, Connection},
+    connection_of,
+    directory::{Directory, ResourceSet},
+    identity::no_task,
+    subscription::{self, Demand, Subscriptions},
+};
+
+/// How long changes gather before they are sent.
+pub(super) const COALESCE: Duration = Duration::from_millis(20);
+/// How long a proxy may take to answer a response, or to make room for one.
+/// One that hangs is better off with a new stream.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often it is asked whether the peer's certificate and task are still
+/// good, if no change asks earlier.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The service.
+pub(super) struct DiscoveryService {
+    pub(super) directory: Arc<dyn Directory>,
+    pub(super) drain: DrainWatch,
+}
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for DiscoveryService {
+    type DeltaAggregatedResourcesStream = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        let connection = connection_of(&request)?;
+        connection.spend(1.0)?;
+        let peer = connection.peer()?.clone();
+        let task = self.directory.task_of(&peer.peer).ok_or_else(no_task)?;
+        let mut changes = self.directory.generation();
+        let generation = *changes.borrow_and_update();
+        let set = self.directory.resources(&task).ok_or_else(no_task)?;
+        // At most one response per type is in flight, so this never fills
+        // unless a proxy answers what it did not read.
+        let (responses, receiver) = mpsc::channel(ResourceType::ALL.len());
+        let session = Session {
+            connection,
+            peer,
+            directory: Arc::clone(&self.directory),
+            changes,
+            generation,
+            set,
+            subscriptions: Subscriptions::default(),
+            responses,
+            answer_by: None,
+            task,
+        };
+        tokio::spawn(session.run(request.into_inner(), self.drain.clone()));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// One proxy's stream.
+struct Session {
+    connection: Arc<Connection>,
+    peer: AuthenticatedPeer,
+    task: TaskId,
+    directory: Arc<dyn Directory>,
+    changes: watch::Receiver<u64>,
+    /// The snapshot that is being published: at least as new as `generation`.
+    generation: u64,
+    set: Arc<ResourceSet>,
+    subscriptions: Subscriptions,
+    responses: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
+    /// When the earliest unanswered response is overdue.
+    answer_by: Option<Instant>,
+}
+
+/// Tells the directory that the stream ended, however it did.
+struct Presence {
+    directory: Arc<dyn Directory>,
+    task: TaskId,
+}
+
+impl Presence {
+    fn announce(directory: &Arc<dyn Directory>, task: &TaskId) -> Self {
+        directory.connected(task, true);
+        Self { directory: Arc::clone(directory), task: task.clone() }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.directory.connected(&self.task, false);
+    }
+}
+
+impl Session {
+    async fn run(mut self, requests: Streaming<DeltaDiscoveryRequest>, drain: DrainWatch) {
+        let presence = Presence::announce(&self.directory, &self.task);
+        let task = self.task.clone();
+        match self.converse(requests, drain).await {
+            Ok(()) => tracing::debug!(task = task.as_str(), "the proxy ended its stream"),
+            Err(status) => {
+                tracing::info!(task = task.as_str(), code = ?status.code(), reason = status.message(), "stream closed");
+                // A proxy that does not read is not waited for.
+                let _ = self.responses.try_send(Err(status));
+            }
+        }
+        drop(presence);
+    }
+
+    /// Until the proxy ends the stream (`Ok`) or this side must.
+    async fn converse(
+        &mut self,
+        mut requests: Streaming<DeltaDiscoveryRequest>,
+        mut drain: DrainWatch,
+    ) -> Result<(), Status> {
+        let lifetime = self.peer.not_after.duration_since(SystemTime::now()).unwrap_or_default();
+        // A certificate of a century is no reason to overflow.
+        let expiry = Instant::now() + lifetime.min(Duration::from_secs(365 * 86_400));
+        let mut expired = pin!(sleep_until(expiry));
+        let mut draining = pin!(drain.signaled());
+        let mut recheck = tokio::time::interval(RECHECK_INTERVAL);
+        recheck.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut refresh_at: Option<Instant> = None;
+        let closed = self.responses.clone();
+        loop {
+            let refresh = refresh_at.unwrap_or(expiry);
+            let overdue = self.answer_by.unwrap_or(expiry);
+            tokio::select! {
+                request = requests.message() => match request? {
+                    Some(request) => self.take(request)?,
+                    None => return Ok(()),
+                },
+                changed = self.changes.changed(), if refresh_at.is_none() => {
+                    changed.map_err(|_| Status::unavailable("the control plane stops"))?;
+                    refresh_at = Some(Instant::now() + COALESCE);
+                }
+                () = sleep_until(refresh), if refresh_at.is_some() => {
+                    refresh_at = None;
+                    self.refresh()?;
+                }
+                _ = recheck.tick() => self.authorize()?,
+                () = sleep_until(overdue), if self.answer_by.is_some() => {
+                    return Err(Status::deadline_exceeded("a response was not answered in time"));
+                }
+                () = &mut expired => return Err(Status::unauthenticated("the client certificate has expired")),
+                () = &mut draining => return Err(Status::unavailable("the control plane drains")),
+                () = closed.closed() => return Ok(()),
+            }
+            self.publish().await?;
+        }
+    }
+
+    /// Reads one request.
+    fn take(&mut self, request: DeltaDiscoveryRequest) -> Result<(), Status> {
+        self.connection.spend(1.0)?;
+        let Some(kind) = ResourceType::from_type_url(&request.type_url) else {
+            // A newer proxy may know types that this server does not.
+            let type_url: String = request.type_url.chars().take(200).collect();
+            tracing::debug!(task = self.task.as_str(), type_url, "a type that is not served was asked for");
+            return Ok(());
+        };
+        let demand = Demand {
+            subscribe: request.resource_names_subscribe,
+            unsubscribe: request.resource_names_unsubscribe,
+            has: request.initial_resource_versions,
+            nonce: request.response_nonce,
+            refusal: request.error_detail.map(|status| status.message),
+        };
+        let answered = self
+            .subscriptions
+            .demand(kind, &demand)
+            .map_err(|error| Status::resource_exhausted(error.to_string()))?;
+        if let Some(acknowledgement) = answered {
+            if let Some(refusal) = &acknowledgement.refusal {
+                tracing::warn!(
+                    task = self.task.as_str(),
+                    kind = kind.name(),
+                    refusal,
+                    "the proxy refused an update"
+                );
+            }
+            self.directory.acknowledged(&self.task, acknowledgement);
+            self.answer_by = self.subscriptions.awaits_answer().then(|| Instant::now() + ANSWER_TIMEOUT);
+        }
+        Ok(())
+    }
+
+    /// Takes the newest snapshot.
+    fn refresh(&mut self) -> Result<(), Status> {
+        self.authorize()?;
+        // In this order: the set may be newer than its label, never older.
+        self.generation = *self.changes.borrow_and_update();
+        self.set = self.directory.resources(&self.task).ok_or_else(no_task)?;
+        Ok(())
+    }
+
+    fn authorize(&self) -> Result<(), Status> {
+        let task = self.directory.task_of(&self.peer.peer);
+        if task.as_ref() == Some(&self.task) { Ok(()) } else { Err(no_task()) }
+    }
+
+    /// Sends all that may be sent.
+    async fn publish(&mut self) -> Result<(), Status> {
+        while let Some(response) = self.subscriptions.next(&self.set, self.generation) {
+            self.answer_by.get_or_insert_with(|| Instant::now() + ANSWER_TIMEOUT);
+            match timeout(ANSWER_TIMEOUT, self.responses.send(Ok(wire(response)))).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Ok(()), // the loop sees the same
+                Err(_) => return Err(Status::deadline_exceeded("the proxy does not read")),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn wire(response: subscription::Response) -> DeltaDiscoveryResponse {
+    let type_url = response.kind.type_url();
+    let resources = response
+        .changed
+        .into_iter()
+        .map(|(name, resource)| xds::Resource {
+            version: resource.version,
+            resource: Some(Any { type_url: type_url.clone(), value: resource.encoded.as_ref().clone() }),
+            name,
+        })
+        .collect();
+    DeltaDiscoveryResponse {
+        system_version_info: response.generation.to_string(),
+        resources,
+        type_url,
+        nonce: response.nonce,
+        removed_resources: response.removed,
+    }
+}

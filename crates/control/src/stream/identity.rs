@@ -1,0 +1,89 @@
+//! The Identity service: a token or a certificate in, a certificate out.
+
+use std::sync::Arc;
+
+use bowline_discovery::identity::{IssueRequest, IssueResponse, identity_server::Identity};
+use tonic::{Request, Response, Status};
+
+use super::{
+    connection::Connection,
+    connection_of,
+    directory::{Directory, IssueError, IssuedCertificate},
+};
+
+/// Longest token accepted, in bytes.
+const TOKEN_BYTES_MAX: usize = 1024;
+/// Largest certificate request accepted, in bytes; one for P-384 is below 1 KiB.
+const CSR_BYTES_MAX: usize = 16 * 1024;
+/// Longest identity name accepted, in bytes.
+const NAME_BYTES_MAX: usize = 1024;
+/// What an issuance costs, in requests: a signature is dear.
+const ISSUE_COST: f64 = 50.0;
+
+/// The service.
+pub(super) struct IdentityService {
+    pub(super) directory: Arc<dyn Directory>,
+}
+
+#[tonic::async_trait]
+impl Identity for IdentityService {
+    async fn issue(&self, request: Request<IssueRequest>) -> Result<Response<IssueResponse>, Status> {
+        let connection = connection_of(&request)?;
+        connection.spend(ISSUE_COST)?;
+        let issued = self.issue_over(&connection, request.get_ref())?;
+        Ok(Response::new(wire(issued)))
+    }
+}
+
+impl IdentityService {
+    fn issue_over(
+        &self,
+        connection: &Connection,
+        request: &IssueRequest,
+    ) -> Result<IssuedCertificate, Status> {
+        if request.token.len() > TOKEN_BYTES_MAX || request.name.len() > NAME_BYTES_MAX {
+            return Err(Status::invalid_argument("the token or the name is too long"));
+        }
+        if request.csr_der.is_empty() || request.csr_der.len() > CSR_BYTES_MAX {
+            return Err(status(IssueError::Request));
+        }
+        if request.token.is_empty() {
+            let peer = &connection.peer()?.peer;
+            let task = self.directory.task_of(peer).ok_or_else(no_task)?;
+            return self.directory.issue(&task, &request.name, &request.csr_der).map_err(status);
+        }
+        // Refused before the token is used up.
+        if !matches!(request.name.as_str(), "" | "mesh") {
+            return Err(Status::invalid_argument("a token is good for the task's own identity only"));
+        }
+        let task = self.directory.redeem(&request.token).map_err(status)?;
+        self.directory.issue(&task, "", &request.csr_der).map_err(status)
+    }
+}
+
+/// What a peer is told whose certificate belongs to no living task.
+pub(super) fn no_task() -> Status {
+    Status::permission_denied("the certificate belongs to no running task")
+}
+
+fn status(error: IssueError) -> Status {
+    match error {
+        IssueError::Token => Status::unauthenticated(error.to_string()),
+        IssueError::Unknown => Status::not_found(error.to_string()),
+        IssueError::Request => Status::invalid_argument(error.to_string()),
+        IssueError::Internal => Status::internal(error.to_string()),
+    }
+}
+
+fn wire(issued: IssuedCertificate) -> IssueResponse {
+    // 2^63 seconds are further off than milliseconds in a u64 can say.
+    let seconds =
+        |moment: bowline_model::clock::Timestamp| i64::try_from(moment.as_secs()).unwrap_or(i64::MAX);
+    IssueResponse {
+        not_before: seconds(issued.not_before),
+        not_after: seconds(issued.not_after),
+        chain_der: issued.chain_der,
+        roots_pem: issued.roots_pem,
+        spiffe_id: issued.spiffe_id.map_or_else(String::new, String::from),
+    }
+}

@@ -1,0 +1,462 @@
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Mutex,
+};
+
+use bowline_discovery::{
+    identity::{IssueRequest, IssueResponse, identity_client::IdentityClient},
+    resource::{Resource, ResourceType},
+    v1,
+    xds::{
+        self, DeltaDiscoveryRequest, DeltaDiscoveryResponse,
+        aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
+    },
+};
+use bowline_model::{clock::Timestamp, task::TaskId};
+use bowline_plumbing::drain::{self, DrainTrigger};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{
+    Code, Streaming,
+    transport::{Channel, Endpoint},
+};
+use zeroize::Zeroizing;
+
+use super::{
+    directory::{Acknowledgement, IssueError, IssuedCertificate, Peer, ResourceSet, VersionedResource},
+    tls::TlsMaterial,
+    *,
+};
+
+/// Longest that a test waits for what should come at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+struct Credentials {
+    chain: Vec<Vec<u8>>,
+    key: Vec<u8>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Self(CertifiedIssuer::self_signed(params, key).expect("a root"))
+    }
+
+    fn issue(&self, dns: &[&str], uris: &[&str]) -> Credentials {
+        let mut params =
+            CertificateParams::new(dns.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+                .expect("good names");
+        let uris = uris.iter().map(|uri| SanType::URI((*uri).try_into().expect("ASCII")));
+        params.subject_alt_names.extend(uris);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        Credentials { chain: vec![certificate.der().to_vec()], key: key.serialize_der() }
+    }
+
+    fn material(&self) -> TlsMaterial {
+        let server = self.issue(&["control"], &["spiffe://test/control-plane"]);
+        TlsMaterial {
+            chain_der: server.chain,
+            key_pkcs8_der: Zeroizing::new(server.key),
+            roots_pem: self.0.pem(),
+        }
+    }
+}
+
+#[derive(Default)]
+struct World {
+    tokens: BTreeMap<String, TaskId>,
+    tasks: BTreeMap<String, TaskId>,
+    sets: BTreeMap<String, ResourceSet>,
+}
+
+struct FakeDirectory {
+    world: Mutex<World>,
+    generation: watch::Sender<u64>,
+    issued: Mutex<Vec<(TaskId, String)>>,
+    answers: mpsc::UnboundedSender<(TaskId, Acknowledgement)>,
+    presence: watch::Sender<i64>,
+}
+
+impl FakeDirectory {
+    fn change(&self, change: impl FnOnce(&mut World)) {
+        change(&mut self.world.lock().expect("nothing panicked"));
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    fn put(&self, task: &TaskId, kind: ResourceType, name: &str, version: &str) {
+        let resource = match kind {
+            ResourceType::Cluster => {
+                Resource::Cluster(v1::Cluster { name: name.into(), ..Default::default() })
+            }
+            _ => Resource::Route(v1::Route { name: name.into(), ..Default::default() }),
+        };
+        let encoded = Arc::new(resource.encode());
+        let versioned = VersionedResource { version: version.into(), resource: Arc::new(resource), encoded };
+        self.change(|world| {
+            let set = world.sets.entry(task.as_str().into()).or_default();
+            set.insert((kind, name.into()), versioned);
+        });
+    }
+
+    fn remove(&self, task: &TaskId, kind: ResourceType, name: &str) {
+        self.change(|world| {
+            world.sets.entry(task.as_str().into()).or_default().remove(&(kind, name.into()));
+        });
+    }
+}
+
+impl Directory for FakeDirectory {
+    fn redeem(&self, token: &str) -> Result<TaskId, IssueError> {
+        self.world.lock().expect("nothing panicked").tokens.remove(token).ok_or(IssueError::Token)
+    }
+
+    fn task_of(&self, peer: &Peer) -> Option<TaskId> {
+        assert!(!peer.serial.is_empty());
+        self.world.lock().expect("nothing panicked").tasks.get(peer.id.as_str()).cloned()
+    }
+
+    fn issue(&self, task: &TaskId, name: &str, csr_der: &[u8]) -> Result<IssuedCertificate, IssueError> {
+        match (name, csr_der) {
+            ("nobody", _) => return Err(IssueError::Unknown),
+            (_, b"bad") => return Err(IssueError::Request),
+            _ => {}
+        }
+        self.issued.lock().expect("nothing panicked").push((task.clone(), name.to_owned()));
+        Ok(IssuedCertificate {
+            chain_der: vec![b"leaf".to_vec()],
+            roots_pem: "roots".into(),
+            not_before: Timestamp::from_secs(1),
+            not_after: Timestamp::from_secs(2),
+            spiffe_id: Some("spiffe://test/a".parse().expect("an id")),
+            serial: "01".into(),
+        })
+    }
+
+    fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>> {
+        self.world.lock().expect("nothing panicked").sets.get(task.as_str()).cloned().map(Arc::new)
+    }
+
+    fn generation(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    fn connected(&self, _task: &TaskId, connected: bool) {
+        self.presence.send_modify(|streams| *streams += if connected { 1 } else { -1 });
+    }
+
+    fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement) {
+        self.answers.send((task.clone(), acknowledgement)).expect("the test listens");
+    }
+}
+
+struct Fixture {
+    authority: Authority,
+    directory: Arc<FakeDirectory>,
+    answers: mpsc::UnboundedReceiver<(TaskId, Acknowledgement)>,
+    tls: TlsHandle,
+    server: StreamServer,
+    trigger: DrainTrigger,
+}
+
+const A: &str = "spiffe://test/a";
+const B: &str = "spiffe://test/b";
+
+fn task(id: &str) -> TaskId {
+    TaskId::from_random([id.as_bytes()[id.len() - 1]; 16])
+}
+
+fn start() -> Fixture {
+    let authority = Authority::new();
+    let (answers, receiver) = mpsc::unbounded_channel();
+    let mut world = World::default();
+    for id in [A, B] {
+        world.tasks.insert(id.into(), task(id));
+        world.sets.insert(task(id).as_str().into(), ResourceSet::new());
+    }
+    world.tokens.insert("token".into(), task(A));
+    let directory = Arc::new(FakeDirectory {
+        world: Mutex::new(world),
+        generation: watch::Sender::new(1),
+        issued: Mutex::default(),
+        answers,
+        presence: watch::Sender::new(0),
+    });
+    let tls = TlsHandle::new(&authority.material()).expect("good material");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (trigger, drain) = drain::channel();
+    let shared: Arc<dyn Directory> = directory.clone();
+    let server = StreamServer::start(listener, tls.clone(), shared, drain).expect("starts");
+    Fixture { authority, directory, answers: receiver, tls, server, trigger }
+}
+
+impl Fixture {
+    async fn connect(&self, credentials: Option<Credentials>) -> Channel {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.0.der().clone()).expect("a root");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("TLS 1.3")
+            .with_root_certificates(roots);
+        let mut config = match credentials {
+            None => builder.with_no_client_auth(),
+            Some(credentials) => {
+                let chain = credentials.chain.into_iter().map(CertificateDer::from).collect();
+                let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(credentials.key));
+                builder.with_client_auth_cert(chain, key).expect("a good key")
+            }
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let address = self.server.local_addr();
+        Endpoint::from_static("http://control").connect_with_connector_lazy(tower::service_fn(move |_| {
+            let connector = connector.clone();
+            async move {
+                let socket = TcpStream::connect(address).await?;
+                let name = ServerName::try_from("control").expect("a name");
+                connector.connect(name, socket).await.map(TokioIo::new)
+            }
+        }))
+    }
+
+    async fn connect_as(&self, id: &str) -> Channel {
+        self.connect(Some(self.authority.issue(&[], &[id]))).await
+    }
+
+    async fn stream_as(&self, id: &str) -> ProxyStream {
+        open(self.connect_as(id).await).await.expect("a stream")
+    }
+
+    async fn answer(&mut self) -> (TaskId, Acknowledgement) {
+        timeout(PATIENCE, self.answers.recv()).await.expect("in time").expect("an answer")
+    }
+}
+
+async fn open(channel: Channel) -> Result<ProxyStream, Status> {
+    let (requests, receiver) = mpsc::channel(16);
+    let mut client = AggregatedDiscoveryServiceClient::new(channel);
+    let call = client.delta_aggregated_resources(ReceiverStream::new(receiver));
+    let responses = timeout(PATIENCE, call).await.expect("in time")?.into_inner();
+    Ok(ProxyStream { requests, responses })
+}
+
+struct ProxyStream {
+    requests: mpsc::Sender<DeltaDiscoveryRequest>,
+    responses: Streaming<DeltaDiscoveryResponse>,
+}
+
+impl ProxyStream {
+    async fn ask(&self, request: DeltaDiscoveryRequest) {
+        self.requests.send(request).await.expect("the stream stands");
+    }
+
+    async fn subscribe(&self, kind: ResourceType) {
+        self.ask(DeltaDiscoveryRequest { type_url: kind.type_url(), ..Default::default() }).await;
+    }
+
+    async fn answer(&self, response: &DeltaDiscoveryResponse, refusal: Option<&str>) {
+        self.ask(DeltaDiscoveryRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            error_detail: refusal.map(|message| xds::Status { code: 3, message: message.into() }),
+            ..Default::default()
+        })
+        .await;
+    }
+
+    async fn try_next(&mut self) -> Result<Option<DeltaDiscoveryResponse>, Status> {
+        timeout(PATIENCE, self.responses.message()).await.expect("in time")
+    }
+
+    async fn next(&mut self) -> DeltaDiscoveryResponse {
+        self.try_next().await.expect("no error").expect("a response")
+    }
+
+    /// The next response as names with versions, and what is removed; accepted.
+    async fn accept(&mut self) -> (Vec<String>, Vec<String>) {
+        let response = self.next().await;
+        self.answer(&response, None).await;
+        contents(response)
+    }
+}
+
+fn contents(response: DeltaDiscoveryResponse) -> (Vec<String>, Vec<String>) {
+    let resources = response.resources.iter();
+    (
+        resources.map(|resource| format!("{}@{}", resource.name, resource.version)).collect(),
+        response.removed_resources,
+    )
+}
+
+fn just(changed: &[&str]) -> (Vec<String>, Vec<String>) {
+    (changed.iter().map(|name| (*name).to_owned()).collect(), Vec::new())
+}
+
+async fn issue(channel: Channel, token: &str, name: &str, csr: &[u8]) -> Result<IssueResponse, Status> {
+    let request = IssueRequest { token: token.into(), csr_der: csr.to_vec(), name: name.into() };
+    let mut client = IdentityClient::new(channel);
+    timeout(PATIENCE, client.issue(request)).await.expect("in time").map(tonic::Response::into_inner)
+}
+
+#[tokio::test]
+async fn a_token_is_good_for_one_certificate() {
+    let fixture = start();
+    let channel = fixture.connect(None).await;
+    let refused = issue(channel.clone(), "token", "public", b"csr").await.expect_err("another's name");
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let issued = issue(channel.clone(), "token", "", b"csr").await.expect("a certificate");
+    assert_eq!((issued.not_after, issued.spiffe_id.as_str()), (2, A));
+    assert_eq!(*fixture.directory.issued.lock().expect("nothing panicked"), [(task(A), String::new())]);
+    let again = issue(channel.clone(), "token", "", b"csr").await.expect_err("used up");
+    assert_eq!(again.code(), Code::Unauthenticated);
+    let nothing = issue(channel, "", "", b"csr").await.expect_err("neither token nor certificate");
+    assert_eq!(nothing.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_certificate_renews_the_identities_of_its_task() {
+    let fixture = start();
+    let channel = fixture.connect_as(B).await;
+    issue(channel.clone(), "", "public", b"csr").await.expect("a certificate");
+    assert_eq!(*fixture.directory.issued.lock().expect("nothing panicked"), [(task(B), "public".to_owned())]);
+    let code = |result: Result<IssueResponse, Status>| result.expect_err("refused").code();
+    assert_eq!(code(issue(channel.clone(), "", "nobody", b"csr").await), Code::NotFound);
+    assert_eq!(code(issue(channel.clone(), "", "", b"bad").await), Code::InvalidArgument);
+    fixture.directory.change(|world| world.tasks.clear());
+    assert_eq!(code(issue(channel, "", "", b"csr").await), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn only_a_known_certificate_opens_a_stream() {
+    let fixture = start();
+    let code = |result: Result<ProxyStream, Status>| result.err().map(|status| status.code());
+    assert_eq!(code(open(fixture.connect(None).await).await), Some(Code::Unauthenticated));
+    let stranger = fixture.connect_as("spiffe://test/stranger").await;
+    assert_eq!(code(open(stranger).await), Some(Code::PermissionDenied));
+    // These do not get past the handshake.
+    let foreign = Authority::new().issue(&[], &[A]);
+    let two_ids = fixture.authority.issue(&[], &[A, B]);
+    let no_id = fixture.authority.issue(&["a"], &[]);
+    for credentials in [foreign, two_ids, no_id] {
+        let refused = code(open(fixture.connect(Some(credentials)).await).await);
+        assert!(matches!(refused, Some(Code::Unavailable | Code::Unknown | Code::Internal)), "{refused:?}");
+    }
+    assert!(open(fixture.connect_as(A).await).await.is_ok());
+}
+
+#[tokio::test]
+async fn roots_and_certificates_rotate() {
+    let mut fixture = start();
+    let before = fixture.stream_as(A).await;
+    let new = Authority::new();
+    fixture.tls.replace(&new.material()).expect("good material");
+    before.subscribe(ResourceType::Route).await;
+    let old = std::mem::replace(&mut fixture.authority, new);
+    assert!(open(fixture.connect_as(A).await).await.is_ok());
+    assert!(open(fixture.connect(Some(old.issue(&[], &[A]))).await).await.is_err());
+}
+
+#[tokio::test]
+async fn changes_and_removals_are_pushed() {
+    let mut fixture = start();
+    let a = task(A);
+    fixture.directory.put(&a, ResourceType::Cluster, "one", "1");
+    let mut stream = fixture.stream_as(A).await;
+    stream
+        .ask(DeltaDiscoveryRequest { type_url: "type.googleapis.com/unknown".into(), ..Default::default() })
+        .await;
+    stream.subscribe(ResourceType::Cluster).await;
+    let first = stream.next().await;
+    assert_eq!(first.system_version_info, "2");
+    stream.answer(&first, None).await;
+    assert_eq!(contents(first), just(&["one@1"]));
+    let (answerer, acknowledgement) = fixture.answer().await;
+    assert_eq!((answerer, acknowledgement.generation, acknowledgement.refusal), (a.clone(), 2, None));
+
+    fixture.directory.put(&a, ResourceType::Cluster, "two", "1");
+    assert_eq!(stream.accept().await, just(&["two@1"]));
+    fixture.directory.put(&a, ResourceType::Cluster, "one", "2");
+    assert_eq!(stream.accept().await, just(&["one@2"]));
+    fixture.directory.remove(&a, ResourceType::Cluster, "two");
+    assert_eq!(stream.accept().await, (vec![], vec!["two".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_refusal_is_recorded_and_not_answered_with_the_same() {
+    let mut fixture = start();
+    let a = task(A);
+    fixture.directory.put(&a, ResourceType::Route, "bad", "1");
+    let mut stream = fixture.stream_as(A).await;
+    stream.subscribe(ResourceType::Route).await;
+    let response = stream.next().await;
+    stream.answer(&response, Some("no such cluster")).await;
+    let (_, acknowledgement) = fixture.answer().await;
+    assert_eq!(acknowledgement.kind, ResourceType::Route);
+    assert_eq!(acknowledgement.refusal.as_deref(), Some("no such cluster"));
+    fixture.directory.put(&a, ResourceType::Route, "good", "1");
+    assert_eq!(stream.accept().await, just(&["good@1"]));
+    fixture.directory.put(&a, ResourceType::Route, "bad", "2");
+    assert_eq!(stream.accept().await, just(&["bad@2"]));
+}
+
+#[tokio::test]
+async fn a_new_stream_begins_where_the_old_one_ended() {
+    let fixture = start();
+    let a = task(A);
+    fixture.directory.put(&a, ResourceType::Route, "same", "1");
+    fixture.directory.put(&a, ResourceType::Route, "changed", "2");
+    let mut stream = fixture.stream_as(A).await;
+    let has = [("same", "1"), ("changed", "1"), ("gone", "1")];
+    let has: HashMap<String, String> = has.map(|(name, version)| (name.into(), version.into())).into();
+    let type_url = ResourceType::Route.type_url();
+    stream
+        .ask(DeltaDiscoveryRequest { type_url, initial_resource_versions: has, ..Default::default() })
+        .await;
+    assert_eq!(stream.accept().await, just(&["changed@2"]));
+    assert_eq!(stream.accept().await, (vec![], vec!["gone".to_owned()]));
+    // In step: an empty answer says so.
+    stream.subscribe(ResourceType::Limit).await;
+    assert_eq!(stream.accept().await, just(&[]));
+}
+
+#[tokio::test]
+async fn tasks_see_their_own_only_and_end_alone() {
+    let fixture = start();
+    fixture.directory.put(&task(A), ResourceType::Route, "of-a", "1");
+    fixture.directory.put(&task(B), ResourceType::Route, "of-b", "1");
+    let (mut a, mut b) = (fixture.stream_as(A).await, fixture.stream_as(B).await);
+    a.subscribe(ResourceType::Route).await;
+    b.subscribe(ResourceType::Route).await;
+    assert_eq!(a.accept().await, just(&["of-a@1"]));
+    assert_eq!(b.accept().await, just(&["of-b@1"]));
+    let mut presence = fixture.directory.presence.subscribe();
+    fixture.directory.change(|world| {
+        world.sets.remove(task(A).as_str());
+    });
+    let ended = a.try_next().await.expect_err("the task is over");
+    assert_eq!(ended.code(), Code::PermissionDenied);
+    let one_left = presence.wait_for(|streams| *streams == 1);
+    timeout(PATIENCE, one_left).await.expect("in time").expect("the directory lives");
+    fixture.directory.put(&task(B), ResourceType::Route, "more", "1");
+    assert_eq!(b.accept().await, just(&["more@1"]));
+}
+
+#[tokio::test]
+async fn a_drain_ends_streams_and_then_itself() {
+    let fixture = start();
+    let mut stream = fixture.stream_as(A).await;
+    stream.subscribe(ResourceType::Route).await;
+    assert_eq!(stream.accept().await, just(&[]));
+    let draining = tokio::spawn(fixture.trigger.drain());
+    assert_eq!(stream.try_next().await.expect_err("drained").code(), Code::Unavailable);
+    timeout(PATIENCE, draining).await.expect("in time").expect("no panic");
+    fixture.server.stopped().await;
+}

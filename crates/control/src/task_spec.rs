@@ -1,0 +1,217 @@
+//! A task's record as an agent runs it.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use bowline_model::{
+    arn::Arn,
+    service::Service,
+    task::{
+        ContainerSpec, ControlPlaneAddress, Egress, InboundPort, ProxyRole, ProxySpec, PublishedPort,
+        ResourceLimits, TaskSpec,
+    },
+    task_definition::{ContainerDefinition, TaskDefinition},
+};
+
+use crate::{
+    publish::service_ports,
+    registry::{LocalCommandRecord, Registry, TaskOwner, TaskRecord},
+};
+
+/// What building a spec takes besides the registry.
+#[derive(Clone, Debug)]
+pub struct SpecOptions {
+    /// Where proxies find the control plane.
+    pub discovery_address: SocketAddr,
+    /// PEM of the trust bundle.
+    pub roots_pem: String,
+    /// What tasks may reach beyond their aliases.
+    pub egress: Egress,
+    /// `--exec`: wins over a template's local commands.
+    pub exec: Vec<LocalCommandRecord>,
+}
+
+/// The spec of a task; `None` when what it belongs to is gone.
+pub fn build(registry: &Registry, options: &SpecOptions, task: &TaskRecord) -> Option<TaskSpec> {
+    match &task.owner {
+        TaskOwner::Service { service, task_definition } => {
+            let service = registry.services.get(service.as_str())?;
+            let definition = registry.task_definitions.get(task_definition.as_str())?;
+            Some(service_task(registry, options, task, service, definition))
+        }
+        TaskOwner::Gateway { load_balancer } => {
+            let balancer = registry.load_balancers.get(load_balancer.as_str())?;
+            Some(TaskSpec {
+                id: task.id.clone(),
+                arn: task.arn.clone(),
+                family: "gateway".into(),
+                revision: 1,
+                cluster: "gateways".into(),
+                group: format!("gateway:{}", balancer.name),
+                containers: Vec::new(),
+                proxy: Some(ProxySpec {
+                    role: ProxyRole::Gateway,
+                    inbound: Vec::new(),
+                    control_plane: control_plane(registry, options),
+                    aliases: Vec::new(),
+                }),
+                published: Vec::new(),
+                egress: options.egress,
+                limits: ResourceLimits::default(),
+            })
+        }
+    }
+}
+
+fn control_plane(registry: &Registry, options: &SpecOptions) -> ControlPlaneAddress {
+    ControlPlaneAddress {
+        address: options.discovery_address,
+        roots_pem: options.roots_pem.clone(),
+        trust_domain: registry.settings().trust_domain.clone(),
+    }
+}
+
+fn service_task(
+    registry: &Registry,
+    options: &SpecOptions,
+    task: &TaskRecord,
+    service: &Service,
+    definition: &TaskDefinition,
+) -> TaskSpec {
+    let ports = service_ports(service, definition);
+    let inbound = ports
+        .iter()
+        .map(|port| InboundPort {
+            port_name: port.name.clone(),
+            container_port: port.mapping.container_port,
+            ingress_port: port.offered.and_then(|offered| offered.ingress_port),
+        })
+        .collect::<Vec<_>>();
+    let has_proxy = service.connect.is_some() || !inbound.is_empty();
+    let namespace = service.connect.as_ref().map(|connect| connect.namespace.as_str());
+    TaskSpec {
+        id: task.id.clone(),
+        arn: task.arn.clone(),
+        family: definition.family.clone(),
+        revision: definition.revision,
+        cluster: service.cluster.clone(),
+        group: format!("service:{}", service.name),
+        containers: definition
+            .containers
+            .iter()
+            .map(|container| self::container(registry, options, service, definition, container))
+            .collect(),
+        proxy: has_proxy.then(|| ProxySpec {
+            role: ProxyRole::Sidecar,
+            inbound,
+            control_plane: control_plane(registry, options),
+            aliases: namespace.map(|namespace| registry.aliases_of(namespace)).unwrap_or_default(),
+        }),
+        published: published(service, definition),
+        egress: options.egress,
+        limits: definition.limits,
+    }
+}
+
+fn published(service: &Service, definition: &TaskDefinition) -> Vec<PublishedPort> {
+    let ports = definition.containers.iter().flat_map(|container| &container.ports);
+    ports
+        .filter_map(|port| match port.host_port {
+            // On Fargate the host port is the container port and means no more than it.
+            Some(host_port) if host_port != port.container_port => {
+                Some(PublishedPort { container_port: port.container_port, host_port })
+            }
+            _ if service.assign_public_ip => {
+                Some(PublishedPort { container_port: port.container_port, host_port: 0 })
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+fn container(
+    registry: &Registry,
+    options: &SpecOptions,
+    service: &Service,
+    definition: &TaskDefinition,
+    container: &ContainerDefinition,
+) -> ContainerSpec {
+    let local = local_command(registry, options, &definition.family, &container.name);
+    let mut environment = service_connect_environment(service, container);
+    environment.extend(container.environment.clone());
+    if let Some(local) = local {
+        environment.extend(local.environment.clone());
+    }
+    ContainerSpec {
+        name: container.name.clone(),
+        image: container.image.clone(),
+        command: local.map_or_else(|| runnable(container), |local| local.command.clone()),
+        working_directory: local
+            .and_then(|local| local.working_directory.clone())
+            .or_else(|| container.working_directory.as_ref().map(PathBuf::from)),
+        environment,
+        secrets: BTreeMap::new(),
+        essential: container.essential,
+        health_check: container.health_check.clone(),
+        depends_on: container.depends_on.clone(),
+        stop_timeout: container.stop_timeout,
+        start_timeout: container.start_timeout,
+        ulimits: container.ulimits.clone(),
+        mounts: container.mounts.clone(),
+        limits: container.limits,
+        readonly_root: container.readonly_root,
+    }
+}
+
+/// The definition's own command, where it says all: a command alone is only the
+/// arguments of an image's entry point, unless it names a program of this machine.
+fn runnable(container: &ContainerDefinition) -> Vec<String> {
+    container.command.clone()
+}
+
+fn local_command<'a>(
+    registry: &'a Registry,
+    options: &'a SpecOptions,
+    family: &str,
+    container: &str,
+) -> Option<&'a LocalCommandRecord> {
+    let given = options.exec.iter();
+    let from_stacks = registry.stacks.values().flat_map(|stack| &stack.local_commands);
+    let mut all = given.chain(from_stacks);
+    all.find(|local| local.container == container && local.family.as_deref().is_none_or(|of| of == family))
+}
+
+/// `AWS_SERVICE_CONNECT_SERVICE_NAME` and `AWS_SERVICE_CONNECT_ENDPOINT`: the
+/// discovery name and the address that clients call, of the first port that the
+/// container offers, else the service offers.
+fn service_connect_environment(service: &Service, container: &ContainerDefinition) -> BTreeMap<String, String> {
+    let Some(connect) = &service.connect else { return BTreeMap::new() };
+    let own = |port_name: &str| container.ports.iter().any(|port| port.name.as_deref() == Some(port_name));
+    let offered = connect
+        .services
+        .iter()
+        .find(|offered| own(&offered.port_name))
+        .or_else(|| connect.services.first());
+    let Some(offered) = offered else { return BTreeMap::new() };
+    let mut environment =
+        BTreeMap::from([("AWS_SERVICE_CONNECT_SERVICE_NAME".to_owned(), offered.discovery_name.clone())]);
+    if let Some(alias) = &offered.alias {
+        let names = offered.hostnames(&connect.namespace);
+        environment.insert("AWS_SERVICE_CONNECT_ENDPOINT".to_owned(), format!("{}:{}", names[0], alias.port));
+    }
+    environment
+}
+
+/// ARNs of secrets that a task definition wants injected.
+pub fn wanted_secrets(definition: &TaskDefinition) -> Vec<(&str, &str)> {
+    let containers = definition.containers.iter();
+    containers
+        .flat_map(|container| {
+            container.secrets.values().map(|secret| (container.name.as_str(), secret.as_str()))
+        })
+        .collect()
+}
+
+/// The name of the service that an ARN or a bare name stands for.
+pub fn short_name(service: &Arn) -> &str {
+    service.resource_name()
+}

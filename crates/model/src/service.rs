@@ -1,0 +1,140 @@
+//! ECS services and their Service Connect configuration.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::arn::Arn;
+
+/// A service: so many tasks of a task definition, under one name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// `…:service/CLUSTER/NAME`
+    pub arn: Arn,
+    /// The name, unique in the cluster.
+    pub name: String,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The task definition's ARN.
+    pub task_definition: Arn,
+    /// Tasks wanted.
+    pub desired_count: u32,
+    /// Bounds of a rolling replacement.
+    pub rolling: RollingBounds,
+    /// Service Connect; `None` where it is off.
+    pub connect: Option<ServiceConnect>,
+    /// Target groups that its tasks are targets of.
+    pub targets: Vec<TargetBinding>,
+    /// `assignPublicIp: ENABLED`: ports are published on the host's loopback.
+    pub assign_public_ip: bool,
+}
+
+/// How far a rolling replacement may go below and above the desired count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollingBounds {
+    /// AWS's default: 100.
+    pub minimum_healthy_percent: u32,
+    /// AWS's default: 200.
+    pub maximum_percent: u32,
+}
+
+impl Default for RollingBounds {
+    fn default() -> Self {
+        Self { minimum_healthy_percent: 100, maximum_percent: 200 }
+    }
+}
+
+/// A service's part in a namespace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceConnect {
+    /// The namespace's name.
+    pub namespace: String,
+    /// What it offers; none for a client-only service.
+    pub services: Vec<ConnectService>,
+}
+
+/// A port that a service offers in its namespace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConnectService {
+    /// The port mapping's name.
+    pub port_name: String,
+    /// The name in the namespace; AWS's default is the port name.
+    pub discovery_name: String,
+    /// What clients call.
+    pub alias: Option<ClientAlias>,
+    /// `ingressPortOverride`.
+    pub ingress_port: Option<u16>,
+    /// `timeout.idleTimeoutSeconds`; `None` is AWS's default, zero disables.
+    pub idle_timeout: Option<Duration>,
+    /// `timeout.perRequestTimeoutSeconds`; `None` is AWS's default, zero disables.
+    pub request_timeout: Option<Duration>,
+    /// The certificate authority that `tls` names.
+    pub authority: Option<Arn>,
+}
+
+/// AWS's `clientAliases` entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientAlias {
+    /// `dnsName`; `None` is `discoveryName.namespace`.
+    pub dns_name: Option<String>,
+    /// The port that clients call.
+    pub port: u16,
+}
+
+impl ConnectService {
+    /// Every host name of the alias in `namespace`: what AWS gives, the short
+    /// discovery name, and both with the namespace.
+    pub fn hostnames(&self, namespace: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut add = |name: String| {
+            let name = name.to_ascii_lowercase();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        };
+        if let Some(dns_name) = self.alias.as_ref().and_then(|alias| alias.dns_name.as_deref()) {
+            add(dns_name.to_owned());
+            if !dns_name.ends_with(&format!(".{namespace}")) {
+                add(format!("{dns_name}.{namespace}"));
+            }
+        } else {
+            add(self.discovery_name.clone());
+            add(format!("{}.{namespace}", self.discovery_name));
+        }
+        names
+    }
+}
+
+/// A container port that a target group sends to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetBinding {
+    /// The target group.
+    pub target_group: Arn,
+    /// The container's name.
+    pub container: String,
+    /// Its port.
+    pub container_port: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_has_its_short_and_its_long_name() {
+        let mut service = ConnectService {
+            port_name: "http".into(),
+            discovery_name: "web".into(),
+            alias: Some(ClientAlias { dns_name: None, port: 80 }),
+            ingress_port: None,
+            idle_timeout: None,
+            request_timeout: None,
+            authority: None,
+        };
+        assert_eq!(service.hostnames("shop.local"), ["web", "web.shop.local"]);
+        service.alias = Some(ClientAlias { dns_name: Some("Front.shop.local".into()), port: 80 });
+        assert_eq!(service.hostnames("shop.local"), ["front.shop.local"]);
+        service.alias = Some(ClientAlias { dns_name: Some("front".into()), port: 80 });
+        assert_eq!(service.hostnames("shop.local"), ["front", "front.shop.local"]);
+    }
+}

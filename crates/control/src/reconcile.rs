@@ -19,6 +19,9 @@ use crate::registry::{Registry, TaskOwner, TaskRecord};
 /// told to stop: time for every proxy to turn away from it.
 const DRAIN: Duration = Duration::from_millis(700);
 
+/// A task without a health check counts as healthy after so long.
+const PROVEN: Duration = Duration::from_secs(1);
+
 /// Something that people should know of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -54,7 +57,7 @@ pub fn pass(
 ) -> Pass {
     let mut pass = Pass::default();
     forget_stopped(registry, histories, now, &mut pass);
-    mark_healthy(registry, histories);
+    mark_healthy(registry, histories, now, &mut pass);
 
     let services: Vec<_> = registry.services.values().cloned().collect();
     for service in &services {
@@ -69,6 +72,10 @@ pub fn pass(
             count: service.desired_count,
             bounds: service.rolling,
             cluster: &service.cluster,
+            health_checked: registry
+                .task_definitions
+                .get(service.task_definition.as_str())
+                .is_some_and(|definition| definition.is_health_checked()),
         };
         let tasks = registry.tasks_of_service(&service.arn).into_iter().map(|task| (**task).clone()).collect();
         reconcile_owner(registry, histories, wanted, tasks, now, &mut new_task_id, &mut pass);
@@ -84,6 +91,7 @@ pub fn pass(
             // Two gateways cannot have the same ports.
             bounds: RollingBounds { minimum_healthy_percent: 0, maximum_percent: 100 },
             cluster: "gateways",
+            health_checked: false,
         };
         let tasks = registry.tasks_of_gateway(&balancer.arn).into_iter().map(|task| (**task).clone()).collect();
         reconcile_owner(registry, histories, wanted, tasks, now, &mut new_task_id, &mut pass);
@@ -101,6 +109,7 @@ struct Wanted<'a> {
     count: u32,
     bounds: RollingBounds,
     cluster: &'a str,
+    health_checked: bool,
 }
 
 /// Drops the records of tasks that are over; counts those that were not told to end.
@@ -145,16 +154,27 @@ fn owner_of(registry: &Registry, task: &TaskRecord) -> (String, String) {
     }
 }
 
-fn mark_healthy(registry: &mut Registry, histories: &mut Histories) {
-    let newly: Vec<_> = registry
+/// A task counts as healthy when its check passes, or, without one, when it has
+/// served for a second.
+fn mark_healthy(registry: &mut Registry, histories: &mut Histories, now: Timestamp, pass: &mut Pass) {
+    let serving: Vec<_> = registry
         .tasks
         .values()
         .filter(|task| !task.was_healthy && task.available())
         .map(|task| (task.id.clone(), owner_of(registry, task).0))
         .collect();
-    for (id, key) in newly {
-        registry.tasks.update(id.as_str(), |task| task.was_healthy = true);
-        histories.by_owner.entry(key).or_default().recovered();
+    for (id, key) in serving {
+        let mut healthy = false;
+        registry.tasks.update(id.as_str(), |task| {
+            let since = *task.serving_since.get_or_insert(now);
+            healthy = task.health_checked || now.since(since) >= PROVEN;
+            task.was_healthy = healthy;
+        });
+        if healthy {
+            histories.by_owner.entry(key).or_default().recovered();
+        } else {
+            look_again(pass, PROVEN);
+        }
     }
 }
 
@@ -199,6 +219,8 @@ fn reconcile_owner(
             desired: DesiredStatus::Running,
             draining_since: None,
             was_healthy: false,
+            health_checked: wanted.health_checked,
+            serving_since: None,
             report: None,
         };
         registry.tasks.put(id.as_str(), record);

@@ -18,7 +18,7 @@ use bowline_model::{
     load_balancer::{GatewayListener, GatewayRule, LoadBalancer, TargetGroup},
     network::AliasAddresses,
     service::Service,
-    task::{Alias, DesiredStatus, TaskId, TaskReport, TaskStatus},
+    task::{Alias, DesiredStatus, HealthStatus, TaskId, TaskReport, TaskStatus},
     task_definition::TaskDefinition,
 };
 use serde::{Deserialize, Serialize};
@@ -143,8 +143,12 @@ pub struct TaskRecord {
     pub desired: DesiredStatus,
     /// Since when it takes no new requests, on its way to be stopped.
     pub draining_since: Option<Timestamp>,
-    /// It has been healthy at least once.
+    /// It has been healthy at least once, or, without a health check, has served for a second.
     pub was_healthy: bool,
+    /// One of its essential containers has a health check, which must pass before it serves.
+    pub health_checked: bool,
+    /// Since when it serves.
+    pub serving_since: Option<Timestamp>,
     /// The last report of its agent. Not kept: agents report anew.
     #[serde(skip)]
     pub report: Option<Arc<TaskReport>>,
@@ -174,12 +178,15 @@ impl TaskRecord {
         self.report.as_ref().map_or(TaskStatus::Provisioning, |report| report.status)
     }
 
-    /// It takes traffic: its sidecar serves, and nothing says that it is unwell.
+    /// It takes traffic: it runs, its sidecar serves, and its health check, if it has one, passes.
     pub fn serves(&self) -> bool {
         self.report.as_ref().is_some_and(|report| {
-            report.status == TaskStatus::Running
-                && report.proxy_ready
-                && report.health != bowline_model::task::HealthStatus::Unhealthy
+            let well = match report.health {
+                HealthStatus::Healthy => true,
+                HealthStatus::Unknown => !self.health_checked,
+                HealthStatus::Unhealthy => false,
+            };
+            report.status == TaskStatus::Running && report.proxy_ready && well
         })
     }
 

@@ -108,6 +108,11 @@ impl TaskDefinition {
         container.ports.iter().find(|port| port.container_port == container_port)
     }
 
+    /// Whether an essential container has a health check.
+    pub fn is_health_checked(&self) -> bool {
+        self.containers.iter().any(|container| container.essential && container.health_check.is_some())
+    }
+
     /// Whether another revision would be the same but for its number.
     pub fn same_content(&self, other: &Self) -> bool {
         self.family == other.family && self.containers == other.containers && self.limits == other.limits

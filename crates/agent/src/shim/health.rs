@@ -1,8 +1,12 @@
 //! A container's health check as ECS defines it, without I/O.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bowline_model::task::{HealthCheckSpec, HealthStatus};
+
+/// The first check comes so soon after the start. ECS waits one interval; nobody
+/// gains from that, and traffic waits for the first success.
+const FIRST_CHECK: Duration = Duration::from_millis(50);
 
 /// What is known of a container's health.
 #[derive(Debug)]
@@ -12,21 +16,26 @@ pub(crate) struct Health {
     failures: u32,
     started_at: Option<Instant>,
     next: Option<Instant>,
+    /// Until the first success checks come faster than the interval says.
+    eager: Duration,
+    /// A failure counts when it is an interval after the one that counted last.
+    counted_at: Option<Instant>,
 }
 
 impl Health {
     pub(crate) fn new(spec: HealthCheckSpec) -> Self {
-        Self { spec, status: HealthStatus::Unknown, failures: 0, started_at: None, next: None }
+        Self { spec, status: HealthStatus::Unknown, failures: 0, started_at: None, next: None, eager: FIRST_CHECK, counted_at: None }
     }
 
     pub(crate) fn status(&self) -> HealthStatus {
         self.status
     }
 
-    /// The container runs; the first check comes one interval later.
+    /// The container runs; the first check comes at once.
     pub(crate) fn started(&mut self, now: Instant) {
         self.started_at = Some(now);
-        self.next = Some(now + self.spec.interval);
+        self.counted_at = Some(now);
+        self.next = Some(now + self.eager.min(self.spec.interval));
     }
 
     /// When the next check is due; `None` while one runs.
@@ -46,12 +55,22 @@ impl Health {
     /// A check has ended. Failures during the start period do not count; one
     /// success ends it.
     pub(crate) fn done(&mut self, healthy: bool, now: Instant) {
-        self.next = Some(now + self.spec.interval);
         if healthy {
+            self.next = Some(now + self.spec.interval);
+            self.counted_at = Some(now);
             self.failures = 0;
             self.status = HealthStatus::Healthy;
             return;
         }
+        self.next = Some(now + self.spec.interval);
+        if self.status == HealthStatus::Unknown {
+            self.eager = (self.eager * 2).min(self.spec.interval);
+            self.next = Some(now + self.eager);
+            if self.counted_at.is_some_and(|counted| now < counted + self.spec.interval) {
+                return;
+            }
+        }
+        self.counted_at = Some(now);
         let starting = self.status == HealthStatus::Unknown
             && self.started_at.is_some_and(|at| now < at + self.spec.start_period);
         if starting {

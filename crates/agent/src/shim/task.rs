@@ -80,6 +80,7 @@ pub(crate) async fn run(prepared: Prepared) -> std::io::Result<()> {
     loop {
         task.advance().await;
         task.publish();
+        bound_own_log();
         if task.is_over() {
             break;
         }
@@ -96,6 +97,17 @@ pub(crate) async fn run(prepared: Prepared) -> std::io::Result<()> {
     }
     task.finish().await;
     Ok(())
+}
+
+/// Size at which the shim's own log begins anew.
+const OWN_LOG_BYTES_MAX: i64 = 1024 * 1024;
+
+/// Standard error is a log file that the agent opened for appending.
+fn bound_own_log() {
+    let log = std::io::stderr();
+    if rustix::fs::fstat(&log).is_ok_and(|log| log.st_size > OWN_LOG_BYTES_MAX) {
+        let _ = rustix::fs::ftruncate(&log, 0);
+    }
 }
 
 /// Why and how the task stops.
@@ -206,6 +218,9 @@ impl Task {
             )));
         }
         self.tap_egress();
+        if self.spec.limits.memory_mib.is_some() || self.spec.limits.cpu_units.is_some() {
+            tracing::warn!("cpu and memory of the task are not enforced: no control group is made for it");
+        }
     }
 
     fn tap_egress(&self) {

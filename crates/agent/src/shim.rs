@@ -103,10 +103,11 @@ fn prepare(start: Start, control: OwnedFd) -> io::Result<Prepared> {
         let warning = "egress allow is not supported yet: the task reaches its aliases and nothing else";
         prepared.warnings.push(warning.to_owned());
     }
-    if prepared.failure.is_none() && !prepared.spec.containers.is_empty() {
-        if let Err(error) = prepare_network(&mut prepared, network) {
-            prepared.failure = Some(format!("ResourceInitializationError: {error}"));
-        }
+    if prepared.failure.is_none()
+        && !prepared.spec.containers.is_empty()
+        && let Err(error) = prepare_network(&mut prepared, network)
+    {
+        prepared.failure = Some(format!("ResourceInitializationError: {error}"));
     }
     Ok(prepared)
 }

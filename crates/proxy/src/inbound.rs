@@ -9,7 +9,7 @@ use http::{HeaderValue, Request, Response, request::Parts};
 use hyper::body::Incoming;
 use rustls_pki_types::CertificateDer;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -72,11 +72,12 @@ pub(crate) async fn serve(
     let metrics = worker.shared.metrics.of(Direction::Inbound);
     let Some(config) = &bind.server else { return metrics.handshake_failed(HandshakeFailure::NotReady) };
     let acceptor = TlsAcceptor::from(Arc::clone(config));
-    let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+    let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream).into_fallible()).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
+        Ok(Err((error, stream))) => {
             let (cause, text) = classify(&error);
             metrics.handshake_failed(cause);
+            linger(stream).await;
             tracing::info!(listener = &*listener.name, peer = %connection.peer, cause = cause.as_str(), text, "refused a connection");
             return;
         }
@@ -100,6 +101,26 @@ pub(crate) async fn serve(
     } else {
         relay_http(worker, &listener, stream, traffic, http2, connection, caller).await;
     }
+}
+
+/// Lets the refused side read why. Closed at once, with bytes unread, the
+/// connection would be reset and the alert lost on its way.
+async fn linger(mut stream: TcpStream) {
+    const LONGEST: Duration = Duration::from_secs(1);
+    const BYTES_MAX: usize = 64 * 1024;
+    let reading = async {
+        if stream.shutdown().await.is_err() {
+            return;
+        }
+        let (mut buffer, mut left) = ([0; 4_096], BYTES_MAX);
+        while let Ok(count @ 1..) = stream.read(&mut buffer).await
+            && count < left
+        {
+            left -= count;
+        }
+    };
+    // The other side has had its time.
+    let _ = timeout(LONGEST, reading).await;
 }
 
 /// `By=…;Hash=…;URI=…` as Envoy writes it.

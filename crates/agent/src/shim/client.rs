@@ -179,10 +179,10 @@ async fn write(
                 }
             }
         };
-        if let Some(message) = message {
-            if socket.send(&message, &[]).await.is_err() {
-                return;
-            }
+        if let Some(message) = message
+            && socket.send(&message, &[]).await.is_err()
+        {
+            return;
         }
     }
 }

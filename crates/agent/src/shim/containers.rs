@@ -107,12 +107,11 @@ impl Containers {
                 }
             }
             let container = &mut self.list[index];
-            if container.phase == Phase::Running {
-                if let Some(health) = &mut container.health {
-                    if health.begin_if_due(now) {
-                        actions.push(Action::Check(index));
-                    }
-                }
+            if container.phase == Phase::Running
+                && let Some(health) = &mut container.health
+                && health.begin_if_due(now)
+            {
+                actions.push(Action::Check(index));
             }
         }
         actions

@@ -113,10 +113,10 @@ fn set_up_namespaces(set_up: &InitSetUp) -> io::Result<(Option<Networks>, Vec<St
         }
     }
     for resolver in HOST_RESOLVERS {
-        if Path::new(resolver).exists() {
-            if let Err(error) = bind(Path::new("/dev/null"), Path::new(resolver)) {
-                warnings.push(format!("the task can ask the host's resolver {resolver}: {error}"));
-            }
+        if Path::new(resolver).exists()
+            && let Err(error) = bind(Path::new("/dev/null"), Path::new(resolver))
+        {
+            warnings.push(format!("the task can ask the host's resolver {resolver}: {error}"));
         }
     }
     Ok((Some(networks), warnings))

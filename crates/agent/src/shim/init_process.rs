@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{BorrowedFd, OwnedFd},
     path::Path,
     time::{Duration, Instant},
 };
@@ -33,7 +33,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(3);
 /// A task's init, alive.
 #[derive(Debug)]
 pub(crate) struct InitProcess {
-    socket: Option<OwnedFd>,
+    socket: OwnedFd,
     pid: Pid,
 }
 
@@ -52,8 +52,8 @@ impl InitProcess {
             Err(error) => return Err(error),
         };
         drop(theirs);
-        let process = Self { socket: Some(ours), pid };
-        set_socket_timeout(process.socket()?, Timeout::Recv, Some(ANSWER_TIMEOUT))?;
+        let process = Self { socket: ours, pid };
+        set_socket_timeout(&process.socket, Timeout::Recv, Some(ANSWER_TIMEOUT))?;
         if set_up.isolated {
             map_ids(pid)?;
         }
@@ -61,30 +61,9 @@ impl InitProcess {
         Ok((process, warnings))
     }
 
-    fn socket(&self) -> io::Result<&OwnedFd> {
-        self.socket.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
-    }
-
-    /// Asks for something, and waits for it.
-    pub(crate) fn call(
-        &self,
-        order: &ToInit,
-        fds: &[BorrowedFd<'_>],
-    ) -> io::Result<(Vec<String>, Vec<OwnedFd>)> {
-        let socket = self.socket()?;
-        fd_message::send(socket.as_fd(), order, fds)?;
-        match fd_message::receive(socket.as_fd())? {
-            Some((FromInit::Done { warnings }, fds)) => Ok((warnings, fds)),
-            Some((FromInit::Failed { reason }, _)) => Err(io::Error::other(reason)),
-            None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the task's init is gone")),
-        }
-    }
-}
-
-impl Drop for InitProcess {
     /// Ends the init, and with it all that is in the task, and waits until it is gone.
-    fn drop(&mut self) {
-        self.socket = None;
+    pub(crate) fn end(&self) {
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
         let deadline = Instant::now() + END_TIMEOUT;
         loop {
             match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
@@ -99,6 +78,26 @@ impl Drop for InitProcess {
                 _ => return,
             }
         }
+    }
+
+    /// Asks for something, and waits for it.
+    pub(crate) fn call(
+        &self,
+        order: &ToInit,
+        fds: &[BorrowedFd<'_>],
+    ) -> io::Result<(Vec<String>, Vec<OwnedFd>)> {
+        fd_message::send(&self.socket, order, fds)?;
+        match fd_message::receive(&self.socket)? {
+            Some((FromInit::Done { warnings }, fds)) => Ok((warnings, fds)),
+            Some((FromInit::Failed { reason }, _)) => Err(io::Error::other(reason)),
+            None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the task's init is gone")),
+        }
+    }
+}
+
+impl Drop for InitProcess {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -19,6 +19,7 @@ use std::{
 use bowline_model::task::{HealthStatus, ProxyRole, Secret, StopCode, TaskReport, TaskSpec, TaskStatus};
 use bowline_plumbing::wall_clock;
 use tokio::{
+    signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot, watch},
     task::{JoinHandle, spawn_local},
     time::{sleep_until, timeout},
@@ -75,15 +76,19 @@ pub(crate) async fn run(prepared: Prepared) -> std::io::Result<()> {
     let (events, mut receiver) = mpsc::channel(EVENTS_MAX);
     let mut task = Task::new(prepared, events)?;
     task.begin();
+    let mut terminate = signal(SignalKind::terminate())?;
     loop {
         task.advance().await;
         task.publish();
+        bound_own_log();
         if task.is_over() {
             break;
         }
         let deadline = task.deadline();
         let event = tokio::select! {
             event = receiver.recv() => event,
+            // Whoever shuts the machine down means every process.
+            Some(()) = terminate.recv() => Some(Event::Stop { code: None, reason: None }),
             () = sleep_until(deadline.into()) => None,
         };
         if let Some(event) = event {
@@ -92,6 +97,17 @@ pub(crate) async fn run(prepared: Prepared) -> std::io::Result<()> {
     }
     task.finish().await;
     Ok(())
+}
+
+/// Size at which the shim's own log begins anew.
+const OWN_LOG_BYTES_MAX: i64 = 1024 * 1024;
+
+/// Standard error is a log file that the agent opened for appending.
+fn bound_own_log() {
+    let log = std::io::stderr();
+    if rustix::fs::fstat(&log).is_ok_and(|log| log.st_size > OWN_LOG_BYTES_MAX) {
+        let _ = rustix::fs::ftruncate(&log, 0);
+    }
 }
 
 /// Why and how the task stops.
@@ -202,6 +218,9 @@ impl Task {
             )));
         }
         self.tap_egress();
+        if self.spec.limits.memory_mib.is_some() || self.spec.limits.cpu_units.is_some() {
+            tracing::warn!("cpu and memory of the task are not enforced: no control group is made for it");
+        }
     }
 
     fn tap_egress(&self) {
@@ -230,12 +249,12 @@ impl Task {
             for action in actions {
                 self.act(action).await;
             }
-            if self.stopping.is_none() {
-                if let Some((code, reason)) = self.failure(now) {
-                    tracing::info!(%reason, "the task stops");
-                    self.stopping = Some(Stopping { code: Some(code), reason: Some(reason) });
-                    continue;
-                }
+            if self.stopping.is_none()
+                && let Some((code, reason)) = self.failure(now)
+            {
+                tracing::info!(%reason, "the task stops");
+                self.stopping = Some(Stopping { code: Some(code), reason: Some(reason) });
+                continue;
             }
             if idle {
                 break;
@@ -550,9 +569,8 @@ impl Task {
         self.links.clear();
         self.link = None;
         self.await_output().await;
-        // The last owner but the link's and the tap's tasks, which are done or hold none.
-        if let Some(init) = self.init.take().and_then(Rc::into_inner) {
-            drop(init);
+        if let Some(init) = self.init.take() {
+            init.end();
         }
         if let Err(error) = self.directory.write_report(&report) {
             tracing::warn!(%error, "the last report could not be kept");

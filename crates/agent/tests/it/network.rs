@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use bowline_model::task::PublishedPort;
+use bowline_model::task::{HealthStatus, ProxyRole, PublishedPort};
 
 use crate::machine::*;
 
@@ -93,4 +93,21 @@ async fn a_published_port_that_is_taken_fails_the_task() {
     machine.desire(std::slice::from_ref(&spec));
     let reason = machine.stopped(&spec.id).await.stopped_reason.expect("a reason");
     assert!(reason.contains(&format!("port {}", address.port())), "{reason}");
+}
+
+#[tokio::test]
+async fn a_gateway_listens_on_the_host_without_containers() {
+    let mut machine = Machine::new();
+    let mut spec = app_task("unused", 80, &[], &[]);
+    spec.containers.clear();
+    spec.group = "gateway:web".to_owned();
+    spec.proxy.as_mut().expect("a proxy").role = ProxyRole::Gateway;
+    machine.desire(std::slice::from_ref(&spec));
+    let report = machine.running(&spec.id).await;
+    assert_eq!(report.health, HealthStatus::Healthy);
+    let control = report.inbound[1].address;
+    let opened = ask(control, "listen-host 127.0.0.1:0");
+    assert!(opened.starts_with("Ok("), "{opened}");
+    machine.agent.stop_all().await;
+    assert!(std::net::TcpStream::connect(control).is_err());
 }

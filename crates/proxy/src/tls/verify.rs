@@ -146,9 +146,9 @@ fn certificate_error(error: webpki::Error) -> rustls::Error {
         E::BadDer | E::BadDerTime | E::TrailingData(_) => CertificateError::BadEncoding,
         E::CertNotValidYet { .. } => CertificateError::NotValidYet,
         E::CertExpired { .. } | E::InvalidCertValidity => CertificateError::Expired,
-        E::UnknownIssuer => CertificateError::UnknownIssuer,
+        // A signature that does not fit: another CA of the same name.
+        E::UnknownIssuer | E::InvalidSignatureForPublicKey => CertificateError::UnknownIssuer,
         E::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
-        E::InvalidSignatureForPublicKey => CertificateError::BadSignature,
         E::CertRevoked => CertificateError::Revoked,
         other => CertificateError::Other(OtherError(Arc::new(other))),
     };

@@ -44,6 +44,7 @@ impl Ca {
     pub(crate) fn new() -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec![]).expect("parameters");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "test root");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let root_pem = params.self_signed(&key).expect("a root").pem();
@@ -93,6 +94,8 @@ impl Ca {
     }
 
     fn write(&self, file: &str, params: &CertificateParams, key: &KeyPair) -> (PathBuf, PathBuf) {
+        let mut params = params.clone();
+        params.distinguished_name.push(rcgen::DnType::CommonName, file);
         let certificate = params.signed_by(key, &self.issuer).expect("signed");
         let chain_path = self.directory.path().join(format!("{file}.pem"));
         let key_path = self.directory.path().join(format!("{file}.key"));

@@ -19,7 +19,7 @@ use crate::harness::{Pair, id};
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
-fn full(bytes: impl Into<Bytes>) -> Body {
+pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed()
 }
 
@@ -150,5 +150,115 @@ async fn ten_mebibytes_go_there_and_back() {
     let (status, _, received) = send(pair.client.address("out"), request).await;
     assert_eq!(status, StatusCode::OK);
     assert!(received == sent);
+    pair.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_keeps_its_trailers_and_streams_both_ways() {
+    let pair = Pair::start("GRPC", application().await);
+    let mut sender = h2(pair.client.address("out")).await;
+    let uri = format!("http://service-b-sc:{}/grpc", pair.client.address("out").port());
+    let request = Request::post(&uri)
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(full("message"))
+        .expect("a request");
+    let response = sender.send_request(request).await.expect("a response");
+    assert_eq!(response.status(), StatusCode::OK);
+    let collected = response.into_body().collect().await.expect("a body");
+    let status = collected.trailers().and_then(|trailers| trailers.get("grpc-status")).cloned();
+    assert_eq!(status.expect("trailers"), "0");
+    assert_eq!(collected.to_bytes(), "message");
+
+    // A stream: each message comes back before the next one is sent.
+    let (mut messages, body) = futures::channel::mpsc::channel::<Result<Frame<Bytes>, hyper::Error>>(1);
+    let uri = format!("http://service-b-sc:{}/echo", pair.client.address("out").port());
+    let request = Request::post(&uri).body(StreamBody::new(body).boxed()).expect("a request");
+    let mut response = sender.send_request(request).await.expect("a response").into_body();
+    for text in ["one", "two", "three"] {
+        messages.try_send(Ok(Frame::data(text.into()))).expect("sent");
+        let frame = response.frame().await.expect("a frame").expect("no error");
+        assert_eq!(frame.into_data().expect("data"), text);
+    }
+    drop(messages);
+    // The end may come with an empty frame.
+    let rest = response.collect().await.expect("no error").to_bytes();
+    assert!(rest.is_empty());
+    pair.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_is_carried() {
+    let pair = Pair::start("HTTP", application().await);
+    let request = Request::get("/upgrade")
+        .header("host", "service-b-sc")
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .body(full(""))
+        .expect("a request");
+    let response = h1(pair.client.address("out")).await.send_request(request).await.expect("a response");
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    assert_eq!(response.headers()["upgrade"], "websocket");
+    let mut stream = TokioIo::new(hyper::upgrade::on(response).await.expect("upgraded"));
+    for text in ["ping", "pong"] {
+        tokio::io::AsyncWriteExt::write_all(&mut stream, text.as_bytes()).await.expect("written");
+        let mut echo = [0; 4];
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut echo).await.expect("read");
+        assert_eq!(echo, text.as_bytes());
+    }
+    drop(stream);
+    pair.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_proxy_should_pass_on_is_refused() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let pair = Pair::start("HTTP", application().await);
+    for (request, status) in [
+        ("GET /headers HTTP/1.0\r\n\r\n", "426"),
+        ("GET /headers HTTP/1.1\r\n\r\n", "400"),
+        ("GET /headers HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", "400"),
+        ("POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", "400"),
+        ("POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, gzip\r\n\r\n", "400"),
+        ("GET /a\x01b HTTP/1.1\r\nhost: a\r\n\r\n", "400"),
+        ("CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n", "400"),
+    ] {
+        let mut stream = TcpStream::connect(pair.client.address("out")).await.expect("connected");
+        stream.write_all(request.as_bytes()).await.expect("written");
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.expect("answered");
+        assert_eq!(&String::from_utf8_lossy(&answer)[9..], status, "{request:?}");
+    }
+    // Length and chunks at once: the chunks count, and nothing is left over
+    // that could be taken for another request.
+    let smuggled = "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 40\r\ntransfer-encoding: chunked\r\n\r\n\
+                    0\r\n\r\n";
+    let mut stream = TcpStream::connect(pair.client.address("out")).await.expect("connected");
+    stream.write_all(smuggled.as_bytes()).await.expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("answered, and closed");
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    pair.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_keeps_its_length_and_expect_is_answered() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let pair = Pair::start("HTTP", application().await);
+    let request = Request::head("/404").header("host", "a").body(full("")).expect("a request");
+    let (status, headers, body) = send(pair.client.address("out"), request).await;
+    assert_eq!((status.as_u16(), body.len()), (404, 0));
+    assert_eq!(headers["content-length"], "8");
+
+    let mut stream = TcpStream::connect(pair.client.address("out")).await.expect("connected");
+    let head = "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("written");
+    let mut answer = [0; 25];
+    stream.read_exact(&mut answer).await.expect("answered");
+    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"hello").await.expect("written");
+    let mut rest = vec![0; 4_096];
+    let length = stream.read(&mut rest).await.expect("answered");
+    assert!(rest[..length].starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&rest[..length]));
     pair.stop();
 }

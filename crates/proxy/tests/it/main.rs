@@ -3,3 +3,6 @@
 mod control_plane;
 mod harness;
 mod http;
+mod resilience;
+mod tcp;
+mod tls;

@@ -22,7 +22,7 @@ class Bowline:
     def missing(self):
         """Why it cannot run, or None."""
         if not self.binary.exists():
-            return f"{self.binary.relative_to(_REPOSITORY)} is not built: cargo build --release -p bowline-cli"
+            return f"{self.binary.relative_to(_REPOSITORY)} is not built: cargo build --release -p bowline"
         return None
 
     def version(self):

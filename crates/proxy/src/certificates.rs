@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bowline_discovery::v1;
+use bowline_discovery::{tonic, v1};
 use bowline_model::{clock::Timestamp, task::Secret};
 use bowline_plumbing::{backoff::Backoff, shim_link::ShimLink, wall_clock};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
@@ -223,8 +223,15 @@ impl Certificates {
             true => None,
             false => Some(self.next_token().await?),
         };
-        let token = token.as_ref().map(Secret::expose);
-        let answer = self.control_plane.issue(token, csr.der().to_vec(), name).await?;
+        let exposed = token.as_ref().map(Secret::expose);
+        let answer = self.control_plane.issue(exposed, csr.der().to_vec(), name).await;
+        if let Err(ControlPlaneError::Status(status)) = &answer
+            && status.code() == tonic::Code::Unavailable
+        {
+            // It was not reached: the token is still good for its one use.
+            self.token = token;
+        }
+        let answer = answer?;
         let seconds =
             |value: i64| u64::try_from(value).map(Timestamp::from_secs).map_err(|_| RenewError::Times);
         let stored = Stored {

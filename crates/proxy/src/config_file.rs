@@ -123,9 +123,8 @@ fn parse(path: &Path, text: &str) -> Result<ConfigFile, ConfigFileError> {
         return Err(form("an object with `node` and `resources` is expected".to_owned()));
     };
     // Resources one by one, so that a mistake is named with its place.
-    let listed = match object.remove("resources") {
-        Some(Value::Array(listed)) => listed,
-        _ => return Err(form("`resources` must be a list".to_owned())),
+    let Some(Value::Array(listed)) = object.remove("resources") else {
+        return Err(form("`resources` must be a list".to_owned()));
     };
     let resources = listed
         .into_iter()
@@ -215,6 +214,18 @@ mod tests {
         ] {
             let message = parse_text(text).expect_err("refused").to_string();
             assert!(message.contains(part), "{message:?} has no {part:?}");
+        }
+    }
+
+    #[test]
+    fn the_documented_examples_are_read() {
+        let page = include_str!("../../../docs/src/proxy-config.md");
+        let examples: Vec<_> =
+            page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert_eq!(examples.len(), 2);
+        for example in examples {
+            let file = parse_text(example).expect("reads");
+            assert!(file.resources.len() >= 6);
         }
     }
 }

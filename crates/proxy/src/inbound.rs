@@ -262,7 +262,7 @@ fn decide(authorization: &Authorization, caller: &SpiffeId, request: Option<&Par
             }
             AuthorizationEffect::Allow => allowed = true,
             AuthorizationEffect::Audit => {
-                tracing::info!(rule = rule.name, %caller, "audit: the rule matches")
+                tracing::info!(rule = rule.name, %caller, "audit: the rule matches");
             }
         }
     }
@@ -304,7 +304,7 @@ async fn relay_tcp<S>(
                     return;
                 }
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             result = tcp::relay(&mut stream, &mut application) => if let Err(error) = result {

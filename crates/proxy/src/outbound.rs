@@ -101,10 +101,7 @@ async fn serve_http(
         () = traffic.idle(listener.idle_timeout.or(Some(HANDSHAKE_TIMEOUT * 6))) => return,
         () = connection.closing() => return,
     };
-    let (spoken, stream) = match sniffed {
-        Ok(Some(sniffed)) => sniffed,
-        Ok(None) | Err(_) => return,
-    };
+    let Ok(Some((spoken, stream))) = sniffed else { return };
     if spoken == Spoken::Tls {
         worker.shared.metrics.of(direction).handshake_failed(HandshakeFailure::Protocol);
         tracing::warn!(

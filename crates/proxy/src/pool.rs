@@ -146,10 +146,13 @@ pub(crate) struct EndpointPool {
     h1_active: Cell<usize>,
 }
 
+/// A cluster's name and an endpoint's address.
+type PoolKey = (Arc<str>, SocketAddr);
+
 /// A worker's connections.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
-    by_endpoint: RefCell<HashMap<(Arc<str>, SocketAddr), Rc<EndpointPool>>>,
+    by_endpoint: RefCell<HashMap<PoolKey, Rc<EndpointPool>>>,
 }
 
 impl Pools {

@@ -283,12 +283,9 @@ async fn publish(worker: Rc<Worker>, socket: TcpListener, port: u16) {
     let open = Arc::new(tokio::sync::Semaphore::new(PUBLISHED_CONNECTIONS_MAX));
     loop {
         let Ok(permit) = Arc::clone(&open).acquire_owned().await else { return };
-        let (stream, _) = match socket.accept().await {
-            Ok(accepted) => accepted,
-            Err(_) => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                continue;
-            }
+        let Ok((stream, _)) = socket.accept().await else {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
         };
         let worker = Rc::clone(&worker);
         tokio::task::spawn_local(async move {

@@ -192,7 +192,6 @@ impl AsyncWrite for Accepted {
 struct Running {
     address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
-    resources: Arc<Mutex<Vec<(String, Value)>>>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -247,7 +246,7 @@ impl Running {
             .add_service(AggregatedDiscoveryServiceServer::new(make()))
             .add_service(IdentityServer::new(make()));
         runtime.spawn(served.serve_with_incoming(ReceiverStream::new(receiver)));
-        Self { address, seen, resources, runtime }
+        Self { address, seen, runtime }
     }
 
     fn push(&self, response: DeltaDiscoveryResponse) {

@@ -208,7 +208,7 @@ pub(crate) fn endpoints_of(endpoints: &[SocketAddr]) -> Value {
 
 /// Two proxies: `client` calls, `server` stands before an application.
 pub(crate) struct Pair {
-    pub(crate) ca: Ca,
+    _ca: Ca,
     pub(crate) client: Proxy,
     pub(crate) server: Proxy,
 }
@@ -224,7 +224,7 @@ impl Pair {
         let mut resources = vec![ca.trust(), identity("mesh", &a)];
         resources.extend(outbound(protocol, &id("b"), &[server.address("in")]));
         let client = Proxy::start(&resources);
-        Self { ca, client, server }
+        Self { _ca: ca, client, server }
     }
 
     pub(crate) fn stop(self) {

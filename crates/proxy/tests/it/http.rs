@@ -262,3 +262,32 @@ async fn head_keeps_its_length_and_expect_is_answered() {
     assert!(rest[..length].starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&rest[..length]));
     pair.stop();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_access_log_has_service_connects_fields() {
+    use crate::harness::{Ca, Leaf, Proxy, eventually, identity, outbound};
+    use bowline_proxy::{AccessLogTarget, ProxyOptions};
+    let pair = Pair::start("HTTP", application().await);
+    let ca = Ca::new();
+    let path = ca.directory.path().join("access.log");
+    let mut resources = vec![ca.trust(), identity("mesh", &ca.issue("a", &Leaf::of(&id("a"))))];
+    resources.extend(outbound("HTTP", &id("b"), &[]));
+    let options = ProxyOptions {
+        workers: 2,
+        access_log: Some(AccessLogTarget::File(path.clone())),
+        ..ProxyOptions::default()
+    };
+    let proxy = Proxy::start_with(&resources, &options);
+    for _ in 0..4 {
+        assert_eq!(get(proxy.address("out"), "/a?secret=1").await.0, 503);
+    }
+    eventually("four lines", || std::fs::read_to_string(&path).is_ok_and(|text| text.lines().count() == 4));
+    let text = std::fs::read_to_string(&path).expect("read");
+    let line: serde_json::Value = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
+    assert_eq!((&line["path"], &line["response_code"]), (&"/a".into(), &503.into()));
+    assert_eq!((&line["response_flags"], &line["authority"]), (&"UH".into(), &"service-b-sc".into()));
+    assert!(line["duration_ms"].is_u64() && line["request_id"].as_str().is_some_and(|id| id.len() == 36));
+    assert!(!text.contains("secret"), "query parameters are left out: {text}");
+    proxy.handle.stop();
+    pair.stop();
+}

@@ -366,7 +366,7 @@ async fn backend_process() {
     }
     let proxy = Proxy::start(&resources);
     println!("backend at {}", proxy.address("in"));
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

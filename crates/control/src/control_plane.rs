@@ -163,6 +163,7 @@ impl ControlPlane {
             roots_pem: core.roots_pem(),
             egress: config.egress,
             exec: config.exec.clone(),
+            secrets: Arc::default(),
         };
         let tasks = vec![
             tokio::spawn(take_reports(Arc::clone(&core), report_receiver)),
@@ -214,6 +215,7 @@ impl ControlPlane {
         let mut gateway_address = gateway_address;
         let mut context =
             ApplyContext { make_authority: &mut make_authority, gateway_address: &mut gateway_address };
+        self.core.set_secrets(stack::secrets::of_stack(stack));
         let notes = self.core.change(|registry| stack::apply(registry, stack, &mut context))?;
         self.core.reload_authorities().map_err(|error| ApplyError::Authority(Box::new(error)))?;
         Ok(notes)
@@ -249,6 +251,17 @@ impl ControlPlane {
     ) -> Result<(), DivertError> {
         self.core.divert(task, cluster, Some((to, Instant::now() + lasting.min(DIVERSION_MAX))));
         self.core.in_step(task, Duration::from_secs(5)).await.ok_or(DivertError)
+    }
+
+    /// Returns when every task's proxy has acknowledged the endpoints that are
+    /// published now, or after `limit`.
+    pub async fn in_step(&self, limit: Duration) {
+        let end = tokio::time::Instant::now() + limit;
+        let registry = self.snapshot();
+        for task in registry.tasks.values().filter(|task| task.available()) {
+            let left = end.saturating_duration_since(tokio::time::Instant::now());
+            self.core.in_step(&task.id, left).await;
+        }
     }
 
     /// Ends a diversion.
@@ -357,7 +370,7 @@ fn listen(config: &ControlConfig, writer: &RegistryWriter) -> Result<TcpListener
 
 /// The port itself where it is allowed and free; else 8000 above it (443 → 8443,
 /// 80 → 8080); else any that is free.
-fn gateway_address(port: u16) -> io::Result<SocketAddr> {
+fn gateway_address(port: u16, taken: &BTreeSet<SocketAddr>) -> io::Result<SocketAddr> {
     let alternative = match port {
         443 => 8443,
         80 => 8080,
@@ -365,6 +378,9 @@ fn gateway_address(port: u16) -> io::Result<SocketAddr> {
     };
     let mut last = io::Error::from(io::ErrorKind::AddrInUse);
     for candidate in [port, alternative, 0] {
+        if taken.contains(&SocketAddr::from((Ipv4Addr::LOCALHOST, candidate))) {
+            continue;
+        }
         match TcpListener::bind((Ipv4Addr::LOCALHOST, candidate)) {
             Ok(listener) => return listener.local_addr(),
             Err(error) => last = error,
@@ -419,6 +435,7 @@ async fn publish_desired(core: Arc<Core>, mut options: SpecOptions, desired: wat
         generation.mark_unchanged();
         let registry = core.registry();
         options.roots_pem = core.roots_pem();
+        options.secrets = core.secrets();
         specs.retain(|id, _| registry.tasks.get(id.as_str()).is_some());
         let mut list = Vec::new();
         for task in registry.tasks.values() {

@@ -9,6 +9,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bowline_aws::ecs::RegisterTaskDefinitionRequest;
+use bowline_discovery::resource::ResourceType;
 use bowline_model::{
     clock::Timestamp,
     task::{Secret, TaskId},
@@ -22,6 +23,7 @@ use crate::{
     control_plane::{EventLog, verifier_id},
     publish::{self, MESH_IDENTITY, PublishOptions},
     reconcile::{self, Event, Histories, Pass},
+    stack::secrets::SecretValues,
     registry::{CertificateRecord, Registry, RegistryError, RegistryWriter},
     stream::{
         directory::{Acknowledgement, Directory, IssueError, IssuedCertificate, Peer, ResourceSet},
@@ -51,9 +53,12 @@ pub(crate) struct Core {
     published: watch::Sender<u64>,
     cache: ArcSwap<PublishCache>,
     proxies: Mutex<BTreeMap<TaskId, ProxyState>>,
+    /// Since which generation each task's endpoints are what they are now.
+    endpoints_since: Mutex<BTreeMap<TaskId, (String, u64)>>,
     /// Woken when a proxy answers.
     answered: watch::Sender<u64>,
     events: EventLog,
+    secrets: ArcSwap<SecretValues>,
 }
 
 /// Resource sets that were computed for one generation.
@@ -68,7 +73,7 @@ struct PublishCache {
 struct ProxyState {
     streams: u32,
     /// The generation that each type was last acknowledged at.
-    acknowledged: BTreeMap<bowline_discovery::resource::ResourceType, u64>,
+    acknowledged: BTreeMap<ResourceType, u64>,
     refusal: Option<String>,
 }
 
@@ -91,9 +96,20 @@ impl Core {
             published,
             cache: ArcSwap::from_pointee(PublishCache::default()),
             proxies: Mutex::default(),
+            endpoints_since: Mutex::default(),
             answered,
             events: EventLog::default(),
+            secrets: ArcSwap::default(),
         }
+    }
+
+    /// Values for containers that want secrets injected.
+    pub(crate) fn secrets(&self) -> Arc<SecretValues> {
+        self.secrets.load_full()
+    }
+
+    pub(crate) fn set_secrets(&self, secrets: SecretValues) {
+        self.secrets.store(Arc::new(secrets));
     }
 
     pub(crate) fn registry(&self) -> Arc<Registry> {
@@ -218,10 +234,14 @@ impl Core {
         }
     }
 
-    /// Returns when the task's proxy has acknowledged what is published now;
-    /// `None` after `limit`.
+    /// Returns when the task's proxy has acknowledged the endpoints that are
+    /// published now; `None` after `limit`, or when the task is over.
     pub(crate) async fn in_step(&self, task: &TaskId, limit: Duration) -> Option<()> {
-        let wanted = *self.published.borrow();
+        self.resources(task)?;
+        let wanted = {
+            let since = self.endpoints_since.lock().unwrap_or_else(PoisonError::into_inner);
+            since.get(task)?.1
+        };
         let mut answered = self.answered.subscribe();
         tokio::time::timeout(limit, async {
             loop {
@@ -229,7 +249,7 @@ impl Core {
                 let reached = {
                     let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
                     proxies.get(task).is_some_and(|proxy| {
-                        let endpoints = bowline_discovery::resource::ResourceType::Endpoints;
+                        let endpoints = ResourceType::Endpoints;
                         proxy.acknowledged.get(&endpoints).is_some_and(|generation| *generation >= wanted)
                     })
                 };
@@ -278,7 +298,7 @@ impl Core {
             });
         }
         let resources = self.resources(task)?;
-        let key = (bowline_discovery::resource::ResourceType::Identity, name.to_owned());
+        let key = (ResourceType::Identity, name.to_owned());
         match &*resources.get(&key)?.resource {
             bowline_discovery::resource::Resource::Identity(identity) if identity.spiffe_id.is_empty() => {
                 Some(LeafOrder {
@@ -291,6 +311,26 @@ impl Core {
             }
             _ => None,
         }
+    }
+
+    /// Remembers since when a task's endpoints are what they are.
+    fn mark_endpoints(&self, task: &TaskId, set: &ResourceSet, generation: u64) {
+        let endpoints = ResourceType::Endpoints;
+        let versions: Vec<&str> = set
+            .iter()
+            .filter(|((kind, _), _)| *kind == endpoints)
+            .map(|(_, resource)| resource.version.as_str())
+            .collect();
+        let versions = versions.concat();
+        let mut since = self.endpoints_since.lock().unwrap_or_else(PoisonError::into_inner);
+        match since.get(task) {
+            Some((present, _)) if *present == versions => {}
+            _ => {
+                since.insert(task.clone(), (versions, generation));
+            }
+        }
+        let registry = self.registry();
+        since.retain(|task, _| registry.tasks.get(task.as_str()).is_some());
     }
 
     fn present_options(&self) -> PublishOptions {
@@ -361,6 +401,7 @@ impl Directory for Core {
         let registry = self.registry();
         let record = registry.tasks.get(task.as_str())?;
         let set = Arc::new(publish::resources(&registry, &self.present_options(), record)?);
+        self.mark_endpoints(task, &set, generation);
         sets.insert(task.clone(), Arc::clone(&set));
         Some(set)
     }

@@ -2,7 +2,10 @@
 //! registry with itself (what is desired with what was reported), and may run at
 //! any time, any number of times.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bowline_model::{
     arn::Arn,
@@ -98,7 +101,21 @@ pub fn pass(
     }
     stop_orphans(registry);
     finish_draining(registry, now, &mut pass);
+    forget_unused_definitions(registry);
     pass
+}
+
+/// Drops task definitions that no stack has, no service wants and no task runs.
+fn forget_unused_definitions(registry: &mut Registry) {
+    let mut used: BTreeSet<String> = BTreeSet::new();
+    used.extend(registry.services.values().map(|service| service.task_definition.to_string()));
+    used.extend(registry.tasks.values().filter_map(|task| match &task.owner {
+        TaskOwner::Service { task_definition, .. } => Some(task_definition.to_string()),
+        TaskOwner::Gateway { .. } => None,
+    }));
+    let stacks = registry.stacks.values().flat_map(|stack| &stack.resources);
+    used.extend(stacks.filter(|(table, _)| table == "task-definitions").map(|(_, key)| key.clone()));
+    registry.task_definitions.retain(|arn, _| used.contains(arn));
 }
 
 /// What a service or load balancer wants.

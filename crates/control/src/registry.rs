@@ -149,8 +149,8 @@ pub struct TaskRecord {
     pub health_checked: bool,
     /// Since when it serves.
     pub serving_since: Option<Timestamp>,
-    /// The last report of its agent. Not kept: agents report anew.
-    #[serde(skip)]
+    /// The last report of its agent. Kept, so that a restarted control plane believes it until the
+    /// agent reports anew: proxies that reconnect before that must not lose their endpoints.
     pub report: Option<Arc<TaskReport>>,
 }
 

@@ -3,7 +3,11 @@
 //!
 //! Applying the same template twice changes nothing.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::Path,
+};
 
 use bowline_aws::cfn::{ResourceBody, Stack, StackResource};
 use bowline_model::arn::Arn;
@@ -15,6 +19,7 @@ use crate::registry::{
 };
 
 mod balancing;
+pub mod secrets;
 mod tasks;
 
 pub(crate) use tasks::same_definition;
@@ -40,8 +45,8 @@ pub enum ApplyError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// A certificate authority could not be made.
-    #[error("a certificate authority could not be made")]
-    Authority(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("a certificate authority could not be made: {0}")]
+    Authority(Box<dyn std::error::Error + Send + Sync>),
     /// No address for a load balancer's port.
     #[error("no address for port {port} of a load balancer")]
     GatewayPort {
@@ -67,8 +72,8 @@ pub struct ApplyContext<'a> {
         &Arn,
         &bowline_aws::acmpca::CertificateAuthority,
     ) -> Result<AuthorityRecord, ApplyError>,
-    /// Where a load balancer's port is to listen.
-    pub gateway_address: &'a mut dyn FnMut(u16) -> std::io::Result<SocketAddr>,
+    /// Where a load balancer's port is to listen, apart from addresses that are given out already.
+    pub gateway_address: &'a mut dyn FnMut(u16, &BTreeSet<SocketAddr>) -> std::io::Result<SocketAddr>,
 }
 
 /// Applies `stack` to the registry. Returns what people should be told.
@@ -80,18 +85,28 @@ pub fn apply(
     stack: &Stack,
     context: &mut ApplyContext<'_>,
 ) -> Result<Vec<StackFault>, ApplyError> {
-    let mut applying = Applying { stack, faults: Vec::new(), notes: Vec::new(), record: StackRecord::default() };
+    let mut applying = Applying {
+        stack,
+        secrets: secrets::of_stack(stack),
+        faults: Vec::new(),
+        notes: Vec::new(),
+        record: StackRecord::default(),
+    };
     applying.record.name = stack.name.clone();
     for resource in &stack.resources {
         applying.resource(registry, resource, context)?;
     }
+    applying.refuse_duplicates(registry);
     if !applying.faults.is_empty() {
         return Err(ApplyError::Faults(applying.faults));
     }
     let Applying { notes, record, .. } = applying;
     if let Some(before) = registry.stacks.get(&stack.name).cloned() {
         for (table, key) in before.resources.difference(&record.resources) {
-            remove(registry, table, key);
+            // Tasks still run the old revision: the reconciler forgets it after the last of them.
+            if table != "task-definitions" {
+                remove(registry, table, key);
+            }
         }
     }
     registry.stacks.put(stack.name.clone(), record);
@@ -145,7 +160,8 @@ fn assign_addresses(registry: &mut Registry, context: &mut ApplyContext<'_>) -> 
     settings.gateway_addresses.retain(|listener, _| registry.listeners.get(listener).is_some());
     for (arn, listener) in registry.listeners.iter() {
         if !settings.gateway_addresses.contains_key(arn) {
-            let address = (context.gateway_address)(listener.port)
+            let taken = settings.gateway_addresses.values().copied().collect();
+            let address = (context.gateway_address)(listener.port, &taken)
                 .map_err(|source| ApplyError::GatewayPort { port: listener.port, source })?;
             settings.gateway_addresses.insert(arn.to_owned(), address);
         }
@@ -157,6 +173,7 @@ fn assign_addresses(registry: &mut Registry, context: &mut ApplyContext<'_>) -> 
 /// The state of one application.
 struct Applying<'a> {
     stack: &'a Stack,
+    secrets: secrets::SecretValues,
     faults: Vec<StackFault>,
     notes: Vec<StackFault>,
     record: StackRecord,
@@ -228,6 +245,43 @@ impl Applying<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A discovery name and an alias's host and port each belong to one service of a namespace.
+    fn refuse_duplicates(&mut self, registry: &Registry) {
+        let mut owners: BTreeMap<String, Arn> = BTreeMap::new();
+        let mut clashes = Vec::new();
+        for service in registry.services.values() {
+            let Some(connect) = &service.connect else { continue };
+            for offered in &connect.services {
+                let mut keys = vec![format!("discovery name {} of {}", offered.discovery_name, connect.namespace)];
+                if let Some(alias) = &offered.alias {
+                    let names = offered.hostnames(&connect.namespace);
+                    keys.extend(names.iter().map(|name| format!("alias {name}:{}", alias.port)));
+                }
+                for key in keys {
+                    match owners.get(&key) {
+                        Some(owner) if *owner != service.arn => {
+                            clashes.push((service.arn.clone(), format!("the {key} belongs to {owner} already")));
+                        }
+                        Some(_) => clashes.push((service.arn.clone(), format!("the {key} is given twice"))),
+                        None => {
+                            owners.insert(key, service.arn.clone());
+                        }
+                    }
+                }
+            }
+        }
+        for (service, message) in clashes {
+            match self.stack.by_physical_id(service.as_str()) {
+                Some(resource) => self.fault(resource, message),
+                None => self.faults.push(StackFault {
+                    logical_id: service.to_string(),
+                    position: self.stack.name.clone(),
+                    message,
+                }),
+            }
+        }
     }
 
     fn namespace(&mut self, registry: &mut Registry, resource: &StackResource, name: &str, private_dns: bool) {

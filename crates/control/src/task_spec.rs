@@ -1,6 +1,6 @@
 //! A task's record as an agent runs it.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use bowline_model::{
     arn::Arn,
@@ -15,6 +15,7 @@ use bowline_model::{
 use crate::{
     publish::service_ports,
     registry::{LocalCommandRecord, Registry, TaskOwner, TaskRecord},
+    stack::secrets::{self, SecretValues},
 };
 
 /// What building a spec takes besides the registry.
@@ -26,6 +27,8 @@ pub struct SpecOptions {
     pub roots_pem: String,
     /// What tasks may reach beyond their aliases.
     pub egress: Egress,
+    /// Values of secrets that containers want injected.
+    pub secrets: Arc<SecretValues>,
     /// `--exec`: wins over a template's local commands.
     pub exec: Vec<LocalCommandRecord>,
 }
@@ -149,7 +152,11 @@ fn container(
             .and_then(|local| local.working_directory.clone())
             .or_else(|| container.working_directory.as_ref().map(PathBuf::from)),
         environment,
-        secrets: BTreeMap::new(),
+        secrets: container
+            .secrets
+            .iter()
+            .filter_map(|(name, value_from)| Some((name.clone(), secrets::resolve(&options.secrets, value_from)?)))
+            .collect(),
         essential: container.essential,
         health_check: container.health_check.clone(),
         depends_on: container.depends_on.clone(),

@@ -82,8 +82,9 @@ pub struct ClientAlias {
 }
 
 impl ConnectService {
-    /// Every host name of the alias in `namespace`: what AWS gives, the short
-    /// discovery name, and both with the namespace.
+    /// Every host name of the alias in `namespace`, the short one first: its
+    /// `dnsName`, or the discovery name where it has none, alone and with the
+    /// namespace after it.
     pub fn hostnames(&self, namespace: &str) -> Vec<String> {
         let mut names = Vec::new();
         let mut add = |name: String| {

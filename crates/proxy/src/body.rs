@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -19,6 +20,9 @@ use crate::{exchange::Exchange, metrics::Flag, pool::Lease};
 
 /// Most bytes of a request's body that are kept for another try.
 pub(crate) const REPLAY_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest time for which an unwanted body is read.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a body broke off.
 #[derive(Debug, Error)]
@@ -87,6 +91,27 @@ impl Replay {
     /// Bytes of the body received so far.
     pub(crate) fn received(&self) -> u64 {
         self.0.borrow().received
+    }
+
+    /// Reads what is left of the body, within bounds, and forgets it. A client that gets an answer of
+    /// our own while it still sends would see its HTTP/2 stream reset, and some (curl) then drop the
+    /// answer.
+    pub(crate) async fn discard(&self) {
+        if self.0.borrow().ended {
+            return;
+        }
+        let mut rest = self.attempt();
+        let reading = async {
+            let mut bytes = 0;
+            while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut rest).poll_frame(cx)).await {
+                bytes += frame.data_ref().map_or(0, Bytes::len);
+                if bytes > REPLAY_BYTES_MAX {
+                    return;
+                }
+            }
+        };
+        // Who sends more slowly than that has to live with the reset.
+        let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
     }
 
     /// The body from its beginning, for one try.
@@ -224,6 +249,11 @@ enum Kind {
 }
 
 impl ResponseBody {
+    /// Whether the proxy itself made it.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.kind, Kind::Own(..))
+    }
+
     pub(crate) fn own(bytes: Bytes, exchange: Option<Box<Exchange>>) -> Self {
         Self { kind: Kind::Own((!bytes.is_empty()).then_some(bytes)), exchange }
     }

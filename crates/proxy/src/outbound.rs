@@ -149,12 +149,30 @@ async fn handle(
     mut request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let on_upgrade = is_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    let body = Replay::new(body);
+    // Such a client sends its body only when it is asked to: it has nothing to lose.
+    let waits = parts.headers.contains_key(header::EXPECT);
+    let response = respond(worker, listener, client, edge, parts, body.clone(), on_upgrade).await;
+    if response.body().is_own() && !waits {
+        body.discard().await;
+    }
+    response
+}
+
+async fn respond(
+    worker: Rc<Worker>,
+    listener: Arc<str>,
+    client: std::net::IpAddr,
+    edge: Edge,
+    mut parts: Parts,
+    body: Replay,
+    on_upgrade: Option<hyper::upgrade::OnUpgrade>,
+) -> Response<ResponseBody> {
     if !parts.headers.contains_key(&REQUEST_ID) {
         parts.headers.insert(REQUEST_ID.clone(), request_id(&worker));
     }
     let mut exchange = Exchange::begin(&worker.shared, edge.direction, &parts);
-    let body = Replay::new(body);
     exchange.counts(&body);
     let Some(listener) = worker.listener(&listener) else {
         return reply::failure(&Failure::NO_ROUTE, exchange);

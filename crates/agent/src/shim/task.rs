@@ -589,7 +589,7 @@ impl Task {
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Variables by which many applications take their bind address.
-const BIND_VARIABLES: [&str; 2] = ["HOST", "BIND_ADDRESS"];
+const BIND_VARIABLES: [&str; 3] = ["HOST", "BIND_ADDRESS", "SERVER_HOST"];
 
 /// Runs a health check; true if it exits with 0 in time.
 async fn check(link: &ContainerLink, program: Program, limit: Duration) -> std::io::Result<bool> {

@@ -56,9 +56,12 @@ fn send(args: &Args) -> std::io::Result<String> {
         let _ = stream.read(&mut answer);
         return Ok("sent".to_owned());
     }
+    // In the body as well: HTTP/2 would compress it away in a header.
     write!(
         stream,
-        "GET /bowline-verify/{mark} HTTP/1.1\r\nhost: {host}:{port}\r\nx-bowline-mark: {mark}\r\nconnection: close\r\n\r\n",
+        "POST /bowline-verify/{mark} HTTP/1.1\r\nhost: {host}:{port}\r\nx-bowline-mark: {mark}\r\n\
+         content-type: text/plain\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{mark}",
+        length = args.mark.len(),
         mark = args.mark,
         host = args.host,
         port = args.port,

@@ -14,7 +14,7 @@ use bowline_model::{
 };
 use serde::Serialize;
 
-use super::Applying;
+use super::{Applying, secrets};
 use crate::registry::Registry;
 
 impl Applying<'_> {
@@ -30,7 +30,15 @@ impl Applying<'_> {
             self.fault(resource, message);
         }
         for (container, secret) in crate::task_spec::wanted_secrets(&definition) {
-            self.note(resource, format!("container {container} wants the secret {secret}: secrets are not served yet, its tasks will not start"));
+            if secrets::resolve(&self.secrets, secret).is_none() {
+                self.fault(
+                    resource,
+                    format!(
+                        "container {container} wants the secret {secret}: only secrets and parameters that the \
+                         template itself holds (SecretString, Value) can be injected here"
+                    ),
+                );
+            }
         }
         self.made("task-definitions", arn.as_str());
         registry.task_definitions.put(arn.as_str(), definition);

@@ -1,5 +1,6 @@
 //! One binary for all end-to-end tests: linked once.
 
+mod chapters;
 mod examples;
 mod structure;
 mod two_services;

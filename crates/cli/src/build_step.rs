@@ -38,7 +38,9 @@ fn run(container: &str, step: &BuildStep) -> anyhow::Result<()> {
         .current_dir(&step.directory)
         .stdout(std::io::stderr())
         .status()
-        .with_context(|| format!("cannot run the Build command of {container} in {}", display(&step.directory)))?;
+        .with_context(|| {
+            format!("cannot run the Build command of {container} in {}", display(&step.directory))
+        })?;
     if !status.success() {
         bail!(
             "the Build command of {container} failed ({status}): {}. Mend it in the template's LocalCommand, or pass \

@@ -12,7 +12,10 @@ impl Table {
     /// A table with these column titles.
     pub(crate) fn new<const N: usize>(titles: [&str; N]) -> Self {
         let mut table = comfy_table::Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(titles);
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .set_header(titles);
         Self(table)
     }
 

@@ -173,7 +173,9 @@ impl Client {
         let path = socket_path(state_dir);
         match UnixStream::connect(&path).await {
             Ok(stream) => Ok(Self { stream: BufReader::new(stream) }),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+            {
                 bail!(
                     "no Bowline runs on the state directory {}: start one with `bowline up TEMPLATE`, or name its \
                      directory with --state-dir",

@@ -4,18 +4,15 @@ use std::{io::Read, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
 use bowline_agent::AgentHandle;
-use bowline_control::{
-    control_plane::ControlPlane,
-    view,
-};
+use bowline_control::{control_plane::ControlPlane, view};
 use bowline_model::task::TaskId;
 use tokio::sync::watch;
 
 use crate::{
     local_api::{Request, Response},
     topology::{
-        AliasView, CertificateView, GatewayListenerView, GatewayTargetView, GatewayView, ServiceView, TaskView,
-        Topology,
+        AliasView, CertificateView, GatewayListenerView, GatewayTargetView, GatewayView, ServiceView,
+        TaskView, Topology,
     },
 };
 
@@ -60,7 +57,9 @@ impl Running {
                 let issued = self.control.verifier_certificate(&csr_der)?;
                 Ok(Response::Certificate { chain_der: issued.chain_der, roots_pem: issued.roots_pem })
             }
-            Request::Probe { task, host, port, mark, tcp } => self.probe(&task, &host, port, &mark, tcp).await,
+            Request::Probe { task, host, port, mark, tcp } => {
+                self.probe(&task, &host, port, &mark, tcp).await
+            }
             Request::Down => {
                 self.ended.send_replace(true);
                 Ok(Response::Done)
@@ -68,7 +67,14 @@ impl Running {
         }
     }
 
-    async fn probe(&self, task: &TaskId, host: &str, port: u16, mark: &str, tcp: bool) -> anyhow::Result<Response> {
+    async fn probe(
+        &self,
+        task: &TaskId,
+        host: &str,
+        port: u16,
+        mark: &str,
+        tcp: bool,
+    ) -> anyhow::Result<Response> {
         let program = std::env::current_exe().context("this program's path cannot be read")?;
         let mut command = vec![
             program.to_str().context("this program's path is not UTF-8")?.to_owned(),
@@ -81,7 +87,8 @@ impl Running {
         if tcp {
             command.push("--tcp".to_owned());
         }
-        let container = view::first_container(&self.control.snapshot(), task).context("the task has no container")?;
+        let container =
+            view::first_container(&self.control.snapshot(), task).context("the task has no container")?;
         let (reader, writer) = std::io::pipe()?;
         let null = std::fs::File::open("/dev/null")?;
         let stdio: [OwnedFd; 3] = [null.into(), writer.try_clone()?.into(), writer.into()];
@@ -114,8 +121,16 @@ impl Running {
                         id: task.id.clone(),
                         status: task.status(),
                         health: task.report.as_ref().map(|report| report.health).unwrap_or_default(),
-                        inbound: task.report.as_ref().map(|report| report.inbound.clone()).unwrap_or_default(),
-                        published: task.report.as_ref().map(|report| report.published.clone()).unwrap_or_default(),
+                        inbound: task
+                            .report
+                            .as_ref()
+                            .map(|report| report.inbound.clone())
+                            .unwrap_or_default(),
+                        published: task
+                            .report
+                            .as_ref()
+                            .map(|report| report.published.clone())
+                            .unwrap_or_default(),
                         certificate: self.control.certificate_of(&task.id).and_then(|certificate| {
                             Some(CertificateView {
                                 identity: certificate.spiffe_id?.to_string(),
@@ -125,7 +140,11 @@ impl Running {
                             })
                         }),
                         shim_pid: task.report.as_ref().and_then(|report| report.shim_pid),
-                        warnings: task.report.as_ref().map(|report| report.warnings.clone()).unwrap_or_default(),
+                        warnings: task
+                            .report
+                            .as_ref()
+                            .map(|report| report.warnings.clone())
+                            .unwrap_or_default(),
                     })
                     .collect(),
                 aliases: view::aliases(&registry, service, self.control.plaintext_services())

@@ -200,7 +200,8 @@ pub(crate) fn curl_lines(topology: &Topology) -> Vec<String> {
     for gateway in &topology.gateways {
         for listener in &gateway.listeners {
             for target in &listener.targets {
-                let ca = if listener.tls { format!("--cacert {} ", topology.gateway_ca) } else { String::new() };
+                let ca =
+                    if listener.tls { format!("--cacert {} ", topology.gateway_ca) } else { String::new() };
                 let host = target.host.as_ref().map(|host| format!("-H 'Host: {host}' ")).unwrap_or_default();
                 lines.push(format!("curl {ca}{host}{}{}", listener.url(&gateway.dns_name), target.path));
             }

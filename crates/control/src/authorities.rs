@@ -5,7 +5,11 @@ use std::{io, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bowline_aws::acmpca;
-use bowline_model::{arn::{Arn, Scope}, clock::Timestamp, identity::SpiffeId};
+use bowline_model::{
+    arn::{Arn, Scope},
+    clock::Timestamp,
+    identity::SpiffeId,
+};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -158,10 +162,9 @@ impl Authorities {
     }
 
     fn open_record(&self, record: &AuthorityRecord) -> Result<Authority, AuthoritiesError> {
-        let key = self
-            .master_key
-            .open(record.arn.as_str(), &record.sealed_key)
-            .map_err(|source| AuthoritiesError::Sealed { arn: record.arn.clone(), source: Box::new(source) })?;
+        let key = self.master_key.open(record.arn.as_str(), &record.sealed_key).map_err(|source| {
+            AuthoritiesError::Sealed { arn: record.arn.clone(), source: Box::new(source) }
+        })?;
         Ok(Authority::from_parts(&record.certificate_der, &key)?)
     }
 
@@ -227,7 +230,10 @@ impl Authorities {
 
     fn roots_pem(&self, purpose: AuthorityPurpose) -> String {
         let open = self.open.load();
-        open.iter().filter(|open| open.purpose == purpose).map(|open| open.authority.certificate_pem()).collect()
+        open.iter()
+            .filter(|open| open.purpose == purpose)
+            .map(|open| open.authority.certificate_pem())
+            .collect()
     }
 
     /// Signs what is ordered.
@@ -240,7 +246,10 @@ impl Authorities {
         let open = self.open.load();
         let purpose = if order.public { AuthorityPurpose::Public } else { AuthorityPurpose::Mesh };
         let signer = match &order.authority {
-            Some(arn) => open.iter().find(|open| &open.arn == arn).ok_or_else(|| AuthoritiesError::Unknown(arn.clone()))?,
+            Some(arn) => open
+                .iter()
+                .find(|open| &open.arn == arn)
+                .ok_or_else(|| AuthoritiesError::Unknown(arn.clone()))?,
             None => own(&open, purpose)?,
         };
         let request = LeafRequest {
@@ -269,7 +278,8 @@ impl Authorities {
         now: Timestamp,
     ) -> Result<TlsMaterial, AuthoritiesError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(AuthoritiesError::Key)?;
-        let csr = rcgen::CertificateParams::default().serialize_request(&key).map_err(AuthoritiesError::Key)?;
+        let csr =
+            rcgen::CertificateParams::default().serialize_request(&key).map_err(AuthoritiesError::Key)?;
         let order = LeafOrder {
             authority: None,
             spiffe_id: Some(SpiffeId::of_control_plane(trust_domain)),

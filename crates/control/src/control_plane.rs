@@ -428,7 +428,11 @@ async fn run_reconciler(core: Arc<Core>, stopping: watch::Receiver<bool>) {
 
 /// Keeps the agent's list in step. A task's spec is made once: it does not
 /// change while the task lives.
-async fn publish_desired(core: Arc<Core>, mut options: SpecOptions, desired: watch::Sender<Arc<Vec<TaskDesire>>>) {
+async fn publish_desired(
+    core: Arc<Core>,
+    mut options: SpecOptions,
+    desired: watch::Sender<Arc<Vec<TaskDesire>>>,
+) {
     let mut generation = core.registry_generation();
     let mut specs: BTreeMap<TaskId, Arc<bowline_model::task::TaskSpec>> = BTreeMap::new();
     loop {
@@ -439,10 +443,10 @@ async fn publish_desired(core: Arc<Core>, mut options: SpecOptions, desired: wat
         specs.retain(|id, _| registry.tasks.get(id.as_str()).is_some());
         let mut list = Vec::new();
         for task in registry.tasks.values() {
-            if !specs.contains_key(&task.id) {
-                if let Some(spec) = task_spec::build(&registry, &options, task) {
-                    specs.insert(task.id.clone(), Arc::new(spec));
-                }
+            if !specs.contains_key(&task.id)
+                && let Some(spec) = task_spec::build(&registry, &options, task)
+            {
+                specs.insert(task.id.clone(), Arc::new(spec));
             }
             if let Some(spec) = specs.get(&task.id) {
                 list.push(TaskDesire { spec: Arc::clone(spec), status: task.desired });
@@ -523,4 +527,3 @@ pub fn is_settled(registry: &Registry) -> bool {
             .values()
             .all(|balancer| registry.tasks_of_gateway(&balancer.arn).iter().any(|task| task.available()))
 }
-

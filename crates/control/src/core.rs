@@ -23,8 +23,8 @@ use crate::{
     control_plane::{EventLog, verifier_id},
     publish::{self, MESH_IDENTITY, PublishOptions},
     reconcile::{self, Event, Histories, Pass},
-    stack::secrets::SecretValues,
     registry::{CertificateRecord, Registry, RegistryError, RegistryWriter},
+    stack::secrets::SecretValues,
     stream::{
         directory::{Acknowledgement, Directory, IssueError, IssuedCertificate, Peer, ResourceSet},
         tls::TlsMaterial,
@@ -265,7 +265,10 @@ impl Core {
     /// The latest certificate of a task's own identity.
     pub(crate) fn certificate_of(&self, task: &TaskId) -> Option<CertificateRecord> {
         let registry = self.registry();
-        let own = registry.certificates.values().filter(|record| &record.task == task && record.name == MESH_IDENTITY);
+        let own = registry
+            .certificates
+            .values()
+            .filter(|record| &record.task == task && record.name == MESH_IDENTITY);
         own.max_by_key(|record| record.not_before).map(|record| (**record).clone())
     }
 
@@ -288,7 +291,10 @@ impl Core {
         let record = registry.tasks.get(task.as_str())?;
         if name.is_empty() || name == MESH_IDENTITY {
             let service = registry.service_of(record);
-            let offered = service.iter().filter_map(|service| service.connect.as_ref()).flat_map(|connect| &connect.services);
+            let offered = service
+                .iter()
+                .filter_map(|service| service.connect.as_ref())
+                .flat_map(|connect| &connect.services);
             return Some(LeafOrder {
                 authority: offered.clone().find_map(|offered| offered.authority.clone()),
                 spiffe_id: Some(registry.identity_of(record)?),
@@ -447,4 +453,3 @@ fn new_task_id() -> TaskId {
     debug_assert!(filled.is_ok());
     TaskId::from_random(bytes)
 }
-

@@ -107,7 +107,10 @@ pub(crate) struct ServicePort<'a> {
 
 /// The ports of a service's tasks that a sidecar accepts traffic for: what
 /// Service Connect offers, and what target groups send to.
-pub(crate) fn service_ports<'a>(service: &'a Service, definition: &'a TaskDefinition) -> Vec<ServicePort<'a>> {
+pub(crate) fn service_ports<'a>(
+    service: &'a Service,
+    definition: &'a TaskDefinition,
+) -> Vec<ServicePort<'a>> {
     let mut ports: Vec<ServicePort<'a>> = Vec::new();
     for offered in service.connect.iter().flat_map(|connect| &connect.services) {
         if let Some((_, mapping)) = definition.named_port(&offered.port_name) {
@@ -132,7 +135,11 @@ pub(crate) fn service_ports<'a>(service: &'a Service, definition: &'a TaskDefini
 
 /// How the hop to a service's port is protected.
 pub(crate) fn tls_mode(options: &PublishOptions, service: &Service) -> v1::TlsMode {
-    if options.plaintext_services.contains(&service.name) { v1::TlsMode::Plaintext } else { v1::TlsMode::Mutual }
+    if options.plaintext_services.contains(&service.name) {
+        v1::TlsMode::Plaintext
+    } else {
+        v1::TlsMode::Mutual
+    }
 }
 
 pub(crate) fn protocol(protocol: AppProtocol) -> v1::Protocol {
@@ -189,7 +196,8 @@ pub(crate) fn upstream(
             .map_or_else(|| service.name.clone(), |offered| offered.discovery_name.clone()),
         health_check,
     };
-    let endpoints = v1::Endpoints { name: name.to_owned(), endpoints: endpoints(registry, service, &port.name) };
+    let endpoints =
+        v1::Endpoints { name: name.to_owned(), endpoints: endpoints(registry, service, &port.name) };
     [Resource::Cluster(cluster), Resource::Endpoints(endpoints)]
 }
 
@@ -229,7 +237,11 @@ fn millis(given: Option<std::time::Duration>, default: u64) -> u64 {
 }
 
 /// A rule that sends everything to one cluster.
-pub(crate) fn forward(cluster: &str, request_timeout_ms: u64, retry: Option<v1::RetryPolicy>) -> v1::RouteRule {
+pub(crate) fn forward(
+    cluster: &str,
+    request_timeout_ms: u64,
+    retry: Option<v1::RetryPolicy>,
+) -> v1::RouteRule {
     v1::RouteRule {
         r#match: None,
         action: Some(v1::route_rule::Action::Forward(v1::Forward {

@@ -16,7 +16,10 @@ use bowline_model::{
     task::{DesiredStatus, TaskId, TaskStatus},
 };
 
-use crate::registry::{Registry, TaskOwner, TaskRecord};
+use crate::{
+    registry::{Registry, TaskOwner, TaskRecord},
+    task_spec,
+};
 
 /// From the moment a task's endpoints are published as draining until it is
 /// told to stop: time for every proxy to turn away from it.
@@ -79,8 +82,10 @@ pub fn pass(
                 .task_definitions
                 .get(service.task_definition.as_str())
                 .is_some_and(|definition| definition.is_health_checked()),
+            proxied: task_spec::has_sidecar(registry, service),
         };
-        let tasks = registry.tasks_of_service(&service.arn).into_iter().map(|task| (**task).clone()).collect();
+        let tasks =
+            registry.tasks_of_service(&service.arn).into_iter().map(|task| (**task).clone()).collect();
         reconcile_owner(registry, histories, wanted, tasks, now, &mut new_task_id, &mut pass);
         announce_steady(registry, histories, service, &mut pass);
     }
@@ -95,8 +100,10 @@ pub fn pass(
             bounds: RollingBounds { minimum_healthy_percent: 0, maximum_percent: 100 },
             cluster: "gateways",
             health_checked: false,
+            proxied: true,
         };
-        let tasks = registry.tasks_of_gateway(&balancer.arn).into_iter().map(|task| (**task).clone()).collect();
+        let tasks =
+            registry.tasks_of_gateway(&balancer.arn).into_iter().map(|task| (**task).clone()).collect();
         reconcile_owner(registry, histories, wanted, tasks, now, &mut new_task_id, &mut pass);
     }
     stop_orphans(registry);
@@ -127,6 +134,7 @@ struct Wanted<'a> {
     bounds: RollingBounds,
     cluster: &'a str,
     health_checked: bool,
+    proxied: bool,
 }
 
 /// Drops the records of tasks that are over; counts those that were not told to end.
@@ -165,7 +173,8 @@ fn owner_of(registry: &Registry, task: &TaskRecord) -> (String, String) {
             (service.to_string(), format!("service {}", service.resource_name()))
         }
         TaskOwner::Gateway { load_balancer } => {
-            let name = registry.load_balancers.get(load_balancer.as_str()).map(|balancer| balancer.name.clone());
+            let name =
+                registry.load_balancers.get(load_balancer.as_str()).map(|balancer| balancer.name.clone());
             (load_balancer.to_string(), format!("gateway {}", name.unwrap_or_default()))
         }
     }
@@ -237,6 +246,7 @@ fn reconcile_owner(
             draining_since: None,
             was_healthy: false,
             health_checked: wanted.health_checked,
+            proxied: wanted.proxied,
             serving_since: None,
             report: None,
         };
@@ -277,9 +287,7 @@ fn announce_steady(registry: &Registry, histories: &mut Histories, service: &Ser
 /// are no others.
 pub fn is_steady(registry: &Registry, service: &Service) -> bool {
     let tasks = registry.tasks_of_service(&service.arn);
-    let current = |task: &TaskRecord| {
-        matches!(&task.owner, TaskOwner::Service { task_definition, .. } if *task_definition == service.task_definition)
-    };
+    let current = |task: &TaskRecord| matches!(&task.owner, TaskOwner::Service { task_definition, .. } if *task_definition == service.task_definition);
     tasks.len() == usize::try_from(service.desired_count).unwrap_or(usize::MAX)
         && tasks.iter().all(|task| task.available() && current(task))
 }

@@ -147,6 +147,8 @@ pub struct TaskRecord {
     pub was_healthy: bool,
     /// One of its essential containers has a health check, which must pass before it serves.
     pub health_checked: bool,
+    /// It has a sidecar (or is a gateway's), which must be ready before it serves.
+    pub proxied: bool,
     /// Since when it serves.
     pub serving_since: Option<Timestamp>,
     /// The last report of its agent. Kept, so that a restarted control plane believes it until the
@@ -186,7 +188,7 @@ impl TaskRecord {
                 HealthStatus::Unknown => !self.health_checked,
                 HealthStatus::Unhealthy => false,
             };
-            report.status == TaskStatus::Running && report.proxy_ready && well
+            report.status == TaskStatus::Running && (report.proxy_ready || !self.proxied) && well
         })
     }
 
@@ -255,7 +257,9 @@ impl Registry {
 
     /// Tasks of a service, the oldest first.
     pub fn tasks_of_service<'a>(&'a self, service: &'a Arn) -> Vec<&'a Arc<TaskRecord>> {
-        self.tasks_where(move |owner| matches!(owner, TaskOwner::Service { service: of, .. } if of == service))
+        self.tasks_where(
+            move |owner| matches!(owner, TaskOwner::Service { service: of, .. } if of == service),
+        )
     }
 
     /// Tasks of a load balancer's gateway, the oldest first.
@@ -301,7 +305,8 @@ impl Registry {
         let settings = self.settings();
         let mut aliases = Vec::new();
         for service in self.services.values() {
-            let Some(connect) = service.connect.as_ref().filter(|connect| connect.namespace == namespace) else {
+            let Some(connect) = service.connect.as_ref().filter(|connect| connect.namespace == namespace)
+            else {
                 continue;
             };
             for offered in &connect.services {

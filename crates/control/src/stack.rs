@@ -14,8 +14,8 @@ use bowline_model::arn::Arn;
 use thiserror::Error;
 
 use crate::registry::{
-    AuthorityPurpose, AuthorityRecord, Cluster, LocalCommandRecord, Namespace, Registry, RegistryError, SETTINGS,
-    StackRecord, alias_key,
+    AuthorityPurpose, AuthorityRecord, Cluster, LocalCommandRecord, Namespace, Registry, RegistryError,
+    SETTINGS, StackRecord, alias_key,
 };
 
 mod balancing;
@@ -214,8 +214,10 @@ impl Applying<'_> {
             ResourceBody::EcsCluster(body) => {
                 if let Some(arn) = self.arn(resource) {
                     let name = arn.resource_name().to_owned();
-                    let default_namespace =
-                        body.service_connect_defaults.as_ref().and_then(|defaults| defaults.namespace.clone());
+                    let default_namespace = body
+                        .service_connect_defaults
+                        .as_ref()
+                        .and_then(|defaults| defaults.namespace.clone());
                     self.made("clusters", &name);
                     registry.clusters.put(name.clone(), Cluster { arn, name, default_namespace });
                 }
@@ -254,7 +256,8 @@ impl Applying<'_> {
         for service in registry.services.values() {
             let Some(connect) = &service.connect else { continue };
             for offered in &connect.services {
-                let mut keys = vec![format!("discovery name {} of {}", offered.discovery_name, connect.namespace)];
+                let mut keys =
+                    vec![format!("discovery name {} of {}", offered.discovery_name, connect.namespace)];
                 if let Some(alias) = &offered.alias {
                     let names = offered.hostnames(&connect.namespace);
                     keys.extend(names.iter().map(|name| format!("alias {name}:{}", alias.port)));
@@ -262,7 +265,8 @@ impl Applying<'_> {
                 for key in keys {
                     match owners.get(&key) {
                         Some(owner) if *owner != service.arn => {
-                            clashes.push((service.arn.clone(), format!("the {key} belongs to {owner} already")));
+                            clashes
+                                .push((service.arn.clone(), format!("the {key} belongs to {owner} already")));
                         }
                         Some(_) => clashes.push((service.arn.clone(), format!("the {key} is given twice"))),
                         None => {
@@ -284,7 +288,13 @@ impl Applying<'_> {
         }
     }
 
-    fn namespace(&mut self, registry: &mut Registry, resource: &StackResource, name: &str, private_dns: bool) {
+    fn namespace(
+        &mut self,
+        registry: &mut Registry,
+        resource: &StackResource,
+        name: &str,
+        private_dns: bool,
+    ) {
         if let Some(arn) = self.arn(resource) {
             self.made("namespaces", name);
             registry.namespaces.put(name, Namespace { arn, name: name.to_owned(), private_dns });
@@ -320,9 +330,11 @@ fn fault(resource: &StackResource, message: impl Into<String>) -> StackFault {
 
 fn signing_note(body: &bowline_aws::acmpca::CertificateAuthority) -> Option<String> {
     use bowline_aws::acmpca::{KeyAlgorithm, SigningAlgorithm};
-    (body.key_algorithm == KeyAlgorithm::EcSecp384r1 && body.signing_algorithm != SigningAlgorithm::Sha384withecdsa)
+    (body.key_algorithm == KeyAlgorithm::EcSecp384r1
+        && body.signing_algorithm != SigningAlgorithm::Sha384withecdsa)
         .then(|| {
-            "signs with SHA384WITHECDSA: a P-384 key signs with SHA-384 here, whatever SigningAlgorithm says".into()
+            "signs with SHA384WITHECDSA: a P-384 key signs with SHA-384 here, whatever SigningAlgorithm says"
+                .into()
         })
 }
 

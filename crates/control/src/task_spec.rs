@@ -65,6 +65,13 @@ pub fn build(registry: &Registry, options: &SpecOptions, task: &TaskRecord) -> O
     }
 }
 
+/// Whether a service's tasks have a sidecar: those in a namespace, and targets of load balancers.
+pub fn has_sidecar(registry: &Registry, service: &Service) -> bool {
+    let definition = registry.task_definitions.get(service.task_definition.as_str());
+    service.connect.is_some()
+        || definition.is_some_and(|definition| !service_ports(service, definition).is_empty())
+}
+
 fn control_plane(registry: &Registry, options: &SpecOptions) -> ControlPlaneAddress {
     ControlPlaneAddress {
         address: options.discovery_address,
@@ -89,7 +96,7 @@ fn service_task(
             ingress_port: port.offered.and_then(|offered| offered.ingress_port),
         })
         .collect::<Vec<_>>();
-    let has_proxy = service.connect.is_some() || !inbound.is_empty();
+    let has_proxy = has_sidecar(registry, service);
     let namespace = service.connect.as_ref().map(|connect| connect.namespace.as_str());
     TaskSpec {
         id: task.id.clone(),
@@ -155,7 +162,9 @@ fn container(
         secrets: container
             .secrets
             .iter()
-            .filter_map(|(name, value_from)| Some((name.clone(), secrets::resolve(&options.secrets, value_from)?)))
+            .filter_map(|(name, value_from)| {
+                Some((name.clone(), secrets::resolve(&options.secrets, value_from)?))
+            })
             .collect(),
         essential: container.essential,
         health_check: container.health_check.clone(),
@@ -190,14 +199,14 @@ fn local_command<'a>(
 /// `AWS_SERVICE_CONNECT_SERVICE_NAME` and `AWS_SERVICE_CONNECT_ENDPOINT`: the
 /// discovery name and the address that clients call, of the first port that the
 /// container offers, else the service offers.
-fn service_connect_environment(service: &Service, container: &ContainerDefinition) -> BTreeMap<String, String> {
+fn service_connect_environment(
+    service: &Service,
+    container: &ContainerDefinition,
+) -> BTreeMap<String, String> {
     let Some(connect) = &service.connect else { return BTreeMap::new() };
     let own = |port_name: &str| container.ports.iter().any(|port| port.name.as_deref() == Some(port_name));
-    let offered = connect
-        .services
-        .iter()
-        .find(|offered| own(&offered.port_name))
-        .or_else(|| connect.services.first());
+    let offered =
+        connect.services.iter().find(|offered| own(&offered.port_name)).or_else(|| connect.services.first());
     let Some(offered) = offered else { return BTreeMap::new() };
     let mut environment =
         BTreeMap::from([("AWS_SERVICE_CONNECT_SERVICE_NAME".to_owned(), offered.discovery_name.clone())]);

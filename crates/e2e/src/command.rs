@@ -64,7 +64,10 @@ pub fn run_limited(command: &mut Command, limit: Duration) -> Outcome {
 
 /// `curl` with these arguments, 20 s at most.
 pub fn curl<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(arguments: I) -> Outcome {
-    run_limited(Command::new("curl").args(["-sS", "--max-time", "15"]).args(arguments), Duration::from_secs(20))
+    run_limited(
+        Command::new("curl").args(["-sS", "--max-time", "15"]).args(arguments),
+        Duration::from_secs(20),
+    )
 }
 
 /// Calls `attempt` until it gives something, for `limit` at most.

@@ -62,7 +62,8 @@ impl Load {
     /// Ends it and says what it saw.
     pub fn stop(self) -> LoadResult {
         self.stop.store(true, Ordering::Relaxed);
-        let failures = self.workers.into_iter().flat_map(|worker| worker.join().expect("a worker ends")).collect();
+        let failures =
+            self.workers.into_iter().flat_map(|worker| worker.join().expect("a worker ends")).collect();
         LoadResult { succeeded: self.answered.load(Ordering::Relaxed), failures }
     }
 }

@@ -23,7 +23,8 @@ pub fn repository() -> PathBuf {
 
 /// The `bowline` under test: `$BOWLINE_BIN`, else the release build.
 pub fn bowline() -> PathBuf {
-    let built = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from);
+    let built =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from);
     let path = std::env::var_os("BOWLINE_BIN").map_or_else(|| built.join("release/bowline"), PathBuf::from);
     assert!(path.is_file(), "{} is missing: cargo build --release -p bowline", path.display());
     path
@@ -87,7 +88,8 @@ impl TestMesh {
 
     /// Like [`TestMesh::up`], with what it logged as the error.
     pub fn try_up(options: &MeshOptions) -> Result<Self, String> {
-        let temporary = options.state_dir.is_none().then(|| tempfile::tempdir().expect("a temporary directory"));
+        let temporary =
+            options.state_dir.is_none().then(|| tempfile::tempdir().expect("a temporary directory"));
         let state_dir = match (&options.state_dir, &temporary) {
             (Some(directory), _) => directory.clone(),
             (None, Some(directory)) => directory.path().join("state"),

@@ -26,7 +26,12 @@ pub struct RolloutDecision {
 
 /// Decides for a service. `tasks` are those that have not been told to stop, the
 /// oldest first; `may_start` is false while failures hold replacements back.
-pub fn decide(desired: u32, bounds: RollingBounds, tasks: &[RolloutTask], may_start: bool) -> RolloutDecision {
+pub fn decide(
+    desired: u32,
+    bounds: RollingBounds,
+    tasks: &[RolloutTask],
+    may_start: bool,
+) -> RolloutDecision {
     let count = |test: fn(&&RolloutTask) -> bool| {
         u32::try_from(tasks.iter().filter(test).count()).unwrap_or(u32::MAX)
     };

@@ -24,7 +24,15 @@ pub(crate) struct Health {
 
 impl Health {
     pub(crate) fn new(spec: HealthCheckSpec) -> Self {
-        Self { spec, status: HealthStatus::Unknown, failures: 0, started_at: None, next: None, eager: FIRST_CHECK, counted_at: None }
+        Self {
+            spec,
+            status: HealthStatus::Unknown,
+            failures: 0,
+            started_at: None,
+            next: None,
+            eager: FIRST_CHECK,
+            counted_at: None,
+        }
     }
 
     pub(crate) fn status(&self) -> HealthStatus {

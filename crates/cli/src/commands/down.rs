@@ -11,7 +11,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// State directory of the running Bowline.
-    #[arg(long, env = "BOWLINE_STATE_DIR")]
+    #[arg(long, env = "BOWLINE_STATE_DIR", hide_env_values = true)]
     state_dir: Option<PathBuf>,
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) overlay: Option<PathBuf>,
     /// Where state is kept. Default: $XDG_STATE_HOME/bowline, else ~/.local/state/bowline.
-    #[arg(long, env = "BOWLINE_STATE_DIR", value_name = "DIR")]
+    #[arg(long, env = "BOWLINE_STATE_DIR", hide_env_values = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// Value of a template parameter.
     #[arg(short, long = "parameter", value_name = "KEY=VALUE")]
@@ -56,7 +56,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     pub(crate) stack_name: Option<String>,
     /// AWS::Region.
-    #[arg(long, default_value = "us-east-1", env = "AWS_REGION")]
+    #[arg(long, default_value = "us-east-1", env = "AWS_REGION", hide_env_values = true)]
     pub(crate) region: String,
     /// AWS::AccountId.
     #[arg(long, default_value = "000000000000")]
@@ -140,7 +140,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         port.reports,
         port.tokens,
     )?;
-    let running = Arc::new(Running { control, agent, state_dir: state_dir.clone(), ended: watch::channel(false).0 });
+    let running =
+        Arc::new(Running { control, agent, state_dir: state_dir.clone(), ended: watch::channel(false).0 });
     let handler = Arc::clone(&running);
     let server = local_api::serve(&state_dir, move |request| {
         let running = Arc::clone(&handler);
@@ -229,7 +230,11 @@ fn control_config(args: &Args, state_dir: &Path) -> anyhow::Result<ControlConfig
         .collect();
     Ok(ControlConfig {
         state_dir: state_dir.to_owned(),
-        scope: Scope { partition: "aws".into(), region: args.region.clone(), account_id: args.account_id.clone() },
+        scope: Scope {
+            partition: "aws".into(),
+            region: args.region.clone(),
+            account_id: args.account_id.clone(),
+        },
         trust_domain: "bowline.local".into(),
         discovery_listen: args.discovery_listen,
         certificate_ttl: Duration::from_secs(args.certificate_ttl),
@@ -273,7 +278,9 @@ fn report_network(wanted: NetworkArg) -> NetworkMode {
     match wanted {
         NetworkArg::Isolated => NetworkMode::Isolated,
         NetworkArg::Host => {
-            eprintln!("‼ host network: tasks have no network of their own; other processes can reach them in plaintext");
+            eprintln!(
+                "‼ host network: tasks have no network of their own; other processes can reach them in plaintext"
+            );
             NetworkMode::Host
         }
         NetworkArg::Auto => {
@@ -360,7 +367,10 @@ fn announce(running: &Running, args: &Args, took: Duration) -> anyhow::Result<()
             for line in topology::curl_lines(&topology) {
                 println!("{line}");
             }
-            println!("\nup in {:.1} s; `bowline verify` shows that it is encrypted; Ctrl-C ends it", took.as_secs_f64());
+            println!(
+                "\nup in {:.1} s; `bowline verify` shows that it is encrypted; Ctrl-C ends it",
+                took.as_secs_f64()
+            );
         }
     }
     for note in topology::port_notes(&topology) {

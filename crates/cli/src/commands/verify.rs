@@ -26,7 +26,7 @@ const DIVERSION_SECONDS: u64 = 15;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// State directory of the running Bowline.
-    #[arg(long, env = "BOWLINE_STATE_DIR")]
+    #[arg(long, env = "BOWLINE_STATE_DIR", hide_env_values = true)]
     state_dir: Option<PathBuf>,
     /// Write a self-contained page to this file as well.
     #[arg(long, value_name = "FILE")]
@@ -99,7 +99,11 @@ fn talking_pairs(topology: &Topology) -> Vec<(&ServiceView, &AliasView)> {
         .services
         .iter()
         .flat_map(|service| {
-            service.aliases.iter().filter(move |alias| others(service, alias)).map(move |alias| (service, alias))
+            service
+                .aliases
+                .iter()
+                .filter(move |alias| others(service, alias))
+                .map(move |alias| (service, alias))
         })
         .collect()
 }
@@ -151,7 +155,8 @@ async fn gather(
         .iter()
         .find(|service| service.name == alias.service)
         .with_context(|| format!("there is no service {}", alias.service))?;
-    let calling_task = running_task(caller).with_context(|| format!("{} has no running task", caller.name))?;
+    let calling_task =
+        running_task(caller).with_context(|| format!("{} has no running task", caller.name))?;
     let called_task = running_task(callee).with_context(|| format!("{} has no running task", callee.name))?;
     let inbound = called_task
         .inbound
@@ -167,7 +172,11 @@ async fn gather(
     pair.callee_certificate = Some(inspect::shown_certificate(inbound, identity).await?);
     let shown = pair.callee_certificate.as_ref().map(|certificate| certificate.identity.as_str());
     if shown != Some(callee.identity.as_str()) {
-        pair.faults.push(format!("the port proves to be {}, not {}", shown.unwrap_or("nobody"), callee.identity));
+        pair.faults.push(format!(
+            "the port proves to be {}, not {}",
+            shown.unwrap_or("nobody"),
+            callee.identity
+        ));
     }
     match &pair.caller_certificate {
         Some(certificate) if certificate.identity == caller.identity => {}
@@ -203,10 +212,14 @@ async fn send_marked_request(
         tcp: alias.protocol == "TCP",
     };
     let probed = client.call(&probe).await;
-    client.call(&Request::EndDivert { task: calling_task.id.clone(), cluster: alias.cluster.clone() }).await?;
+    client
+        .call(&Request::EndDivert { task: calling_task.id.clone(), cluster: alias.cluster.clone() })
+        .await?;
     match probed? {
         Response::Probe { exit_code: 0, output } => pair.answer = Some(output.trim().to_owned()),
-        Response::Probe { output, .. } => pair.faults.push(format!("the marked request failed: {}", output.trim())),
+        Response::Probe { output, .. } => {
+            pair.faults.push(format!("the marked request failed: {}", output.trim()));
+        }
         other => bail!("an unexpected answer: {other:?}"),
     }
     for connection in relay.captured() {

@@ -86,10 +86,14 @@ impl PairEvidence {
     pub(crate) fn judge(&mut self) {
         let mut faults = std::mem::take(&mut self.faults);
         if self.captured_bytes == 0 && self.answer.is_some() {
-            faults.push("the request was answered, but nothing crossed where it should have: it took another way".into());
+            faults.push(
+                "the request was answered, but nothing crossed where it should have: it took another way"
+                    .into(),
+            );
         }
         if self.mark_occurrences > 0 {
-            faults.push(format!("the mark was readable {} times between the sidecars", self.mark_occurrences));
+            faults
+                .push(format!("the mark was readable {} times between the sidecars", self.mark_occurrences));
         }
         match self.tls_version.as_deref() {
             Some("TLSv1.3") => {}

@@ -86,7 +86,8 @@ async fn forward(client: TcpStream, target: SocketAddr, captured: Store, index: 
     let Ok(server) = TcpStream::connect(target).await else { return };
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
-    let upstream = copy(client_read, server_write, Arc::clone(&captured), index, |kept| &mut kept.from_client);
+    let upstream =
+        copy(client_read, server_write, Arc::clone(&captured), index, |kept| &mut kept.from_client);
     let downstream = copy(server_read, client_write, captured, index, |kept| &mut kept.from_server);
     tokio::join!(upstream, downstream);
 }
@@ -139,6 +140,9 @@ mod tests {
         client.read_to_end(&mut answer).await.expect("reads");
         assert_eq!(answer, b"ping");
         let captured = relay.captured();
-        assert_eq!((captured[0].from_client.as_slice(), captured[0].from_server.as_slice()), (&b"ping"[..], &b"ping"[..]));
+        assert_eq!(
+            (captured[0].from_client.as_slice(), captured[0].from_server.as_slice()),
+            (&b"ping"[..], &b"ping"[..])
+        );
     }
 }

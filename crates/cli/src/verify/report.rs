@@ -9,8 +9,17 @@ use crate::{display::Table, topology::CertificateView};
 
 /// A line a pair, for the terminal.
 pub(crate) fn table(evidence: &Evidence) -> String {
-    let mut table =
-        Table::new(["", "CALLER", "CALLED", "ALIAS", "TLS", "CIPHER", "MARK SEEN", "PLAINTEXT", "NO CERTIFICATE"]);
+    let mut table = Table::new([
+        "",
+        "CALLER",
+        "CALLED",
+        "ALIAS",
+        "TLS",
+        "CIPHER",
+        "MARK SEEN",
+        "PLAINTEXT",
+        "NO CERTIFICATE",
+    ]);
     for pair in &evidence.pairs {
         table.row([
             if pair.passed() { "√" } else { "×" }.to_owned(),

@@ -6,7 +6,8 @@ use bowline_discovery::{resource::Resource, v1};
 use bowline_model::{
     arn::Arn,
     load_balancer::{
-        GatewayAction, GatewayCondition, GatewayListener, GatewayProtocol, GatewayRule, LoadBalancer, TargetGroup,
+        GatewayAction, GatewayCondition, GatewayListener, GatewayProtocol, GatewayRule, LoadBalancer,
+        TargetGroup,
     },
     service::Service,
 };
@@ -25,7 +26,11 @@ pub(crate) fn public_identity(balancer: &LoadBalancer) -> String {
     format!("public:{}", balancer.name)
 }
 
-pub(super) fn resources(registry: &Registry, options: &PublishOptions, balancer: &LoadBalancer) -> Vec<Resource> {
+pub(super) fn resources(
+    registry: &Registry,
+    options: &PublishOptions,
+    balancer: &LoadBalancer,
+) -> Vec<Resource> {
     let mut resources = vec![Resource::Identity(v1::Identity {
         name: public_identity(balancer),
         spiffe_id: String::new(),
@@ -49,7 +54,11 @@ pub(crate) fn listeners_of<'a>(
     registry: &'a Registry,
     balancer: &'a Arn,
 ) -> impl Iterator<Item = &'a GatewayListener> {
-    registry.listeners.values().map(|listener| &**listener).filter(move |listener| &listener.load_balancer == balancer)
+    registry
+        .listeners
+        .values()
+        .map(|listener| &**listener)
+        .filter(move |listener| &listener.load_balancer == balancer)
 }
 
 /// The rules of a listener in the order in which they are asked.
@@ -73,7 +82,9 @@ pub(crate) fn callers(registry: &Registry, groups: &[&Arn]) -> BTreeSet<String> 
             leads_there(&listener.default_action)
                 || rules_of(registry, &listener.arn).iter().any(|rule| leads_there(&rule.action))
         })
-        .filter_map(|listener| Some(registry.load_balancers.get(listener.load_balancer.as_str())?.name.clone()))
+        .filter_map(|listener| {
+            Some(registry.load_balancers.get(listener.load_balancer.as_str())?.name.clone())
+        })
         .collect()
 }
 
@@ -82,7 +93,9 @@ pub(crate) fn callers(registry: &Registry, groups: &[&Arn]) -> BTreeSet<String> 
 pub(crate) fn services_behind<'a>(registry: &'a Registry, group: &Arn) -> Vec<(&'a Service, String)> {
     let mut behind = Vec::new();
     for service in registry.services.values() {
-        let Some(definition) = registry.task_definitions.get(service.task_definition.as_str()) else { continue };
+        let Some(definition) = registry.task_definitions.get(service.task_definition.as_str()) else {
+            continue;
+        };
         for port in service_ports(service, definition) {
             if port.target_groups.contains(&group) {
                 behind.push((&**service, port.name.clone()));
@@ -192,9 +205,10 @@ fn action(
 /// really listens.
 fn real_port(registry: &Registry, from: &GatewayListener, port: &str) -> String {
     let settings = registry.settings();
-    let target = port.parse::<u16>().ok().and_then(|port| {
-        listeners_of(registry, &from.load_balancer).find(|listener| listener.port == port)
-    });
+    let target = port
+        .parse::<u16>()
+        .ok()
+        .and_then(|port| listeners_of(registry, &from.load_balancer).find(|listener| listener.port == port));
     match target.and_then(|listener| settings.gateway_addresses.get(listener.arn.as_str())) {
         Some(address) => address.port().to_string(),
         None => port.to_owned(),
@@ -226,7 +240,9 @@ fn target_group_resources(registry: &Registry, options: &PublishOptions, group: 
     let mut cluster: Option<v1::Cluster> = None;
     let mut endpoints = v1::Endpoints { name: name.clone(), endpoints: Vec::new() };
     for (service, port_name) in services_behind(registry, group) {
-        let Some(definition) = registry.task_definitions.get(service.task_definition.as_str()) else { continue };
+        let Some(definition) = registry.task_definitions.get(service.task_definition.as_str()) else {
+            continue;
+        };
         let ports = service_ports(service, definition);
         let Some(port) = ports.iter().find(|port| port.name == port_name) else { continue };
         let [one, its_endpoints] = upstream(registry, options, service, port, &name, check.clone());

@@ -33,7 +33,12 @@ pub(super) fn resources(
 }
 
 /// A port of the task's own: listener, the application behind it, who may call.
-fn inbound(registry: &Registry, options: &PublishOptions, service: &Service, port: &ServicePort<'_>) -> Vec<Resource> {
+fn inbound(
+    registry: &Registry,
+    options: &PublishOptions,
+    service: &Service,
+    port: &ServicePort<'_>,
+) -> Vec<Resource> {
     let name = format!("inbound:{}", port.name);
     let app = port.mapping.protocol;
     let is_tcp = app == AppProtocol::Tcp;
@@ -72,7 +77,8 @@ fn inbound(registry: &Registry, options: &PublishOptions, service: &Service, por
     ];
     if !is_tcp {
         // The caller's sidecar limits the time and decides on retries.
-        resources.push(Resource::Route(v1::Route { name: name.clone(), rules: vec![forward(&name, 0, None)] }));
+        resources
+            .push(Resource::Route(v1::Route { name: name.clone(), rules: vec![forward(&name, 0, None)] }));
     }
     resources
 }

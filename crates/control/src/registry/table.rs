@@ -76,9 +76,10 @@ impl<T> Table<T> {
     /// Keys that were put (with their row) and keys that were removed since
     /// `before`.
     pub(super) fn changes_since<'a>(&'a self, before: &'a Self) -> (Vec<(&'a str, &'a T)>, Vec<&'a str>) {
-        let put = self.rows.iter().filter(|(key, row)| {
-            before.rows.get(*key).is_none_or(|present| !Arc::ptr_eq(present, row))
-        });
+        let put = self
+            .rows
+            .iter()
+            .filter(|(key, row)| before.rows.get(*key).is_none_or(|present| !Arc::ptr_eq(present, row)));
         let removed = before.rows.keys().filter(|key| !self.rows.contains_key(*key));
         (put.map(|(key, row)| (key.as_str(), &**row)).collect(), removed.map(String::as_str).collect())
     }

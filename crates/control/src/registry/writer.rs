@@ -137,7 +137,9 @@ impl RegistryWriter {
 
 impl std::fmt::Debug for RegistryWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RegistryWriter").field("generation", &self.snapshot().generation).finish_non_exhaustive()
+        f.debug_struct("RegistryWriter")
+            .field("generation", &self.snapshot().generation)
+            .finish_non_exhaustive()
     }
 }
 
@@ -177,7 +179,10 @@ fn compare_table<T: Serialize>(
     Ok(visible)
 }
 
-fn load_table<T: DeserializeOwned + PartialEq>(store: &dyn Store, prefix: &str) -> Result<Table<T>, RegistryError> {
+fn load_table<T: DeserializeOwned + PartialEq>(
+    store: &dyn Store,
+    prefix: &str,
+) -> Result<Table<T>, RegistryError> {
     let mut table = Table::default();
     let prefix = format!("{prefix}/");
     for entry in store.list(&prefix)?.entries {

@@ -38,10 +38,8 @@ impl Applying<'_> {
         body: &elbv2::TargetGroup,
     ) {
         let Some(arn) = self.arn(resource) else { return };
-        let tcp = matches!(
-            body.protocol,
-            Some(elbv2::TargetGroupProtocol::Tcp | elbv2::TargetGroupProtocol::Tls)
-        );
+        let tcp =
+            matches!(body.protocol, Some(elbv2::TargetGroupProtocol::Tcp | elbv2::TargetGroupProtocol::Tls));
         let protocol = match (tcp, body.protocol_version) {
             (true, _) => AppProtocol::Tcp,
             (false, Some(elbv2::ProtocolVersion::Http2)) => AppProtocol::Http2,
@@ -56,21 +54,38 @@ impl Applying<'_> {
         let seconds = |value: Option<i64>, default| {
             Duration::from_secs(value.and_then(|value| u64::try_from(value).ok()).unwrap_or(default))
         };
-        let count = |value: Option<i64>, default| value.and_then(|value| u32::try_from(value).ok()).unwrap_or(default);
+        let count = |value: Option<i64>, default| {
+            value.and_then(|value| u32::try_from(value).ok()).unwrap_or(default)
+        };
         let health_check = body.health_check_enabled.unwrap_or(true).then(|| TargetHealthCheck {
-            path: if check_by_tcp { String::new() } else { body.health_check_path.clone().unwrap_or_else(|| "/".into()) },
+            path: if check_by_tcp {
+                String::new()
+            } else {
+                body.health_check_path.clone().unwrap_or_else(|| "/".into())
+            },
             interval: seconds(body.health_check_interval_seconds, 30),
             timeout: seconds(body.health_check_timeout_seconds, 5),
             healthy_threshold: count(body.healthy_threshold_count, 5),
             unhealthy_threshold: count(body.unhealthy_threshold_count, 2),
-            matcher: body.matcher.as_ref().and_then(|matcher| matcher.http_code.clone()).unwrap_or_else(|| "200".into()),
+            matcher: body
+                .matcher
+                .as_ref()
+                .and_then(|matcher| matcher.http_code.clone())
+                .unwrap_or_else(|| "200".into()),
         });
         let name = body.name.clone().unwrap_or_else(|| resource.logical_id.clone());
         self.made("target-groups", arn.as_str());
-        registry.target_groups.put(arn.as_str().to_owned(), TargetGroup { arn, name, protocol, health_check });
+        registry
+            .target_groups
+            .put(arn.as_str().to_owned(), TargetGroup { arn, name, protocol, health_check });
     }
 
-    pub(super) fn listener(&mut self, registry: &mut Registry, resource: &StackResource, body: &elbv2::Listener) {
+    pub(super) fn listener(
+        &mut self,
+        registry: &mut Registry,
+        resource: &StackResource,
+        body: &elbv2::Listener,
+    ) {
         let Some(arn) = self.arn(resource) else { return };
         let Ok(load_balancer) = body.load_balancer_arn.parse() else {
             return self.fault(resource, format!("LoadBalancerArn {:?} is no ARN", body.load_balancer_arn));
@@ -82,7 +97,10 @@ impl Applying<'_> {
             }
             Some(elbv2::ListenerProtocol::Tcp) => GatewayProtocol::Tcp,
             other => {
-                return self.fault(resource, format!("a listener of protocol {other:?} is not here: HTTP, HTTPS or TCP"));
+                return self.fault(
+                    resource,
+                    format!("a listener of protocol {other:?} is not here: HTTP, HTTPS or TCP"),
+                );
             }
         };
         let Some(port) = body.port else { return self.fault(resource, "a listener needs a Port") };
@@ -90,13 +108,19 @@ impl Applying<'_> {
             Err(message) => self.fault(resource, format!("DefaultActions: {message}")),
             Ok(default_action) => {
                 self.made("listeners", arn.as_str());
-                let listener = GatewayListener { arn: arn.clone(), load_balancer, port, protocol, default_action };
+                let listener =
+                    GatewayListener { arn: arn.clone(), load_balancer, port, protocol, default_action };
                 registry.listeners.put(arn.as_str().to_owned(), listener);
             }
         }
     }
 
-    pub(super) fn rule(&mut self, registry: &mut Registry, resource: &StackResource, body: &elbv2::ListenerRule) {
+    pub(super) fn rule(
+        &mut self,
+        registry: &mut Registry,
+        resource: &StackResource,
+        body: &elbv2::ListenerRule,
+    ) {
         let Some(arn) = self.arn(resource) else { return };
         let Ok(listener) = body.listener_arn.parse() else {
             return self.fault(resource, format!("ListenerArn {:?} is no ARN", body.listener_arn));
@@ -109,7 +133,10 @@ impl Applying<'_> {
             (Ok(action), Ok(conditions)) => {
                 let priority = u32::try_from(body.priority).unwrap_or(u32::MAX);
                 self.made("rules", arn.as_str());
-                registry.rules.put(arn.as_str().to_owned(), GatewayRule { arn, listener, priority, conditions, action });
+                registry.rules.put(
+                    arn.as_str().to_owned(),
+                    GatewayRule { arn, listener, priority, conditions, action },
+                );
             }
             (Err(message), _) => self.fault(resource, format!("Actions: {message}")),
             (_, Err(message)) => self.fault(resource, format!("Conditions: {message}")),
@@ -143,11 +170,16 @@ fn action(actions: &[elbv2::Action]) -> Result<GatewayAction, String> {
             let parsed: Result<Vec<(Arn, u32)>, _> =
                 targets.into_iter().map(|(group, weight)| Ok((group.parse()?, weight))).collect();
             let parsed = parsed.map_err(|error: bowline_model::arn::InvalidArn| error.to_string())?;
-            if parsed.is_empty() { Err("forward names no target group".into()) } else { Ok(GatewayAction::Forward(parsed)) }
+            if parsed.is_empty() {
+                Err("forward names no target group".into())
+            } else {
+                Ok(GatewayAction::Forward(parsed))
+            }
         }
         elbv2::ActionType::Redirect => {
             let config = action.redirect_config.as_ref().ok_or("redirect needs RedirectConfig")?;
-            let or = |value: &Option<String>, default: &str| value.clone().unwrap_or_else(|| default.to_owned());
+            let or =
+                |value: &Option<String>, default: &str| value.clone().unwrap_or_else(|| default.to_owned());
             Ok(GatewayAction::Redirect {
                 protocol: or(&config.protocol, "#{protocol}"),
                 host: or(&config.host, "#{host}"),
@@ -161,9 +193,13 @@ fn action(actions: &[elbv2::Action]) -> Result<GatewayAction, String> {
             })
         }
         elbv2::ActionType::FixedResponse => {
-            let config = action.fixed_response_config.as_ref().ok_or("fixed-response needs FixedResponseConfig")?;
+            let config =
+                action.fixed_response_config.as_ref().ok_or("fixed-response needs FixedResponseConfig")?;
             Ok(GatewayAction::FixedResponse {
-                status: config.status_code.parse().map_err(|_| format!("{:?} is no status", config.status_code))?,
+                status: config
+                    .status_code
+                    .parse()
+                    .map_err(|_| format!("{:?} is no status", config.status_code))?,
                 content_type: config.content_type.clone().unwrap_or_else(|| "text/plain".into()),
                 body: config.message_body.clone().unwrap_or_default(),
             })
@@ -181,12 +217,12 @@ fn condition(condition: &elbv2::RuleCondition) -> Result<GatewayCondition, Strin
         nested.filter(|values| !values.is_empty()).unwrap_or(&condition.values).clone()
     };
     match field {
-        "host-header" => {
-            Ok(GatewayCondition::Hosts(values(condition.host_header_config.as_ref().map(|config| &config.values))))
-        }
-        "path-pattern" => {
-            Ok(GatewayCondition::Paths(values(condition.path_pattern_config.as_ref().map(|config| &config.values))))
-        }
+        "host-header" => Ok(GatewayCondition::Hosts(values(
+            condition.host_header_config.as_ref().map(|config| &config.values),
+        ))),
+        "path-pattern" => Ok(GatewayCondition::Paths(values(
+            condition.path_pattern_config.as_ref().map(|config| &config.values),
+        ))),
         "http-request-method" => Ok(GatewayCondition::Methods(values(
             condition.http_request_method_config.as_ref().map(|config| &config.values),
         ))),

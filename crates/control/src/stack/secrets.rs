@@ -21,7 +21,11 @@ pub fn of_stack(stack: &Stack) -> SecretValues {
         };
         let ResourceBody::Record(body) = &resource.body else { continue };
         let Some(value) = body.get(property).and_then(|value| value.as_str()) else { continue };
-        let names = [Some(resource.physical_id.as_str()), resource.attribute("Arn"), body.get("Name").and_then(|name| name.as_str())];
+        let names = [
+            Some(resource.physical_id.as_str()),
+            resource.attribute("Arn"),
+            body.get("Name").and_then(|name| name.as_str()),
+        ];
         for name in names.into_iter().flatten() {
             values.insert(name.to_owned(), Secret::new(value.to_owned()));
         }

@@ -37,10 +37,7 @@ fn caller_and_responder_share_a_port() {
         post(&mesh, "/data", &bob.to_string(), &["-H", "Host: responder.example.com"]),
         json!({"message": "Data stored successfully in Service B", "stored_data": bob})
     );
-    assert_eq!(
-        mesh.get_json("/"),
-        json!({"caller_service_data": [alice], "responder_service_data": [bob]})
-    );
+    assert_eq!(mesh.get_json("/"), json!({"caller_service_data": [alice], "responder_service_data": [bob]}));
 }
 
 #[test]

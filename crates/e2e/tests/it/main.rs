@@ -2,5 +2,6 @@
 
 mod chapters;
 mod examples;
+mod reference;
 mod structure;
 mod two_services;

@@ -78,13 +78,24 @@ const BANNED: &[&str] = &["ring", "openssl", "openssl-sys", "native-tls", "rusta
 fn there_is_one_tls_stack() {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let output = Command::new(cargo)
-        .args(["tree", "--workspace", "--edges", "normal,build", "--target", "all", "--prefix", "none", "--offline"])
+        .args([
+            "tree",
+            "--workspace",
+            "--edges",
+            "normal,build",
+            "--target",
+            "all",
+            "--prefix",
+            "none",
+            "--offline",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo tree runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let tree = String::from_utf8_lossy(&output.stdout);
-    let linked: std::collections::BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    let linked: std::collections::BTreeSet<&str> =
+        tree.lines().filter_map(|line| line.split(' ').next()).collect();
     assert!(linked.contains("rustls") && linked.contains("aws-lc-rs"), "the tree is not what it seems");
     for banned in BANNED {
         assert!(!linked.contains(banned), "{banned} is linked");

@@ -105,7 +105,10 @@ fn verify_passes(mesh: &TestMesh, directory: &Path) {
         assert_eq!(pair["markOccurrences"], 0);
         assert_eq!((&pair["plaintext"], &pair["withoutCertificate"]), (&"refused".into(), &"refused".into()));
         for side in ["callerCertificate", "calleeCertificate"] {
-            assert!(pair[side]["identity"].as_str().is_some_and(|id| id.starts_with("spiffe://")), "{pair:#}");
+            assert!(
+                pair[side]["identity"].as_str().is_some_and(|id| id.starts_with("spiffe://")),
+                "{pair:#}"
+            );
         }
     }
     assert!(std::fs::read_to_string(&page).expect("the page").contains("passed"));
@@ -113,9 +116,8 @@ fn verify_passes(mesh: &TestMesh, directory: &Path) {
 
 #[test]
 fn verify_fails_when_encryption_is_off() {
-    let mesh = TestMesh::up(
-        &MeshOptions::example("two-services").argument("--aws-plaintext").argument("service-b"),
-    );
+    let mesh =
+        TestMesh::up(&MeshOptions::example("two-services").argument("--aws-plaintext").argument("service-b"));
     assert_demo_works(&mesh);
     let outcome = mesh.run(&["verify", "-o", "json"]);
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
@@ -134,7 +136,8 @@ fn tasks_outlive_a_killed_control_plane_and_are_adopted() {
     let (url, ca) = (mesh.url("/service-a/other-status"), mesh.topology["gatewayCa"].clone());
     let pids = |mesh: &TestMesh| -> Vec<u64> {
         let services = mesh.topology["services"].as_array().expect("services").clone();
-        let tasks = services.iter().flat_map(|service| service["tasks"].as_array().cloned().unwrap_or_default());
+        let tasks =
+            services.iter().flat_map(|service| service["tasks"].as_array().cloned().unwrap_or_default());
         let mut pids: Vec<u64> = tasks.map(|task| task["shimPid"].as_u64().expect("a process id")).collect();
         pids.sort_unstable();
         pids
@@ -198,7 +201,8 @@ fn a_killed_sidecar_comes_back_while_its_application_keeps_running() {
     };
     let sidecar = || children().into_iter().find(|(_, command)| command.contains(" proxy "));
     let (first, _) = sidecar().unwrap_or_else(|| panic!("the shim has a sidecar: {:?}", children()));
-    let others = || children().into_iter().filter(|(_, command)| !command.contains(" proxy ")).collect::<Vec<_>>();
+    let others =
+        || children().into_iter().filter(|(_, command)| !command.contains(" proxy ")).collect::<Vec<_>>();
     let before = others();
     run_limited(Command::new("kill").args(["-9", &first]), Duration::from_secs(5));
     eventually("a new sidecar", Duration::from_secs(10), || sidecar().filter(|(pid, _)| *pid != first));
@@ -212,7 +216,7 @@ fn a_killed_sidecar_comes_back_while_its_application_keeps_running() {
 fn a_second_one_on_the_same_directory_is_refused_and_another_runs_beside() {
     let mesh = TestMesh::up(&MeshOptions::example("two-services"));
     let refused = TestMesh::try_up(&MeshOptions::example("two-services").state_dir(mesh.state_dir()));
-    let message = refused.err().expect("refused");
+    let message = refused.expect_err("refused");
     assert!(message.contains(&mesh.pid().to_string()), "it does not name the first: {message}");
     let beside = TestMesh::up(&MeshOptions::example("two-services"));
     assert_demo_works(&beside);
@@ -228,11 +232,8 @@ fn an_ordinary_user_can_run_it() {
     let mut options = MeshOptions::example("two-services");
     options.user = Some(65_534);
     options = options.argument("--no-build");
-    std::fs::set_permissions(
-        binary.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .expect("permissions");
+    std::fs::set_permissions(binary.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("permissions");
     let mesh = TestMesh::up(&options);
     assert_demo_works(&mesh);
     assert!(mesh.url("/").contains(":8443") || !mesh.url("/").ends_with(":443/"), "{}", mesh.url("/"));

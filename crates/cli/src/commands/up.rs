@@ -111,6 +111,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(125);
 /// Brings the template up, follows until it is told to end, takes it down.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let begin = Instant::now();
+    // From here on Ctrl-C ends what was begun; it does not cut it off.
+    let mut stop = Stop::new()?;
     let state_dir = state_dir::resolve(args.state_dir.clone())?;
     let template = Templates::read(&args)?;
     let control = ControlPlane::start(control_config(&args, &state_dir)?).await?;
@@ -120,6 +122,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             bail!("--aws-plaintext {service}: the template has no service of that name");
         }
         eprintln!("‼ traffic to {service} is NOT ENCRYPTED: --aws-plaintext");
+    }
+    for container in project::key_values("--exec", &args.exec)?.keys() {
+        if !has_container(&stack, container) {
+            bail!("--exec {container}=…: no task definition of the template has a container of that name");
+        }
     }
     if !args.no_build {
         build_step::run_all(build_steps(&args, &stack)?)?;
@@ -154,7 +161,6 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     tokio::spawn(print_output(lines, args.output));
     tokio::spawn(print_events(Arc::clone(&running)));
 
-    let mut stop = Stop::new()?;
     let outcome = tokio::select! {
         settled = wait_until_settled(&running, Duration::from_secs(args.wait_timeout)) => match settled {
             Ok(()) => {
@@ -250,6 +256,15 @@ fn control_config(args: &Args, state_dir: &Path) -> anyhow::Result<ControlConfig
 fn has_service(stack: &Stack, name: &str) -> bool {
     stack.resources.iter().any(|resource| {
         matches!(&resource.body, ResourceBody::EcsService(service) if service.service_name == name)
+    })
+}
+
+fn has_container(stack: &Stack, name: &str) -> bool {
+    stack.resources.iter().any(|resource| match &resource.body {
+        ResourceBody::EcsTaskDefinition(definition) => {
+            definition.container_definitions.iter().any(|container| container.name == name)
+        }
+        _ => false,
     })
 }
 

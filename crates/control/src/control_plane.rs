@@ -310,6 +310,8 @@ impl ControlPlane {
         let _ = tokio::time::timeout(Duration::from_secs(2), self.drain.drain()).await;
         for task in self.tasks {
             task.abort();
+            // The store closes when the last of them is gone.
+            let _ = task.await;
         }
     }
 }

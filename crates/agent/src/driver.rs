@@ -139,6 +139,11 @@ pub(crate) async fn drive(
         Ok(None) => {}
         Err(error) => why = Some(format!("CannotStartContainerError: the task's shim: {error}")),
     }
+    let groups = directory.control_groups();
+    if !groups.is_empty() {
+        // The shim has done it, unless it was killed.
+        let _ = tokio::task::spawn_blocking(move || crate::control_groups::remove(&groups)).await;
+    }
     let mut report = directory.read_report().unwrap_or_else(|| lost(&id, why.as_deref()));
     report.id = id.clone();
     report.status = TaskStatus::Stopped;

@@ -21,6 +21,7 @@
 
 mod agent;
 mod config;
+mod control_groups;
 mod driver;
 mod output;
 mod packet;

@@ -45,6 +45,7 @@ use nix::sys::signal::Signal;
 use self::{host_network::HostNetwork, init_process::InitProcess, task::Prepared};
 use crate::{
     config::NetworkMode,
+    control_groups::ControlGroups,
     protocol::{InitSetUp, Start, ToShim},
     task_directory::TaskDirectory,
 };
@@ -93,6 +94,7 @@ fn prepare(start: Start, control: OwnedFd) -> io::Result<Prepared> {
         proxy_command,
         init: None,
         host_network: None,
+        control_groups: ControlGroups::default(),
         warnings: Vec::new(),
         failure: cannot_run(&spec),
         spec,
@@ -105,11 +107,31 @@ fn prepare(start: Start, control: OwnedFd) -> io::Result<Prepared> {
     }
     if prepared.failure.is_none()
         && !prepared.spec.containers.is_empty()
-        && let Err(error) = prepare_network(&mut prepared, network)
+        && let Err(error) =
+            prepare_network(&mut prepared, network).and_then(|()| prepare_control_groups(&mut prepared))
     {
         prepared.failure = Some(format!("ResourceInitializationError: {error}"));
     }
     Ok(prepared)
+}
+
+/// Before any container: what starts in a group stays in it.
+fn prepare_control_groups(prepared: &mut Prepared) -> io::Result<()> {
+    let (groups, warning) = ControlGroups::create(&prepared.spec);
+    prepared.warnings.extend(warning);
+    let paths = groups.paths();
+    if !paths.is_empty() {
+        prepared.directory.write_control_groups(&paths)?;
+    }
+    if let Some(init) = &prepared.init
+        && let Err(error) = groups.admit_init(init.pid())
+    {
+        crate::control_groups::remove(&paths);
+        prepared.warnings.push(format!("limits of the task are not enforced: {error}"));
+        return Ok(());
+    }
+    prepared.control_groups = groups;
+    Ok(())
 }
 
 fn prepare_network(prepared: &mut Prepared, mode: NetworkMode) -> io::Result<()> {

@@ -58,6 +58,21 @@ impl TaskDirectory {
         self.path.join(format!("{source}.log"))
     }
 
+    fn control_groups_file(&self) -> PathBuf {
+        self.path.join("control-groups.json")
+    }
+
+    /// Keeps where the task's control groups are, for when its shim is killed.
+    pub(crate) fn write_control_groups(&self, paths: &[PathBuf]) -> io::Result<()> {
+        fs::write(self.control_groups_file(), serde_json::to_vec(paths)?)
+    }
+
+    /// Where the task's control groups are, or were.
+    pub(crate) fn control_groups(&self) -> Vec<PathBuf> {
+        let text = fs::read(self.control_groups_file());
+        text.ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+
     fn report_file(&self) -> PathBuf {
         self.path.join("report.json")
     }

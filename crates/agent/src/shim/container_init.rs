@@ -34,10 +34,10 @@ use crate::protocol::{ContainerSetUp, FromContainer, MAIN_PROGRAM, Program, ToCo
 /// Programs that may run beside the container's own.
 const PROGRAMS_MAX: usize = 64;
 
-/// Runs as a container's init until its program has ended or the shim is gone.
-pub(crate) fn run(socket: OwnedFd, set_up: ContainerSetUp) -> ! {
+/// Runs as a container's init, in the control groups that `doors` lead to, until its program has ended or the shim is gone.
+pub(crate) fn run(socket: OwnedFd, doors: Vec<OwnedFd>, set_up: ContainerSetUp) -> ! {
     let isolated = set_up.isolated;
-    if let Err(error) = serve(&socket, set_up) {
+    if let Err(error) = serve(&socket, doors, set_up) {
         let _ = fd_message::send(&socket, &FromContainer::Failed { reason: error.to_string() }, &[]);
     }
     if !isolated {
@@ -47,7 +47,10 @@ pub(crate) fn run(socket: OwnedFd, set_up: ContainerSetUp) -> ! {
     exit_now(0)
 }
 
-fn serve(socket: &OwnedFd, set_up: ContainerSetUp) -> io::Result<()> {
+fn serve(socket: &OwnedFd, doors: Vec<OwnedFd>, set_up: ContainerSetUp) -> io::Result<()> {
+    for door in doors {
+        rustix::io::write(&door, b"0")?;
+    }
     close_all_except(&[socket.as_fd()])?;
     set_parent_process_death_signal(Some(if set_up.isolated {
         rustix::process::Signal::KILL

@@ -30,9 +30,14 @@ pub(crate) struct ContainerLink {
 
 impl ContainerLink {
     /// Has the task's init start the container's.
-    pub(crate) fn start(init: &InitProcess, set_up: ContainerSetUp) -> io::Result<Rc<Self>> {
+    pub(crate) fn start(
+        init: &InitProcess,
+        set_up: ContainerSetUp,
+        doors: &[OwnedFd],
+    ) -> io::Result<Rc<Self>> {
         let (ours, theirs) = fd_message::pair()?;
-        init.call(&ToInit::Container(set_up), &[theirs.as_fd()])?;
+        let fds: Vec<BorrowedFd<'_>> = [&theirs].into_iter().chain(doors).map(AsFd::as_fd).collect();
+        init.call(&ToInit::Container(set_up), &fds)?;
         Ok(Rc::new(Self {
             socket: PacketSocket::new(ours)?,
             next_program: Cell::new(MAIN_PROGRAM + 1),

@@ -128,14 +128,15 @@ pub(crate) fn bind(source: &Path, target: &Path) -> io::Result<()> {
 }
 
 fn start_container(isolated: bool, set_up: ContainerSetUp, fds: Vec<OwnedFd>) -> io::Result<()> {
-    let orders = fds.into_iter().next().ok_or_else(|| io::Error::other("no socket for the container"))?;
+    let mut fds = fds.into_iter();
+    let orders = fds.next().ok_or_else(|| io::Error::other("no socket for the container"))?;
     let namespaces =
         if isolated { CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID } else { CloneFlags::empty() };
     match fork_into(namespaces)? {
         Forked::Parent(_) => Ok(()),
         Forked::Child => {
             debug_assert!(orders.as_raw_fd() > 2, "descriptors received are no standard ones");
-            container_init::run(orders, set_up)
+            container_init::run(orders, fds.collect(), set_up)
         }
     }
 }

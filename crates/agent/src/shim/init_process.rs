@@ -61,6 +61,11 @@ impl InitProcess {
         Ok((process, warnings))
     }
 
+    /// Its process id in the host's namespace.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
     /// Ends the init, and with it all that is in the task, and waits until it is gone.
     pub(crate) fn end(&self) {
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);

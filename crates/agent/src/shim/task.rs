@@ -7,11 +7,12 @@
 //! When all have ended, the sidecar is: it drains for up to 20 s and is gone
 //! as soon as it is idle. Then the namespaces go, and with them all the rest.
 
+mod program;
+
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     os::fd::{AsFd, OwnedFd},
-    path::PathBuf,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -39,9 +40,13 @@ use super::{
 };
 use crate::{
     config::{OutputSource, OutputStream, ProgramCommand},
+    control_groups::ControlGroups,
     protocol::{ContainerSetUp, FromShim, MAIN_PROGRAM, Program, ToContainer},
     task_directory::TaskDirectory,
 };
+
+/// AWS's words for a container that the kernel killed for its memory.
+const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory usage";
 
 /// Events that may wait.
 const EVENTS_MAX: usize = 256;
@@ -64,6 +69,7 @@ pub(crate) struct Prepared {
     pub(crate) proxy_command: ProgramCommand,
     pub(crate) init: Option<InitProcess>,
     pub(crate) host_network: Option<HostNetwork>,
+    pub(crate) control_groups: ControlGroups,
     pub(crate) warnings: Vec<String>,
     /// Why the task cannot run at all.
     pub(crate) failure: Option<String>,
@@ -124,6 +130,7 @@ struct Task {
     proxy_command: ProgramCommand,
     init: Option<Rc<InitProcess>>,
     host_network: Option<Rc<RefCell<HostNetwork>>>,
+    control_groups: ControlGroups,
     containers: Containers,
     links: HashMap<usize, Rc<ContainerLink>>,
     captures: Vec<JoinHandle<()>>,
@@ -145,7 +152,8 @@ struct Task {
 
 impl Task {
     fn new(prepared: Prepared, events: mpsc::Sender<Event>) -> std::io::Result<Self> {
-        let Prepared { spec, directory, token, proxy_command, init, host_network, .. } = prepared;
+        let Prepared { spec, directory, token, proxy_command, init, host_network, control_groups, .. } =
+            prepared;
         let mut warnings = prepared.warnings;
         let mut failure = prepared.failure;
         let init = init.map(Rc::new);
@@ -183,6 +191,7 @@ impl Task {
             proxy_command,
             init,
             host_network,
+            control_groups,
             links: HashMap::new(),
             captures: Vec::new(),
             link,
@@ -218,9 +227,6 @@ impl Task {
             )));
         }
         self.tap_egress();
-        if self.spec.limits.memory_mib.is_some() || self.spec.limits.cpu_units.is_some() {
-            tracing::warn!("cpu and memory of the task are not enforced: no control group is made for it");
-        }
     }
 
     fn tap_egress(&self) {
@@ -323,7 +329,8 @@ impl Task {
             readonly_root: spec.readonly_root,
         };
         let cannot_start = |error: std::io::Error| format!("CannotStartContainerError: {error}");
-        let link = ContainerLink::start(init, set_up).map_err(cannot_start)?;
+        let doors = self.control_groups.doors(index).map_err(cannot_start)?;
+        let link = ContainerLink::start(init, set_up, &doors).map_err(cannot_start)?;
         self.links.insert(index, link.clone());
         spawn_local(link.watch(index, self.events.clone()));
         Ok(())
@@ -342,37 +349,6 @@ impl Task {
         let mut program = self.program(index, spec.command.clone());
         program.ulimits = spec.ulimits;
         link.run_main(&ToContainer::Run(program), &[no_input()?, stdout_end, stderr_end]).await
-    }
-
-    /// A program with the container's environment and directory.
-    fn program(&self, index: usize, command: Vec<String>) -> Program {
-        let spec = &self.containers.get(index).spec;
-        let aliases = self.spec.proxy.as_ref().map(|proxy| proxy.aliases.as_slice()).unwrap_or_default();
-        let mut environment: BTreeMap<String, Secret> = BTreeMap::new();
-        for name in ["PATH", "HOME"] {
-            let default = if name == "PATH" { DEFAULT_PATH } else { "/" };
-            let value = std::env::var(name).unwrap_or_else(|_| default.to_owned());
-            environment.insert(name.to_owned(), Secret::new(value));
-        }
-        if let Some(network) = &self.host_network {
-            let own = network.borrow().application().to_string();
-            for name in BIND_VARIABLES {
-                environment.insert(name.to_owned(), Secret::new(own.clone()));
-            }
-        }
-        for (name, value) in &spec.environment {
-            let replaced = self
-                .host_network
-                .as_ref()
-                .and_then(|network| network.borrow_mut().replace_aliases(value, aliases));
-            environment.insert(name.clone(), Secret::new(replaced.unwrap_or_else(|| value.clone())));
-        }
-        for (name, value) in &spec.secrets {
-            environment.insert(name.clone(), value.clone());
-        }
-        let working_directory: PathBuf =
-            spec.working_directory.clone().unwrap_or_else(|| self.directory.work());
-        Program { id: MAIN_PROGRAM, command, environment, working_directory, ulimits: Vec::new() }
     }
 
     fn check(&self, index: usize) {
@@ -483,6 +459,9 @@ impl Task {
 
     /// What can be said of an exit beyond its code.
     fn exit_reason(&self, index: usize, code: Option<i32>) -> Option<String> {
+        if matches!(code, None | Some(137)) && self.control_groups.out_of_memory(index) {
+            return Some(OUT_OF_MEMORY.to_owned());
+        }
         if code.is_none() {
             return Some("the container's init was killed".to_owned());
         }
@@ -572,6 +551,7 @@ impl Task {
         if let Some(init) = self.init.take() {
             init.end();
         }
+        crate::control_groups::remove(&self.control_groups.paths());
         if let Err(error) = self.directory.write_report(&report) {
             tracing::warn!(%error, "the last report could not be kept");
         }
@@ -584,12 +564,6 @@ impl Task {
         }
     }
 }
-
-/// Where programs are looked for when nothing says so.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// Variables by which many applications take their bind address.
-const BIND_VARIABLES: [&str; 3] = ["HOST", "BIND_ADDRESS", "SERVER_HOST"];
 
 /// Runs a health check; true if it exits with 0 in time.
 async fn check(link: &ContainerLink, program: Program, limit: Duration) -> std::io::Result<bool> {

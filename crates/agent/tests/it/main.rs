@@ -1,6 +1,7 @@
 //! Tasks in real namespaces, and on the host's network.
 
 mod containers;
+mod control_groups;
 mod host_network;
 mod lifetime;
 mod machine;

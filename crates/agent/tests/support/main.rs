@@ -25,10 +25,20 @@ fn main() -> ExitCode {
         "shim" => return bowline_agent::shim::main(number()),
         "proxy" => proxy(number()),
         "app" => app(&arguments[1]),
+        "eat" => eat(),
         "agent" => agent(&arguments[1]),
         other => panic!("no subcommand {other}"),
     }
     ExitCode::SUCCESS
+}
+
+/// Takes 256 MiB, then idles.
+fn eat() {
+    let memory = vec![1_u8; 256 * 1024 * 1024];
+    println!("has eaten {}", std::hint::black_box(&memory).len());
+    loop {
+        std::thread::park();
+    }
 }
 
 /// What the tests' sidecar does; stands in the place of the control plane's roots.

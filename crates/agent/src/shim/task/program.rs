@@ -1,0 +1,47 @@
+//! What a container's programs are run with: environment and directory.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use bowline_model::task::Secret;
+
+use super::Task;
+use crate::protocol::{MAIN_PROGRAM, Program};
+
+/// Where programs are looked for when nothing says so.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Variables by which many applications take their bind address.
+const BIND_VARIABLES: [&str; 3] = ["HOST", "BIND_ADDRESS", "SERVER_HOST"];
+
+impl Task {
+    /// A program with the container's environment and directory.
+    pub(super) fn program(&self, index: usize, command: Vec<String>) -> Program {
+        let spec = &self.containers.get(index).spec;
+        let aliases = self.spec.proxy.as_ref().map(|proxy| proxy.aliases.as_slice()).unwrap_or_default();
+        let mut environment: BTreeMap<String, Secret> = BTreeMap::new();
+        for name in ["PATH", "HOME"] {
+            let default = if name == "PATH" { DEFAULT_PATH } else { "/" };
+            let value = std::env::var(name).unwrap_or_else(|_| default.to_owned());
+            environment.insert(name.to_owned(), Secret::new(value));
+        }
+        if let Some(network) = &self.host_network {
+            let own = network.borrow().application().to_string();
+            for name in BIND_VARIABLES {
+                environment.insert(name.to_owned(), Secret::new(own.clone()));
+            }
+        }
+        for (name, value) in &spec.environment {
+            let replaced = self
+                .host_network
+                .as_ref()
+                .and_then(|network| network.borrow_mut().replace_aliases(value, aliases));
+            environment.insert(name.clone(), Secret::new(replaced.unwrap_or_else(|| value.clone())));
+        }
+        for (name, value) in &spec.secrets {
+            environment.insert(name.clone(), value.clone());
+        }
+        let working_directory: PathBuf =
+            spec.working_directory.clone().unwrap_or_else(|| self.directory.work());
+        Program { id: MAIN_PROGRAM, command, environment, working_directory, ulimits: Vec::new() }
+    }
+}

@@ -409,15 +409,8 @@ mod tests {
         let now = Instant::now();
         let mut slow = container("slow", &[]);
         slow.start_timeout = Some(Duration::from_secs(5));
-        slow.health_check = Some(HealthCheckSpec {
-            command: vec!["CMD".to_owned(), "true".to_owned()],
-            interval: Duration::from_secs(30),
-            timeout: Duration::from_secs(5),
-            retries: 3,
-            start_period: Duration::ZERO,
-        });
         let mut containers =
-            Containers::new(&[slow, container("app", &[("slow", DependencyCondition::Healthy)])]);
+            Containers::new(&[slow, container("app", &[("slow", DependencyCondition::Complete)])]);
         assert_eq!(containers.due(now), [Action::Start(0)]);
         containers.started(0, None, now);
         let late = now + Duration::from_secs(5);

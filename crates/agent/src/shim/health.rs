@@ -108,28 +108,60 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    #[test]
-    fn failures_count_after_the_start_period_and_in_a_row() {
-        let second = Duration::from_secs(1);
-        let start = Instant::now();
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn started(start: Instant) -> Health {
         let mut health = Health::new(HealthCheckSpec {
             command: Vec::new(),
-            interval: 5 * second,
-            timeout: second,
+            interval: 5 * SECOND,
+            timeout: SECOND,
             retries: 2,
-            start_period: 8 * second,
+            start_period: 8 * SECOND,
         });
         health.started(start);
-        assert!(!health.begin_if_due(start + 4 * second));
-        assert!(health.begin_if_due(start + 5 * second));
-        assert!(!health.begin_if_due(start + 6 * second), "one at a time");
-        health.done(false, start + 6 * second);
-        health.done(false, start + 11 * second);
-        assert_eq!(health.status(), HealthStatus::Unknown);
-        health.done(true, start + 12 * second);
-        health.done(false, start + 16 * second);
+        health
+    }
+
+    #[test]
+    fn the_first_checks_come_at_once_and_then_more_rarely() {
+        let start = Instant::now();
+        let mut health = started(start);
+        assert!(health.begin_if_due(start + FIRST_CHECK));
+        assert!(!health.begin_if_due(start + SECOND), "one at a time");
+        let mut now = start + FIRST_CHECK;
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            health.done(false, now);
+            let next = health.next_check().expect("a check is due");
+            pauses.push(next - now);
+            now = next;
+        }
+        assert!(pauses.is_sorted() && pauses[0] == 2 * FIRST_CHECK, "{pauses:?}");
+        assert_eq!(pauses[9], 5 * SECOND);
+    }
+
+    #[test]
+    fn failures_count_after_the_start_period_an_interval_apart_and_in_a_row() {
+        let start = Instant::now();
+        let mut health = started(start);
+        health.done(false, start + 6 * SECOND);
+        health.done(false, start + 11 * SECOND);
+        health.done(false, start + 12 * SECOND);
+        assert_eq!(health.status(), HealthStatus::Unknown, "one counted");
+        health.done(true, start + 13 * SECOND);
+        health.done(false, start + 16 * SECOND);
         assert_eq!(health.status(), HealthStatus::Healthy);
-        health.done(false, start + 20 * second);
+        health.done(false, start + 20 * SECOND);
+        assert_eq!(health.status(), HealthStatus::Unhealthy);
+    }
+
+    #[test]
+    fn what_never_gets_well_is_unhealthy() {
+        let start = Instant::now();
+        let mut health = started(start);
+        for second in 1..=16 {
+            health.done(false, start + second * SECOND);
+        }
         assert_eq!(health.status(), HealthStatus::Unhealthy);
     }
 }

@@ -338,7 +338,7 @@ impl Containers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bowline_model::task::{ContainerDependency, HealthCheckSpec, ResourceLimits};
+    use bowline_model::task::{ContainerDependency, ResourceLimits};
 
     fn container(name: &str, depends_on: &[(&str, DependencyCondition)]) -> ContainerSpec {
         ContainerSpec {

@@ -54,6 +54,16 @@ pub struct Histories {
     steady: BTreeMap<String, Arn>,
 }
 
+impl Histories {
+    /// Drops those of services and load balancers that are gone.
+    fn forget_absent(&mut self, registry: &Registry) {
+        let there =
+            |key: &str| registry.services.get(key).is_some() || registry.load_balancers.get(key).is_some();
+        self.by_owner.retain(|key, _| there(key));
+        self.steady.retain(|key, _| there(key));
+    }
+}
+
 /// One pass over everything. `new_task_id` makes ids.
 pub fn pass(
     registry: &mut Registry,
@@ -109,6 +119,7 @@ pub fn pass(
     stop_orphans(registry);
     finish_draining(registry, now, &mut pass);
     forget_unused_definitions(registry);
+    histories.forget_absent(registry);
     pass
 }
 
@@ -143,7 +154,8 @@ fn forget_stopped(registry: &mut Registry, histories: &mut Histories, now: Times
         registry.tasks.values().filter(|task| task.status() == TaskStatus::Stopped).cloned().collect();
     for task in stopped {
         let (key, subject) = owner_of(registry, &task);
-        if task.desired == DesiredStatus::Running {
+        // One that was draining was on its way out anyway: its end is no failure.
+        if task.desired == DesiredStatus::Running && task.draining_since.is_none() {
             histories.by_owner.entry(key).or_default().failed(task.was_healthy, now);
             let reason = task.report.as_ref().and_then(|report| report.stopped_reason.clone());
             let containers = task.report.iter().flat_map(|report| &report.containers);
@@ -344,3 +356,6 @@ pub(crate) fn forget(registry: &mut Registry) {
         registry.certificates.retain(|_, certificate| certificate.task != id);
     }
 }
+
+#[cfg(test)]
+mod tests;

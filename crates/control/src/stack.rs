@@ -96,19 +96,20 @@ pub fn apply(
     for resource in &stack.resources {
         applying.resource(registry, resource, context)?;
     }
-    applying.refuse_duplicates(registry);
-    if !applying.faults.is_empty() {
-        return Err(ApplyError::Faults(applying.faults));
-    }
-    let Applying { notes, record, .. } = applying;
+    // Before duplicates are looked for: a name may move from a service that goes to one that comes.
     if let Some(before) = registry.stacks.get(&stack.name).cloned() {
-        for (table, key) in before.resources.difference(&record.resources) {
+        for (table, key) in before.resources.difference(&applying.record.resources) {
             // Tasks still run the old revision: the reconciler forgets it after the last of them.
             if table != "task-definitions" {
                 remove(registry, table, key);
             }
         }
     }
+    applying.refuse_duplicates(registry);
+    if !applying.faults.is_empty() {
+        return Err(ApplyError::Faults(applying.faults));
+    }
+    let Applying { notes, record, .. } = applying;
     registry.stacks.put(stack.name.clone(), record);
     assign_addresses(registry, context)?;
     Ok(notes)

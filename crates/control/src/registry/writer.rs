@@ -199,3 +199,6 @@ fn write_row<T: Serialize + ?Sized>(row: &T) -> Result<Vec<u8>, RegistryError> {
 fn read_row<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, RegistryError> {
     serde_json::from_slice(value).map_err(|source| RegistryError::Row { key: key.to_owned(), source })
 }
+
+#[cfg(test)]
+mod tests;

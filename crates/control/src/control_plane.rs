@@ -215,8 +215,11 @@ impl ControlPlane {
         let mut gateway_address = gateway_address;
         let mut context =
             ApplyContext { make_authority: &mut make_authority, gateway_address: &mut gateway_address };
+        // Before the change: tasks that it starts are given them at once.
+        let secrets_before = self.core.secrets();
         self.core.set_secrets(stack::secrets::of_stack(stack));
-        let notes = self.core.change(|registry| stack::apply(registry, stack, &mut context))?;
+        let applied = self.core.change(|registry| stack::apply(registry, stack, &mut context));
+        let notes = applied.inspect_err(|_| self.core.set_secrets((*secrets_before).clone()))?;
         self.core.reload_authorities().map_err(|error| ApplyError::Authority(Box::new(error)))?;
         Ok(notes)
     }

@@ -18,6 +18,8 @@ struct Simulation {
     now: Timestamp,
     ids: u8,
     service: Arn,
+    /// From its record until a task runs.
+    start_time: Duration,
 }
 
 impl Simulation {
@@ -38,7 +40,7 @@ impl Simulation {
         };
         registry.services.put(service.as_str(), row);
         let now = bowline_plumbing::wall_clock::now();
-        Self { registry, histories: Histories::default(), now, ids: 0, service }
+        Self { registry, histories: Histories::default(), now, ids: 0, service, start_time: Duration::ZERO }
     }
 
     fn pass(&mut self) -> Pass {
@@ -74,8 +76,11 @@ impl Simulation {
     /// The agent does what it was told; then a pass.
     fn tick(&mut self) -> Pass {
         for task in self.tasks() {
-            let stop = task.desired == DesiredStatus::Stopped;
-            self.report(&task.id, if stop { TaskStatus::Stopped } else { TaskStatus::Running });
+            if task.desired == DesiredStatus::Stopped {
+                self.report(&task.id, TaskStatus::Stopped);
+            } else if self.now.since(task.created_at) >= self.start_time {
+                self.report(&task.id, TaskStatus::Running);
+            }
         }
         self.now = self.now + TICK;
         self.pass()
@@ -188,6 +193,7 @@ proptest! {
         let mut mesh = Simulation::new(count);
         mesh.pass();
         mesh.ticks(8);
+        mesh.start_time = TICK * 4;
         let next = Scope::default().arn("ecs", "task-definition/web:2");
         mesh.service(|service| service.task_definition = next);
         for failure in failures {

@@ -400,7 +400,16 @@ async fn take_reports(core: Arc<Core>, mut reports: mpsc::Receiver<TaskReport>) 
         let taken = core.change::<_, RegistryError>(|registry| {
             for report in batch.drain(..) {
                 let id = report.id.clone();
-                registry.tasks.update(id.as_str(), |task| task.report = Some(Arc::new(report)));
+                registry.tasks.update(id.as_str(), |task| {
+                    // One that only says the same again later is no news: it would be a write, and
+                    // would wake every stream.
+                    let said = task.report.as_ref().is_some_and(|present| {
+                        TaskReport { at: report.at, ..TaskReport::clone(present) } == report
+                    });
+                    if !said {
+                        task.report = Some(Arc::new(report));
+                    }
+                });
             }
             Ok(())
         });

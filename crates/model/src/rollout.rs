@@ -137,8 +137,9 @@ mod tests {
                     next = next.wrapping_add(1).max(100);
                 }
                 prop_assert!(tasks.len() <= (percent_floor(desired, 100 + surplus).max(desired) + 1) as usize);
-                let index = usize::from(*pick) % tasks.len().max(1);
-                if let Some(task) = tasks.get_mut(index) {
+                let mut unhealthy: Vec<_> = tasks.iter_mut().filter(|task| !task.healthy).collect();
+                let index = usize::from(*pick) % unhealthy.len().max(1);
+                if let Some(task) = unhealthy.get_mut(index) {
                     task.healthy = true;
                 }
                 if tasks.len() == desired as usize && tasks.iter().all(|task| task.current && task.healthy) {

@@ -526,11 +526,11 @@ async fn a_restarted_proxy_serves_without_the_control_plane() {
 async fn certificates_are_renewed_while_requests_go_on() {
     let application = application().await;
     let task =
-        tokio::task::spawn_blocking(move || Task::start(application, 3, vec![])).await.expect("started");
+        tokio::task::spawn_blocking(move || Task::start(application, 6, vec![])).await.expect("started");
     let caller = task.caller();
     let address = caller.address("out");
     let mut sent = 0;
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + Duration::from_secs(40);
     while task.control_plane.seen.lock().expect("not poisoned").renewals < 2 {
         let (status, ..) = get(address, "/headers").await;
         assert_eq!(status, 200, "after {sent} requests");

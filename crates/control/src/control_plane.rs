@@ -19,6 +19,7 @@ use bowline_model::{
     task::{DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TokenIssuer},
 };
 use bowline_plumbing::{drain, wall_clock};
+use socket2::{Domain, Socket, Type};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
@@ -118,6 +119,8 @@ pub struct ControlPlane {
     drain: drain::DrainTrigger,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     stopping: watch::Sender<bool>,
+    /// Holds the gateways' addresses until they listen themselves.
+    reserved: Mutex<Vec<Socket>>,
     _lock: StateLock,
 }
 
@@ -172,7 +175,17 @@ impl ControlPlane {
             tokio::spawn(renew_own_certificate(Arc::clone(&core), tls)),
             tokio::spawn(server.stopped()),
         ];
-        Ok(Self { config, core, desired, reports, drain, tasks, stopping, _lock: lock })
+        Ok(Self {
+            config,
+            core,
+            desired,
+            reports,
+            drain,
+            tasks,
+            stopping,
+            reserved: Mutex::default(),
+            _lock: lock,
+        })
     }
 
     /// What an agent needs.
@@ -212,7 +225,9 @@ impl ControlPlane {
                 .create_for_template(arn, body, wall_clock::now())
                 .map_err(|error| ApplyError::Authority(Box::new(error)))
         };
-        let mut gateway_address = gateway_address;
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gateway_address =
+            |port: u16, taken: &BTreeSet<SocketAddr>| gateway_address(port, taken, &mut reserved);
         let mut context =
             ApplyContext { make_authority: &mut make_authority, gateway_address: &mut gateway_address };
         // Before the change: tasks that it starts are given them at once.
@@ -265,6 +280,11 @@ impl ControlPlane {
             let left = end.saturating_duration_since(tokio::time::Instant::now());
             self.core.in_step(&task.id, left).await;
         }
+    }
+
+    /// What connected proxies refuse of their configuration now: task and reason.
+    pub fn refusals(&self) -> Vec<(TaskId, String)> {
+        self.core.refusals()
     }
 
     /// Ends a diversion.
@@ -375,7 +395,13 @@ fn listen(config: &ControlConfig, writer: &RegistryWriter) -> Result<TcpListener
 
 /// The port itself where it is allowed and free; else 8000 above it (443 → 8443,
 /// 80 → 8080); else any that is free.
-fn gateway_address(port: u16, taken: &BTreeSet<SocketAddr>) -> io::Result<SocketAddr> {
+///
+/// The address is held in `reserved` against others that look for one at the same time.
+fn gateway_address(
+    port: u16,
+    taken: &BTreeSet<SocketAddr>,
+    reserved: &mut Vec<Socket>,
+) -> io::Result<SocketAddr> {
     let alternative = match port {
         443 => 8443,
         80 => 8080,
@@ -386,12 +412,25 @@ fn gateway_address(port: u16, taken: &BTreeSet<SocketAddr>) -> io::Result<Socket
         if taken.contains(&SocketAddr::from((Ipv4Addr::LOCALHOST, candidate))) {
             continue;
         }
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, candidate)) {
-            Ok(listener) => return listener.local_addr(),
+        match reserve(SocketAddr::from((Ipv4Addr::LOCALHOST, candidate))) {
+            Ok((socket, address)) => {
+                reserved.push(socket);
+                return Ok(address);
+            }
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+/// Binds an address that nobody else has, without listening: another such attempt fails, while the
+/// gateway's shim, which sets SO_REUSEADDR as well, can bind it and listen.
+fn reserve(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&address.into())?;
+    socket.set_reuse_address(true)?;
+    let bound = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    Ok((socket, bound))
 }
 
 async fn take_reports(core: Arc<Core>, mut reports: mpsc::Receiver<TaskReport>) {

@@ -74,7 +74,8 @@ struct ProxyState {
     streams: u32,
     /// The generation that each type was last acknowledged at.
     acknowledged: BTreeMap<ResourceType, u64>,
-    refusal: Option<String>,
+    /// What it refuses, by type.
+    refused: BTreeMap<ResourceType, String>,
 }
 
 impl Core {
@@ -319,6 +320,15 @@ impl Core {
         }
     }
 
+    /// What connected proxies refuse of their configuration.
+    pub(crate) fn refusals(&self) -> Vec<(TaskId, String)> {
+        let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = proxies
+            .iter()
+            .filter_map(|(task, state)| Some((task.clone(), state.refused.values().next()?.clone())));
+        refused.collect()
+    }
+
     /// Remembers since when a task's endpoints are what they are.
     fn mark_endpoints(&self, task: &TaskId, set: &ResourceSet, generation: u64) {
         let endpoints = ResourceType::Endpoints;
@@ -438,7 +448,10 @@ impl Directory for Core {
         let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = proxies.get_mut(task) {
             state.acknowledged.insert(acknowledgement.kind, acknowledgement.generation);
-            state.refusal = acknowledgement.refusal;
+            match acknowledgement.refusal {
+                Some(refusal) => state.refused.insert(acknowledgement.kind, refusal),
+                None => state.refused.remove(&acknowledgement.kind),
+            };
         }
         drop(proxies);
         self.answered.send_modify(|count| *count += 1);

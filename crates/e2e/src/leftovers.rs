@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 /// Process ids of every process whose command line or environment names
-/// `state_dir`, other than this one.
+/// `state_dir`, or that has a file of it open (every shim has), other than this one.
 pub fn processes_of(state_dir: &Path) -> Vec<u32> {
     let needle = state_dir.to_string_lossy().into_owned();
     let mut found: Vec<u32> = fs::read_dir("/proc")
@@ -16,7 +16,13 @@ pub fn processes_of(state_dir: &Path) -> Vec<u32> {
                     .is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(&needle))
             };
             let cwd = fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(state_dir));
-            cwd || mentions("cmdline") || mentions("environ")
+            let opened = || {
+                let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+                files
+                    .into_iter()
+                    .any(|file| fs::read_link(file.path()).is_ok_and(|target| target.starts_with(state_dir)))
+            };
+            cwd || mentions("cmdline") || mentions("environ") || opened()
         })
         .collect();
     found.sort_unstable();

@@ -145,6 +145,11 @@ fn tasks_outlive_a_killed_control_plane_and_are_adopted() {
     let before = pids(&mesh);
     let ca_before = std::fs::read_to_string(ca.as_str().expect("a path")).expect("the CA's file");
     mesh.kill();
+    let left = leftovers::processes_of(&temporary.path().join("state"));
+    assert!(
+        before.iter().all(|pid| left.iter().any(|one| u64::from(*one) == *pid)),
+        "{before:?} of {left:?}"
+    );
 
     let answer = bowline_e2e::command::curl(["--cacert", ca.as_str().expect("a path"), "-f", &url]);
     assert!(answer.success(), "traffic stopped with the control plane: {answer:?}");

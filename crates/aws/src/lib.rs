@@ -7,6 +7,7 @@
 //!
 //! - [`cfn`] reads templates: [`cfn::Template::parse`], then [`cfn::Template::resolve`].
 //! - [`ecs`], [`servicediscovery`], [`acmpca`], [`elbv2`], [`acm`] hold the typed shapes.
+//! - [`protocol`] is the wire: AWS's protocols between bytes and typed values.
 //! - [`bowline`] holds what AWS has no resource type for.
 
 pub mod acm;
@@ -15,4 +16,5 @@ pub mod bowline;
 pub mod cfn;
 pub mod ecs;
 pub mod elbv2;
+pub mod protocol;
 pub mod servicediscovery;

@@ -1,0 +1,26 @@
+//! AWS's wire protocols: awsJson 1.0 and 1.1, query and EC2's XML, and RPC v2 CBOR.
+//!
+//! Each protocol is a pair of functions between bytes and a [`Document`]; typed requests and
+//! responses go to and from documents through serde, once for all protocols. What of a request
+//! cannot be read is a [`Violation`], in AWS's own words.
+
+mod cbor;
+mod decode;
+pub mod document;
+mod encode;
+mod fault;
+mod json;
+mod operation;
+mod query;
+mod timestamp;
+mod xml;
+
+pub use decode::{Violation, ViolationKind, from_document};
+pub use document::Document;
+pub use encode::to_document;
+pub use fault::{Fault, FaultBlame};
+pub use operation::{
+    OperationName, Protocol, RECEIVED_BODY_BYTES_MAX, RequestHead, Response, SERVICES, ServiceProtocol,
+    UnreadableRequest, identify, read, write, write_fault,
+};
+pub use timestamp::{BLOB, Blob, TIMESTAMP, Timestamp};

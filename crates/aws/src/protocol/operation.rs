@@ -1,0 +1,402 @@
+//! Which operation of which service a request is for, in which protocol, and how it is answered.
+
+use thiserror::Error;
+
+use super::{Document, Fault, FaultBlame, cbor, json, query, xml, xml::Dialect};
+
+/// Longest body of a request: CloudFormation's templates are the largest thing that is sent (1 MB
+/// from S3, 51,200 bytes inline), and doubly encoded.
+pub const RECEIVED_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How requests and responses are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// awsJson 1.0.
+    Json10,
+    /// awsJson 1.1.
+    Json11,
+    /// Form in, XML out.
+    Query,
+    /// EC2's variant of query.
+    Ec2,
+    /// Smithy RPC v2 CBOR.
+    Cbor,
+}
+
+impl Protocol {
+    /// The content type of its responses.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Json10 => "application/x-amz-json-1.0",
+            Self::Json11 => "application/x-amz-json-1.1",
+            Self::Query | Self::Ec2 => "text/xml",
+            Self::Cbor => "application/cbor",
+        }
+    }
+
+    /// Whether it is one of the JSON protocols or their binary successor: their errors have other
+    /// codes than the XML protocols'.
+    pub fn is_json_like(self) -> bool {
+        matches!(self, Self::Json10 | Self::Json11 | Self::Cbor)
+    }
+}
+
+/// What tells a service's requests from others'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceProtocol {
+    /// Its name in SigV4's scope, in IAM's actions and in ARNs: `ecs`.
+    pub name: &'static str,
+    /// Its name in `eventSource`, before `.amazonaws.com`, and in host names.
+    pub endpoint_prefix: &'static str,
+    /// What precedes the operation in `X-Amz-Target`; `None` for query services.
+    pub target_prefix: Option<&'static str>,
+    /// `Version` of query services' requests.
+    pub version: &'static str,
+    /// The namespace of XML answers.
+    pub xml_namespace: &'static str,
+    /// Its own protocol.
+    pub protocol: Protocol,
+    /// The code of its validation errors.
+    pub validation_code: &'static str,
+}
+
+/// The services that are served. Source: botocore's `service-2.json` of each.
+pub const SERVICES: &[ServiceProtocol] = &[
+    ServiceProtocol {
+        name: "ecs",
+        endpoint_prefix: "ecs",
+        target_prefix: Some("AmazonEC2ContainerServiceV20141113"),
+        version: "2014-11-13",
+        xml_namespace: "",
+        protocol: Protocol::Json11,
+        validation_code: "InvalidParameterException",
+    },
+    ServiceProtocol {
+        name: "servicediscovery",
+        endpoint_prefix: "servicediscovery",
+        target_prefix: Some("Route53AutoNaming_v20170314"),
+        version: "2017-03-14",
+        xml_namespace: "",
+        protocol: Protocol::Json11,
+        validation_code: "InvalidInput",
+    },
+    ServiceProtocol {
+        name: "cloudtrail",
+        endpoint_prefix: "cloudtrail",
+        target_prefix: Some("com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101"),
+        version: "2013-11-01",
+        xml_namespace: "",
+        protocol: Protocol::Json11,
+        validation_code: "InvalidParameterCombinationException",
+    },
+    ServiceProtocol {
+        name: "cloudformation",
+        endpoint_prefix: "cloudformation",
+        target_prefix: None,
+        version: "2010-05-15",
+        xml_namespace: "http://cloudformation.amazonaws.com/doc/2010-05-15/",
+        protocol: Protocol::Query,
+        validation_code: "ValidationError",
+    },
+    ServiceProtocol {
+        name: "iam",
+        endpoint_prefix: "iam",
+        target_prefix: None,
+        version: "2010-05-08",
+        xml_namespace: "https://iam.amazonaws.com/doc/2010-05-08/",
+        protocol: Protocol::Query,
+        validation_code: "ValidationError",
+    },
+    ServiceProtocol {
+        name: "sts",
+        endpoint_prefix: "sts",
+        target_prefix: None,
+        version: "2011-06-15",
+        xml_namespace: "https://sts.amazonaws.com/doc/2011-06-15/",
+        protocol: Protocol::Query,
+        validation_code: "ValidationError",
+    },
+];
+
+/// What of an HTTP request decides the operation.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The path, without the query.
+    pub path: &'a str,
+    /// The query, without `?`.
+    pub query: &'a str,
+    /// `X-Amz-Target`.
+    pub target: Option<&'a str>,
+    /// `Content-Type`.
+    pub content_type: Option<&'a str>,
+    /// `Smithy-Protocol`.
+    pub smithy_protocol: Option<&'a str>,
+    /// The service that the signature is for, where there is one.
+    pub signed_for: Option<&'a str>,
+}
+
+/// An operation that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperationName {
+    /// The service.
+    pub service: &'static ServiceProtocol,
+    /// The operation, as it was asked for: nothing is known of it yet.
+    pub operation: String,
+    /// How it was asked, and is to be answered.
+    pub protocol: Protocol,
+}
+
+/// Why a request cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum UnreadableRequest {
+    /// It is for no service that is served.
+    #[error("{0}")]
+    UnknownService(String),
+    /// Its body is not of the protocol.
+    #[error("{0}")]
+    Body(String),
+}
+
+/// Longest name of an operation.
+const OPERATION_BYTES_MAX: usize = 128;
+
+/// Finds the service, the operation and the protocol.
+///
+/// # Errors
+/// It is for no service that is served.
+pub fn identify(head: &RequestHead<'_>, body: &[u8]) -> Result<OperationName, UnreadableRequest> {
+    if let Some((service, operation)) = rpc_path(head.path)
+        && head.smithy_protocol == Some("rpc-v2-cbor")
+    {
+        let known = SERVICES.iter().find(|known| {
+            known.target_prefix.map(|prefix| prefix.rsplit('.').next().unwrap_or(prefix)) == Some(service)
+        });
+        let service = known.ok_or_else(|| unknown(format!("there is no service {service:?} here")))?;
+        return Ok(OperationName { service, operation: name(operation)?, protocol: Protocol::Cbor });
+    }
+    if let Some(target) = head.target {
+        let (prefix, operation) = target
+            .rsplit_once('.')
+            .ok_or_else(|| unknown(format!("X-Amz-Target {target:?} names no operation")))?;
+        let service = SERVICES.iter().find(|service| service.target_prefix == Some(prefix));
+        let service = service.ok_or_else(|| unknown(format!("there is no service {prefix:?} here")))?;
+        let protocol = match head.content_type {
+            Some(given) if given.trim().starts_with("application/x-amz-json-1.0") => Protocol::Json10,
+            _ => Protocol::Json11,
+        };
+        return Ok(OperationName { service, operation: name(operation)?, protocol });
+    }
+    let form = if head.method == "GET" { query::parse(head.query.as_bytes()) } else { query::parse(body) };
+    let form = form.map_err(|error| UnreadableRequest::Body(error.to_owned()))?;
+    let parameter = |name: &str| form.get(name).and_then(Document::as_text);
+    let Some(operation) = parameter("Action") else {
+        return Err(unknown("the request names no operation: X-Amz-Target or Action is needed".into()));
+    };
+    let of_query = || SERVICES.iter().filter(|service| service.target_prefix.is_none());
+    let service = head
+        .signed_for
+        .and_then(|signed| of_query().find(|service| service.name == signed))
+        .or_else(|| of_query().find(|service| parameter("Version") == Some(service.version)));
+    let service =
+        service.ok_or_else(|| unknown(format!("there is no service with the action {operation:?} here")))?;
+    Ok(OperationName { service, operation: name(operation)?, protocol: service.protocol })
+}
+
+fn unknown(message: String) -> UnreadableRequest {
+    UnreadableRequest::UnknownService(message.chars().take(300).collect())
+}
+
+fn name(operation: &str) -> Result<String, UnreadableRequest> {
+    let well_formed = !operation.is_empty()
+        && operation.len() <= OPERATION_BYTES_MAX
+        && operation.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    well_formed
+        .then(|| operation.to_owned())
+        .ok_or_else(|| unknown(format!("{operation:?} is no name of an operation")))
+}
+
+/// `/service/NAME/operation/NAME`.
+fn rpc_path(path: &str) -> Option<(&str, &str)> {
+    let rest = &path[path.rfind("/service/")? + "/service/".len()..];
+    rest.split_once("/operation/")
+}
+
+/// Reads a request's parameters.
+///
+/// # Errors
+/// The body is not of the protocol.
+pub fn read(protocol: Protocol, head: &RequestHead<'_>, body: &[u8]) -> Result<Document, UnreadableRequest> {
+    match protocol {
+        Protocol::Json10 | Protocol::Json11 => json::parse(body)
+            .map_err(|error| UnreadableRequest::Body(format!("the body is no JSON: {error}"))),
+        Protocol::Cbor => cbor::parse(body)
+            .map_err(|error| UnreadableRequest::Body(format!("the body is no CBOR: {error}"))),
+        Protocol::Query | Protocol::Ec2 => {
+            let form = if head.method == "GET" { head.query.as_bytes() } else { body };
+            query::parse(form).map_err(|error| UnreadableRequest::Body(error.to_owned()))
+        }
+    }
+}
+
+/// A response as it goes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// Headers besides `x-amzn-requestid`.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Writes the answer of an operation that succeeded.
+pub fn write(operation: &OperationName, request_id: &str, document: &Document) -> Response {
+    let body = match operation.protocol {
+        Protocol::Json10 | Protocol::Json11 => json::write(document),
+        Protocol::Cbor => cbor::write(document),
+        Protocol::Query => {
+            let name = &operation.operation;
+            let mut out =
+                format!("<{name}Response xmlns=\"{}\"><{name}Result>", operation.service.xml_namespace);
+            xml::content(&mut out, document, Dialect::Query);
+            out.push_str(&format!("</{name}Result><ResponseMetadata><RequestId>"));
+            xml::escape(&mut out, request_id);
+            out.push_str(&format!("</RequestId></ResponseMetadata></{name}Response>"));
+            out.into_bytes()
+        }
+        Protocol::Ec2 => {
+            let name = &operation.operation;
+            let mut out =
+                format!("<{name}Response xmlns=\"{}\"><requestId>", operation.service.xml_namespace);
+            xml::escape(&mut out, request_id);
+            out.push_str("</requestId>");
+            xml::content(&mut out, document, Dialect::Ec2);
+            out.push_str(&format!("</{name}Response>"));
+            out.into_bytes()
+        }
+    };
+    Response { status: 200, headers: headers(operation.protocol), body }
+}
+
+fn headers(protocol: Protocol) -> Vec<(&'static str, String)> {
+    let mut headers = vec![("content-type", protocol.content_type().to_owned())];
+    if protocol == Protocol::Cbor {
+        headers.push(("smithy-protocol", "rpc-v2-cbor".to_owned()));
+    }
+    headers
+}
+
+/// Writes an error in the protocol's own form.
+pub fn write_fault(protocol: Protocol, xml_namespace: &str, request_id: &str, fault: &Fault) -> Response {
+    let mut headers = headers(protocol);
+    let body = match protocol {
+        Protocol::Json10 | Protocol::Json11 | Protocol::Cbor => {
+            let mut members = vec![
+                ("__type".to_owned(), Document::Text(fault.code.clone())),
+                ("message".to_owned(), Document::Text(fault.message.clone())),
+            ];
+            members.extend(fault.members.iter().cloned());
+            let document = Document::Map(members);
+            if protocol == Protocol::Cbor {
+                cbor::write(&document)
+            } else {
+                headers.push(("x-amzn-errortype", fault.code.clone()));
+                json::write(&document)
+            }
+        }
+        Protocol::Query | Protocol::Ec2 => {
+            let code = fault.query_code.as_deref().unwrap_or(&fault.code);
+            let blame = match fault.blame() {
+                FaultBlame::Sender => "Sender",
+                FaultBlame::Receiver => "Receiver",
+            };
+            let mut error = String::new();
+            if protocol == Protocol::Query {
+                error.push_str(&format!("<Type>{blame}</Type>"));
+            }
+            error.push_str("<Code>");
+            xml::escape(&mut error, code);
+            error.push_str("</Code><Message>");
+            xml::escape(&mut error, &fault.message);
+            error.push_str("</Message>");
+            for (name, value) in &fault.members {
+                xml::element(&mut error, name, value, Dialect::Query);
+            }
+            let mut id = String::new();
+            xml::escape(&mut id, request_id);
+            match protocol {
+                Protocol::Ec2 => format!(
+                    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error>{error}</Error></Errors>\
+                     <RequestID>{id}</RequestID></Response>"
+                ),
+                _ => format!(
+                    "<ErrorResponse xmlns=\"{xml_namespace}\"><Error>{error}</Error><RequestId>{id}</RequestId>\
+                     </ErrorResponse>"
+                ),
+            }
+            .into_bytes()
+        }
+    };
+    Response { status: fault.status, headers, body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head<'a>() -> RequestHead<'a> {
+        RequestHead {
+            method: "POST",
+            path: "/",
+            query: "",
+            target: None,
+            content_type: None,
+            smithy_protocol: None,
+            signed_for: None,
+        }
+    }
+
+    #[test]
+    fn finds_json_query_and_cbor_operations() {
+        let target = Some("AmazonEC2ContainerServiceV20141113.ListClusters");
+        let found = identify(&RequestHead { target, ..head() }, b"{}").expect("known");
+        assert_eq!(
+            (found.service.name, found.operation.as_str(), found.protocol),
+            ("ecs", "ListClusters", Protocol::Json11)
+        );
+
+        let body = b"Action=GetCallerIdentity&Version=2011-06-15";
+        let found = identify(&head(), body).expect("known");
+        assert_eq!((found.service.name, found.protocol), ("sts", Protocol::Query));
+        let signed = RequestHead { signed_for: Some("iam"), ..head() };
+        assert_eq!(identify(&signed, b"Action=ListRoles").expect("by the signature").service.name, "iam");
+
+        let rpc = RequestHead {
+            path: "/service/AmazonEC2ContainerServiceV20141113/operation/ListClusters",
+            smithy_protocol: Some("rpc-v2-cbor"),
+            ..head()
+        };
+        assert_eq!(identify(&rpc, b"").expect("known").protocol, Protocol::Cbor);
+    }
+
+    #[test]
+    fn refuses_what_is_not_served() {
+        let target = |target| identify(&RequestHead { target: Some(target), ..head() }, b"");
+        assert!(target("DynamoDB_20120810.ListTables").is_err());
+        assert!(target("AmazonEC2ContainerServiceV20141113.<script>").is_err());
+        assert!(target("nothing").is_err());
+        assert!(identify(&head(), b"").is_err());
+    }
+
+    #[test]
+    fn writes_faults_in_each_form() {
+        let fault = Fault::new("ClusterNotFoundException", "Cluster not found.");
+        let json = write_fault(Protocol::Json11, "", "id", &fault);
+        assert_eq!(json.body, br#"{"__type":"ClusterNotFoundException","message":"Cluster not found."}"#);
+        let query = write_fault(Protocol::Query, "urn:x", "id", &fault);
+        let body = String::from_utf8(query.body).expect("text");
+        assert!(body.contains("<Type>Sender</Type><Code>ClusterNotFoundException</Code>"), "{body}");
+    }
+}

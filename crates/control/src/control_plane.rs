@@ -228,8 +228,12 @@ impl ControlPlane {
         let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         let mut gateway_address =
             |port: u16, taken: &BTreeSet<SocketAddr>| gateway_address(port, taken, &mut reserved);
-        let mut context =
-            ApplyContext { make_authority: &mut make_authority, gateway_address: &mut gateway_address };
+        let mut context = ApplyContext {
+            now: wall_clock::now(),
+            by: self.config.scope.root_arn(),
+            make_authority: &mut make_authority,
+            gateway_address: &mut gateway_address,
+        };
         // Before the change: tasks that it starts are given them at once.
         let secrets_before = self.core.secrets();
         self.core.set_secrets(stack::secrets::of_stack(stack));

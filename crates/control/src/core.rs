@@ -21,7 +21,9 @@ use crate::{
     authorities::{Authorities, AuthoritiesError, LeafOrder},
     ca::CheckedCsr,
     control_plane::{EventLog, verifier_id},
+    ecs::definition,
     publish::{self, MESH_IDENTITY, PublishOptions},
+    random,
     reconcile::{self, Event, Histories, Pass},
     registry::{CertificateRecord, Registry, RegistryError, RegistryWriter},
     stack::secrets::SecretValues,
@@ -180,7 +182,7 @@ impl Core {
                 reconcile::forget(registry);
                 return Ok(Pass::default());
             }
-            Ok(reconcile::pass(registry, histories, now, new_task_id))
+            Ok(reconcile::pass(registry, histories, now, random::task_id))
         })?;
         for event in &pass.events {
             tracing::info!(subject = %event.subject, "{}", event.message);
@@ -196,15 +198,16 @@ impl Core {
     /// The present revision of an unchanged definition, else the next.
     pub(crate) fn revision_of(&self, request: &RegisterTaskDefinitionRequest) -> u32 {
         let registry = self.registry();
-        let latest = registry
-            .task_definitions
-            .values()
-            .filter(|definition| definition.family == request.family)
-            .max_by_key(|definition| definition.revision);
-        match latest {
-            None => 1,
-            Some(latest) if crate::stack::same_definition(latest, request) => latest.revision,
-            Some(latest) => latest.revision + 1,
+        let latest = definition::latest_active(&registry, &request.family);
+        let same = latest.filter(|arn| {
+            registry
+                .task_definition_records
+                .get(arn.as_str())
+                .is_some_and(|record| record.request == *request)
+        });
+        match same.as_ref().and_then(definition::revision_of) {
+            Some(revision) => revision,
+            None => definition::next_revision(&registry, &request.family),
         }
     }
 
@@ -456,13 +459,4 @@ impl Directory for Core {
         drop(proxies);
         self.answered.send_modify(|count| *count += 1);
     }
-}
-
-/// A task id that nobody has.
-fn new_task_id() -> TaskId {
-    let mut bytes = [0; 16];
-    // Without randomness no key could be made either; nothing of this runs then.
-    let filled = aws_lc_rs::rand::fill(&mut bytes);
-    debug_assert!(filled.is_ok());
-    TaskId::from_random(bytes)
 }

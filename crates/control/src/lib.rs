@@ -5,6 +5,7 @@
 //! - [`registry`]: everything known, as one immutable value with one writer.
 //! - [`store`]: where it is kept.
 //! - [`stack`]: a template becomes rows of the registry.
+//! - [`ecs`]: ECS's resources on the registry.
 //! - [`reconcile`]: services become tasks.
 //! - [`publish`]: the registry becomes what each proxy should have.
 //! - [`stream`]: the servers that proxies connect to.
@@ -14,8 +15,10 @@ mod authorities;
 pub mod ca;
 pub mod control_plane;
 mod core;
+pub mod ecs;
 pub mod master_key;
 pub mod publish;
+mod random;
 pub mod reconcile;
 pub mod registry;
 pub mod stack;

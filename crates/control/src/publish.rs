@@ -54,10 +54,15 @@ pub struct PublishOptions {
 pub fn resources(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> Option<ResourceSet> {
     let mut resources = common(registry, options, task)?;
     match &task.owner {
-        TaskOwner::Service { service, task_definition } => {
+        TaskOwner::Service { service, task_definition, .. } => {
             let service = registry.services.get(service.as_str())?;
             let definition = registry.task_definitions.get(task_definition.as_str())?;
             resources.extend(sidecar::resources(registry, options, task, service, definition));
+        }
+        TaskOwner::Standalone(standalone) => {
+            if let Some(namespace) = &standalone.namespace {
+                resources.extend(sidecar::callable(registry, options, task, namespace));
+            }
         }
         TaskOwner::Gateway { load_balancer } => {
             let balancer = registry.load_balancers.get(load_balancer.as_str())?;

@@ -12,11 +12,12 @@ use bowline_model::{
     clock::Timestamp,
     restart::RestartHistory,
     rollout::{self, RolloutTask},
-    service::{RollingBounds, Service},
+    service::{DeploymentId, RollingBounds, Service},
     task::{DesiredStatus, TaskId, TaskStatus},
 };
 
 use crate::{
+    ecs::{record::StoppedTask, service},
     registry::{Registry, TaskOwner, TaskRecord},
     task_spec,
 };
@@ -25,12 +26,22 @@ use crate::{
 /// told to stop: time for every proxy to turn away from it.
 const DRAIN: Duration = Duration::from_millis(700);
 
+/// How long a task that is over is remembered.
+const STOPPED_TASKS_KEPT: Duration = Duration::from_secs(3600);
+
+/// Most tasks that are over and remembered.
+const STOPPED_TASKS_MAX: usize = 1_000;
+
 /// A task without a health check counts as healthy after so long.
 const PROVEN: Duration = Duration::from_secs(1);
 
 /// Something that people should know of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
+    /// When it was.
+    pub at: Timestamp,
+    /// The ARN of what it is about.
+    pub resource: String,
     /// The service's or gateway's name.
     pub subject: String,
     /// In AWS's words where AWS has some.
@@ -51,7 +62,7 @@ pub struct Pass {
 #[derive(Clone, Debug, Default)]
 pub struct Histories {
     by_owner: BTreeMap<String, RestartHistory>,
-    steady: BTreeMap<String, Arn>,
+    steady: BTreeMap<String, DeploymentId>,
 }
 
 impl Histories {
@@ -77,14 +88,14 @@ pub fn pass(
 
     let services: Vec<_> = registry.services.values().cloned().collect();
     for service in &services {
-        let owner = |definition: &Arn| TaskOwner::Service {
-            service: service.arn.clone(),
-            task_definition: definition.clone(),
-        };
         let wanted = Wanted {
             subject: &service.name,
             key: service.arn.as_str(),
-            owner: owner(&service.task_definition),
+            owner: TaskOwner::Service {
+                service: service.arn.clone(),
+                task_definition: service.task_definition.clone(),
+                deployment: service.deployment.clone(),
+            },
             count: service.desired_count,
             bounds: service.rolling,
             cluster: &service.cluster,
@@ -97,7 +108,7 @@ pub fn pass(
         let tasks =
             registry.tasks_of_service(&service.arn).into_iter().map(|task| (**task).clone()).collect();
         reconcile_owner(registry, histories, wanted, tasks, now, &mut new_task_id, &mut pass);
-        announce_steady(registry, histories, service, &mut pass);
+        announce_steady(registry, histories, service, now, &mut pass);
     }
     let balancers: Vec<_> = registry.load_balancers.values().cloned().collect();
     for balancer in &balancers {
@@ -118,22 +129,48 @@ pub fn pass(
     }
     stop_orphans(registry);
     finish_draining(registry, now, &mut pass);
+    service::finish_draining(registry);
     forget_unused_definitions(registry);
+    forget_stopped_tasks(registry, now);
     histories.forget_absent(registry);
     pass
 }
 
-/// Drops task definitions that no stack has, no service wants and no task runs.
+/// Drops inactive task definitions that no service wants and no task runs; what was asked for of
+/// them is still told.
 fn forget_unused_definitions(registry: &mut Registry) {
+    let inactive = |arn: &str| {
+        registry.task_definition_records.get(arn).is_none_or(|record| record.deregistered_at.is_some())
+    };
     let mut used: BTreeSet<String> = BTreeSet::new();
     used.extend(registry.services.values().map(|service| service.task_definition.to_string()));
-    used.extend(registry.tasks.values().filter_map(|task| match &task.owner {
-        TaskOwner::Service { task_definition, .. } => Some(task_definition.to_string()),
-        TaskOwner::Gateway { .. } => None,
-    }));
-    let stacks = registry.stacks.values().flat_map(|stack| &stack.resources);
-    used.extend(stacks.filter(|(table, _)| table == "task-definitions").map(|(_, key)| key.clone()));
-    registry.task_definitions.retain(|arn, _| used.contains(arn));
+    used.extend(registry.tasks.values().filter_map(|task| task.owner.task_definition().map(Arn::to_string)));
+    let unused: Vec<_> = registry
+        .task_definitions
+        .iter()
+        .map(|(arn, _)| arn.to_owned())
+        .filter(|arn| !used.contains(arn) && inactive(arn))
+        .collect();
+    for arn in unused {
+        registry.task_definitions.remove(&arn);
+    }
+    registry
+        .task_definition_records
+        .retain(|arn, record| record.delete_requested_at.is_none() || used.contains(arn));
+}
+
+/// Tasks that are over are told for a while, as AWS does.
+fn forget_stopped_tasks(registry: &mut Registry, now: Timestamp) {
+    registry.stopped_tasks.retain(|_, stopped| now.since(stopped.stopped_at) < STOPPED_TASKS_KEPT);
+    let surplus = registry.stopped_tasks.len().saturating_sub(STOPPED_TASKS_MAX);
+    if surplus > 0 {
+        let mut oldest: Vec<_> =
+            registry.stopped_tasks.iter().map(|(id, task)| (task.stopped_at, id.to_owned())).collect();
+        oldest.sort();
+        for (_, id) in oldest.into_iter().take(surplus) {
+            registry.stopped_tasks.remove(&id);
+        }
+    }
 }
 
 /// What a service or load balancer wants.
@@ -148,6 +185,13 @@ struct Wanted<'a> {
     proxied: bool,
 }
 
+impl Wanted<'_> {
+    fn event(&self, at: Timestamp, message: String) -> Event {
+        let kind = if matches!(self.owner, TaskOwner::Gateway { .. }) { "gateway" } else { "service" };
+        Event { at, resource: self.key.to_owned(), subject: format!("{kind} {}", self.subject), message }
+    }
+}
+
 /// Drops the records of tasks that are over; counts those that were not told to end.
 fn forget_stopped(registry: &mut Registry, histories: &mut Histories, now: Timestamp, pass: &mut Pass) {
     let stopped: Vec<_> =
@@ -156,7 +200,10 @@ fn forget_stopped(registry: &mut Registry, histories: &mut Histories, now: Times
         let (key, subject) = owner_of(registry, &task);
         // One that was draining was on its way out anyway: its end is no failure.
         if task.desired == DesiredStatus::Running && task.draining_since.is_none() {
-            histories.by_owner.entry(key).or_default().failed(task.was_healthy, now);
+            histories.by_owner.entry(key.clone()).or_default().failed(task.was_healthy, now);
+            if let TaskOwner::Service { service, deployment, .. } = &task.owner {
+                service::count_failure(registry, service, deployment, now);
+            }
             let reason = task.report.as_ref().and_then(|report| report.stopped_reason.clone());
             let containers = task.report.iter().flat_map(|report| &report.containers);
             let details: Vec<_> = containers
@@ -170,7 +217,11 @@ fn forget_stopped(registry: &mut Registry, histories: &mut Histories, now: Times
             if !details.is_empty() {
                 message.push_str(&format!(" ({})", details.join("; ")));
             }
-            pass.events.push(Event { subject, message });
+            pass.events.push(Event { at: now, resource: key, subject, message });
+        }
+        if !matches!(task.owner, TaskOwner::Gateway { .. }) {
+            let stopped = StoppedTask { task: (*task).clone(), stopped_at: now };
+            registry.stopped_tasks.put(task.id.as_str(), stopped);
         }
         registry.tasks.remove(task.id.as_str());
         let id = task.id.clone();
@@ -188,6 +239,9 @@ fn owner_of(registry: &Registry, task: &TaskRecord) -> (String, String) {
             let name =
                 registry.load_balancers.get(load_balancer.as_str()).map(|balancer| balancer.name.clone());
             (load_balancer.to_string(), format!("gateway {}", name.unwrap_or_default()))
+        }
+        TaskOwner::Standalone(standalone) => {
+            (task.arn.to_string(), format!("task of {}", standalone.task_definition.resource_name()))
         }
     }
 }
@@ -260,6 +314,7 @@ fn reconcile_owner(
             health_checked: wanted.health_checked,
             proxied: wanted.proxied,
             serving_since: None,
+            stop_reason: None,
             report: None,
         };
         registry.tasks.put(id.as_str(), record);
@@ -267,39 +322,43 @@ fn reconcile_owner(
     }
     if !started.is_empty() {
         let message = format!("has started {} tasks: {}.", started.len(), started.join(" "));
-        pass.events.push(Event { subject: subject(&wanted), message });
+        pass.events.push(wanted.event(now, message));
     }
     if !decision.stop.is_empty() {
         let ids: Vec<_> = decision.stop.iter().map(|id| format!("(task {id})")).collect();
         let message = format!("has begun draining connections on {} tasks: {}.", ids.len(), ids.join(" "));
-        pass.events.push(Event { subject: subject(&wanted), message });
+        pass.events.push(wanted.event(now, message));
     }
 }
 
-fn subject(wanted: &Wanted<'_>) -> String {
-    match &wanted.owner {
-        TaskOwner::Service { .. } => format!("service {}", wanted.subject),
-        TaskOwner::Gateway { .. } => format!("gateway {}", wanted.subject),
-    }
-}
-
-fn announce_steady(registry: &Registry, histories: &mut Histories, service: &Service, pass: &mut Pass) {
+fn announce_steady(
+    registry: &mut Registry,
+    histories: &mut Histories,
+    service: &Service,
+    now: Timestamp,
+    pass: &mut Pass,
+) {
     let steady = is_steady(registry, service);
-    let announced = histories.steady.get(service.arn.as_str()) == Some(&service.task_definition);
+    let announced = histories.steady.get(service.arn.as_str()) == Some(&service.deployment);
     if steady && !announced {
-        histories.steady.insert(service.arn.to_string(), service.task_definition.clone());
-        let subject = format!("service {}", service.name);
-        pass.events.push(Event { subject, message: "has reached a steady state.".into() });
+        service::complete_deployment(registry, service, now);
+        histories.steady.insert(service.arn.to_string(), service.deployment.clone());
+        pass.events.push(Event {
+            at: now,
+            resource: service.arn.to_string(),
+            subject: format!("service {}", service.name),
+            message: "has reached a steady state.".into(),
+        });
     } else if !steady {
         histories.steady.remove(service.arn.as_str());
     }
 }
 
-/// As many tasks of the present task definition serve as are wanted, and there
+/// As many tasks of the present deployment serve as are wanted, and there
 /// are no others.
 pub fn is_steady(registry: &Registry, service: &Service) -> bool {
     let tasks = registry.tasks_of_service(&service.arn);
-    let current = |task: &TaskRecord| matches!(&task.owner, TaskOwner::Service { task_definition, .. } if *task_definition == service.task_definition);
+    let current = |task: &TaskRecord| matches!(&task.owner, TaskOwner::Service { deployment, .. } if *deployment == service.deployment);
     tasks.len() == usize::try_from(service.desired_count).unwrap_or(usize::MAX)
         && tasks.iter().all(|task| task.available() && current(task))
 }
@@ -314,6 +373,7 @@ fn stop_orphans(registry: &mut Registry) {
             TaskOwner::Gateway { load_balancer } => {
                 registry.load_balancers.get(load_balancer.as_str()).is_none()
             }
+            TaskOwner::Standalone(_) => false,
         })
         .map(|task| task.id.clone())
         .collect();

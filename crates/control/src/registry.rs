@@ -11,17 +11,20 @@ use std::{
     sync::Arc,
 };
 
+use bowline_aws::ecs::CreateClusterRequest;
 use bowline_model::{
     arn::{Arn, Scope},
     clock::Timestamp,
     identity::SpiffeId,
     load_balancer::{GatewayListener, GatewayRule, LoadBalancer, TargetGroup},
     network::AliasAddresses,
-    service::Service,
-    task::{Alias, DesiredStatus, HealthStatus, TaskId, TaskReport, TaskStatus},
+    service::{DeploymentId, Service},
+    task::{Alias, DesiredStatus, HealthStatus, StopCode, TaskId, TaskReport, TaskStatus},
     task_definition::TaskDefinition,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::ecs::record::{ServiceRecord, StoppedTask, TaskDefinitionRecord};
 
 mod table;
 mod writer;
@@ -42,8 +45,12 @@ pub struct Registry {
     pub namespaces: Table<Namespace>,
     /// Task definitions, by ARN.
     pub task_definitions: Table<TaskDefinition>,
+    /// What was asked for of each registered task definition, by ARN.
+    pub task_definition_records: Table<TaskDefinitionRecord>,
     /// Services, by ARN.
     pub services: Table<Service>,
+    /// What was asked for of each service, and its deployments, by ARN.
+    pub service_records: Table<ServiceRecord>,
     /// Load balancers, by ARN.
     pub load_balancers: Table<LoadBalancer>,
     /// Target groups, by ARN.
@@ -56,6 +63,8 @@ pub struct Registry {
     pub authorities: Table<AuthorityRecord>,
     /// Tasks, by id.
     pub tasks: Table<TaskRecord>,
+    /// Tasks that are over, for a while, by id.
+    pub stopped_tasks: Table<StoppedTask>,
     /// Certificates issued and not yet expired, by serial number.
     pub certificates: Table<CertificateRecord>,
     /// Which resources belong to which stack, by its name.
@@ -84,7 +93,7 @@ pub struct Settings {
 pub const SETTINGS: &str = "settings";
 
 /// An ECS cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cluster {
     /// The ARN.
     pub arn: Arn,
@@ -92,6 +101,8 @@ pub struct Cluster {
     pub name: String,
     /// `serviceConnectDefaults.namespace`.
     pub default_namespace: Option<String>,
+    /// As it was asked for.
+    pub request: CreateClusterRequest,
 }
 
 /// A Cloud Map namespace.
@@ -99,6 +110,8 @@ pub struct Cluster {
 pub struct Namespace {
     /// The ARN.
     pub arn: Arn,
+    /// The id at the ARN's end: `ns-…`.
+    pub id: String,
     /// The name.
     pub name: String,
     /// Whether it is a private DNS namespace rather than an HTTP one.
@@ -147,6 +160,9 @@ pub struct TaskRecord {
     pub was_healthy: bool,
     /// One of its essential containers has a health check, which must pass before it serves.
     pub health_checked: bool,
+    /// Why it is to stop, where somebody said so.
+    #[serde(default)]
+    pub stop_reason: Option<StopReason>,
     /// It has a sidecar (or is a gateway's), which must be ready before it serves.
     pub proxied: bool,
     /// Since when it serves.
@@ -154,6 +170,15 @@ pub struct TaskRecord {
     /// The last report of its agent. Kept, so that a restarted control plane believes it until the
     /// agent reports anew: proxies that reconnect before that must not lose their endpoints.
     pub report: Option<Arc<TaskReport>>,
+}
+
+/// Why a task is to stop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopReason {
+    /// ECS's code.
+    pub code: StopCode,
+    /// For people.
+    pub reason: String,
 }
 
 /// Whose task it is.
@@ -166,12 +191,55 @@ pub enum TaskOwner {
         service: Arn,
         /// The task definition that it runs.
         task_definition: Arn,
+        /// The deployment that started it.
+        deployment: DeploymentId,
     },
+    /// Nobody's: `RunTask` or `StartTask` made it.
+    Standalone(Box<StandaloneTask>),
     /// The gateway of a load balancer.
     Gateway {
         /// The load balancer.
         load_balancer: Arn,
     },
+}
+
+/// A task that no service has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandaloneTask {
+    /// The task definition that it runs.
+    pub task_definition: Arn,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The namespace whose names it can call: its cluster's default.
+    pub namespace: Option<String>,
+    /// `group`; AWS's default is `family:FAMILY`.
+    pub group: String,
+    /// `startedBy`.
+    pub started_by: Option<String>,
+    /// Commands and environment in place of the definition's, by container.
+    pub overrides: BTreeMap<String, ContainerOverride>,
+    /// `assignPublicIp: ENABLED`: ports are published on the host's loopback.
+    pub assign_public_ip: bool,
+}
+
+/// What `RunTask` puts in place of a container definition's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerOverride {
+    /// The command, where it differs.
+    pub command: Option<Vec<String>>,
+    /// More environment.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl TaskOwner {
+    /// The task definition that the task runs, if it runs one.
+    pub fn task_definition(&self) -> Option<&Arn> {
+        match self {
+            Self::Service { task_definition, .. } => Some(task_definition),
+            Self::Standalone(task) => Some(&task.task_definition),
+            Self::Gateway { .. } => None,
+        }
+    }
 }
 
 impl TaskRecord {
@@ -251,7 +319,7 @@ impl Registry {
     pub fn service_of(&self, task: &TaskRecord) -> Option<&Arc<Service>> {
         match &task.owner {
             TaskOwner::Service { service, .. } => self.services.get(service.as_str()),
-            TaskOwner::Gateway { .. } => None,
+            TaskOwner::Gateway { .. } | TaskOwner::Standalone(_) => None,
         }
     }
 
@@ -286,6 +354,19 @@ impl Registry {
                 let balancer = self.load_balancers.get(load_balancer.as_str())?;
                 Some(SpiffeId::of_gateway(&settings.trust_domain, &balancer.name))
             }
+            TaskOwner::Standalone(standalone) => {
+                let definition = self.task_definitions.get(standalone.task_definition.as_str())?;
+                let namespace = match &standalone.namespace {
+                    Some(namespace) => namespace.clone(),
+                    None => format!("cluster:{}", standalone.cluster),
+                };
+                Some(SpiffeId::of_task_family(
+                    &settings.trust_domain,
+                    &namespace,
+                    &standalone.cluster,
+                    &definition.family,
+                ))
+            }
         }
     }
 
@@ -298,6 +379,15 @@ impl Registry {
             None => format!("cluster:{}", service.cluster),
         };
         SpiffeId::of_service(&settings.trust_domain, &namespace, &service.cluster, &service.name)
+    }
+
+    /// A namespace by name, ARN or id.
+    pub fn namespace_named(&self, given: &str) -> Option<&Arc<Namespace>> {
+        self.namespaces.get(given).or_else(|| {
+            self.namespaces
+                .values()
+                .find(|namespace| namespace.arn.as_str() == given || namespace.id == given)
+        })
     }
 
     /// Every alias of a namespace with its virtual address.

@@ -3,26 +3,23 @@
 //!
 //! Applying the same template twice changes nothing.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    path::Path,
-};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path};
 
 use bowline_aws::cfn::{ResourceBody, Stack, StackResource};
-use bowline_model::arn::Arn;
+use bowline_model::{arn::Arn, clock::Timestamp};
 use thiserror::Error;
 
-use crate::registry::{
-    AuthorityPurpose, AuthorityRecord, Cluster, LocalCommandRecord, Namespace, Registry, RegistryError,
-    SETTINGS, StackRecord, alias_key,
+use crate::{
+    ecs::{definition, record::Asker, service},
+    registry::{
+        AuthorityPurpose, AuthorityRecord, Cluster, LocalCommandRecord, Namespace, Registry, RegistryError,
+        SETTINGS, StackRecord,
+    },
 };
 
 mod balancing;
 pub mod secrets;
 mod tasks;
-
-pub(crate) use tasks::same_definition;
 
 /// Something in a template that cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +64,10 @@ fn list(faults: &[StackFault]) -> String {
 
 /// What applying a stack takes besides the registry.
 pub struct ApplyContext<'a> {
+    /// When it is applied.
+    pub now: Timestamp,
+    /// By whom.
+    pub by: Asker,
     /// Makes the certificate authority of an `AWS::ACMPCA::CertificateAuthority`.
     pub make_authority: &'a mut dyn FnMut(
         &Arn,
@@ -87,6 +88,8 @@ pub fn apply(
 ) -> Result<Vec<StackFault>, ApplyError> {
     let mut applying = Applying {
         stack,
+        now: context.now,
+        by: context.by.clone(),
         secrets: secrets::of_stack(stack),
         faults: Vec::new(),
         notes: Vec::new(),
@@ -99,10 +102,7 @@ pub fn apply(
     // Before duplicates are looked for: a name may move from a service that goes to one that comes.
     if let Some(before) = registry.stacks.get(&stack.name).cloned() {
         for (table, key) in before.resources.difference(&applying.record.resources) {
-            // Tasks still run the old revision: the reconciler forgets it after the last of them.
-            if table != "task-definitions" {
-                remove(registry, table, key);
-            }
+            remove(registry, table, key, context.now);
         }
     }
     applying.refuse_duplicates(registry);
@@ -116,21 +116,22 @@ pub fn apply(
 }
 
 /// Removes everything that a stack made.
-pub fn delete(registry: &mut Registry, name: &str) {
+pub fn delete(registry: &mut Registry, name: &str, now: Timestamp) {
     if let Some(record) = registry.stacks.get(name).cloned() {
         for (table, key) in &record.resources {
-            remove(registry, table, key);
+            remove(registry, table, key, now);
         }
         registry.stacks.remove(name);
     }
 }
 
-fn remove(registry: &mut Registry, table: &str, key: &str) {
+fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
     match table {
         "clusters" => registry.clusters.remove(key),
         "namespaces" => registry.namespaces.remove(key),
-        "task-definitions" => registry.task_definitions.remove(key),
-        "services" => registry.services.remove(key),
+        // Tasks may still run it: the reconciler forgets it after the last of them.
+        "task-definitions" => definition::deregister(registry, key, now),
+        "services" => service::remove(registry, key),
         "load-balancers" => registry.load_balancers.remove(key),
         "target-groups" => registry.target_groups.remove(key),
         "listeners" => registry.listeners.remove(key),
@@ -144,20 +145,8 @@ fn remove(registry: &mut Registry, table: &str, key: &str) {
 /// Virtual addresses for aliases, host addresses for gateways: kept as long as
 /// what they are for exists.
 fn assign_addresses(registry: &mut Registry, context: &mut ApplyContext<'_>) -> Result<(), ApplyError> {
+    service::assign_aliases(registry);
     let mut settings = (*registry.settings()).clone();
-    let mut wanted = BTreeSet::new();
-    for service in registry.services.values() {
-        for connect in service.connect.iter() {
-            for offered in connect.services.iter().filter(|offered| offered.alias.is_some()) {
-                wanted.insert(alias_key(&connect.namespace, &offered.hostnames(&connect.namespace)));
-            }
-        }
-    }
-    settings.aliases.retain(|key| wanted.contains(key));
-    for key in &wanted {
-        // So many aliases do not fit into a template.
-        let _ = settings.aliases.assign(key);
-    }
     settings.gateway_addresses.retain(|listener, _| registry.listeners.get(listener).is_some());
     for (arn, listener) in registry.listeners.iter() {
         if !settings.gateway_addresses.contains_key(arn) {
@@ -174,6 +163,8 @@ fn assign_addresses(registry: &mut Registry, context: &mut ApplyContext<'_>) -> 
 /// The state of one application.
 struct Applying<'a> {
     stack: &'a Stack,
+    now: Timestamp,
+    by: Asker,
     secrets: secrets::SecretValues,
     faults: Vec<StackFault>,
     notes: Vec<StackFault>,
@@ -220,7 +211,8 @@ impl Applying<'_> {
                         .as_ref()
                         .and_then(|defaults| defaults.namespace.clone());
                     self.made("clusters", &name);
-                    registry.clusters.put(name.clone(), Cluster { arn, name, default_namespace });
+                    let request = (**body).clone();
+                    registry.clusters.put(name.clone(), Cluster { arn, name, default_namespace, request });
                 }
             }
             ResourceBody::PrivateDnsNamespace(body) => self.namespace(registry, resource, &body.name, true),
@@ -252,32 +244,7 @@ impl Applying<'_> {
 
     /// A discovery name and an alias's host and port each belong to one service of a namespace.
     fn refuse_duplicates(&mut self, registry: &Registry) {
-        let mut owners: BTreeMap<String, Arn> = BTreeMap::new();
-        let mut clashes = Vec::new();
-        for service in registry.services.values() {
-            let Some(connect) = &service.connect else { continue };
-            for offered in &connect.services {
-                let mut keys =
-                    vec![format!("discovery name {} of {}", offered.discovery_name, connect.namespace)];
-                if let Some(alias) = &offered.alias {
-                    let names = offered.hostnames(&connect.namespace);
-                    keys.extend(names.iter().map(|name| format!("alias {name}:{}", alias.port)));
-                }
-                for key in keys {
-                    match owners.get(&key) {
-                        Some(owner) if *owner != service.arn => {
-                            clashes
-                                .push((service.arn.clone(), format!("the {key} belongs to {owner} already")));
-                        }
-                        Some(_) => clashes.push((service.arn.clone(), format!("the {key} is given twice"))),
-                        None => {
-                            owners.insert(key, service.arn.clone());
-                        }
-                    }
-                }
-            }
-        }
-        for (service, message) in clashes {
+        for (service, message) in service::clashes(registry) {
             match self.stack.by_physical_id(service.as_str()) {
                 Some(resource) => self.fault(resource, message),
                 None => self.faults.push(StackFault {
@@ -289,6 +256,11 @@ impl Applying<'_> {
         }
     }
 
+    /// Who changes services, and when.
+    fn change(&self) -> service::Change {
+        service::Change { now: self.now, by: self.by.clone(), force: false }
+    }
+
     fn namespace(
         &mut self,
         registry: &mut Registry,
@@ -298,7 +270,8 @@ impl Applying<'_> {
     ) {
         if let Some(arn) = self.arn(resource) {
             self.made("namespaces", name);
-            registry.namespaces.put(name, Namespace { arn, name: name.to_owned(), private_dns });
+            let id = arn.resource_name().to_owned();
+            registry.namespaces.put(name, Namespace { arn, id, name: name.to_owned(), private_dns });
         }
     }
 

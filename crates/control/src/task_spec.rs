@@ -14,7 +14,7 @@ use bowline_model::{
 
 use crate::{
     publish::service_ports,
-    registry::{LocalCommandRecord, Registry, TaskOwner, TaskRecord},
+    registry::{LocalCommandRecord, Registry, StandaloneTask, TaskOwner, TaskRecord},
     stack::secrets::{self, SecretValues},
 };
 
@@ -36,10 +36,14 @@ pub struct SpecOptions {
 /// The spec of a task; `None` when what it belongs to is gone.
 pub fn build(registry: &Registry, options: &SpecOptions, task: &TaskRecord) -> Option<TaskSpec> {
     match &task.owner {
-        TaskOwner::Service { service, task_definition } => {
+        TaskOwner::Service { service, task_definition, .. } => {
             let service = registry.services.get(service.as_str())?;
             let definition = registry.task_definitions.get(task_definition.as_str())?;
             Some(service_task(registry, options, task, service, definition))
+        }
+        TaskOwner::Standalone(standalone) => {
+            let definition = registry.task_definitions.get(standalone.task_definition.as_str())?;
+            Some(standalone_task(registry, options, task, standalone, definition))
         }
         TaskOwner::Gateway { load_balancer } => {
             let balancer = registry.load_balancers.get(load_balancer.as_str())?;
@@ -96,7 +100,6 @@ fn service_task(
             ingress_port: port.offered.and_then(|offered| offered.ingress_port),
         })
         .collect::<Vec<_>>();
-    let has_proxy = has_sidecar(registry, service);
     let namespace = service.connect.as_ref().map(|connect| connect.namespace.as_str());
     TaskSpec {
         id: task.id.clone(),
@@ -108,21 +111,69 @@ fn service_task(
         containers: definition
             .containers
             .iter()
-            .map(|container| self::container(registry, options, service, definition, container))
+            .map(|container| {
+                let environment = service_connect_environment(service, container);
+                self::container(registry, options, definition, container, environment)
+            })
             .collect(),
-        proxy: has_proxy.then(|| ProxySpec {
-            role: ProxyRole::Sidecar,
-            inbound,
-            control_plane: control_plane(registry, options),
-            aliases: namespace.map(|namespace| registry.aliases_of(namespace)).unwrap_or_default(),
-        }),
-        published: published(service, definition),
+        proxy: has_sidecar(registry, service).then(|| sidecar(registry, options, inbound, namespace)),
+        published: published(service.assign_public_ip, definition),
         egress: options.egress,
         limits: definition.limits,
     }
 }
 
-fn published(service: &Service, definition: &TaskDefinition) -> Vec<PublishedPort> {
+fn sidecar(
+    registry: &Registry,
+    options: &SpecOptions,
+    inbound: Vec<InboundPort>,
+    namespace: Option<&str>,
+) -> ProxySpec {
+    ProxySpec {
+        role: ProxyRole::Sidecar,
+        inbound,
+        control_plane: control_plane(registry, options),
+        aliases: namespace.map(|namespace| registry.aliases_of(namespace)).unwrap_or_default(),
+    }
+}
+
+/// A task of nobody's: a client of its cluster's default namespace, where there is one.
+fn standalone_task(
+    registry: &Registry,
+    options: &SpecOptions,
+    task: &TaskRecord,
+    standalone: &StandaloneTask,
+    definition: &TaskDefinition,
+) -> TaskSpec {
+    let containers = definition.containers.iter().map(|container| {
+        let mut spec = self::container(registry, options, definition, container, BTreeMap::new());
+        if let Some(given) = standalone.overrides.get(&container.name) {
+            if let Some(command) = &given.command {
+                spec.command = command.clone();
+            }
+            spec.environment.extend(given.environment.clone());
+        }
+        spec
+    });
+    TaskSpec {
+        id: task.id.clone(),
+        arn: task.arn.clone(),
+        family: definition.family.clone(),
+        revision: definition.revision,
+        cluster: standalone.cluster.clone(),
+        group: standalone.group.clone(),
+        containers: containers.collect(),
+        proxy: standalone
+            .namespace
+            .as_deref()
+            .map(|namespace| sidecar(registry, options, Vec::new(), Some(namespace))),
+        published: published(standalone.assign_public_ip, definition),
+        egress: options.egress,
+        limits: definition.limits,
+    }
+}
+
+fn published(assign_public_ip: bool, definition: &TaskDefinition) -> Vec<PublishedPort> {
     let ports = definition.containers.iter().flat_map(|container| &container.ports);
     ports
         .filter_map(|port| match port.host_port {
@@ -130,7 +181,7 @@ fn published(service: &Service, definition: &TaskDefinition) -> Vec<PublishedPor
             Some(host_port) if host_port != port.container_port => {
                 Some(PublishedPort { container_port: port.container_port, host_port })
             }
-            _ if service.assign_public_ip => {
+            _ if assign_public_ip => {
                 Some(PublishedPort { container_port: port.container_port, host_port: 0 })
             }
             _ => None,
@@ -141,12 +192,11 @@ fn published(service: &Service, definition: &TaskDefinition) -> Vec<PublishedPor
 fn container(
     registry: &Registry,
     options: &SpecOptions,
-    service: &Service,
     definition: &TaskDefinition,
     container: &ContainerDefinition,
+    mut environment: BTreeMap<String, String>,
 ) -> ContainerSpec {
     let local = local_command(registry, options, &definition.family, &container.name);
-    let mut environment = service_connect_environment(service, container);
     environment.extend(container.environment.clone());
     if let Some(local) = local {
         environment.extend(local.environment.clone());

@@ -11,7 +11,7 @@ use bowline_model::{
 
 use crate::{
     publish::{gateway, sidecar},
-    registry::{Registry, TaskOwner},
+    registry::Registry,
 };
 
 /// A name that a service's applications can call.
@@ -172,7 +172,7 @@ fn add_targets(
 /// first essential one.
 pub fn first_container(registry: &Registry, task: &TaskId) -> Option<String> {
     let task = registry.tasks.get(task.as_str())?;
-    let TaskOwner::Service { task_definition, .. } = &task.owner else { return None };
+    let task_definition = task.owner.task_definition()?;
     let containers = &registry.task_definitions.get(task_definition.as_str())?.containers;
     let essential = containers.iter().find(|container| container.essential).or_else(|| containers.first());
     essential.map(|container| container.name.clone())

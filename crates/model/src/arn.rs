@@ -23,6 +23,11 @@ impl Default for Scope {
 }
 
 impl Scope {
+    /// The ARN of the account's root user, who may do everything.
+    pub fn root_arn(&self) -> String {
+        format!("arn:{}:iam::{}:root", self.partition, self.account_id)
+    }
+
     /// The ARN of `resource` (type and name, as the service writes them).
     pub fn arn(&self, service: &str, resource: impl fmt::Display) -> Arn {
         Arn(format!("arn:{}:{service}:{}:{}:{resource}", self.partition, self.region, self.account_id))

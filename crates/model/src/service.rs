@@ -17,6 +17,8 @@ pub struct Service {
     pub cluster: String,
     /// The task definition's ARN.
     pub task_definition: Arn,
+    /// What its present tasks were started by: tasks of any other are replaced.
+    pub deployment: DeploymentId,
     /// Tasks wanted.
     pub desired_count: u32,
     /// Bounds of a rolling replacement.
@@ -27,6 +29,29 @@ pub struct Service {
     pub targets: Vec<TargetBinding>,
     /// `assignPublicIp: ENABLED`: ports are published on the host's loopback.
     pub assign_public_ip: bool,
+}
+
+/// A deployment of a service: the tasks of one configuration. AWS writes it `ecs-svc/` and 19 digits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeploymentId(String);
+
+impl DeploymentId {
+    /// From a random number, as 19 digits.
+    pub fn from_random(random: u64) -> Self {
+        Self(format!("{:019}", random % 10_000_000_000_000_000_000))
+    }
+
+    /// The digits alone, as a service revision's ARN ends.
+    pub fn digits(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for DeploymentId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ecs-svc/{}", self.0)
+    }
 }
 
 /// How far a rolling replacement may go below and above the desired count.

@@ -112,9 +112,4 @@ impl TaskDefinition {
     pub fn is_health_checked(&self) -> bool {
         self.containers.iter().any(|container| container.essential && container.health_check.is_some())
     }
-
-    /// Whether another revision would be the same but for its number.
-    pub fn same_content(&self, other: &Self) -> bool {
-        self.family == other.family && self.containers == other.containers && self.limits == other.limits
-    }
 }

@@ -25,11 +25,21 @@ pub(super) fn resources(
         resources.extend(inbound(registry, options, service, &port));
     }
     if let Some(connect) = &service.connect {
-        for (callee, offered) in offered_in(registry, &connect.namespace) {
-            resources.extend(outbound(registry, options, task, &connect.namespace, callee, offered));
-        }
+        resources.extend(callable(registry, options, task, &connect.namespace));
     }
     resources
+}
+
+/// What a member of a namespace can call.
+pub(super) fn callable(
+    registry: &Registry,
+    options: &PublishOptions,
+    task: &TaskRecord,
+    namespace: &str,
+) -> Vec<Resource> {
+    offered_in(registry, namespace)
+        .flat_map(|(callee, offered)| outbound(registry, options, task, namespace, callee, offered))
+        .collect()
 }
 
 /// A port of the task's own: listener, the application behind it, who may call.

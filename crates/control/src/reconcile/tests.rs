@@ -32,6 +32,7 @@ impl Simulation {
             name: "web".into(),
             cluster: "c".into(),
             task_definition: scope.arn("ecs", "task-definition/web:1"),
+            deployment: Default::default(),
             desired_count: count,
             rolling: RollingBounds::default(),
             connect: None,

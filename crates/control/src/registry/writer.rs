@@ -53,13 +53,16 @@ macro_rules! for_each_table {
         $apply!(clusters, "clusters");
         $apply!(namespaces, "namespaces");
         $apply!(task_definitions, "task-definitions");
+        $apply!(task_definition_records, "task-definition-records");
         $apply!(services, "services");
+        $apply!(service_records, "service-records");
         $apply!(load_balancers, "load-balancers");
         $apply!(target_groups, "target-groups");
         $apply!(listeners, "listeners");
         $apply!(rules, "rules");
         $apply!(authorities, "authorities");
         $apply!(tasks, "tasks");
+        $apply!(stopped_tasks, "stopped-tasks");
         $apply!(certificates, "certificates");
         $apply!(stacks, "stacks");
     };

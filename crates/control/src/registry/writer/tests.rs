@@ -10,7 +10,7 @@ use crate::{
 
 fn namespace(name: &str) -> Namespace {
     let arn = Scope::default().arn("servicediscovery", format_args!("namespace/{name}"));
-    Namespace { arn, name: name.to_owned(), private_dns: false }
+    Namespace { arn, id: format!("ns-{name}"), name: name.to_owned(), private_dns: false }
 }
 
 fn store(directory: &tempfile::TempDir) -> Arc<dyn Store> {

@@ -1,0 +1,6 @@
+//! ECS's resources on the registry: what `aws ecs …` and a template ask for alike becomes the rows
+//! that reconcilers and the publisher work with, and the records that `Describe…` tells.
+
+pub mod definition;
+pub mod record;
+pub mod service;

@@ -1,0 +1,110 @@
+//! What was asked of ECS, kept as it was asked, and what became of it.
+
+use bowline_aws::ecs::{CreateServiceRequest, RegisterTaskDefinitionRequest};
+use bowline_model::{arn::Arn, clock::Timestamp, service::DeploymentId};
+use serde::{Deserialize, Serialize};
+
+use crate::registry::TaskRecord;
+
+/// Most deployments of a service that are remembered.
+pub const DEPLOYMENTS_MAX: usize = 20;
+
+/// Who asked, as an ARN: the caller of the API, or whoever ran `bowline up`.
+pub type Asker = String;
+
+/// A registered revision of a task definition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskDefinitionRecord {
+    /// As it was asked for.
+    pub request: RegisterTaskDefinitionRequest,
+    /// When.
+    pub registered_at: Timestamp,
+    /// By whom.
+    pub registered_by: Asker,
+    /// Set when it was deregistered: `INACTIVE`.
+    pub deregistered_at: Option<Timestamp>,
+    /// Set when its deletion was asked for: `DELETE_IN_PROGRESS`.
+    pub delete_requested_at: Option<Timestamp>,
+}
+
+/// A service, besides the model's row of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceRecord {
+    /// Its present configuration.
+    pub request: CreateServiceRequest,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: Asker,
+    /// Where it is in its life.
+    pub status: ServiceStatus,
+    /// Its deployments, the newest first, at most [`DEPLOYMENTS_MAX`].
+    pub deployments: Vec<Deployment>,
+}
+
+/// ECS's status of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ServiceStatus {
+    /// It runs its tasks.
+    Active,
+    /// It is deleted; tasks of it still run.
+    Draining,
+    /// It is gone.
+    Inactive,
+}
+
+impl ServiceStatus {
+    /// AWS's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Draining => "DRAINING",
+            Self::Inactive => "INACTIVE",
+        }
+    }
+}
+
+/// A deployment of a service, and the service revision that it brought.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Its id.
+    pub id: DeploymentId,
+    /// The configuration that it brought.
+    pub request: CreateServiceRequest,
+    /// The task definition of its tasks.
+    pub task_definition: Arn,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When anything of it changed last.
+    pub updated_at: Timestamp,
+    /// When it was complete, or given up.
+    pub finished_at: Option<Timestamp>,
+    /// How it goes.
+    pub state: DeploymentState,
+    /// Why it is so.
+    pub reason: String,
+    /// Tasks of it that have failed.
+    pub failed_tasks: u32,
+}
+
+/// How a deployment goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum DeploymentState {
+    /// Its tasks are being started.
+    InProgress,
+    /// All of its tasks have run, and those of earlier ones are gone.
+    Completed,
+    /// Another came before it was complete.
+    Superseded,
+}
+
+/// A task that is over, remembered for `DescribeTasks`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoppedTask {
+    /// As it was at its end.
+    pub task: TaskRecord,
+    /// When it ended.
+    pub stopped_at: Timestamp,
+}

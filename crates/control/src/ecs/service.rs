@@ -1,0 +1,331 @@
+//! Services: from ECS's shape to the model's, and their deployments.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bowline_aws::ecs::{self, CreateServiceRequest};
+use bowline_model::{
+    arn::Arn,
+    clock::Timestamp,
+    service::{
+        ClientAlias, ConnectService, DeploymentId, RollingBounds, Service, ServiceConnect, TargetBinding,
+    },
+};
+
+use super::{
+    definition,
+    record::{Asker, DEPLOYMENTS_MAX, Deployment, DeploymentState, ServiceRecord, ServiceStatus},
+};
+use crate::{
+    random,
+    registry::{Registry, SETTINGS, alias_key},
+};
+
+/// Who changes a service, when, and whether its tasks are replaced whatever changed.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// When.
+    pub now: Timestamp,
+    /// By whom.
+    pub by: Asker,
+    /// `forceNewDeployment`.
+    pub force: bool,
+}
+
+/// Creates the service, or makes it what `body` says. Tasks are replaced where that takes new
+/// ones. The same again changes nothing.
+///
+/// # Errors
+/// What of it cannot be done, all of it; nothing was changed.
+pub fn put(
+    registry: &mut Registry,
+    arn: &Arn,
+    body: &CreateServiceRequest,
+    change: &Change,
+) -> Result<(), Vec<String>> {
+    let mut service = convert(registry, arn, body)?;
+    let before = registry.services.get(arn.as_str()).cloned();
+    let record = registry.service_records.get(arn.as_str()).filter(|_| before.is_some()).cloned();
+    // What a task is given once, at its start, takes another task to change.
+    let same_tasks = before.as_ref().is_some_and(|before| {
+        before.task_definition == service.task_definition
+            && before.connect == service.connect
+            && before.targets == service.targets
+            && before.assign_public_ip == service.assign_public_ip
+    });
+    let kept = before.filter(|_| same_tasks && !change.force);
+    service.deployment = kept.as_ref().map_or_else(random::deployment_id, |before| before.deployment.clone());
+
+    let mut record = match record {
+        Some(record) => ServiceRecord { request: body.clone(), ..(*record).clone() },
+        None => ServiceRecord {
+            request: body.clone(),
+            created_at: change.now,
+            created_by: change.by.clone(),
+            status: ServiceStatus::Active,
+            deployments: Vec::new(),
+        },
+    };
+    if kept.is_none() {
+        begin_deployment(&mut record, &service, change.now);
+    } else if kept.is_some_and(|before| before.desired_count != service.desired_count)
+        && let Some(primary) = record.deployments.first_mut()
+    {
+        primary.updated_at = change.now;
+    }
+    registry.service_records.put(arn.as_str(), record);
+    registry.services.put(arn.as_str(), service);
+    Ok(())
+}
+
+fn begin_deployment(record: &mut ServiceRecord, service: &Service, now: Timestamp) {
+    for earlier in
+        record.deployments.iter_mut().filter(|earlier| earlier.state == DeploymentState::InProgress)
+    {
+        earlier.state = DeploymentState::Superseded;
+        earlier.finished_at = Some(now);
+        earlier.updated_at = now;
+    }
+    record.deployments.insert(
+        0,
+        Deployment {
+            id: service.deployment.clone(),
+            request: record.request.clone(),
+            task_definition: service.task_definition.clone(),
+            created_at: now,
+            updated_at: now,
+            finished_at: None,
+            state: DeploymentState::InProgress,
+            reason: format!("ECS deployment {} in progress.", service.deployment),
+            failed_tasks: 0,
+        },
+    );
+    record.deployments.truncate(DEPLOYMENTS_MAX);
+}
+
+/// All tasks of the deployment run, and there are no others: it is complete.
+pub fn complete_deployment(registry: &mut Registry, service: &Service, now: Timestamp) {
+    registry.service_records.update(service.arn.as_str(), |record| {
+        let primary = record.deployments.iter_mut().find(|deployment| deployment.id == service.deployment);
+        if let Some(primary) = primary.filter(|primary| primary.state == DeploymentState::InProgress) {
+            primary.state = DeploymentState::Completed;
+            primary.reason = format!("ECS deployment {} completed.", primary.id);
+            primary.finished_at = Some(now);
+            primary.updated_at = now;
+        }
+    });
+}
+
+/// A task of a deployment has failed.
+pub fn count_failure(registry: &mut Registry, service: &Arn, deployment: &DeploymentId, now: Timestamp) {
+    registry.service_records.update(service.as_str(), |record| {
+        if let Some(of) = record.deployments.iter_mut().find(|candidate| candidate.id == *deployment) {
+            of.failed_tasks = of.failed_tasks.saturating_add(1);
+            of.updated_at = now;
+        }
+    });
+}
+
+/// Removes the service at once; its tasks are stopped because nothing wants them.
+pub fn remove(registry: &mut Registry, arn: &str) {
+    registry.services.remove(arn);
+    registry.service_records.update(arn, |record| record.status = ServiceStatus::Inactive);
+}
+
+/// Takes the service's tasks down in order; it is `INACTIVE` when the last is gone.
+pub fn drain(registry: &mut Registry, arn: &str) {
+    registry.services.update(arn, |service| service.desired_count = 0);
+    registry.service_records.update(arn, |record| {
+        record.status = ServiceStatus::Draining;
+        record.request.desired_count = Some(0);
+    });
+}
+
+/// Draining services without tasks become inactive.
+pub fn finish_draining(registry: &mut Registry) {
+    let drained: Vec<_> = registry
+        .service_records
+        .iter()
+        .filter(|(_, record)| record.status == ServiceStatus::Draining)
+        .filter_map(|(arn, _)| arn.parse::<Arn>().ok())
+        .filter(|arn| registry.tasks_of_service(arn).is_empty())
+        .collect();
+    for arn in drained {
+        remove(registry, arn.as_str());
+        assign_aliases(registry);
+    }
+}
+
+/// The service as the model has it.
+fn convert(registry: &Registry, arn: &Arn, body: &CreateServiceRequest) -> Result<Service, Vec<String>> {
+    let mut faults = Vec::new();
+    let cluster = cluster_name(body.cluster.as_deref());
+    let name = body.task_definition.as_deref().unwrap_or_default();
+    let task_definition = definition::find(registry, name);
+    if task_definition.is_none() {
+        faults.push(format!("there is no task definition {name:?}"));
+    }
+    let connect = connect(registry, body, &cluster).unwrap_or_else(|message| {
+        faults.push(message);
+        None
+    });
+    let targets = targets(body, &mut faults);
+    let percent = |value: Option<i64>, default: u32| {
+        value.and_then(|value| u32::try_from(value).ok()).unwrap_or(default)
+    };
+    let rolling = body.deployment_configuration.as_ref().map_or_else(RollingBounds::default, |deployment| {
+        RollingBounds {
+            minimum_healthy_percent: percent(deployment.minimum_healthy_percent, 100),
+            maximum_percent: percent(deployment.maximum_percent, 200),
+        }
+    });
+    let assign_public_ip = body
+        .network_configuration
+        .as_ref()
+        .and_then(|network| network.awsvpc_configuration.as_ref())
+        .is_some_and(|awsvpc| awsvpc.assign_public_ip == Some(ecs::AssignPublicIp::Enabled));
+    match task_definition.filter(|_| faults.is_empty()) {
+        Some(task_definition) => Ok(Service {
+            name: arn.resource_name().to_owned(),
+            cluster,
+            task_definition,
+            deployment: DeploymentId::default(),
+            desired_count: body.desired_count.and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
+            rolling,
+            connect,
+            targets,
+            assign_public_ip,
+            arn: arn.clone(),
+        }),
+        None => Err(faults),
+    }
+}
+
+fn targets(body: &CreateServiceRequest, faults: &mut Vec<String>) -> Vec<TargetBinding> {
+    let mut targets = Vec::new();
+    for balancer in &body.load_balancers {
+        match (&balancer.target_group_arn, &balancer.container_name, balancer.container_port) {
+            (Some(group), Some(container), Some(container_port)) => match group.parse() {
+                Ok(target_group) => {
+                    targets.push(TargetBinding { target_group, container: container.clone(), container_port });
+                }
+                Err(error) => faults.push(format!("LoadBalancers: {error}")),
+            },
+            _ => faults.push(
+                "LoadBalancers needs TargetGroupArn, ContainerName and ContainerPort (Classic Load Balancers are \
+                 not here)"
+                    .into(),
+            ),
+        }
+    }
+    targets
+}
+
+fn connect(
+    registry: &Registry,
+    body: &CreateServiceRequest,
+    cluster: &str,
+) -> Result<Option<ServiceConnect>, String> {
+    let Some(configuration) = body.service_connect_configuration.as_ref().filter(|given| given.enabled)
+    else {
+        return Ok(None);
+    };
+    let default = || registry.clusters.get(cluster).and_then(|cluster| cluster.default_namespace.clone());
+    let given = configuration
+        .namespace
+        .clone()
+        .or_else(default)
+        .ok_or("ServiceConnectConfiguration names no Namespace, and its cluster has no default one")?;
+    let namespace = registry
+        .namespace_named(&given)
+        .map(|namespace| namespace.name.clone())
+        .ok_or_else(|| format!("there is no namespace {given:?}"))?;
+    let services = configuration.services.iter().map(|offered| connect_service(registry, offered));
+    Ok(Some(ServiceConnect { namespace, services: services.collect::<Result<_, _>>()? }))
+}
+
+fn connect_service(
+    registry: &Registry,
+    offered: &ecs::ServiceConnectService,
+) -> Result<ConnectService, String> {
+    let seconds = |value: Option<u32>| value.map(|value| Duration::from_secs(u64::from(value)));
+    let authority =
+        offered.tls.as_ref().and_then(|tls| tls.issuer_certificate_authority.aws_pca_authority_arn.as_ref());
+    let timeout = offered.timeout.as_ref();
+    Ok(ConnectService {
+        port_name: offered.port_name.clone(),
+        discovery_name: offered.discovery_name.clone().unwrap_or_else(|| offered.port_name.clone()),
+        alias: offered
+            .client_aliases
+            .first()
+            .map(|alias| ClientAlias { dns_name: alias.dns_name.clone(), port: alias.port }),
+        ingress_port: offered.ingress_port_override,
+        idle_timeout: seconds(timeout.and_then(|timeout| timeout.idle_timeout_seconds)),
+        request_timeout: seconds(timeout.and_then(|timeout| timeout.per_request_timeout_seconds)),
+        authority: authority.map(|arn| known_authority(registry, arn)).transpose()?,
+    })
+}
+
+fn known_authority(registry: &Registry, arn: &str) -> Result<Arn, String> {
+    match registry.authorities.get(arn) {
+        Some(authority) => Ok(authority.arn.clone()),
+        None => Err(format!(
+            "Tls names the certificate authority {arn}, which is not in this template: only authorities that the \
+             template makes can sign here"
+        )),
+    }
+}
+
+/// A cluster's name, by its name or ARN; `default` where none is given.
+pub fn cluster_name(given: Option<&str>) -> String {
+    let given = given.unwrap_or("default");
+    given.rsplit('/').next().unwrap_or(given).to_owned()
+}
+
+/// A discovery name and an alias's host and port each belong to one service of a namespace: the
+/// services that claim another's, with what they claim.
+pub fn clashes(registry: &Registry) -> Vec<(Arn, String)> {
+    let mut owners: BTreeMap<String, Arn> = BTreeMap::new();
+    let mut clashes = Vec::new();
+    for service in registry.services.values() {
+        let Some(connect) = &service.connect else { continue };
+        for offered in &connect.services {
+            let mut keys =
+                vec![format!("discovery name {} of {}", offered.discovery_name, connect.namespace)];
+            if let Some(alias) = &offered.alias {
+                let names = offered.hostnames(&connect.namespace);
+                keys.extend(names.iter().map(|name| format!("alias {name}:{}", alias.port)));
+            }
+            for key in keys {
+                match owners.get(&key) {
+                    Some(owner) if *owner != service.arn => {
+                        clashes.push((service.arn.clone(), format!("the {key} belongs to {owner} already")));
+                    }
+                    Some(_) => clashes.push((service.arn.clone(), format!("the {key} is given twice"))),
+                    None => {
+                        owners.insert(key, service.arn.clone());
+                    }
+                }
+            }
+        }
+    }
+    clashes
+}
+
+/// A virtual address for each alias, kept as long as the alias exists.
+pub fn assign_aliases(registry: &mut Registry) {
+    let mut settings = (*registry.settings()).clone();
+    let mut wanted = std::collections::BTreeSet::new();
+    for service in registry.services.values() {
+        for connect in service.connect.iter() {
+            for offered in connect.services.iter().filter(|offered| offered.alias.is_some()) {
+                wanted.insert(alias_key(&connect.namespace, &offered.hostnames(&connect.namespace)));
+            }
+        }
+    }
+    settings.aliases.retain(|key| wanted.contains(key));
+    for key in &wanted {
+        // There are more addresses than services can be.
+        let _ = settings.aliases.assign(key);
+    }
+    registry.settings.put(SETTINGS, settings);
+}

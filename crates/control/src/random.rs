@@ -1,0 +1,63 @@
+//! Ids that nobody can guess.
+
+use bowline_model::{service::DeploymentId, task::TaskId};
+
+/// Random bytes.
+pub(crate) fn bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // Without randomness no key could be made either; nothing of this runs then.
+    let filled = aws_lc_rs::rand::fill(&mut bytes);
+    debug_assert!(filled.is_ok());
+    bytes
+}
+
+/// An id for a new task.
+pub(crate) fn task_id() -> TaskId {
+    TaskId::from_random(bytes())
+}
+
+/// An id for a new deployment.
+pub(crate) fn deployment_id() -> DeploymentId {
+    DeploymentId::from_random(u64::from_le_bytes(bytes()))
+}
+
+/// A random (version 4) UUID, as AWS's request ids, event ids and tokens are.
+pub(crate) fn uuid() -> String {
+    let mut bytes: [u8; 16] = bytes();
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex = |range: std::ops::Range<usize>| {
+        bytes[range].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    format!("{}-{}-{}-{}-{}", hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16))
+}
+
+/// `length` random letters and digits: the end of an AWS id such as `ns-…` or `srv-…`.
+pub(crate) fn alphanumeric(length: usize) -> String {
+    const CHARACTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let mut text = String::with_capacity(length);
+    while text.len() < length {
+        for byte in bytes::<32>() {
+            // 252 is the largest multiple of 36 in a byte: no character is likelier than another.
+            if byte < 252 && text.len() < length {
+                text.push(char::from(CHARACTERS[usize::from(byte) % 36]));
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_has_its_version_and_variant() {
+        let uuid = uuid();
+        assert_eq!(uuid.len(), 36);
+        assert_eq!(uuid.as_bytes()[14], b'4');
+        assert!(matches!(uuid.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
+        assert_ne!(uuid, super::uuid());
+        assert_eq!(alphanumeric(16).len(), 16);
+    }
+}

@@ -3,6 +3,7 @@
 //! One struct serves both ways in: the template reader turns CloudFormation's property names into
 //! the API's, so that `aws ecs create-service` and `AWS::ECS::Service` meet in the same value.
 
+pub mod api;
 mod cluster;
 mod container;
 mod deployment;

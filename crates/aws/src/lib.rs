@@ -8,6 +8,7 @@
 //! - [`cfn`] reads templates: [`cfn::Template::parse`], then [`cfn::Template::resolve`].
 //! - [`ecs`], [`servicediscovery`], [`acmpca`], [`elbv2`], [`acm`] hold the typed shapes.
 //! - [`protocol`] is the wire: AWS's protocols between bytes and typed values.
+//! - [`sigv4`] verifies and makes the signatures of requests.
 //! - [`bowline`] holds what AWS has no resource type for.
 
 pub mod acm;
@@ -18,3 +19,4 @@ pub mod ecs;
 pub mod elbv2;
 pub mod protocol;
 pub mod servicediscovery;
+pub mod sigv4;

@@ -4,6 +4,7 @@ pub(crate) mod completions;
 pub(crate) mod down;
 pub(crate) mod probe;
 pub(crate) mod proxy;
+pub(crate) mod server;
 pub(crate) mod shim;
 pub(crate) mod status;
 pub(crate) mod up;

@@ -4,6 +4,7 @@ mod build_step;
 mod commands;
 mod display;
 mod local_api;
+mod machine;
 mod output;
 mod project;
 mod running;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 use bowline_plumbing::telemetry::{self, LogFormat};
 use clap::{Parser, Subcommand};
 
-use commands::{completions, down, probe, proxy, shim, status, up, verify as verify_command};
+use commands::{completions, down, probe, proxy, server, shim, status, up, verify as verify_command};
 
 /// AWS ECS Service Connect with TLS, anywhere.
 #[derive(Debug, Parser)]
@@ -30,6 +31,8 @@ struct Cli {
 enum Command {
     /// Bring a CloudFormation template up, follow it, and take it down at the end
     Up(Box<up::Args>),
+    /// Serve AWS's API, and run what it is asked to
+    Server(Box<server::Args>),
     /// Take down what a running `bowline up` brought up
     Down(down::Args),
     /// Show services, tasks, certificates and gateways
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Completions(args) => return completions::run::<Cli>(&args),
         Command::Proxy(args) => proxy::run(args),
         Command::Up(args) => asynchronously("warn", up::run(*args)),
+        Command::Server(args) => asynchronously("warn", server::run(*args)),
         Command::Down(args) => asynchronously("warn", down::run(args)),
         Command::Status(args) => asynchronously("warn", status::run(args)),
         Command::Verify(args) => asynchronously("warn", verify_command::run(args)),

@@ -24,6 +24,10 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    api::{
+        authentication::Authentication,
+        server::{Api, ApiServer},
+    },
     authorities::{Authorities, AuthoritiesError},
     core::Core,
     master_key::{MasterKey, MasterKeyError},
@@ -62,6 +66,9 @@ pub struct ControlConfig {
     pub plaintext_services: BTreeSet<String>,
     /// What tasks may reach beyond their aliases.
     pub egress: Egress,
+    /// For a test suite: the state directory is thrown away at the end, and the AWS endpoint may
+    /// be told to forget everything (`POST /_bowline/reset`).
+    pub ephemeral: bool,
 }
 
 /// Why a control plane does not start.
@@ -117,6 +124,7 @@ pub struct ControlPlane {
     desired: watch::Receiver<Arc<Vec<TaskDesire>>>,
     reports: mpsc::Sender<TaskReport>,
     drain: drain::DrainTrigger,
+    drain_watch: drain::DrainWatch,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     stopping: watch::Sender<bool>,
     /// Holds the gateways' addresses until they listen themselves.
@@ -132,7 +140,11 @@ impl ControlPlane {
     pub async fn start(config: ControlConfig) -> Result<Self, StartError> {
         let lock = StateLock::acquire(&config.state_dir)?;
         let path = config.state_dir.join("store.redb");
-        let store = EmbeddedStore::open(&path).map_err(|source| StartError::Store { path, source })?;
+        let store = match config.ephemeral {
+            true => EmbeddedStore::in_memory(),
+            false => EmbeddedStore::open(&path),
+        };
+        let store = store.map_err(|source| StartError::Store { path, source })?;
         let store: Arc<dyn Store> = Arc::new(store);
         let writer = RegistryWriter::load(store)?;
         let master_key = open_master_key(&config, &writer)?;
@@ -155,7 +167,7 @@ impl ControlPlane {
         ));
         let (drain, drain_watch) = drain::channel();
         let tls = TlsHandle::new(&core.own_tls_material()?).map_err(AuthoritiesError::tls)?;
-        let server = StreamServer::start(listener, tls.clone(), Arc::clone(&core) as _, drain_watch)
+        let server = StreamServer::start(listener, tls.clone(), Arc::clone(&core) as _, drain_watch.clone())
             .map_err(|source| StartError::Listen { address, source })?;
 
         let (desired_sender, desired) = watch::channel(Arc::new(Vec::new()));
@@ -181,11 +193,30 @@ impl ControlPlane {
             desired,
             reports,
             drain,
+            drain_watch,
             tasks,
             stopping,
             reserved: Mutex::default(),
             _lock: lock,
         })
+    }
+
+    /// Serves AWS's API to whoever connects to `listener`, until the end.
+    ///
+    /// # Errors
+    /// The listener cannot be used.
+    pub fn serve_api(&self, listener: TcpListener) -> io::Result<()> {
+        let local = listener.local_addr()?.ip().is_loopback();
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let root = self.core.registry().settings().scope.root_arn();
+        let api = Arc::new(Api {
+            core: Arc::clone(&self.core),
+            authentication: Authentication::new(root, local),
+            resettable: self.config.ephemeral,
+        });
+        tokio::spawn(ApiServer::serve(listener, api, self.drain_watch.clone()));
+        Ok(())
     }
 
     /// What an agent needs.
@@ -563,6 +594,10 @@ impl EventLog {
             ring.1.pop_front();
         }
         ring.1.push_back((number, event));
+    }
+
+    pub(crate) fn clear(&self) {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner).1.clear();
     }
 
     pub(crate) fn since(&self, number: u64) -> Vec<(u64, Event)> {

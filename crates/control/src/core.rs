@@ -136,6 +136,25 @@ impl Core {
         result
     }
 
+    /// Forgets everything but the settings and the authorities, and returns when the last task is
+    /// over: false when some are not within `limit`.
+    pub(crate) async fn reset(&self, limit: Duration) -> Result<bool, RegistryError> {
+        let mut generation = self.registry_generation();
+        self.change::<_, RegistryError>(|registry| {
+            registry.forget_resources();
+            Ok(())
+        })?;
+        let ended =
+            async { while !self.registry().tasks.is_empty() && generation.changed().await.is_ok() {} };
+        let ended = tokio::time::timeout(limit, ended).await.is_ok();
+        self.events.clear();
+        self.change::<_, RegistryError>(|registry| {
+            registry.forget_resources();
+            Ok(())
+        })?;
+        Ok(ended)
+    }
+
     fn publish(&self) {
         self.published.send_modify(|generation| *generation += 1);
     }

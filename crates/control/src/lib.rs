@@ -4,6 +4,7 @@
 //! - [`control_plane::ControlPlane`] is the whole of it.
 //! - [`registry`]: everything known, as one immutable value with one writer.
 //! - [`store`]: where it is kept.
+//! - [`api`]: the AWS endpoint.
 //! - [`stack`]: a template becomes rows of the registry.
 //! - [`ecs`]: ECS's resources on the registry.
 //! - [`reconcile`]: services become tasks.
@@ -11,6 +12,7 @@
 //! - [`stream`]: the servers that proxies connect to.
 //! - [`ca`] signs; `authorities` knows who; [`tokens`] admit the first time.
 
+pub mod api;
 mod authorities;
 pub mod ca;
 pub mod control_plane;

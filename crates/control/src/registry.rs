@@ -85,6 +85,9 @@ pub struct Settings {
     pub gateway_addresses: BTreeMap<String, SocketAddr>,
     /// The virtual address of each alias: `namespace/name`.
     pub aliases: AliasAddresses,
+    /// ECS's account settings that differ from their defaults.
+    #[serde(default)]
+    pub account_settings: BTreeMap<String, String>,
     /// Proves that the master key is the right one.
     pub master_key_canary: Vec<u8>,
 }
@@ -313,6 +316,24 @@ impl Registry {
     /// The settings; there are always some.
     pub fn settings(&self) -> Arc<Settings> {
         self.settings.get(SETTINGS).cloned().unwrap_or_default()
+    }
+
+    /// Drops everything that was asked for. Tasks are told to stop; the state directory's own
+    /// authorities and settings stay.
+    pub(crate) fn forget_resources(&mut self) {
+        let mut settings = (*self.settings()).clone();
+        settings.gateway_addresses.clear();
+        settings.aliases = AliasAddresses::default();
+        settings.account_settings.clear();
+        let mut after = Self { generation: self.generation, ..Self::default() };
+        after.settings.put(SETTINGS, settings);
+        std::mem::swap(&mut after.authorities, &mut self.authorities);
+        std::mem::swap(&mut after.tasks, &mut self.tasks);
+        let ids: Vec<_> = after.tasks.values().map(|task| task.id.clone()).collect();
+        for id in ids {
+            after.tasks.update(id.as_str(), |task| task.desired = DesiredStatus::Stopped);
+        }
+        *self = after;
     }
 
     /// The service of a task, if it is one's.

@@ -2,30 +2,22 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, anyhow, bail};
-use bowline_agent::{Agent, AgentConfig, NetworkMode, OutputLine, ProgramCommand};
 use bowline_aws::cfn::{Inputs, ResourceBody, Stack, Template};
 use bowline_control::{
-    control_plane::{self, ControlConfig, ControlPlane},
+    control_plane::{self, ControlPlane},
     reconcile,
-    registry::{LocalCommandRecord, Registry},
-};
-use bowline_model::{arn::Scope, task::Egress};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, watch},
+    registry::Registry,
 };
 
 use crate::{
     build_step::{self, BuildStep},
-    local_api,
+    machine::{Machine, MachineArgs, Stop},
     output::OutputFormat,
     project,
     running::Running,
@@ -40,43 +32,17 @@ pub(crate) struct Args {
     /// What only Bowline reads. Default: NAME.bowline.yaml beside NAME.yaml.
     #[arg(long, value_name = "FILE")]
     pub(crate) overlay: Option<PathBuf>,
-    /// Where state is kept. Default: $XDG_STATE_HOME/bowline, else ~/.local/state/bowline.
-    #[arg(long, env = "BOWLINE_STATE_DIR", hide_env_values = true, value_name = "DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
     /// Value of a template parameter.
     #[arg(short, long = "parameter", value_name = "KEY=VALUE")]
     pub(crate) parameters: Vec<String>,
-    /// Local command in place of a container's image; run by `sh -c`.
-    #[arg(long = "exec", value_name = "CONTAINER=COMMAND")]
-    pub(crate) exec: Vec<String>,
     /// Do not run the Build commands of local commands.
     #[arg(long)]
     pub(crate) no_build: bool,
     /// The stack's name. Default: after the template's directory.
     #[arg(long, value_name = "NAME")]
     pub(crate) stack_name: Option<String>,
-    /// AWS::Region.
-    #[arg(long, default_value = "us-east-1", env = "AWS_REGION", hide_env_values = true)]
-    pub(crate) region: String,
-    /// AWS::AccountId.
-    #[arg(long, default_value = "000000000000")]
-    pub(crate) account_id: String,
-    /// Leave the traffic to this service UNENCRYPTED where the template gives it no `tls`, as AWS
-    /// does; with encryption, `tls` or not, if it is not named here.
-    #[arg(long = "aws-plaintext", value_name = "SERVICE")]
-    pub(crate) plaintext: Vec<String>,
-    /// How tasks are connected.
-    #[arg(long, default_value = "auto")]
-    pub(crate) network: NetworkArg,
-    /// What tasks may reach beyond their aliases.
-    #[arg(long, default_value = "deny")]
-    pub(crate) egress: EgressArg,
-    /// How long a certificate lives, in seconds.
-    #[arg(long, default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(10..=604_800))]
-    pub(crate) certificate_ttl: u64,
-    /// Where proxies find the control plane. Port 0: a free one, kept for this state directory.
-    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
-    pub(crate) discovery_listen: SocketAddr,
     /// Give up when not everything is up after so many seconds.
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     pub(crate) wait_timeout: u64,
@@ -85,86 +51,41 @@ pub(crate) struct Args {
     pub(crate) output: OutputFormat,
 }
 
-/// `--network`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum NetworkArg {
-    /// Namespaces where they are allowed, else the host's network.
-    Auto,
-    /// Namespaces of its own for each task.
-    Isolated,
-    /// The host's network; weaker.
-    Host,
-}
-
-/// `--egress`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum EgressArg {
-    /// Nothing.
-    Deny,
-    /// What the host reaches.
-    Allow,
-}
-
-/// How long tasks have to end after Ctrl-C; ECS's longest `stopTimeout`.
-const STOP_LIMIT: Duration = Duration::from_secs(125);
-
 /// Brings the template up, follows until it is told to end, takes it down.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let begin = Instant::now();
     // From here on Ctrl-C ends what was begun; it does not cut it off.
     let mut stop = Stop::new()?;
-    let state_dir = state_dir::resolve(args.state_dir.clone())?;
+    let state_dir = state_dir::resolve(args.machine.state_dir.clone())?;
     let template = Templates::read(&args)?;
-    let control = ControlPlane::start(control_config(&args, &state_dir)?).await?;
+    let control = args.machine.control_plane(&state_dir, false).await?;
     let stack = template.resolve(&args, &control)?;
-    for service in &args.plaintext {
+    for service in &args.machine.plaintext {
         if !has_service(&stack, service) {
             bail!("--aws-plaintext {service}: the template has no service of that name");
         }
         eprintln!("‼ traffic to {service} is NOT ENCRYPTED: --aws-plaintext");
     }
-    for container in project::key_values("--exec", &args.exec)?.keys() {
+    for container in project::key_values("--exec", &args.machine.exec)?.keys() {
         if !has_container(&stack, container) {
             bail!("--exec {container}=…: no task definition of the template has a container of that name");
         }
     }
+    let endpoint = args.machine.endpoint(true)?;
     if !args.no_build {
         build_step::run_all(build_steps(&args, &stack)?)?;
     }
-    let network = report_network(args.network);
-
-    let (output, lines) = mpsc::channel(4_096);
-    let port = control.agent_port();
-    let agent = Agent::start(
-        AgentConfig {
-            state_dir: state_dir.clone(),
-            shim_command: ProgramCommand::this_program("shim")?,
-            proxy_command: ProgramCommand::this_program("proxy")?,
-            network,
-            output,
-        },
-        port.desired,
-        port.reports,
-        port.tokens,
-    )?;
-    let running =
-        Arc::new(Running { control, agent, state_dir: state_dir.clone(), ended: watch::channel(false).0 });
-    let handler = Arc::clone(&running);
-    let server = local_api::serve(&state_dir, move |request| {
-        let running = Arc::clone(&handler);
-        async move { running.answer(request).await }
-    })?;
+    let machine = Machine::start(control, &args.machine, &state_dir, endpoint, args.output)?;
+    let running = &machine.running;
     let notes = running.control.apply_stack(&stack)?;
     for note in notes {
         eprintln!("‼ {}: {}: {}", note.position, note.logical_id, note.message);
     }
-    tokio::spawn(print_output(lines, args.output));
-    tokio::spawn(print_events(Arc::clone(&running)));
 
     let outcome = tokio::select! {
-        settled = wait_until_settled(&running, Duration::from_secs(args.wait_timeout)) => match settled {
+        settled = wait_until_settled(running, Duration::from_secs(args.wait_timeout)) => match settled {
             Ok(()) => {
-                announce(&running, &args, begin.elapsed())?;
+                announce(&machine, &args, begin.elapsed())?;
                 tokio::select! {
                     () = stop.asked() => {}
                     () = running.told_to_end() => {}
@@ -176,17 +97,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         () = stop.asked() => Ok(()),
         () = running.told_to_end() => Ok(()),
     };
-    eprintln!("taking everything down (Ctrl-C again does not wait)");
-    tokio::select! {
-        all = running.control.stop_all(STOP_LIMIT) => {
-            running.agent.stop_all().await;
-            if !all {
-                eprintln!("‼ not every task reported its end");
-            }
-        }
-        () = stop.asked() => bail!("ended without waiting: tasks may still be ending"),
-    }
-    drop(server);
+    machine.take_down(&mut stop).await?;
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
@@ -209,8 +120,8 @@ impl Templates {
     fn resolve(&self, args: &Args, control: &ControlPlane) -> anyhow::Result<Stack> {
         let inputs = Inputs {
             stack_name: args.stack_name.clone().unwrap_or_else(|| project::stack_name(&args.template)),
-            region: args.region.clone(),
-            account_id: args.account_id.clone(),
+            region: args.machine.region.clone(),
+            account_id: args.machine.account_id.clone(),
             parameters: project::key_values("--parameter", &args.parameters)?,
             revision: control.revisions(),
             ..Inputs::default()
@@ -219,38 +130,6 @@ impl Templates {
         eprint!("{}", stack.warnings);
         Ok(stack)
     }
-}
-
-fn control_config(args: &Args, state_dir: &Path) -> anyhow::Result<ControlConfig> {
-    let exec = project::key_values("--exec", &args.exec)?;
-    let directory = std::env::current_dir().context("the present directory cannot be read")?;
-    let exec = exec
-        .into_iter()
-        .map(|(container, command)| LocalCommandRecord {
-            family: None,
-            container,
-            command: vec!["/bin/sh".into(), "-c".into(), format!("exec {command}")],
-            working_directory: Some(directory.clone()),
-            environment: BTreeMap::new(),
-        })
-        .collect();
-    Ok(ControlConfig {
-        state_dir: state_dir.to_owned(),
-        scope: Scope {
-            partition: "aws".into(),
-            region: args.region.clone(),
-            account_id: args.account_id.clone(),
-        },
-        trust_domain: "bowline.local".into(),
-        discovery_listen: args.discovery_listen,
-        certificate_ttl: Duration::from_secs(args.certificate_ttl),
-        exec,
-        plaintext_services: args.plaintext.iter().cloned().collect(),
-        egress: match args.egress {
-            EgressArg::Deny => Egress::Deny,
-            EgressArg::Allow => Egress::Allow,
-        },
-    })
 }
 
 fn has_service(stack: &Stack, name: &str) -> bool {
@@ -270,7 +149,7 @@ fn has_container(stack: &Stack, name: &str) -> bool {
 
 /// The Build commands of local commands, but for containers that `--exec` runs.
 fn build_steps(args: &Args, stack: &Stack) -> anyhow::Result<Vec<(String, BuildStep)>> {
-    let exec = project::key_values("--exec", &args.exec)?;
+    let exec = project::key_values("--exec", &args.machine.exec)?;
     let mut steps = Vec::new();
     for resource in &stack.resources {
         let ResourceBody::LocalCommand(local) = &resource.body else { continue };
@@ -287,48 +166,6 @@ fn build_steps(args: &Args, stack: &Stack) -> anyhow::Result<Vec<(String, BuildS
         }
     }
     Ok(steps)
-}
-
-fn report_network(wanted: NetworkArg) -> NetworkMode {
-    match wanted {
-        NetworkArg::Isolated => NetworkMode::Isolated,
-        NetworkArg::Host => {
-            eprintln!(
-                "‼ host network: tasks have no network of their own; other processes can reach them in plaintext"
-            );
-            NetworkMode::Host
-        }
-        NetworkArg::Auto => {
-            let support = bowline_agent::probe_network();
-            if !support.isolated {
-                eprintln!(
-                    "‼ no user namespaces here, so tasks run on the host network, in plaintext reach of other \
-                     processes: {}",
-                    support.reason.unwrap_or_default()
-                );
-            }
-            NetworkMode::Auto
-        }
-    }
-}
-
-/// Ctrl-C and SIGTERM.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 async fn wait_until_settled(running: &Running, limit: Duration) -> anyhow::Result<()> {
@@ -376,8 +213,8 @@ fn show_progress(registry: &Registry, shown: &mut BTreeMap<String, usize>) {
     }
 }
 
-fn announce(running: &Running, args: &Args, took: Duration) -> anyhow::Result<()> {
-    let topology = running.topology();
+fn announce(machine: &Machine, args: &Args, took: Duration) -> anyhow::Result<()> {
+    let topology = machine.running.topology();
     match args.output {
         OutputFormat::Json => println!("{}", serde_json::to_string(&topology)?),
         OutputFormat::Text => {
@@ -385,6 +222,7 @@ fn announce(running: &Running, args: &Args, took: Duration) -> anyhow::Result<()
             for line in topology::curl_lines(&topology) {
                 println!("{line}");
             }
+            println!("aws --endpoint-url http://{} ecs list-services …", machine.endpoint);
             println!(
                 "\nup in {:.1} s; `bowline verify` shows that it is encrypted; Ctrl-C ends it",
                 took.as_secs_f64()
@@ -396,31 +234,4 @@ fn announce(running: &Running, args: &Args, took: Duration) -> anyhow::Result<()
     }
     std::io::Write::flush(&mut std::io::stdout())?;
     Ok(())
-}
-
-async fn print_output(mut lines: mpsc::Receiver<OutputLine>, format: OutputFormat) {
-    while let Some(OutputLine { task, source, line, .. }) = lines.recv().await {
-        let short = &task.as_str()[..8];
-        match format {
-            OutputFormat::Text => eprintln!("{}/{short} | {line}", source.name()),
-            OutputFormat::Json => eprintln!(
-                "{}",
-                serde_json::json!({"task": task.as_str(), "source": source.name(), "line": line})
-            ),
-        }
-    }
-}
-
-async fn print_events(running: Arc<Running>) {
-    let mut generation = running.control.generation();
-    let mut last = 0;
-    loop {
-        for (number, event) in running.control.events_since(last) {
-            last = number;
-            eprintln!("({}) {}", event.subject, event.message);
-        }
-        if generation.changed().await.is_err() {
-            return;
-        }
-    }
 }

@@ -44,6 +44,20 @@ impl EmbeddedStore {
         Self::open_with(path, LogLimits::default())
     }
 
+    /// A store in memory, gone when it is dropped.
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let path = PathBuf::from("memory");
+        let made = Database::builder()
+            .create_with_backend(redb::backends::InMemoryBackend::new())
+            .map_err(redb::Error::from)
+            .and_then(|database| initialise(&database).map(|()| database));
+        let database = made.map_err(|error| classify(&path, "create", error))?;
+        Ok(Self { path, database, log: ChangeLog::new(0, LogLimits::default()), writing: Mutex::new(()) })
+    }
+
     /// As [`EmbeddedStore::open`], with other limits of the change log.
     ///
     /// # Errors
@@ -208,25 +222,28 @@ fn create(path: &Path) -> Result<(), StoreError> {
         .mode(0o600)
         .open(&draft)
         .map_err(fail)?;
-    let initialise = || -> Result<(), redb::Error> {
-        let database = Database::builder().create_file(file)?;
-        let write = database.begin_write()?;
-        write.open_table(ENTRIES)?;
-        {
-            let mut meta = write.open_table(META)?;
-            meta.insert(META_FORMAT, FORMAT)?;
-            meta.insert(META_REVISION, 0)?;
-        }
-        write.commit()?;
-        Ok(())
-    };
-    initialise().map_err(|error| classify(path, "create its file", error))?;
+    let made = Database::builder().create_file(file).map_err(redb::Error::from);
+    made.and_then(|database| initialise(&database))
+        .map_err(|error| classify(path, "create its file", error))?;
     std::fs::rename(&draft, path).map_err(fail)?;
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail)
+}
+
+/// An empty store's tables.
+fn initialise(database: &Database) -> Result<(), redb::Error> {
+    let write = database.begin_write()?;
+    write.open_table(ENTRIES)?;
+    {
+        let mut meta = write.open_table(META)?;
+        meta.insert(META_FORMAT, FORMAT)?;
+        meta.insert(META_REVISION, 0)?;
+    }
+    write.commit()?;
+    Ok(())
 }
 
 /// Checks the format; the store's revision.

@@ -1,0 +1,305 @@
+//! The control plane and the agent on this machine, as `up` and `server` start them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use bowline_agent::{Agent, AgentConfig, NetworkMode, OutputLine, ProgramCommand};
+use bowline_control::{
+    control_plane::{ControlConfig, ControlPlane},
+    registry::LocalCommandRecord,
+};
+use bowline_model::{arn::Scope, task::Egress};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, watch},
+};
+
+use crate::{local_api, output::OutputFormat, project, running::Running};
+
+/// Where the AWS endpoint listens unless told otherwise: LocalStack's port, which `awslocal`,
+/// `cdklocal` and `tflocal` expect.
+pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:4566";
+
+/// How long tasks have to end after Ctrl-C; ECS's longest `stopTimeout`.
+const STOP_LIMIT: Duration = Duration::from_secs(125);
+
+/// Arguments that `up` and `server` share.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MachineArgs {
+    /// Where state is kept. Default: $XDG_STATE_HOME/bowline, else ~/.local/state/bowline.
+    #[arg(long, env = "BOWLINE_STATE_DIR", hide_env_values = true, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Where the AWS endpoint listens. Default: 127.0.0.1:4566, or a free port where `up` finds
+    /// that taken.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Local command in place of a container's image; run by `sh -c`.
+    #[arg(long = "exec", value_name = "CONTAINER=COMMAND")]
+    pub(crate) exec: Vec<String>,
+    /// AWS::Region.
+    #[arg(long, default_value = "us-east-1", env = "AWS_REGION", hide_env_values = true)]
+    pub(crate) region: String,
+    /// AWS::AccountId.
+    #[arg(long, default_value = "000000000000", value_parser = account_id)]
+    pub(crate) account_id: String,
+    /// Leave the traffic to this service UNENCRYPTED where the template gives it no `tls`, as AWS
+    /// does; with encryption, `tls` or not, if it is not named here.
+    #[arg(long = "aws-plaintext", value_name = "SERVICE")]
+    pub(crate) plaintext: Vec<String>,
+    /// How tasks are connected.
+    #[arg(long, default_value = "auto")]
+    pub(crate) network: NetworkArg,
+    /// What tasks may reach beyond their aliases.
+    #[arg(long, default_value = "deny")]
+    pub(crate) egress: EgressArg,
+    /// How long a certificate lives, in seconds.
+    #[arg(long, default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(10..=604_800))]
+    pub(crate) certificate_ttl: u64,
+    /// Where proxies find the control plane. Port 0: a free one, kept for this state directory.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    pub(crate) discovery_listen: SocketAddr,
+}
+
+fn account_id(text: &str) -> Result<String, String> {
+    match text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Ok(text.to_owned()),
+        false => Err("an account id is 12 digits".into()),
+    }
+}
+
+/// `--network`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum NetworkArg {
+    /// Namespaces where they are allowed, else the host's network.
+    Auto,
+    /// Namespaces of its own for each task.
+    Isolated,
+    /// The host's network; weaker.
+    Host,
+}
+
+/// `--egress`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum EgressArg {
+    /// Nothing.
+    Deny,
+    /// What the host reaches.
+    Allow,
+}
+
+impl MachineArgs {
+    fn control_config(&self, state_dir: &Path, ephemeral: bool) -> anyhow::Result<ControlConfig> {
+        let exec = project::key_values("--exec", &self.exec)?;
+        let directory = std::env::current_dir().context("the present directory cannot be read")?;
+        let exec = exec
+            .into_iter()
+            .map(|(container, command)| LocalCommandRecord {
+                family: None,
+                container,
+                command: vec!["/bin/sh".into(), "-c".into(), format!("exec {command}")],
+                working_directory: Some(directory.clone()),
+                environment: BTreeMap::new(),
+            })
+            .collect();
+        Ok(ControlConfig {
+            state_dir: state_dir.to_owned(),
+            scope: Scope {
+                partition: "aws".into(),
+                region: self.region.clone(),
+                account_id: self.account_id.clone(),
+            },
+            trust_domain: "bowline.local".into(),
+            discovery_listen: self.discovery_listen,
+            certificate_ttl: Duration::from_secs(self.certificate_ttl),
+            exec,
+            plaintext_services: self.plaintext.iter().cloned().collect::<BTreeSet<_>>(),
+            egress: match self.egress {
+                EgressArg::Deny => Egress::Deny,
+                EgressArg::Allow => Egress::Allow,
+            },
+            ephemeral,
+        })
+    }
+
+    /// Opens the state directory.
+    ///
+    /// # Errors
+    /// Another Bowline has it, or it cannot be used.
+    pub(crate) async fn control_plane(
+        &self,
+        state_dir: &Path,
+        ephemeral: bool,
+    ) -> anyhow::Result<ControlPlane> {
+        Ok(ControlPlane::start(self.control_config(state_dir, ephemeral)?).await?)
+    }
+
+    /// The AWS endpoint's socket. `or_any` allows another port where the default one is taken.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub(crate) fn endpoint(&self, or_any: bool) -> anyhow::Result<TcpListener> {
+        let wanted = match self.listen {
+            Some(given) => given,
+            None => DEFAULT_LISTEN.parse().context("the default address")?,
+        };
+        if !wanted.ip().is_loopback() {
+            bail!("--listen {wanted}: the endpoint can only listen on loopback for now");
+        }
+        match TcpListener::bind(wanted) {
+            Ok(listener) => Ok(listener),
+            Err(_) if or_any && self.listen.is_none() => {
+                TcpListener::bind("127.0.0.1:0").context("no port is free for the AWS endpoint")
+            }
+            Err(error) => Err(error).with_context(|| {
+                format!("the AWS endpoint cannot listen on {wanted}: name another address with --listen")
+            }),
+        }
+    }
+}
+
+/// Everything that runs on this machine.
+pub(crate) struct Machine {
+    pub(crate) running: Arc<Running>,
+    /// Where the AWS endpoint listens.
+    pub(crate) endpoint: SocketAddr,
+    _local_api: local_api::Server,
+}
+
+impl Machine {
+    /// Starts the agent and the endpoints of a control plane.
+    ///
+    /// # Errors
+    /// One of them cannot be started.
+    pub(crate) fn start(
+        control: ControlPlane,
+        args: &MachineArgs,
+        state_dir: &Path,
+        endpoint: TcpListener,
+        format: OutputFormat,
+    ) -> anyhow::Result<Self> {
+        let network = report_network(args.network);
+        let (output, lines) = mpsc::channel(4_096);
+        let port = control.agent_port();
+        let agent = Agent::start(
+            AgentConfig {
+                state_dir: state_dir.to_owned(),
+                shim_command: ProgramCommand::this_program("shim")?,
+                proxy_command: ProgramCommand::this_program("proxy")?,
+                network,
+                output,
+            },
+            port.desired,
+            port.reports,
+            port.tokens,
+        )?;
+        let address = endpoint.local_addr()?;
+        control.serve_api(endpoint)?;
+        let running = Arc::new(Running {
+            control,
+            agent,
+            state_dir: state_dir.to_owned(),
+            ended: watch::channel(false).0,
+        });
+        let handler = Arc::clone(&running);
+        let local_api = local_api::serve(state_dir, move |request| {
+            let running = Arc::clone(&handler);
+            async move { running.answer(request).await }
+        })?;
+        tokio::spawn(print_output(lines, format));
+        tokio::spawn(print_events(Arc::clone(&running)));
+        Ok(Self { running, endpoint: address, _local_api: local_api })
+    }
+
+    /// Takes everything down.
+    ///
+    /// # Errors
+    /// It was asked for again: nothing is waited for.
+    pub(crate) async fn take_down(&self, stop: &mut Stop) -> anyhow::Result<()> {
+        eprintln!("taking everything down (Ctrl-C again does not wait)");
+        tokio::select! {
+            all = self.running.control.stop_all(STOP_LIMIT) => {
+                self.running.agent.stop_all().await;
+                if !all {
+                    eprintln!("‼ not every task reported its end");
+                }
+                Ok(())
+            }
+            () = stop.asked() => bail!("ended without waiting: tasks may still be ending"),
+        }
+    }
+}
+
+fn report_network(wanted: NetworkArg) -> NetworkMode {
+    match wanted {
+        NetworkArg::Isolated => NetworkMode::Isolated,
+        NetworkArg::Host => {
+            eprintln!(
+                "‼ host network: tasks have no network of their own; other processes can reach them in plaintext"
+            );
+            NetworkMode::Host
+        }
+        NetworkArg::Auto => {
+            let support = bowline_agent::probe_network();
+            if !support.isolated {
+                eprintln!(
+                    "‼ no user namespaces here, so tasks run on the host network, in plaintext reach of other \
+                     processes: {}",
+                    support.reason.unwrap_or_default()
+                );
+            }
+            NetworkMode::Auto
+        }
+    }
+}
+
+/// Ctrl-C and SIGTERM.
+pub(crate) struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    pub(crate) async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+async fn print_output(mut lines: mpsc::Receiver<OutputLine>, format: OutputFormat) {
+    while let Some(OutputLine { task, source, line, .. }) = lines.recv().await {
+        let short = &task.as_str()[..8];
+        match format {
+            OutputFormat::Text => eprintln!("{}/{short} | {line}", source.name()),
+            OutputFormat::Json => eprintln!(
+                "{}",
+                serde_json::json!({"task": task.as_str(), "source": source.name(), "line": line})
+            ),
+        }
+    }
+}
+
+async fn print_events(running: Arc<Running>) {
+    let mut generation = running.control.generation();
+    let mut last = 0;
+    loop {
+        for (number, event) in running.control.events_since(last) {
+            last = number;
+            eprintln!("({}) {}", event.subject, event.message);
+        }
+        if generation.changed().await.is_err() {
+            return;
+        }
+    }
+}

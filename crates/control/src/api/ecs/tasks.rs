@@ -1,0 +1,450 @@
+//! Tasks.
+
+use std::collections::BTreeMap;
+
+use bowline_aws::{
+    ecs::{
+        AssignPublicIp, KeyValuePair, NetworkConfiguration,
+        api::{
+            Attachment, Container, ContainerOverride as WireOverride, DescribeTasksRequest,
+            DesiredTaskStatus, Failure, ListTasksRequest, ListTasksResponse, NetworkBinding, RunTaskRequest,
+            StartTaskRequest, StopTaskRequest, StopTaskResponse, Task, TaskOverride, TasksResponse,
+        },
+    },
+    protocol::Fault,
+};
+use bowline_model::{
+    arn::Arn,
+    clock::Timestamp,
+    network::TASK_ADDRESS,
+    task::{DesiredStatus, HealthStatus, StopCode, TaskReport, TaskStatus},
+};
+
+use super::{arn_in_cluster, client, deployments, find_cluster, invalid, page_of, services};
+use crate::{
+    api::{
+        call::{Call, wire},
+        constraint,
+    },
+    ecs::definition,
+    random,
+    registry::{Cluster, ContainerOverride, Registry, StandaloneTask, StopReason, TaskOwner, TaskRecord},
+};
+
+/// Most tasks in one `DescribeTasks`.
+const DESCRIBED_MAX: usize = 100;
+
+/// Most tasks that one `RunTask` starts.
+const STARTED_MAX: i64 = 10;
+
+/// What `RunTask` and `StartTask` have in common.
+struct Start {
+    cluster: Option<String>,
+    task_definition: String,
+    count: usize,
+    group: Option<String>,
+    started_by: Option<String>,
+    overrides: TaskOverride,
+    network: Option<NetworkConfiguration>,
+}
+
+pub(super) fn run(call: &Call<'_>, request: RunTaskRequest) -> Result<TasksResponse, Fault> {
+    let count = request.count.unwrap_or(1);
+    constraint::range("count", count, 1..=STARTED_MAX).map_err(invalid)?;
+    start_tasks(
+        call,
+        Start {
+            cluster: request.cluster,
+            task_definition: request.task_definition,
+            count: usize::try_from(count).unwrap_or(1),
+            group: request.group,
+            started_by: request.started_by,
+            overrides: request.overrides.unwrap_or_default(),
+            network: request.network_configuration,
+        },
+    )
+}
+
+pub(super) fn start(call: &Call<'_>, request: StartTaskRequest) -> Result<TasksResponse, Fault> {
+    constraint::items("containerInstances", request.container_instances.len(), 1..=10).map_err(invalid)?;
+    start_tasks(
+        call,
+        Start {
+            cluster: request.cluster,
+            task_definition: request.task_definition,
+            // One a container instance; all of them are this machine.
+            count: request.container_instances.len(),
+            group: request.group,
+            started_by: request.started_by,
+            overrides: request.overrides.unwrap_or_default(),
+            network: request.network_configuration,
+        },
+    )
+}
+
+fn start_tasks(call: &Call<'_>, start: Start) -> Result<TasksResponse, Fault> {
+    if start.started_by.as_deref().is_some_and(|by| by.len() > 128) {
+        return Err(invalid("startedBy can have at most 128 characters."));
+    }
+    call.change(|registry| {
+        let cluster = find_cluster(registry, start.cluster.as_deref())?;
+        let arn = definition::find(registry, &start.task_definition)
+            .ok_or_else(|| client("TaskDefinition not found."))?;
+        let active = registry
+            .task_definition_records
+            .get(arn.as_str())
+            .is_some_and(|record| record.deregistered_at.is_none());
+        let definition = registry.task_definitions.get(arn.as_str()).filter(|_| active).cloned();
+        let definition = definition.ok_or_else(|| invalid("TaskDefinition is inactive"))?;
+        let overrides = overrides(&start.overrides, |name| {
+            definition.containers.iter().any(|container| container.name == name)
+        })?;
+        let standalone = StandaloneTask {
+            task_definition: arn,
+            cluster: cluster.name.clone(),
+            namespace: cluster.default_namespace.clone(),
+            group: start.group.clone().unwrap_or_else(|| format!("family:{}", definition.family)),
+            started_by: start.started_by.clone(),
+            overrides,
+            assign_public_ip: start
+                .network
+                .as_ref()
+                .and_then(|network| network.awsvpc_configuration.as_ref())
+                .is_some_and(|awsvpc| awsvpc.assign_public_ip == Some(AssignPublicIp::Enabled)),
+        };
+        let mut tasks = Vec::new();
+        for _ in 0..start.count {
+            let id = random::task_id();
+            let arn = call.scope.arn("ecs", format_args!("task/{}/{id}", cluster.name));
+            let record = TaskRecord {
+                id: id.clone(),
+                arn,
+                owner: TaskOwner::Standalone(Box::new(standalone.clone())),
+                created_at: call.now,
+                desired: DesiredStatus::Running,
+                draining_since: None,
+                was_healthy: false,
+                health_checked: definition.is_health_checked(),
+                proxied: standalone.namespace.is_some(),
+                serving_since: None,
+                stop_reason: None,
+                report: None,
+            };
+            registry.tasks.put(id.as_str(), record.clone());
+            tasks.push(told(registry, &record, None));
+        }
+        Ok(TasksResponse { tasks, failures: Vec::new() })
+    })
+}
+
+fn overrides(
+    given: &TaskOverride,
+    has_container: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, ContainerOverride>, Fault> {
+    let mut overrides = BTreeMap::new();
+    for container in &given.container_overrides {
+        let name = container.name.clone().unwrap_or_default();
+        if !has_container(&name) {
+            return Err(invalid(format!(
+                "Override for container named {name} is not a container in the TaskDefinition."
+            )));
+        }
+        let environment = container.environment.iter();
+        let environment = environment
+            .filter_map(|pair| Some((pair.name.clone()?, pair.value.clone().unwrap_or_default())))
+            .collect();
+        overrides.insert(name, ContainerOverride { command: container.command.clone(), environment });
+    }
+    Ok(overrides)
+}
+
+pub(super) fn stop(call: &Call<'_>, request: StopTaskRequest) -> Result<StopTaskResponse, Fault> {
+    if request.reason.as_deref().is_some_and(|reason| reason.len() > 1024) {
+        return Err(invalid("reason can have at most 1,024 characters."));
+    }
+    call.change(|registry| {
+        let cluster = find_cluster(registry, request.cluster.as_deref())?;
+        let arn = arn_in_cluster("task", &request.task, &cluster);
+        let id = arn.as_ref().map(|arn| arn.resource_name().to_owned()).unwrap_or_default();
+        let reason = StopReason {
+            code: StopCode::UserInitiated,
+            reason: request.reason.clone().unwrap_or_else(|| "Task stopped by user".into()),
+        };
+        if registry.tasks.get(&id).is_some_and(|task| is_in(task, &cluster)) {
+            registry.tasks.update(&id, |task| {
+                task.stop_reason.get_or_insert(reason);
+                // A service's tasks leave in order: nothing new is sent to one on its way out.
+                match task.owner {
+                    TaskOwner::Service { .. } if task.serves() => {
+                        task.draining_since.get_or_insert(call.now);
+                    }
+                    _ => task.desired = DesiredStatus::Stopped,
+                }
+            });
+            if let Some(task) = registry.tasks.get(&id) {
+                return Ok(StopTaskResponse { task: told(registry, task, None) });
+            }
+        }
+        match registry.stopped_tasks.get(&id).filter(|stopped| is_in(&stopped.task, &cluster)) {
+            Some(stopped) => {
+                Ok(StopTaskResponse { task: told(registry, &stopped.task, Some(stopped.stopped_at)) })
+            }
+            None => Err(invalid("The referenced task was not found.")),
+        }
+    })
+}
+
+/// Whether a task is one of a cluster's.
+fn is_in(task: &TaskRecord, cluster: &Cluster) -> bool {
+    let mut parts = task.arn.resource().split('/');
+    !matches!(task.owner, TaskOwner::Gateway { .. }) && parts.nth(1) == Some(cluster.name.as_str())
+}
+
+pub(super) fn list(call: &Call<'_>, request: ListTasksRequest) -> Result<ListTasksResponse, Fault> {
+    let registry = call.registry();
+    let cluster = find_cluster(&registry, request.cluster.as_deref())?;
+    let service = match &request.service_name {
+        Some(given) => Some(services::service_named(&registry, Some(&cluster.name), given)?.0),
+        None => None,
+    };
+    let wanted = request.desired_status.unwrap_or(DesiredTaskStatus::Running);
+    let running = registry.tasks.values().map(|task| &**task);
+    let stopped = registry.stopped_tasks.values().map(|stopped| &stopped.task);
+    let tasks = running.chain(stopped).filter(|task| {
+        let stops = task.desired == DesiredStatus::Stopped
+            || task.draining_since.is_some()
+            || registry.tasks.get(task.id.as_str()).is_none();
+        let of_service = service.as_ref().is_none_or(
+            |wanted| matches!(&task.owner, TaskOwner::Service { service, .. } if service == wanted),
+        );
+        let of_family = request.family.as_deref().is_none_or(|wanted| {
+            task.owner
+                .task_definition()
+                .is_some_and(|definition| definition.resource_name().split(':').next() == Some(wanted))
+        });
+        let of_starter =
+            request.started_by.as_deref().is_none_or(|wanted| started_by(task).as_deref() == Some(wanted));
+        is_in(task, &cluster)
+            && stops == (wanted == DesiredTaskStatus::Stopped)
+            && of_service
+            && of_family
+            && of_starter
+    });
+    let arns = tasks.map(|task| task.arn.to_string()).collect();
+    let page = page_of(
+        "ListTasks",
+        arns,
+        Clone::clone,
+        request.next_token.as_deref(),
+        request.max_results.or(Some(100)),
+        100,
+    )?;
+    Ok(ListTasksResponse { task_arns: page.items, next_token: page.next_token })
+}
+
+pub(super) fn describe(call: &Call<'_>, request: DescribeTasksRequest) -> Result<TasksResponse, Fault> {
+    if request.tasks.is_empty() {
+        return Err(invalid("Tasks cannot be empty."));
+    }
+    constraint::items("tasks", request.tasks.len(), 1..=DESCRIBED_MAX).map_err(invalid)?;
+    let registry = call.registry();
+    let cluster = find_cluster(&registry, request.cluster.as_deref())?;
+    let mut response = TasksResponse { tasks: Vec::new(), failures: Vec::new() };
+    for given in &request.tasks {
+        let arn: Arn = arn_in_cluster("task", given, &cluster)
+            .ok_or_else(|| invalid("Invalid task: its id or ARN is needed"))?;
+        let id = arn.resource_name();
+        let running = registry.tasks.get(id).filter(|task| is_in(task, &cluster));
+        if let Some(task) = running {
+            response.tasks.push(told(&registry, task, None));
+        } else if let Some(stopped) = registry.stopped_tasks.get(id) {
+            response.tasks.push(told(&registry, &stopped.task, Some(stopped.stopped_at)));
+        } else {
+            let reason = Some("MISSING".to_owned());
+            response.failures.push(Failure { arn: Some(arn.to_string()), reason, detail: None });
+        }
+    }
+    Ok(response)
+}
+
+fn started_by(task: &TaskRecord) -> Option<String> {
+    match &task.owner {
+        TaskOwner::Service { deployment, .. } => Some(deployment.to_string()),
+        TaskOwner::Standalone(standalone) => standalone.started_by.clone(),
+        TaskOwner::Gateway { .. } => None,
+    }
+}
+
+fn status_name(status: TaskStatus) -> &'static str {
+    match status {
+        TaskStatus::Provisioning => "PROVISIONING",
+        TaskStatus::Pending => "PENDING",
+        TaskStatus::Running => "RUNNING",
+        TaskStatus::Stopping => "STOPPING",
+        TaskStatus::Stopped => "STOPPED",
+    }
+}
+
+fn health_name(health: HealthStatus) -> &'static str {
+    match health {
+        HealthStatus::Unknown => "UNKNOWN",
+        HealthStatus::Healthy => "HEALTHY",
+        HealthStatus::Unhealthy => "UNHEALTHY",
+    }
+}
+
+fn told(registry: &Registry, task: &TaskRecord, stopped_at: Option<Timestamp>) -> Task {
+    let report = task.report.as_deref();
+    let service = registry.service_of(task);
+    let request = service
+        .and_then(|service| registry.service_records.get(service.arn.as_str()))
+        .map(|record| &record.request);
+    let group = match &task.owner {
+        TaskOwner::Service { service, .. } => format!("service:{}", service.resource_name()),
+        TaskOwner::Standalone(standalone) => standalone.group.clone(),
+        TaskOwner::Gateway { .. } => String::new(),
+    };
+    let definition = task.owner.task_definition();
+    let recorded = definition.and_then(|arn| registry.task_definition_records.get(arn.as_str()));
+    let stopping =
+        task.desired == DesiredStatus::Stopped || task.draining_since.is_some() || stopped_at.is_some();
+    let (stop_code, stopped_reason) = end_of(task, report, stopping);
+    Task {
+        task_arn: task.arn.to_string(),
+        task_definition_arn: definition.map(Arn::to_string).unwrap_or_default(),
+        cluster_arn: deployments::cluster_arn_of_task(&task.arn),
+        container_instance_arn: None,
+        attachments: vec![interface(task, report)],
+        attributes: Vec::new(),
+        availability_zone: format!("{}a", registry.settings().scope.region),
+        connectivity: "CONNECTED",
+        connectivity_at: report.map(|report| wire(report.at)),
+        containers: containers(task, report, recorded.map(|record| &record.request)),
+        cpu: recorded.and_then(|record| record.request.cpu.clone()),
+        created_at: wire(task.created_at),
+        desired_status: if stopping { "STOPPED" } else { "RUNNING" },
+        enable_execute_command: request.and_then(|request| request.enable_execute_command).unwrap_or(false),
+        group,
+        health_status: health_name(report.map(|report| report.health).unwrap_or_default()),
+        last_status: status_name(if stopped_at.is_some() { TaskStatus::Stopped } else { task.status() }),
+        launch_type: request.and_then(services::launch_type),
+        memory: recorded.and_then(|record| record.request.memory.clone()),
+        overrides: told_overrides(task),
+        platform_version: request.and_then(|request| request.platform_version.clone()),
+        started_at: task.serving_since.map(wire),
+        started_by: started_by(task),
+        stop_code,
+        stopped_at: stopped_at.map(wire),
+        stopped_reason,
+        tags: Vec::new(),
+        version: 1,
+    }
+}
+
+/// Why it stops, or has: what was said when it was told to, else what its agent saw.
+fn end_of(
+    task: &TaskRecord,
+    report: Option<&TaskReport>,
+    stopping: bool,
+) -> (Option<String>, Option<String>) {
+    if !stopping {
+        return (None, None);
+    }
+    if let Some(said) = &task.stop_reason {
+        return (Some(format!("{:?}", said.code)), Some(said.reason.clone()));
+    }
+    let seen = report.and_then(|report| Some((report.stop_code?, report.stopped_reason.clone()?)));
+    match (seen, &task.owner) {
+        (Some((code, reason)), _) if code != StopCode::UserInitiated => {
+            (Some(format!("{code:?}")), Some(reason))
+        }
+        (_, TaskOwner::Service { deployment, .. }) => (
+            Some("ServiceSchedulerInitiated".into()),
+            Some(format!("Scaling activity initiated by (deployment {deployment})")),
+        ),
+        (Some((code, reason)), _) => (Some(format!("{code:?}")), Some(reason)),
+        (None, _) => (None, None),
+    }
+}
+
+/// The task's network interface as ECS tells it, with the address that it has in its own network.
+fn interface(task: &TaskRecord, report: Option<&TaskReport>) -> Attachment {
+    let pair = |name: &str, value: String| KeyValuePair { name: Some(name.to_owned()), value: Some(value) };
+    let id = task.id.as_str();
+    let status = match report.map(|report| report.status) {
+        None | Some(TaskStatus::Provisioning) => "PRECREATED",
+        Some(TaskStatus::Pending) => "ATTACHING",
+        Some(TaskStatus::Running | TaskStatus::Stopping) => "ATTACHED",
+        Some(TaskStatus::Stopped) => "DELETED",
+    };
+    Attachment {
+        id: format!("{}-{}-4{}-8{}-{}", &id[..8], &id[8..12], &id[13..16], &id[17..20], &id[20..32]),
+        r#type: "ElasticNetworkInterface".into(),
+        status: status.into(),
+        details: vec![
+            pair("networkInterfaceId", format!("eni-{}", &id[..17])),
+            pair("privateIPv4Address", TASK_ADDRESS.to_string()),
+        ],
+    }
+}
+
+fn containers(
+    task: &TaskRecord,
+    report: Option<&TaskReport>,
+    request: Option<&bowline_aws::ecs::RegisterTaskDefinitionRequest>,
+) -> Vec<Container> {
+    let definitions = request.map(|request| &request.container_definitions[..]).unwrap_or_default();
+    definitions
+        .iter()
+        .map(|definition| {
+            let seen =
+                report.and_then(|report| report.containers.iter().find(|seen| seen.name == definition.name));
+            let bindings = report.map(|report| &report.published[..]).unwrap_or_default();
+            let own =
+                |port| definition.port_mappings.iter().any(|mapping| mapping.container_port == Some(port));
+            Container {
+                container_arn: task.arn.as_str().replace(":task/", ":container/") + "/" + &definition.name,
+                task_arn: task.arn.to_string(),
+                name: definition.name.clone(),
+                image: definition.image.clone(),
+                runtime_id: seen.and_then(|seen| seen.pid).map(|pid| format!("{}-{pid}", task.id)),
+                last_status: status_name(seen.map_or(TaskStatus::Pending, |seen| seen.status)),
+                exit_code: seen.and_then(|seen| seen.exit_code),
+                reason: seen.and_then(|seen| seen.reason.clone()),
+                network_bindings: bindings
+                    .iter()
+                    .filter(|published| own(published.container_port))
+                    .map(|published| NetworkBinding {
+                        bind_ip: published.address.ip().to_string(),
+                        container_port: published.container_port,
+                        host_port: published.address.port(),
+                        protocol: "tcp",
+                    })
+                    .collect(),
+                network_interfaces: Vec::new(),
+                health_status: health_name(seen.map(|seen| seen.health).unwrap_or_default()),
+                cpu: definition.cpu.map(|cpu| cpu.to_string()),
+                memory: definition.memory.map(|memory| memory.to_string()),
+            }
+        })
+        .collect()
+}
+
+fn told_overrides(task: &TaskRecord) -> TaskOverride {
+    let TaskOwner::Standalone(standalone) = &task.owner else { return TaskOverride::default() };
+    let container_overrides = standalone
+        .overrides
+        .iter()
+        .map(|(name, given)| WireOverride {
+            name: Some(name.clone()),
+            command: given.command.clone(),
+            environment: given
+                .environment
+                .iter()
+                .map(|(name, value)| KeyValuePair { name: Some(name.clone()), value: Some(value.clone()) })
+                .collect(),
+            ..WireOverride::default()
+        })
+        .collect();
+    TaskOverride { container_overrides, ..TaskOverride::default() }
+}

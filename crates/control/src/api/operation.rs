@@ -1,0 +1,93 @@
+//! The table of operations.
+
+use bowline_aws::protocol::{Document, Fault, ServiceProtocol, Violation, from_document, to_document};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{call::Call, ecs};
+
+/// Whether an operation changes anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It only tells.
+    Read,
+    /// It only tells, and is called so often that the audit trail takes it only when told to
+    /// (CloudTrail's data events).
+    Data,
+    /// It changes something.
+    Write,
+}
+
+/// What an operation does here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// What it does on AWS.
+    Effective,
+    /// It keeps what it is given, and tells it; nothing here acts on it.
+    Recorded,
+}
+
+/// An operation that is served.
+pub struct Operation {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it changes anything.
+    pub access: Access,
+    /// What it does here.
+    pub effect: Effect,
+    pub(crate) call: fn(&Call<'_>, &Document) -> Result<Document, Outcome>,
+}
+
+/// Why an operation has no result.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome {
+    /// The request does not fit the operation's shape.
+    Violation(Violation),
+    /// The operation refuses.
+    Fault(Fault),
+}
+
+impl From<Fault> for Outcome {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// The operations of a service, in the order of their names.
+pub fn of_service(service: &str) -> &'static [Operation] {
+    match service {
+        "ecs" => ecs::OPERATIONS,
+        _ => &[],
+    }
+}
+
+/// The operation of a service with this name.
+pub fn find(service: &ServiceProtocol, name: &str) -> Option<&'static Operation> {
+    of_service(service.name).iter().find(|operation| operation.name == name)
+}
+
+/// Converts in, calls, converts out.
+pub(crate) fn run<I: DeserializeOwned, O: Serialize>(
+    call: &Call<'_>,
+    request: &Document,
+    handler: fn(&Call<'_>, I) -> Result<O, Fault>,
+) -> Result<Document, Outcome> {
+    let request = from_document(request).map_err(Outcome::Violation)?;
+    let response = handler(call, request)?;
+    to_document(&response).map_err(|error| {
+        tracing::error!(%error, "a response could not be written");
+        Outcome::Fault(Fault::new("InternalFailure", "the response could not be written").with_status(500))
+    })
+}
+
+/// A row of the table: `operation!(Write, Effective, "CreateCluster", handler)`.
+macro_rules! operation {
+    ($access:ident, $effect:ident, $name:literal, $handler:path) => {
+        $crate::api::operation::Operation {
+            name: $name,
+            access: $crate::api::operation::Access::$access,
+            effect: $crate::api::operation::Effect::$effect,
+            call: |call, request| $crate::api::operation::run(call, request, $handler),
+        }
+    };
+}
+pub(crate) use operation;

@@ -1,0 +1,299 @@
+//! HTTP in front of the operations.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bowline_aws::{
+    protocol::{
+        self, Document, Fault, OperationName, Protocol, RECEIVED_BODY_BYTES_MAX, RequestHead, Response,
+        UnreadableRequest, Violation,
+    },
+    sigv4::{ErrorFamily, Presented, Received},
+};
+use bowline_plumbing::{drain::DrainWatch, wall_clock};
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{net::TcpListener, sync::Semaphore};
+
+use super::{
+    authentication::Authentication,
+    call::{Call, Caller},
+    operation::{self, Access, Operation, Outcome},
+};
+use crate::{core::Core, random};
+
+/// Most connections at once.
+const CONNECTIONS_MAX: usize = 1_024;
+
+/// How long a client may take for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a client may take for the body of a request.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where an ephemeral server is told to forget everything.
+const RESET_PATH: &str = "/_bowline/reset";
+
+/// How long tasks have to end when everything is forgotten.
+const RESET_LIMIT: Duration = Duration::from_secs(30);
+
+/// What the operations are carried out on.
+pub(crate) struct Api {
+    pub(crate) core: Arc<Core>,
+    pub(crate) authentication: Authentication,
+    /// `POST /_bowline/reset` is answered.
+    pub(crate) resettable: bool,
+}
+
+/// The AWS endpoint, as it listens.
+pub struct ApiServer;
+
+impl ApiServer {
+    /// Serves until `drain` says to end.
+    pub(crate) async fn serve(listener: TcpListener, api: Arc<Api>, mut drain: DrainWatch) {
+        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = drain.signaled() => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    // Answers are small: the peer should not wait for more to come.
+                    let _ = stream.set_nodelay(true);
+                    let (api, drain) = (Arc::clone(&api), drain.clone());
+                    tokio::spawn(async move {
+                        let _slot = slot;
+                        serve_connection(stream, peer, api, drain).await;
+                    });
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a connection to the AWS endpoint was not accepted");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve_connection(
+    stream: tokio::net::TcpStream,
+    peer: SocketAddr,
+    api: Arc<Api>,
+    mut drain: DrainWatch,
+) {
+    let service = hyper::service::service_fn(move |request| {
+        let api = Arc::clone(&api);
+        async move { Ok::<_, std::convert::Infallible>(answer(&api, peer, request).await) }
+    });
+    let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(64 * 1024);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = drain.signaled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, error, "a connection to the AWS endpoint ended");
+    }
+}
+
+async fn answer(api: &Arc<Api>, peer: SocketAddr, request: Request<Incoming>) -> http::Response<Full<Bytes>> {
+    let request_id = random::uuid();
+    let (parts, body) = request.into_parts();
+    if parts.uri.path() == RESET_PATH {
+        return reset(api, &parts).await;
+    }
+    let response = match read_body(body).await {
+        Ok(body) => respond(api, peer, &parts, &body, &request_id).await,
+        Err(fault) => protocol::write_fault(Protocol::Json11, "", &request_id, &fault),
+    };
+    into_http(response, &request_id)
+}
+
+/// Forgets everything, where that was allowed when the server was started.
+async fn reset(api: &Arc<Api>, parts: &http::request::Parts) -> http::Response<Full<Bytes>> {
+    let status = match (api.resettable, &parts.method) {
+        (false, _) => StatusCode::NOT_FOUND,
+        // A page in a browser can send a POST anywhere, but not with this header unasked.
+        (true, &http::Method::POST) if !parts.headers.contains_key(header::ORIGIN) => {
+            match api.core.reset(RESET_LIMIT).await {
+                Ok(true) => StatusCode::NO_CONTENT,
+                Ok(false) => StatusCode::GATEWAY_TIMEOUT,
+                Err(error) => {
+                    tracing::error!(%error, "the registry could not be reset");
+                    StatusCode::INTERNAL_SERVER_ERROR
+                }
+            }
+        }
+        (true, _) => StatusCode::METHOD_NOT_ALLOWED,
+    };
+    let mut response = http::Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}
+
+async fn read_body(body: Incoming) -> Result<Bytes, Fault> {
+    let limited = Limited::new(body, RECEIVED_BODY_BYTES_MAX);
+    match tokio::time::timeout(BODY_TIMEOUT, limited.collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Fault::new(
+            "RequestEntityTooLargeException",
+            format!("the body is longer than {RECEIVED_BODY_BYTES_MAX} bytes"),
+        )
+        .with_status(413)),
+        Ok(Err(_)) => Err(Fault::new("SerializationException", "the body ended early")),
+        Err(_) => Err(Fault::new("RequestTimeout", "the body did not arrive in time").with_status(408)),
+    }
+}
+
+fn into_http(response: Response, request_id: &str) -> http::Response<Full<Bytes>> {
+    let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut builder = http::Response::builder().status(status).header("x-amzn-requestid", request_id);
+    for (name, value) in &response.headers {
+        builder = builder.header(*name, value);
+    }
+    builder.body(Full::new(Bytes::from(response.body))).unwrap_or_else(|error| {
+        // A header's value could not be sent: only an error's code can be such.
+        tracing::error!(%error, "a response could not be built");
+        let mut response = http::Response::new(Full::default());
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    })
+}
+
+/// From a request to its answer: identify, authenticate, read, authorize, call, write.
+async fn respond(
+    api: &Arc<Api>,
+    peer: SocketAddr,
+    parts: &http::request::Parts,
+    body: &Bytes,
+    request_id: &str,
+) -> Response {
+    let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
+    let headers = received_headers(parts);
+    let received =
+        Received { method: parts.method.as_str(), path, query: parts.uri.query(), headers: &headers, body };
+    let presented = Presented::parse(&received);
+    let head = RequestHead {
+        method: parts.method.as_str(),
+        path,
+        query,
+        target: text(&parts.headers, "x-amz-target"),
+        content_type: text(&parts.headers, "content-type"),
+        smithy_protocol: text(&parts.headers, "smithy-protocol"),
+        signed_for: presented.as_ref().ok().map(|presented| presented.scope.service.as_str()),
+    };
+    let name = match protocol::identify(&head, body) {
+        Ok(name) => name,
+        Err(error) => return unreadable(&head, &error, request_id),
+    };
+    let family = if name.protocol.is_json_like() { ErrorFamily::AwsJson } else { ErrorFamily::Query };
+    let outcome = async {
+        let caller = api
+            .authentication
+            .authenticate(&presented, &received, name.service, wall_clock::now())
+            .map_err(|error| {
+                let (code, status) = error.code(family);
+                Fault::new(code, error.to_string()).with_status(status)
+            })?;
+        let operation = operation::find(name.service, &name.operation).ok_or_else(|| unknown(&name))?;
+        let request = protocol::read(name.protocol, &head, body)
+            .map_err(|error| Fault::new("SerializationException", error.to_string()))?;
+        tracing::debug!(%peer, caller = %caller.arn, service = name.service.name, operation = operation.name);
+        call(api, operation, &name, caller, request).await
+    };
+    match outcome.await {
+        Ok(document) => protocol::write(&name, request_id, &document),
+        Err(fault) => protocol::write_fault(name.protocol, name.service.xml_namespace, request_id, &fault),
+    }
+}
+
+async fn call(
+    api: &Arc<Api>,
+    operation: &'static Operation,
+    name: &OperationName,
+    caller: Caller,
+    request: Document,
+) -> Result<Document, Fault> {
+    let core = Arc::clone(&api.core);
+    let carry_out = move || {
+        let scope = core.registry().settings().scope.clone();
+        let call = Call { core: &core, caller: &caller, scope, now: wall_clock::now() };
+        (operation.call)(&call, &request)
+    };
+    let outcome = match operation.access {
+        Access::Read | Access::Data => carry_out(),
+        // It waits for the disk.
+        Access::Write => tokio::task::spawn_blocking(carry_out).await.unwrap_or_else(|error| {
+            tracing::error!(%error, operation = operation.name, "an operation ended early");
+            Err(Outcome::Fault(Fault::new("InternalFailure", "the operation ended early").with_status(500)))
+        }),
+    };
+    outcome.map_err(|outcome| match outcome {
+        Outcome::Fault(fault) => fault,
+        Outcome::Violation(violation) => violated(name, &violation),
+    })
+}
+
+/// What does not fit an operation's shape, in the service's own code.
+fn violated(name: &OperationName, violation: &Violation) -> Fault {
+    let code = match violation.is_of_type() && name.protocol.is_json_like() {
+        true => "SerializationException",
+        false => name.service.validation_code,
+    };
+    Fault::new(code, violation.message())
+}
+
+fn unknown(name: &OperationName) -> Fault {
+    let OperationName { service, operation, protocol } = name;
+    match protocol.is_json_like() {
+        true => Fault::new(
+            "UnknownOperationException",
+            format!("The operation {operation} of {} is not served here.", service.name),
+        ),
+        false => Fault::new(
+            "InvalidAction",
+            format!("Could not find operation {operation} for version {}", service.version),
+        ),
+    }
+}
+
+/// An answer to what is for no service that is served, in the form that it was asked in.
+fn unreadable(head: &RequestHead<'_>, error: &UnreadableRequest, request_id: &str) -> Response {
+    let protocol = match (head.smithy_protocol, head.target) {
+        (Some("rpc-v2-cbor"), _) => Protocol::Cbor,
+        (_, Some(_)) => Protocol::Json11,
+        (_, None) => Protocol::Query,
+    };
+    let code = match (error, protocol) {
+        (UnreadableRequest::Body(_), _) => "SerializationException",
+        (UnreadableRequest::UnknownService(_), Protocol::Query) => "InvalidAction",
+        (UnreadableRequest::UnknownService(_), _) => "UnknownOperationException",
+    };
+    protocol::write_fault(protocol, "", request_id, &Fault::new(code, error.to_string()))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The headers as a signature is over them; HTTP/2 has the host in `:authority`.
+fn received_headers(parts: &http::request::Parts) -> Vec<(&str, &[u8])> {
+    let mut headers: Vec<(&str, &[u8])> =
+        parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    if !parts.headers.contains_key(header::HOST)
+        && let Some(authority) = parts.uri.authority()
+    {
+        headers.push(("host", authority.as_str().as_bytes()));
+    }
+    headers
+}

@@ -7,6 +7,7 @@
 //!
 //! - [`cfn`] reads templates: [`cfn::Template::parse`], then [`cfn::Template::resolve`].
 //! - [`ecs`], [`servicediscovery`], [`acmpca`], [`elbv2`], [`acm`] hold the typed shapes.
+//! - [`sigv4`] verifies and makes the signatures of requests.
 //! - [`bowline`] holds what AWS has no resource type for.
 
 pub mod acm;
@@ -16,3 +17,4 @@ pub mod cfn;
 pub mod ecs;
 pub mod elbv2;
 pub mod servicediscovery;
+pub mod sigv4;

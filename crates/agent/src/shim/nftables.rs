@@ -1,9 +1,18 @@
-//! The one packet filter rule of a task that may reach beyond its aliases, in
+//! The packet filter rules of a task that may reach beyond its aliases, in
 //! nf_tables' own messages (`include/uapi/linux/netfilter/nf_tables.h`). As
-//! `nft` would print it, ALIASES being the device and PORT the port:
+//! `nft` would print them, ALIASES being the device and PORT the port:
 //!
 //! ```text
 //! table ip bowline {
+//!     chain tracked {
+//!         type filter hook prerouting priority raw; policy accept;
+//!         iifname "ALIASES" meta l4proto tcp ip daddr != 0.0.0.0/8 … accept
+//!         notrack
+//!     }
+//!     chain answers {
+//!         type filter hook output priority raw; policy accept;
+//!         th sport != PORT notrack
+//!     }
 //!     chain egress {
 //!         type nat hook prerouting priority dstnat; policy accept;
 //!         iifname "ALIASES" meta l4proto tcp ip daddr != 0.0.0.0/8 … redirect to :PORT
@@ -11,7 +20,10 @@
 //! }
 //! ```
 //!
-//! What the rule leaves alone is refused as it is without the rule.
+//! What the last rule leaves alone is refused as it is without the rule. The
+//! others keep the kernel's connection table, which is limited and whose
+//! entries outlive their connections by minutes, for what is redirected: the
+//! aliases' connections do not fill it.
 
 use std::{io, net::Ipv4Addr};
 
@@ -20,7 +32,9 @@ use bowline_plumbing::netlink::{
 };
 
 const TABLE: &str = "bowline";
-const CHAIN: &str = "egress";
+const CHAIN_TRACKED: &str = "tracked";
+const CHAIN_ANSWERS: &str = "answers";
+const CHAIN_EGRESS: &str = "egress";
 
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
@@ -47,18 +61,26 @@ const RULE_EXPRESSIONS: u16 = 4;
 const EXPRESSION_NAME: u16 = 1;
 const EXPRESSION_DATA: u16 = 2;
 const DATA_VALUE: u16 = 1;
+const DATA_VERDICT: u16 = 2;
+const VERDICT_CODE: u16 = 1;
 
 const HOOK_PREROUTING: u32 = 0;
+const HOOK_OUTPUT: u32 = 3;
+/// Before connections are tracked, as `priority raw`.
+const PRIORITY_RAW: i32 = -300;
 /// Where destinations are translated, as `priority dstnat` (-100).
 const PRIORITY_DSTNAT: i32 = -100;
-const POLICY_ACCEPT: u32 = 1;
+const ACCEPT: u32 = 1;
+const REGISTER_VERDICT: u32 = 0;
 const REGISTER: u32 = 1;
 const META_IIFNAME: u32 = 6;
 const META_L4PROTO: u32 = 16;
 const COMPARE_EQUAL: u32 = 0;
 const COMPARE_NOT_EQUAL: u32 = 1;
 const PAYLOAD_NETWORK_HEADER: u32 = 1;
+const PAYLOAD_TRANSPORT_HEADER: u32 = 2;
 const DESTINATION_OFFSET: u32 = 16;
+const SOURCE_PORT_OFFSET: u32 = 0;
 const INTERFACE_NAME_BYTES: usize = 16;
 const PROTOCOL_TCP: u8 = 6;
 /// `NF_NAT_RANGE_PROTO_SPECIFIED`: the port is given.
@@ -76,7 +98,28 @@ pub(crate) fn redirect_tcp(device: &str, except: &[(Ipv4Addr, u8)], port: u16) -
 
 /// One transaction: all of it or nothing.
 fn messages(device: &str, except: &[(Ipv4Addr, u8)], port: u16) -> Vec<Message> {
-    vec![batch(BATCH_BEGIN), table(), chain(), rule(device, except, port), batch(BATCH_END)]
+    vec![
+        batch(BATCH_BEGIN),
+        table(),
+        chain(CHAIN_TRACKED, "filter", HOOK_PREROUTING, PRIORITY_RAW),
+        chain(CHAIN_ANSWERS, "filter", HOOK_OUTPUT, PRIORITY_RAW),
+        chain(CHAIN_EGRESS, "nat", HOOK_PREROUTING, PRIORITY_DSTNAT),
+        rule(CHAIN_TRACKED, |list| {
+            egress(list, device, except);
+            accept(list);
+        }),
+        rule(CHAIN_TRACKED, do_not_track),
+        rule(CHAIN_ANSWERS, |list| {
+            payload(list, PAYLOAD_TRANSPORT_HEADER, SOURCE_PORT_OFFSET, 2);
+            compare(list, COMPARE_NOT_EQUAL, &port.to_be_bytes());
+            do_not_track(list);
+        }),
+        rule(CHAIN_EGRESS, |list| {
+            egress(list, device, except);
+            redirect(list, port);
+        }),
+        batch(BATCH_END),
+    ]
 }
 
 /// A message with its `struct nfgenmsg`: family, version 0, resource.
@@ -98,45 +141,64 @@ fn table() -> Message {
     table
 }
 
-fn chain() -> Message {
+fn chain(name: &str, kind: &str, hook: u32, priority: i32) -> Message {
     let mut chain = message(NEW_CHAIN, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, FAMILY_IPV4, 0);
     chain.text(CHAIN_TABLE, TABLE);
-    chain.text(CHAIN_NAME, CHAIN);
-    chain.text(CHAIN_TYPE, "nat");
-    chain.number_be(CHAIN_POLICY, POLICY_ACCEPT);
-    chain.nested(CHAIN_HOOK, |hook| {
-        hook.number_be(HOOK_NUMBER, HOOK_PREROUTING);
-        hook.attribute(HOOK_PRIORITY, &PRIORITY_DSTNAT.to_be_bytes());
+    chain.text(CHAIN_NAME, name);
+    chain.text(CHAIN_TYPE, kind);
+    chain.number_be(CHAIN_POLICY, ACCEPT);
+    chain.nested(CHAIN_HOOK, |place| {
+        place.number_be(HOOK_NUMBER, hook);
+        place.attribute(HOOK_PRIORITY, &priority.to_be_bytes());
     });
     chain
 }
 
-fn rule(device: &str, except: &[(Ipv4Addr, u8)], port: u16) -> Message {
+fn rule(chain: &str, fill: impl FnOnce(&mut Message)) -> Message {
     let mut rule = message(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND | NLM_F_ACK, FAMILY_IPV4, 0);
     rule.text(RULE_TABLE, TABLE);
-    rule.text(RULE_CHAIN, CHAIN);
-    rule.nested(RULE_EXPRESSIONS, |expressions| {
-        let mut name = [0; INTERFACE_NAME_BYTES];
-        for (place, byte) in name.iter_mut().zip(device.bytes().take(INTERFACE_NAME_BYTES - 1)) {
-            *place = byte;
-        }
-        meta(expressions, META_IIFNAME);
-        compare(expressions, COMPARE_EQUAL, &name);
-        meta(expressions, META_L4PROTO);
-        compare(expressions, COMPARE_EQUAL, &[PROTOCOL_TCP]);
-        for (network, prefix) in except {
-            destination_outside(expressions, *network, *prefix);
-        }
-        expression(expressions, "immediate", |data| {
-            data.number_be(1, REGISTER);
-            data.nested(2, |value| value.attribute(DATA_VALUE, &port.to_be_bytes()));
-        });
-        expression(expressions, "redir", |data| {
-            data.number_be(1, REGISTER);
-            data.number_be(3, REDIRECT_TO_PORT);
+    rule.text(RULE_CHAIN, chain);
+    rule.nested(RULE_EXPRESSIONS, fill);
+    rule
+}
+
+/// Goes on only with TCP that comes in over `device` for an address in none of `except`.
+fn egress(list: &mut Message, device: &str, except: &[(Ipv4Addr, u8)]) {
+    let mut name = [0; INTERFACE_NAME_BYTES];
+    for (place, byte) in name.iter_mut().zip(device.bytes().take(INTERFACE_NAME_BYTES - 1)) {
+        *place = byte;
+    }
+    meta(list, META_IIFNAME);
+    compare(list, COMPARE_EQUAL, &name);
+    meta(list, META_L4PROTO);
+    compare(list, COMPARE_EQUAL, &[PROTOCOL_TCP]);
+    for (network, prefix) in except {
+        destination_outside(list, *network, *prefix);
+    }
+}
+
+fn redirect(list: &mut Message, port: u16) {
+    expression(list, "immediate", |data| {
+        data.number_be(1, REGISTER);
+        data.nested(2, |value| value.attribute(DATA_VALUE, &port.to_be_bytes()));
+    });
+    expression(list, "redir", |data| {
+        data.number_be(1, REGISTER);
+        data.number_be(3, REDIRECT_TO_PORT);
+    });
+}
+
+fn accept(list: &mut Message) {
+    expression(list, "immediate", |data| {
+        data.number_be(1, REGISTER_VERDICT);
+        data.nested(2, |value| {
+            value.nested(DATA_VERDICT, |verdict| verdict.number_be(VERDICT_CODE, ACCEPT));
         });
     });
-    rule
+}
+
+fn do_not_track(list: &mut Message) {
+    list.nested(LIST_ELEMENT, |element| element.text(EXPRESSION_NAME, "notrack"));
 }
 
 fn expression(list: &mut Message, name: &str, fill: impl FnOnce(&mut Message)) {
@@ -163,6 +225,16 @@ fn compare(list: &mut Message, how: u32, value: &[u8]) {
     });
 }
 
+/// Loads some of the packet's bytes.
+fn payload(list: &mut Message, header: u32, offset: u32, length: usize) {
+    expression(list, "payload", |data| {
+        data.number_be(1, REGISTER);
+        data.number_be(2, header);
+        data.number_be(3, offset);
+        data.number_be(4, u32::try_from(length).unwrap_or(4));
+    });
+}
+
 /// Goes on only if the destination is not in the network. As `nft` does it: of
 /// a prefix of whole bytes only these are loaded, else a mask is applied.
 fn destination_outside(list: &mut Message, network: Ipv4Addr, prefix: u8) {
@@ -170,12 +242,7 @@ fn destination_outside(list: &mut Message, network: Ipv4Addr, prefix: u8) {
     let mask = u32::MAX << (32 - u32::from(prefix));
     let network = Ipv4Addr::from(u32::from(network) & mask).octets();
     let loaded = if prefix % 8 == 0 { usize::from(prefix / 8) } else { network.len() };
-    expression(list, "payload", |data| {
-        data.number_be(1, REGISTER);
-        data.number_be(2, PAYLOAD_NETWORK_HEADER);
-        data.number_be(3, DESTINATION_OFFSET);
-        data.number_be(4, u32::try_from(loaded).unwrap_or(4));
-    });
+    payload(list, PAYLOAD_NETWORK_HEADER, DESTINATION_OFFSET, loaded);
     if prefix % 8 != 0 {
         expression(list, "bitwise", |data| {
             data.number_be(1, REGISTER);
@@ -221,6 +288,26 @@ mod tests {
         0c 00 01 00 62 6f 77 6c 69 6e 65 00 0b 00 03 00 65 67 72 65 73 73 00 00 08 00 07 00 6e 61 74 00
         08 00 05 00 00 00 00 01 14 00 04 80 08 00 01 00 00 00 00 00 08 00 02 00 ff ff ff 9c";
 
+    /// The end of `… accept`.
+    const ACCEPT_OF_NFT: &str = "
+        30 00 01 80 0e 00 01 00 69 6d 6d 65 64 69 61 74 65 00 00 00 1c 00 02 80 08 00 01 00 00 00 00 00 \
+          10 00 02 80 0c 00 02 80 08 00 01 00 00 00 00 01";
+    const ACCEPT_BYTES: usize = 48;
+
+    /// `notrack` in the chain `tracked`.
+    const NOTRACK_RULE_OF_NFT: &str = "
+        0c 00 01 00 62 6f 77 6c 69 6e 65 00 0c 00 02 00 74 72 61 63 6b 65 64 00
+        14 00 04 80 10 00 01 80 0c 00 01 00 6e 6f 74 72 61 63 6b 00";
+
+    /// `th sport != 15001 notrack` in the chain `answers`.
+    const ANSWERS_RULE_OF_NFT: &str = "
+        0c 00 01 00 62 6f 77 6c 69 6e 65 00 0c 00 02 00 61 6e 73 77 65 72 73 00 74 00 04 80
+        34 00 01 80 0c 00 01 00 70 61 79 6c 6f 61 64 00 24 00 02 80 08 00 01 00 00 00 00 01 08 00 02 00 00 00 00 02 \
+          08 00 03 00 00 00 00 00 08 00 04 00 00 00 00 02
+        2c 00 01 80 08 00 01 00 63 6d 70 00 20 00 02 80 08 00 01 00 00 00 00 01 08 00 02 00 00 00 00 01 0c 00 03 80 \
+          06 00 01 00 3a 99 00 00
+        10 00 01 80 0c 00 01 00 6e 6f 74 72 61 63 6b 00";
+
     /// `struct nlmsghdr` and `struct nfgenmsg`.
     const HEADERS: usize = 20;
 
@@ -234,13 +321,21 @@ mod tests {
     #[test]
     #[cfg(target_endian = "little")]
     fn the_messages_are_those_of_nft() {
-        let rule = rule("aliases", &[ALIAS_NETWORK, (Ipv4Addr::LOCALHOST, 8)], 15_001).finish(3);
+        let messages = messages("aliases", &[ALIAS_NETWORK, (Ipv4Addr::LOCALHOST, 8)], 15_001);
+        let [begin, .., chain, tracked, not_tracked, answers, rule, _] =
+            &messages.into_iter().map(|message| message.finish(3)).collect::<Vec<_>>()[..]
+        else {
+            panic!("other messages")
+        };
         assert_eq!(rule[..2], 560u16.to_ne_bytes());
         assert_eq!(rule[4..6], 0x0a06u16.to_ne_bytes());
         assert_eq!(rule[16], 2, "IPv4");
         assert_eq!(rule[HEADERS..], bytes(RULE_OF_NFT));
-        assert_eq!(chain().finish(2)[HEADERS..], bytes(CHAIN_OF_NFT));
-        let begin = batch(BATCH_BEGIN).finish(0);
+        assert_eq!(chain[HEADERS..], bytes(CHAIN_OF_NFT));
+        assert_eq!(tracked.len(), 528);
+        assert_eq!(tracked[tracked.len() - ACCEPT_BYTES..], bytes(ACCEPT_OF_NFT));
+        assert_eq!(not_tracked[HEADERS..], bytes(NOTRACK_RULE_OF_NFT));
+        assert_eq!(answers[HEADERS..], bytes(ANSWERS_RULE_OF_NFT));
         assert_eq!(begin[..6], [20, 0, 0, 0, 0x10, 0]);
         assert_eq!(begin[16..], [0, 0, 0, 10]);
     }

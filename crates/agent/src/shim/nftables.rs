@@ -241,9 +241,9 @@ fn destination_outside(list: &mut Message, network: Ipv4Addr, prefix: u8) {
     let prefix = prefix.clamp(1, 32);
     let mask = u32::MAX << (32 - u32::from(prefix));
     let network = Ipv4Addr::from(u32::from(network) & mask).octets();
-    let loaded = if prefix % 8 == 0 { usize::from(prefix / 8) } else { network.len() };
+    let loaded = if prefix.is_multiple_of(8) { usize::from(prefix / 8) } else { network.len() };
     payload(list, PAYLOAD_NETWORK_HEADER, DESTINATION_OFFSET, loaded);
-    if prefix % 8 != 0 {
+    if !prefix.is_multiple_of(8) {
         expression(list, "bitwise", |data| {
             data.number_be(1, REGISTER);
             data.number_be(2, REGISTER);

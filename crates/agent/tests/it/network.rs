@@ -116,6 +116,8 @@ async fn the_next_sidecar_gets_connections_to_elsewhere() {
     let first = ask(control, "pid");
     let pid = nix::unistd::Pid::from_raw(first.parse().expect("a process id"));
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("kills");
+    // Not only dead but gone: until then it may take connections with it.
+    eventually("the sidecar is gone", || !std::path::Path::new(&format!("/proc/{pid}")).exists()).await;
     // Through the inbound port and to elsewhere: both listeners are the shim's, and both wait.
     let answer = ask(http, "ask 192.0.2.1:443 hello");
     assert!(answer.ends_with("has 192.0.2.1:443"), "{answer}");

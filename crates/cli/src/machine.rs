@@ -89,7 +89,7 @@ pub(crate) enum NetworkArg {
 pub(crate) enum EgressArg {
     /// Nothing.
     Deny,
-    /// What the host reaches.
+    /// By TCP what the host reaches, but not the host itself.
     Allow,
 }
 

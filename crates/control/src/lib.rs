@@ -10,6 +10,7 @@
 //! - [`stream`]: the servers that proxies connect to.
 //! - [`ca`] signs; `authorities` knows who; [`tokens`] admit the first time.
 
+pub mod audit;
 mod authorities;
 pub mod ca;
 pub mod control_plane;

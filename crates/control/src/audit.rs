@@ -49,7 +49,7 @@ pub struct AuditLog(Backend);
 
 enum Backend {
     Files { dir: PathBuf, keys: Box<AuditKeys>, index: SharedIndex, writer: Writer },
-    Memory(memory::MemoryTrail),
+    Memory(Box<memory::MemoryTrail>),
 }
 
 impl AuditLog {
@@ -78,7 +78,7 @@ impl AuditLog {
     /// A trail that keeps the last `capacity` records, at most 64 MiB of them,
     /// for as long as it lives.
     pub fn in_memory(capacity: usize) -> Self {
-        Self(Backend::Memory(memory::MemoryTrail::new(capacity)))
+        Self(Backend::Memory(Box::new(memory::MemoryTrail::new(capacity))))
     }
 
     /// Records a call. Does not wait for the disk; the record is durable within

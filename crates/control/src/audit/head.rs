@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use aws_lc_rs::hmac;
+use bowline_model::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::chain::{LineHash, checked_body, close_with_mac};
@@ -40,13 +41,16 @@ pub(super) struct SegmentMark {
     /// Hash of the line before that.
     #[serde(with = "hash_text")]
     pub(super) previous: LineHash,
+    /// When it was begun, by the writer's clock: of that, not of what records
+    /// say, depends when it goes.
+    pub(super) begun: Timestamp,
     /// Earliest and latest `eventTime` within.
     pub(super) times: Option<(String, String)>,
 }
 
 impl SegmentMark {
-    pub(super) fn new(first: u64, previous: LineHash) -> Self {
-        Self { first, previous, times: None }
+    pub(super) fn new(first: u64, previous: LineHash, begun: Timestamp) -> Self {
+        Self { first, previous, begun, times: None }
     }
 
     /// Takes a record's time into account.
@@ -90,9 +94,9 @@ pub(super) enum HeadFile {
 
 impl Head {
     /// Of a trail without records.
-    pub(super) fn genesis() -> Self {
+    pub(super) fn genesis(now: Timestamp) -> Self {
         let hash = LineHash::genesis();
-        Self { version: VERSION, open: true, segments: vec![SegmentMark::new(1, hash)], last: 0, hash }
+        Self { version: VERSION, open: true, segments: vec![SegmentMark::new(1, hash, now)], last: 0, hash }
     }
 
     /// The segment that is written to.
@@ -167,11 +171,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let keys = AuditKeys::derive(&[7; 32]);
         assert!(matches!(Head::read(dir.path(), &keys.head).expect("reads"), HeadFile::Absent));
-        let mut head = Head::genesis();
+        let mut head = Head::genesis(Timestamp::default());
         head.last = 9;
         head.active_mut().widen("2026-11-21T07:12:23Z");
         head.active_mut().widen("2026-11-20T07:12:23Z");
-        head.segments.push(SegmentMark::new(5, LineHash::of(b"x")));
+        head.segments.push(SegmentMark::new(5, LineHash::of(b"x"), Timestamp::default()));
         head.write(dir.path(), &keys.head).expect("writes");
         let HeadFile::Genuine(read) = Head::read(dir.path(), &keys.head).expect("reads") else {
             panic!("altered")

@@ -1,7 +1,6 @@
 //! What is noticed of a trail that somebody changed, and what a kill leaves.
 
 use std::fs;
-use std::time::Duration;
 
 use bowline_plumbing::wall_clock;
 use serde_json::{Value, json};
@@ -299,7 +298,7 @@ async fn killed_after_more(dir: &Path, records: usize) -> TempDir {
 async fn a_segment_that_head_names_and_nobody_made_yet_is_made() {
     let dir = tempfile::tempdir().expect("a directory");
     let keys = AuditKeys::derive(&KEY);
-    head::Head::genesis().write(dir.path(), &keys.head).expect("writes");
+    head::Head::genesis(wall_clock::now()).write(dir.path(), &keys.head).expect("writes");
     assert_eq!(AuditLog::verify(dir.path(), &KEY).expect("is empty").records, 0);
     record_into(dir.path(), 1).await;
     AuditLog::verify(dir.path(), &KEY).expect("is untouched");
@@ -330,27 +329,6 @@ async fn old_segments_go_by_number_and_the_rest_stays_verified() {
     let twin = copy(dir.path());
     fs::remove_file(&segments(twin.path())[0]).expect("removes");
     assert_eq!(tampering(twin.path()).what, TamperingKind::SegmentMissing);
-}
-
-#[tokio::test]
-async fn records_go_with_age() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let day = Duration::from_secs(24 * 3600);
-    let log = AuditLog::open(dir.path(), &KEY, AuditOptions { retention: Some(90 * day), ..options() })
-        .expect("opens");
-    let mut old = event(0);
-    old.time = wall_clock::now() - 91 * day;
-    log.record(old).expect("is taken");
-    log.record(event(1)).expect("is taken");
-    log.record(event(2)).expect("is taken");
-    log.flush().await.expect("is durable");
-    // The old record's segment was followed by the next; it holds the record
-    // of the beginning too, which is fresh, so it stays.
-    assert_eq!(segments(dir.path()).len(), 2);
-    drop(log);
-    let log = AuditLog::open(dir.path(), &KEY, AuditOptions { retention: Some(Duration::ZERO), ..options() });
-    drop(log.expect("opens"));
-    AuditLog::verify(dir.path(), &KEY).expect("is untouched");
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use super::event::{AuditEvent, EventType, UserIdentity, UserIdentityType};
 use super::head::{Head, HeadFile, SegmentMark, sync_dir};
 use super::record::RecordText;
 use super::verify::{BEHIND_MAX, End, Walk, check_files, segment_path, tampered};
-use super::{AuditAnchor, segment, time};
+use super::{AuditAnchor, segment};
 
 /// `eventSource` of what the trail says of itself.
 pub(super) const SOURCE: &str = "audit.bowline";
@@ -32,7 +32,7 @@ pub struct AuditOptions {
     pub segment_bytes_max: u64,
     /// So many files are kept; the oldest goes first. Default 16, 2 to 1,024.
     pub segments_max: usize,
-    /// A file goes when its latest record is older. `None`: only by the limits
+    /// A file goes when its latest record was recorded so long ago. `None`: only by the limits
     /// above. Default 90 days, as of CloudTrail's event history. To hold it with
     /// little traffic, files are also followed by the next as they age, so a
     /// record may stay longer by `retention / (segments_max - 1)`.
@@ -144,7 +144,7 @@ impl Trail {
         let (mut head, begun) = match Head::read(dir, &keys.head)? {
             HeadFile::Genuine(head) => (head, false),
             HeadFile::Altered => return about_head(TamperingKind::HeadAltered),
-            HeadFile::Absent if files.is_empty() => (Head::genesis(), true),
+            HeadFile::Absent if files.is_empty() => (Head::genesis(wall_clock::now()), true),
             HeadFile::Absent => return about_head(TamperingKind::HeadMissing),
         };
         check_files(dir, &head, &files)?;
@@ -263,8 +263,7 @@ impl Trail {
     fn is_aged(&self) -> bool {
         let Some(retention) = self.options.retention else { return false };
         let share = retention / u32::try_from(self.options.segments_max - 1).unwrap_or(u32::MAX);
-        let Some((from, _)) = &self.head.active().times else { return false };
-        *from < time::format(wall_clock::now() - share)
+        wall_clock::now().since(self.head.active().begun) > share
     }
 
     /// Hands what was appended to the operating system: it outlives this process.
@@ -326,7 +325,7 @@ impl Trail {
     fn rotate(&mut self) -> Result<(), AuditError> {
         self.sync()?;
         let mut head = self.head.clone();
-        let mark = SegmentMark::new(self.last + 1, self.hash);
+        let mark = SegmentMark::new(self.last + 1, self.hash, wall_clock::now());
         let path = segment_path(&self.dir, mark.first);
         head.segments.push(mark);
         // HEAD first: a segment that it does not name is a stranger's.
@@ -348,13 +347,12 @@ impl Trail {
 
     /// Removes segments that are too many or too old.
     pub(super) fn expire(&mut self, now: Timestamp) -> Result<(), AuditError> {
-        let oldest = self.options.retention.map(|retention| time::format(now - retention));
         let surplus = self.head.segments.len().saturating_sub(self.options.segments_max);
-        let aged = self.head.segments.iter().take_while(|mark| match (&mark.times, &oldest) {
-            (Some((_, to)), Some(oldest)) => to < oldest,
-            _ => false,
+        let aged = self.head.segments.windows(2).take_while(|pair| {
+            // Nothing was added to a segment after the next was begun.
+            self.options.retention.is_some_and(|retention| now.since(pair[1].begun) > retention)
         });
-        let expired = surplus.max(aged.count()).min(self.head.segments.len() - 1);
+        let expired = surplus.max(aged.count());
         if expired == 0 {
             return Ok(());
         }

@@ -198,7 +198,7 @@ impl<'a> Walk<'a> {
             anchor: None,
             last: 0,
             hash,
-            times: SegmentMark::new(0, hash),
+            times: SegmentMark::new(0, hash, Timestamp::default()),
             torn: None,
             segment: String::new(),
             line: 0,

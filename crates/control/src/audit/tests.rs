@@ -1,8 +1,10 @@
 //! What is noticed of a trail that somebody changed, and what a kill leaves.
 
 use std::fs;
+use std::time::Duration;
 
 use bowline_plumbing::wall_clock;
+use futures::FutureExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -361,6 +363,22 @@ async fn a_full_queue_refuses_and_the_trail_tells_how_often() {
 }
 
 #[tokio::test]
+async fn a_flush_waits_for_all_that_was_recorded_before() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = AuditLog::open(dir.path(), &KEY, options()).expect("opens");
+    let Backend::Files { index, .. } = &log.0 else { panic!("is in files") };
+    let mut flush = std::pin::pin!(log.flush());
+    {
+        // The writer cannot go on without the index.
+        let _held = index.lock();
+        (0..2000).for_each(|number| log.record(event(number)).expect("is taken"));
+        assert!(flush.as_mut().now_or_never().is_none());
+    }
+    flush.await.expect("is durable");
+    assert_eq!(log.anchor().expect("is in files").sequence, 2001);
+}
+
+#[tokio::test]
 async fn a_file_taken_away_under_the_writer_is_an_error_and_nothing_is_lost_when_it_is_back() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = AuditLog::open(dir.path(), &KEY, options()).expect("opens");
@@ -372,6 +390,12 @@ async fn a_file_taken_away_under_the_writer_is_an_error_and_nothing_is_lost_when
     assert!(log.status().failure.is_some());
     log.record(event(1)).expect("is taken");
     fs::rename(&away, &file).expect("renames");
+    let two_more = async {
+        while log.anchor().is_none_or(|anchor| anchor.sequence < 3) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), two_more).await.expect("is tried again by itself");
     log.flush().await.expect("is back");
     assert_eq!(log.status().failure, None);
     assert_eq!(names(dir.path()), ["BeginAuditTrail", "Call0", "Call1"]);

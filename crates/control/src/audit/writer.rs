@@ -17,7 +17,7 @@ use super::trail::{AuditOptions, SharedIndex, Trail};
 /// sooner and the disk does not fail.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two attempts at a disk that fails.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// Records taken from the queue at a time.
 const BATCH: usize = 256;
 
@@ -181,6 +181,8 @@ impl Worker {
                 break;
             }
             if failed {
+                // Tried again even if nobody records or flushes.
+                self.sync_due = Some(Instant::now());
                 let queue = self.shared.lock();
                 let still = |queue: &mut Queue| !queue.closing && queue.flushes.is_empty();
                 drop(self.shared.wake.wait_timeout_while(queue, RETRY_INTERVAL, still));

@@ -36,7 +36,8 @@ fn what_a_failed_write_left_is_written_again() {
 
 #[test]
 fn head_never_falls_further_behind_than_a_kill_may_leave_it() {
-    let (dir, mut trail) = opened(options());
+    // Without rotation, which writes HEAD too.
+    let (dir, mut trail) = opened(AuditOptions::default());
     for number in 0..3000 {
         trail.append(&record(number, wall_clock::now())).expect("appends");
         trail.write().expect("writes");

@@ -10,9 +10,11 @@
 //! - [`reconcile`]: services become tasks.
 //! - [`publish`]: the registry becomes what each proxy should have.
 //! - [`stream`]: the servers that proxies connect to.
+//! - [`audit`]: who called what, in files that show whether they were changed.
 //! - [`ca`] signs; `authorities` knows who; [`tokens`] admit the first time.
 
 pub mod api;
+pub mod audit;
 mod authorities;
 pub mod ca;
 pub mod control_plane;

@@ -24,6 +24,7 @@ pub mod master_key;
 pub mod publish;
 mod random;
 pub mod reconcile;
+pub mod record_launcher;
 pub mod registry;
 pub mod stack;
 pub mod state_lock;

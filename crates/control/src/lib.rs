@@ -8,12 +8,14 @@
 //! - [`reconcile`]: services become tasks.
 //! - [`publish`]: the registry becomes what each proxy should have.
 //! - [`stream`]: the servers that proxies connect to.
+//! - [`dns`]: answers for names of Cloud Map's private namespaces.
 //! - [`ca`] signs; `authorities` knows who; [`tokens`] admit the first time.
 
 mod authorities;
 pub mod ca;
 pub mod control_plane;
 mod core;
+pub mod dns;
 pub mod master_key;
 pub mod publish;
 pub mod reconcile;

@@ -63,7 +63,7 @@ pub(crate) fn believed(
     question: &Question,
     ours: impl Fn(&Name) -> bool,
 ) -> Option<UpstreamAnswer> {
-    let code = message.metadata.response_code;
+    let mut code = message.metadata.response_code;
     if !matches!(code, ResponseCode::NoError | ResponseCode::NXDomain) {
         return None;
     }
@@ -100,20 +100,35 @@ pub(crate) fn believed(
     }
     let ended = answers.last().is_some_and(|record| record.record_type() == question.kind)
         || question.kind == RecordType::ANY && !answers.is_empty();
-    let soa = message
+    let mut soa = message
         .authorities
         .iter()
         .find(|record| {
             !ended
+                && !ours(&owner)
                 && record.record_type() == RecordType::SOA
                 && record.dns_class == DNSClass::IN
                 && record.name.zone_of(&owner)
         })
         .cloned();
+    if ours(&owner) {
+        // Whether that one exists is not the upstream server's to say either.
+        code = ResponseCode::NoError;
+    }
     let referral = answers.is_empty()
         && soa.is_none()
         && message.authorities.iter().any(|record| record.record_type() == RecordType::NS);
+    answers.iter_mut().chain(soa.as_mut()).for_each(lower_names);
     (!referral).then_some(UpstreamAnswer { code, answers, soa })
+}
+
+/// The upstream server's names share letters with the question, whose case was
+/// drawn at random and is nobody else's business.
+fn lower_names(record: &mut Record) {
+    record.name = record.name.to_lowercase();
+    if let RData::CNAME(target) = &mut record.data {
+        target.0 = target.0.to_lowercase();
+    }
 }
 
 impl UpstreamAnswer {
@@ -226,8 +241,12 @@ mod tests {
     #[test]
     fn upstream_does_not_speak_for_our_names() {
         let answer = believe(|m| {
+            m.metadata.response_code = ResponseCode::NXDomain;
             m.answers = vec![alias("www.example.com.", "api.ns."), address("api.ns.")];
+            m.authorities = vec![soa(".")];
         });
+        assert_eq!(answer.as_ref().unwrap().code, ResponseCode::NoError);
+        assert_eq!(answer.as_ref().unwrap().ttl(), None);
         assert_eq!(owners(answer), ["www.example.com."]);
     }
 

@@ -134,8 +134,7 @@ async fn dig_gets_what_stands_in_the_zone() {
 
 #[tokio::test]
 async fn dig_goes_on_over_tcp_where_an_answer_is_cut() {
-    let server =
-        DnsServer::start(DnsConfig::new(([127, 0, 0, 1], 0).into()), Arc::new(table(7, 1))).unwrap();
+    let server = DnsServer::start(DnsConfig::new(([127, 0, 0, 1], 0).into()), Arc::new(table(7, 1))).unwrap();
     let at = server.local_addr();
     let text = dig(at, "db.demo.local SRV +noedns +ignore").await;
     assert!(text.contains(" qr aa tc rd;") && section(&text, "ANSWER").is_empty(), "{text}");

@@ -74,13 +74,7 @@ fn is_empty(records: &Name) -> bool {
     *records == Name::default()
 }
 
-fn add_records(
-    zones: &dyn Zones,
-    owner: &rr::Name,
-    records: &Name,
-    kind: RecordType,
-    reply: &mut Reply,
-) {
+fn add_records(zones: &dyn Zones, owner: &rr::Name, records: &Name, kind: RecordType, reply: &mut Reply) {
     match kind {
         RecordType::A | RecordType::AAAA => {
             reply.answers.extend(addresses(owner, records).filter(|record| record.record_type() == kind));
@@ -90,9 +84,8 @@ fn add_records(
             for srv in set.choose() {
                 let target = srv.target.to_wire();
                 if !reply.additionals.iter().any(|record| record.name == target) {
-                    let found = zones
-                        .zone_of(srv.target.as_str())
-                        .and_then(|_| zones.lookup(srv.target.as_str()));
+                    let found =
+                        zones.zone_of(srv.target.as_str()).and_then(|_| zones.lookup(srv.target.as_str()));
                     reply.additionals.extend(found.iter().flat_map(|records| addresses(&target, records)));
                 }
                 let data = SRV::new(srv.priority, srv.weight, srv.port, target);
@@ -105,12 +98,14 @@ fn add_records(
 
 /// The chosen A and AAAA records of a name.
 fn addresses(owner: &rr::Name, records: &Name) -> impl Iterator<Item = Record> {
-    let four = records.a.iter().flat_map(|set| {
-        set.choose().into_iter().map(|address| (set.ttl, RData::A(A(*address))))
-    });
-    let six = records.aaaa.iter().flat_map(|set| {
-        set.choose().into_iter().map(|address| (set.ttl, RData::AAAA(AAAA(*address))))
-    });
+    let four = records
+        .a
+        .iter()
+        .flat_map(|set| set.choose().into_iter().map(|address| (set.ttl, RData::A(A(*address)))));
+    let six = records
+        .aaaa
+        .iter()
+        .flat_map(|set| set.choose().into_iter().map(|address| (set.ttl, RData::AAAA(AAAA(*address)))));
     four.chain(six).map(|(ttl, data)| Record::from_rdata(owner.clone(), ttl, data))
 }
 
@@ -136,8 +131,7 @@ fn add_apex_records(zone: &Zone, owner: &rr::Name, kind: RecordType, reply: &mut
 fn soa(zone: &Zone) -> Record {
     let apex = zone.apex.to_wire();
     let mailbox = rr::Name::from_labels(["nobody", "invalid"]).expect("it is a name");
-    let data =
-        SOA::new(apex.clone(), mailbox, zone.serial, REFRESH, RETRY, EXPIRE, zone.negative_ttl);
+    let data = SOA::new(apex.clone(), mailbox, zone.serial, REFRESH, RETRY, EXPIRE, zone.negative_ttl);
     Record::from_rdata(apex, zone.negative_ttl, RData::SOA(data))
 }
 

@@ -55,8 +55,7 @@ impl Cache {
             return;
         }
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        if table.entries.len() >= ENTRIES_MAX
-            && now.saturating_duration_since(table.swept) >= SWEEP_INTERVAL
+        if table.entries.len() >= ENTRIES_MAX && now.saturating_duration_since(table.swept) >= SWEEP_INTERVAL
         {
             table.swept = now;
             table.entries.retain(|_, entry| now < entry.expires);

@@ -114,8 +114,7 @@ impl Forwarder {
     /// The answer, with what is left of its time; `None` where no server gave
     /// one.
     pub(crate) async fn resolve(&self, question: &Query) -> Option<UpstreamAnswer> {
-        let question =
-            Question { name: question.name().to_lowercase(), kind: question.query_type() };
+        let question = Question { name: question.name().to_lowercase(), kind: question.query_type() };
         if let Some((answer, age)) = self.upstream.cache.get(&question, Instant::now()) {
             self.upstream.counters.count(|counters| &counters.cached);
             return Some(aged(&answer, age));
@@ -246,7 +245,8 @@ impl Upstreams {
             Ok(message) => Ok(message),
             Err(Mismatch::Case) => {
                 // The handshake has shown who answers; the case need not.
-                let query = Message::from_vec(&answer).ok().and_then(|message| message.queries.first().cloned());
+                let query =
+                    Message::from_vec(&answer).ok().and_then(|message| message.queries.first().cloned());
                 let query = query.ok_or(AskError::Answer("it has no question"))?;
                 matching(&answer, id, &query).map_err(|_| AskError::Answer("it does not match"))
             }

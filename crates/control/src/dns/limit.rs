@@ -139,8 +139,7 @@ impl RateLimiter {
         if let Some(bucket) = table.clients.get_mut(&client) {
             return bucket.take(now, rate, burst);
         }
-        if table.clients.len() >= CLIENTS_MAX
-            && now.saturating_duration_since(table.swept) >= SWEEP_INTERVAL
+        if table.clients.len() >= CLIENTS_MAX && now.saturating_duration_since(table.swept) >= SWEEP_INTERVAL
         {
             table.swept = now;
             // A full bucket says no more than none.
@@ -157,9 +156,7 @@ impl RateLimiter {
 /// Whose bucket pays: whoever has one IPv6 address has the /64 around it.
 pub(crate) fn client_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
-        }
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         address @ IpAddr::V4(_) => address,
     }
 }

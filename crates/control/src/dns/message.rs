@@ -309,12 +309,12 @@ mod tests {
         assert!((length, cut, count) <= (512, false, 4) && count == 4, "{length}");
         let (length, cut, count, _) = sent(None, Transport::Udp, answers(5));
         assert!(length <= 512 && cut && count == 0);
-        assert_eq!(sent(Some(1_232), Transport::Udp, answers(5)).1, false);
+        assert!(!sent(Some(1_232), Transport::Udp, answers(5)).1);
         // Neither below 512 nor above what we say ourselves.
-        assert_eq!(sent(Some(100), Transport::Udp, answers(4)).1, false);
-        assert_eq!(sent(Some(65_535), Transport::Udp, answers(12)).1, true);
-        assert_eq!(sent(None, Transport::Tcp, answers(500)).1, false);
-        assert_eq!(sent(None, Transport::Tcp, answers(600)).1, true);
+        assert!(!sent(Some(100), Transport::Udp, answers(4)).1);
+        assert!(sent(Some(65_535), Transport::Udp, answers(12)).1);
+        assert!(!sent(None, Transport::Tcp, answers(500)).1);
+        assert!(sent(None, Transport::Tcp, answers(600)).1);
         // Additional records are left out before anything is called cut.
         let both = Reply { additionals: texts(3), ..answers(4) };
         let (_, cut, count, extra) = sent(None, Transport::Udp, both);

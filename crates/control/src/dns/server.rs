@@ -67,7 +67,8 @@ impl DnsServer {
         if config.listen.is_empty() {
             return Err(invalid("a DNS server needs an address to listen on"));
         }
-        let sockets: Vec<_> = config.listen.iter().map(|address| bind(*address)).collect::<io::Result<_>>()?;
+        let sockets: Vec<_> =
+            config.listen.iter().map(|address| bind(*address)).collect::<io::Result<_>>()?;
         let addresses: Vec<_> = sockets.iter().map(|(udp, _)| udp.local_addr()).collect::<io::Result<_>>()?;
         let counters = Arc::new(Counters::default());
         let forwarder = match config.upstream {

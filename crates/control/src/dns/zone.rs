@@ -110,8 +110,12 @@ impl<T> RecordSet<T> {
     /// healthy, as in Route 53.
     #[must_use]
     pub fn choose(&self) -> Vec<&T> {
-        let mut chosen: Vec<&T> =
-            self.instances.iter().filter(|instance| instance.healthy).map(|instance| &instance.value).collect();
+        let mut chosen: Vec<&T> = self
+            .instances
+            .iter()
+            .filter(|instance| instance.healthy)
+            .map(|instance| &instance.value)
+            .collect();
         if chosen.is_empty() {
             chosen = self.instances.iter().map(|instance| &instance.value).collect();
         }
@@ -224,7 +228,8 @@ impl ZoneTable {
         let empty = Arc::new(Name::default());
         let mut above = Vec::new();
         for name in names.keys().chain(zones.keys()) {
-            let Some(height) = and_above(name).collect::<Vec<_>>().iter().rposition(|name| zones.contains_key(*name))
+            let Some(height) =
+                and_above(name).collect::<Vec<_>>().iter().rposition(|name| zones.contains_key(*name))
             else {
                 continue;
             };
@@ -267,15 +272,15 @@ mod tests {
     }
 
     fn set(routing: RoutingPolicy, instances: impl IntoIterator<Item = (u8, bool)>) -> RecordSet<u8> {
-        let instances =
-            instances.into_iter().map(|(value, healthy)| Instance { value, healthy }).collect();
+        let instances = instances.into_iter().map(|(value, healthy)| Instance { value, healthy }).collect();
         RecordSet { ttl: 1, routing, instances }
     }
 
     #[test]
     fn multivalue_is_up_to_eight_healthy_ones_in_random_order() {
         let many = set(RoutingPolicy::Multivalue, (0..20).map(|n| (n, n % 2 == 0)));
-        let answers: BTreeSet<Vec<u8>> = (0..50).map(|_| many.choose().into_iter().copied().collect()).collect();
+        let answers: BTreeSet<Vec<u8>> =
+            (0..50).map(|_| many.choose().into_iter().copied().collect()).collect();
         assert!(answers.len() > 1, "the order is random");
         for answer in &answers {
             assert_eq!(answer.len(), 8);

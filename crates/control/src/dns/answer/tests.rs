@@ -78,10 +78,7 @@ fn srv_brings_its_targets_addresses_once() {
     let reply = ask("db.ns.", RecordType::SRV);
     assert_eq!(reply.answers.len(), 3);
     assert!(shown(&reply.answers).contains(&"db.ns. 10 IN SRV 1 1 1 i-1.db.ns.".to_owned()));
-    assert_eq!(
-        shown(&reply.additionals),
-        ["i-1.db.ns. 10 IN A 10.0.0.1", "i-1.db.ns. 10 IN AAAA fd00::1"]
-    );
+    assert_eq!(shown(&reply.additionals), ["i-1.db.ns. 10 IN A 10.0.0.1", "i-1.db.ns. 10 IN AAAA fd00::1"]);
 }
 
 #[test]

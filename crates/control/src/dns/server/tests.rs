@@ -218,7 +218,9 @@ async fn nothing_that_could_go_round_is_answered() {
 #[tokio::test]
 async fn settings_that_cannot_work_are_refused_and_stopping_frees_the_port() {
     let refused = |config| {
-        DnsServer::start(config, zones()).err().is_some_and(|error| error.kind() == io::ErrorKind::InvalidInput)
+        DnsServer::start(config, zones())
+            .err()
+            .is_some_and(|error| error.kind() == io::ErrorKind::InvalidInput)
     };
     assert!(refused(DnsConfig { listen: Vec::new(), ..config() }));
     assert!(refused(DnsConfig { upstream: Upstream::Forward(Vec::new()), ..config() }));

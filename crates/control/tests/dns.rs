@@ -9,7 +9,7 @@ use bowline_control::dns::{
 };
 
 fn name(text: &str) -> DnsName {
-    text.parse().unwrap()
+    text.parse().expect("a name")
 }
 
 fn set<T>(values: impl IntoIterator<Item = T>) -> Option<RecordSet<T>> {
@@ -25,7 +25,7 @@ fn table(serial: u32, last: u8) -> ZoneTable {
             name("api.demo.local"),
             Name {
                 a: set([[10, 0, 0, last].into()]),
-                aaaa: set(["fd00::1".parse().unwrap()]),
+                aaaa: set(["fd00::1".parse().expect("an address")]),
                 ..Name::default()
             },
         ),
@@ -57,9 +57,9 @@ async fn dig(server: SocketAddr, arguments: &str) -> String {
     command.args(["+tries=1", "+time=10", "+nocookie"]).args(arguments.split(' '));
     let output = tokio::task::spawn_blocking(move || command.output())
         .await
-        .unwrap()
+        .expect("dig is waited for")
         .expect("dig runs: install bind9-dnsutils, or run scripts/install-components");
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = String::from_utf8(output.stdout).expect("dig prints text");
     assert!(output.status.success(), "dig {arguments}: {text}");
     assert!(!text.contains("Warning") && !text.contains("WARNING: Messages"), "dig {arguments}: {text}");
     text

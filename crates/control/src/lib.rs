@@ -11,6 +11,7 @@
 //! - [`publish`]: the registry becomes what each proxy should have.
 //! - [`stream`]: the servers that proxies connect to.
 //! - [`audit`]: who called what, in files that show whether they were changed.
+//! - [`dns`]: answers for names of Cloud Map's private namespaces.
 //! - [`ca`] signs; `authorities` knows who; [`tokens`] admit the first time.
 
 pub mod api;
@@ -20,6 +21,7 @@ pub mod ca;
 pub mod control_plane;
 mod core;
 pub mod ecs;
+pub mod dns;
 pub mod master_key;
 pub mod publish;
 mod random;

@@ -37,6 +37,7 @@ use super::{
     link::{Link, LinkParts},
     outputs::{Outputs, no_input, output_pipe},
     sidecar,
+    trust::Trust,
 };
 use crate::{
     config::{OutputSource, OutputStream, ProgramCommand},
@@ -69,6 +70,7 @@ pub(crate) struct Prepared {
     pub(crate) proxy_command: ProgramCommand,
     pub(crate) init: Option<InitProcess>,
     pub(crate) host_network: Option<HostNetwork>,
+    pub(crate) trust: Option<Trust>,
     pub(crate) control_groups: ControlGroups,
     pub(crate) warnings: Vec<String>,
     /// Why the task cannot run at all.
@@ -130,6 +132,7 @@ struct Task {
     proxy_command: ProgramCommand,
     init: Option<Rc<InitProcess>>,
     host_network: Option<Rc<RefCell<HostNetwork>>>,
+    trust: Option<Rc<Trust>>,
     control_groups: ControlGroups,
     containers: Containers,
     links: HashMap<usize, Rc<ContainerLink>>,
@@ -158,12 +161,14 @@ impl Task {
         let mut failure = prepared.failure;
         let init = init.map(Rc::new);
         let host_network = host_network.map(|network| Rc::new(RefCell::new(network)));
+        let trust = prepared.trust.map(Rc::new);
         let mut link = None;
         if let (Some(proxy), None) = (&spec.proxy, &failure) {
             let parts = LinkParts {
                 directory: directory.clone(),
                 init: init.clone(),
                 host_network: host_network.clone(),
+                trust: trust.clone(),
                 token,
                 events: events.clone(),
             };
@@ -191,6 +196,7 @@ impl Task {
             proxy_command,
             init,
             host_network,
+            trust,
             control_groups,
             links: HashMap::new(),
             captures: Vec::new(),

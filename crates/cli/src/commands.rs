@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod down;
+pub(crate) mod exec;
 pub(crate) mod probe;
 pub(crate) mod proxy;
 pub(crate) mod server;

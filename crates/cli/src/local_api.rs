@@ -4,16 +4,20 @@
 use std::{
     io,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    os::{
+        fd::{BorrowedFd, OwnedFd},
+        unix::fs::PermissionsExt,
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use anyhow::{Context, bail};
 use bowline_model::task::TaskId;
+use bowline_plumbing::fd_message;
 use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest},
     net::{UnixListener, UnixStream},
 };
 
@@ -65,9 +69,22 @@ pub(crate) enum Request {
         /// PKCS#10, DER.
         csr_der: Vec<u8>,
     },
+    /// Runs a command in a task. Answered by `Ready`, upon which standard input, output and error
+    /// follow beside a message of their own, and by `Exited`.
+    Exec {
+        /// The task.
+        task: TaskId,
+        /// The container; the task's first where none is named.
+        container: Option<String>,
+        /// Program and arguments.
+        command: Vec<String>,
+    },
     /// Takes everything down and ends.
     Down,
 }
+
+/// Standard input, output and error of a command.
+pub(crate) type Stdio = [OwnedFd; 3];
 
 /// What is answered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -81,6 +98,13 @@ pub(crate) enum Response {
         exit_code: i32,
         /// Its output.
         output: String,
+    },
+    /// To `Exec`: the descriptors may come.
+    Ready,
+    /// To `Exec`: the command has ended.
+    Exited {
+        /// Its exit code.
+        exit_code: i32,
     },
     /// To `VerifierCertificate`.
     Certificate {
@@ -106,7 +130,7 @@ fn socket_path(state_dir: &Path) -> PathBuf {
 /// Answers requests for as long as the returned guard lives.
 pub(crate) fn serve<H, F>(state_dir: &Path, handler: H) -> anyhow::Result<Server>
 where
-    H: Fn(Request) -> F + Send + Sync + 'static,
+    H: Fn(Request, Option<Stdio>) -> F + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
     let path = socket_path(state_dir);
@@ -143,20 +167,53 @@ impl Drop for Server {
 
 async fn answer<H, F>(stream: UnixStream, handler: Arc<H>)
 where
-    H: Fn(Request) -> F,
+    H: Fn(Request, Option<Stdio>) -> F,
     F: Future<Output = Response>,
 {
-    let (read, mut write) = stream.into_split();
-    let mut lines = BufReader::new(read.take(LINE_BYTES_MAX)).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        match (&mut stream).take(LINE_BYTES_MAX).read_line(&mut line).await {
+            Ok(count) if count > 0 => {}
+            _ => return,
+        }
         let response = match serde_json::from_str(&line) {
-            Ok(request) => handler(request).await,
+            Ok(request @ Request::Exec { .. }) => match receive_stdio(&mut stream).await {
+                Ok(stdio) => handler(request, Some(stdio)).await,
+                Err(error) => {
+                    Response::Error { message: format!("no standard input and output came: {error}") }
+                }
+            },
+            Ok(request) => handler(request, None).await,
             Err(error) => Response::Error { message: format!("the request cannot be read: {error}") },
         };
-        let Ok(mut json) = serde_json::to_vec(&response) else { return };
-        json.push(b'\n');
-        if write.write_all(&json).await.is_err() {
+        if write_line(stream.get_mut(), &response).await.is_err() {
             return;
+        }
+    }
+}
+
+async fn write_line(stream: &mut UnixStream, message: &impl Serialize) -> io::Result<()> {
+    let mut json = serde_json::to_vec(message)?;
+    json.push(b'\n');
+    stream.write_all(&json).await
+}
+
+/// Asks for the descriptors of a command and takes them. Nothing is sent before it was asked for,
+/// so nothing of theirs can have been read ahead.
+async fn receive_stdio(stream: &mut BufReader<UnixStream>) -> io::Result<Stdio> {
+    write_line(stream.get_mut(), &Response::Ready).await?;
+    let socket = stream.get_ref();
+    loop {
+        socket.readable().await?;
+        let received = socket.try_io(Interest::READABLE, || fd_message::receive::<()>(socket));
+        match received {
+            Ok(Some(((), fds))) => {
+                return fds.try_into().map_err(|_| io::Error::other("three descriptors are needed"));
+            }
+            Ok(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
     }
 }
@@ -186,11 +243,29 @@ impl Client {
         }
     }
 
+    /// Runs a command in a task with these as its standard input, output and error. Its exit code.
+    pub(crate) async fn exec(
+        &mut self,
+        request: &Request,
+        stdio: [BorrowedFd<'_>; 3],
+    ) -> anyhow::Result<i32> {
+        let Response::Ready = self.call(request).await? else {
+            bail!("Bowline gave another answer than was asked for");
+        };
+        fd_message::send(self.stream.get_ref(), &(), &stdio)?;
+        match self.response().await? {
+            Response::Exited { exit_code } => Ok(exit_code),
+            _ => bail!("Bowline gave another answer than was asked for"),
+        }
+    }
+
     /// Asks, and turns an error answer into an error.
     pub(crate) async fn call(&mut self, request: &Request) -> anyhow::Result<Response> {
-        let mut json = serde_json::to_vec(request)?;
-        json.push(b'\n');
-        self.stream.get_mut().write_all(&json).await?;
+        write_line(self.stream.get_mut(), request).await?;
+        self.response().await
+    }
+
+    async fn response(&mut self) -> anyhow::Result<Response> {
         let mut line = String::new();
         let count = (&mut self.stream).take(LINE_BYTES_MAX).read_line(&mut line).await?;
         if count == 0 {

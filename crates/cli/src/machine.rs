@@ -231,9 +231,9 @@ impl Machine {
             ended: watch::channel(false).0,
         });
         let handler = Arc::clone(&running);
-        let local_api = local_api::serve(state_dir, move |request| {
+        let local_api = local_api::serve(state_dir, move |request, stdio| {
             let running = Arc::clone(&handler);
-            async move { running.answer(request).await }
+            async move { running.answer(request, stdio).await }
         })?;
         tokio::spawn(print_output(lines, format));
         tokio::spawn(print_events(Arc::clone(&running)));

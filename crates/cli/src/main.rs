@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use bowline_plumbing::telemetry::{self, LogFormat};
 use clap::{Parser, Subcommand};
 
-use commands::{completions, down, probe, proxy, server, shim, status, up, verify as verify_command};
+use commands::{completions, down, exec, probe, proxy, server, shim, status, up, verify as verify_command};
 
 /// AWS ECS Service Connect with TLS, anywhere.
 #[derive(Debug, Parser)]
@@ -37,6 +37,8 @@ enum Command {
     Down(down::Args),
     /// Show services, tasks, certificates and gateways
     Status(status::Args),
+    /// Run a command within a running task
+    Exec(exec::Args),
     /// Show that what crosses between services is encrypted
     Verify(verify_command::Args),
     /// Run the data plane on its own, from a file
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Up(args) => asynchronously("warn", up::run(*args)),
         Command::Server(args) => asynchronously("warn", server::run(*args)),
         Command::Down(args) => asynchronously("warn", down::run(args)),
+        Command::Exec(args) => asynchronously("warn", exec::run(args)),
         Command::Status(args) => asynchronously("warn", status::run(args)),
         Command::Verify(args) => asynchronously("warn", verify_command::run(args)),
     };

@@ -9,7 +9,7 @@ use bowline_model::task::TaskId;
 use tokio::sync::watch;
 
 use crate::{
-    local_api::{Request, Response},
+    local_api::{Request, Response, Stdio},
     topology::{
         AliasView, CertificateView, GatewayListenerView, GatewayTargetView, GatewayView, ServiceView,
         TaskView, Topology,
@@ -36,14 +36,14 @@ impl Running {
     }
 
     /// Answers a request of another command.
-    pub(crate) async fn answer(&self, request: Request) -> Response {
-        match self.try_answer(request).await {
+    pub(crate) async fn answer(&self, request: Request, stdio: Option<Stdio>) -> Response {
+        match self.try_answer(request, stdio).await {
             Ok(response) => response,
             Err(error) => Response::Error { message: format!("{error:#}") },
         }
     }
 
-    async fn try_answer(&self, request: Request) -> anyhow::Result<Response> {
+    async fn try_answer(&self, request: Request, stdio: Option<Stdio>) -> anyhow::Result<Response> {
         match request {
             Request::Topology => Ok(Response::Topology(Box::new(self.topology()))),
             Request::Divert { task, cluster, to, seconds } => {
@@ -60,6 +60,19 @@ impl Running {
             }
             Request::Probe { task, host, port, mark, tcp } => {
                 self.probe(&task, &host, port, &mark, tcp).await
+            }
+            Request::Exec { task, container, command } => {
+                let stdio = stdio.context("a command needs standard input and output")?;
+                let container = match container {
+                    Some(container) => container,
+                    None => view::first_container(&self.control.snapshot(), &task)
+                        .context("the task has no container")?,
+                };
+                let agent = self.agent.as_ref().context("with --launcher record no task runs")?;
+                match agent.exec(&task, &container, command, stdio).await {
+                    Ok(exit_code) => Ok(Response::Exited { exit_code }),
+                    Err(reason) => bail!("the command did not run: {reason}"),
+                }
             }
             Request::Down => {
                 self.ended.send_replace(true);

@@ -304,6 +304,7 @@ fn reconcile_owner(
     }
     let scope = registry.settings().scope.clone();
     let mut started = Vec::new();
+    let tags = service::propagated_tags(registry, &wanted.owner);
     for _ in 0..decision.start {
         let id = new_task_id();
         let arn = scope.arn("ecs", format_args!("task/{}/{id}", wanted.cluster));
@@ -319,6 +320,7 @@ fn reconcile_owner(
             proxied: wanted.proxied,
             serving_since: None,
             stop_reason: None,
+            tags: tags.clone(),
             report: None,
         };
         registry.tasks.put(id.as_str(), record);

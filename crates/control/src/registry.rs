@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-use bowline_aws::ecs::CreateClusterRequest;
+use bowline_aws::ecs::{CreateClusterRequest, LaunchType, Tag};
 use bowline_model::{
     arn::{Arn, Scope},
     clock::Timestamp,
@@ -170,6 +170,9 @@ pub struct TaskRecord {
     /// Why it is to stop, where somebody said so.
     #[serde(default)]
     pub stop_reason: Option<StopReason>,
+    /// ECS's tags of it.
+    #[serde(default)]
+    pub tags: Vec<Tag>,
     /// It has a sidecar (or is a gateway's), which must be ready before it serves.
     pub proxied: bool,
     /// Since when it serves.
@@ -227,6 +230,15 @@ pub struct StandaloneTask {
     pub overrides: BTreeMap<String, ContainerOverride>,
     /// `assignPublicIp: ENABLED`: ports are published on the host's loopback.
     pub assign_public_ip: bool,
+    /// `launchType`, where one was given.
+    #[serde(default)]
+    pub launch_type: Option<LaunchType>,
+    /// `platformVersion`, where one was given.
+    #[serde(default)]
+    pub platform_version: Option<String>,
+    /// `clientToken` of the `RunTask` that made it, and how many tasks that made.
+    #[serde(default)]
+    pub client_token: Option<(String, usize)>,
 }
 
 /// What `RunTask` puts in place of a container definition's.

@@ -5,3 +5,4 @@ pub mod command;
 pub mod leftovers;
 pub mod load;
 pub mod mesh;
+pub mod server;

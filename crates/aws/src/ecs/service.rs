@@ -291,6 +291,8 @@ pub enum PlacementStrategyType {
 /// What AWS allows for `CreateServiceRequest.PropagateTags` and `EbsTagSpecification.PropagateTags`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PropagateTags {
+    #[serde(rename = "NONE")]
+    None,
     #[serde(rename = "SERVICE")]
     Service,
     #[serde(rename = "TASK_DEFINITION")]

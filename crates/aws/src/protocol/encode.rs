@@ -276,7 +276,10 @@ impl SerializeMap for Collected<(String, Document)> {
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         let key = self.key.take().ok_or_else(|| EncodeError("a value came before its key".into()))?;
         let value = value.serialize(Writer)?;
-        self.items.push((key, value));
+        // A structure with a flattened member is written as a map, and no response of AWS has a null.
+        if value != Document::Null {
+            self.items.push((key, value));
+        }
         Ok(())
     }
 
@@ -298,6 +301,26 @@ mod tests {
         absent: Option<u8>,
         content: Blob,
         names: Vec<&'static str>,
+    }
+
+    #[derive(Serialize)]
+    struct Outer {
+        #[serde(flatten)]
+        inner: Inner,
+        absent: Option<u8>,
+    }
+
+    #[derive(Serialize)]
+    struct Inner {
+        present: bool,
+        missing: Option<u8>,
+    }
+
+    #[test]
+    fn what_is_absent_is_left_out_of_flattened_structures_too() {
+        let outer = Outer { inner: Inner { present: true, missing: None }, absent: None };
+        let document = to_document(&outer).expect("is written");
+        assert_eq!(document, Document::Map(vec![("present".into(), Document::Bool(true))]));
     }
 
     #[test]

@@ -34,6 +34,13 @@ pub(crate) fn page<T>(
     Ok(Page { items: items.into_iter().map(|(_, item)| item).collect(), next_token })
 }
 
+/// A key that is ordered the other way round.
+pub(crate) fn reversed(key: &str) -> String {
+    let inverted = key.bytes().map(|byte| format!("{:02x}", !byte));
+    // The end is after every digit: of two keys of which one begins the other, the longer is first.
+    inverted.chain(["~".to_owned()]).collect()
+}
+
 fn encode(operation: &str, key: &str) -> String {
     URL_SAFE_NO_PAD.encode(format!("{operation}\n{key}"))
 }
@@ -69,6 +76,13 @@ mod tests {
                 }
             }
             prop_assert_eq!(seen, all);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reversed_keys_are_ordered_the_other_way_round(a in "[a-z ]{0,4}", b in "[a-z ]{0,4}") {
+            prop_assert_eq!(a.cmp(&b), reversed(&b).cmp(&reversed(&a)));
         }
     }
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     random,
-    registry::{Registry, SETTINGS, alias_key},
+    registry::{Registry, SETTINGS, TaskOwner, alias_key},
 };
 
 /// Who changes a service, when, and whether its tasks are replaced whatever changed.
@@ -100,6 +100,21 @@ fn begin_deployment(record: &mut ServiceRecord, service: &Service, now: Timestam
         },
     );
     record.deployments.truncate(DEPLOYMENTS_MAX);
+}
+
+/// The tags that a new task gets from its service, or from its task definition: `propagateTags`.
+pub fn propagated_tags(registry: &Registry, owner: &TaskOwner) -> Vec<ecs::Tag> {
+    let TaskOwner::Service { service, task_definition, .. } = owner else { return Vec::new() };
+    let record = registry.service_records.get(service.as_str());
+    match record.and_then(|record| record.request.propagate_tags) {
+        Some(ecs::PropagateTags::Service) => record.map(|record| record.request.tags.clone()),
+        Some(ecs::PropagateTags::TaskDefinition) => {
+            let definition = registry.task_definition_records.get(task_definition.as_str());
+            definition.map(|record| record.request.tags.clone())
+        }
+        Some(ecs::PropagateTags::None) | None => None,
+    }
+    .unwrap_or_default()
 }
 
 /// All tasks of the deployment run, and there are no others: it is complete.
@@ -284,9 +299,22 @@ pub fn cluster_name(given: Option<&str>) -> String {
 /// A discovery name and an alias's host and port each belong to one service of a namespace: the
 /// services that claim another's, with what they claim.
 pub fn clashes(registry: &Registry) -> Vec<(Arn, String)> {
+    clashes_among(registry.services.values().map(|service| &**service))
+}
+
+/// What of other services a service claims, or what it claims twice.
+pub fn clash_of(registry: &Registry, arn: &Arn) -> Option<String> {
+    // The others first: what they have is theirs.
+    let (own, others): (Vec<_>, Vec<_>) =
+        registry.services.values().map(|service| &**service).partition(|service| service.arn == *arn);
+    let clashes = clashes_among(others.into_iter().chain(own));
+    clashes.into_iter().find(|(service, _)| service == arn).map(|(_, clash)| clash)
+}
+
+fn clashes_among<'a>(services: impl Iterator<Item = &'a Service>) -> Vec<(Arn, String)> {
     let mut owners: BTreeMap<String, Arn> = BTreeMap::new();
     let mut clashes = Vec::new();
-    for service in registry.services.values() {
+    for service in services {
         let Some(connect) = &service.connect else { continue };
         for offered in &connect.services {
             let mut keys =

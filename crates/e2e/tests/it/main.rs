@@ -1,5 +1,6 @@
 //! One binary for all end-to-end tests: linked once.
 
+mod aws_api;
 mod chapters;
 mod egress;
 mod examples;

@@ -251,9 +251,15 @@ pub struct DescribeServiceDeploymentsResponse {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceDeployment {
-    #[serde(flatten)]
-    pub brief: ServiceDeploymentBrief,
+    pub service_deployment_arn: String,
+    pub service_arn: String,
+    pub cluster_arn: String,
+    pub created_at: Timestamp,
+    pub started_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
     pub updated_at: Timestamp,
+    pub status: ServiceDeploymentStatus,
+    pub status_reason: String,
     pub source_service_revisions: Vec<CurrentServiceRevision>,
     pub target_service_revision: CurrentServiceRevision,
     pub deployment_configuration: DeploymentConfiguration,

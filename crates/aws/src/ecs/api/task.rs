@@ -140,6 +140,7 @@ pub struct StartTaskRequest {
     pub group: Option<String>,
     pub network_configuration: Option<NetworkConfiguration>,
     pub overrides: Option<TaskOverride>,
+    pub propagate_tags: Option<PropagateTags>,
     pub started_by: Option<String>,
     #[serde(default)]
     pub tags: Vec<Tag>,

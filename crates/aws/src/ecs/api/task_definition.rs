@@ -47,7 +47,14 @@ pub struct Attribute {
     pub target_id: Option<String>,
 }
 
-/// The response of every operation on one revision.
+/// The response of `DeregisterTaskDefinition`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeregisterTaskDefinitionResponse {
+    pub task_definition: TaskDefinition,
+}
+
+/// The response of the other operations on one revision.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskDefinitionResponse {

@@ -18,7 +18,6 @@ const SETTINGS: &[(&str, &str)] = &[
     ("containerInsights", "disabled"),
     ("containerInstanceLongArnFormat", "enabled"),
     ("defaultLogDriverMode", "non-blocking"),
-    ("dualStackIPv6", "enabled"),
     ("fargateEventWindows", "disabled"),
     ("fargateFIPSMode", "disabled"),
     ("fargateTaskRetirementWaitPeriod", "7"),
@@ -27,6 +26,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("tagResourceAuthorization", "off"),
     ("taskLongArnFormat", "enabled"),
 ];
+
+/// The capacity providers of every account.
+pub(super) const PROVIDERS: [&str; 2] = ["FARGATE", "FARGATE_SPOT"];
 
 fn known(name: &str) -> Result<&'static (&'static str, &'static str), Fault> {
     let names = || SETTINGS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
@@ -110,8 +112,7 @@ pub(super) fn describe_capacity_providers(
         request.capacity_providers.is_empty()
             || request.capacity_providers.iter().any(|asked| asked == name || *asked == arn(name))
     };
-    let all = ["FARGATE", "FARGATE_SPOT"];
-    let providers: Vec<_> = all
+    let providers: Vec<_> = PROVIDERS
         .into_iter()
         .filter(|name| is_asked(name))
         .map(|name| CapacityProvider {
@@ -123,7 +124,7 @@ pub(super) fn describe_capacity_providers(
     let failures = request
         .capacity_providers
         .iter()
-        .filter(|asked| !all.iter().any(|name| asked == name || **asked == arn(name)))
+        .filter(|asked| !PROVIDERS.iter().any(|name| asked == name || **asked == arn(name)))
         .map(|asked| Failure { arn: Some(asked.clone()), reason: Some("MISSING".into()), detail: None })
         .collect();
     let page = page_of(

@@ -2,7 +2,7 @@
 
 use bowline_aws::{
     ecs::{
-        CreateClusterRequest,
+        CapacityProviderStrategyItem, ClusterSetting, CreateClusterRequest, ServiceConnectDefaults,
         api::{
             Cluster as WireCluster, ClusterField, ClusterResponse, DeleteClusterRequest,
             DescribeClustersRequest, DescribeClustersResponse, Failure, ListClustersRequest,
@@ -14,7 +14,7 @@ use bowline_aws::{
 };
 use bowline_model::task::TaskStatus;
 
-use super::{cluster_not_found, find_cluster, invalid, page_of};
+use super::{account::PROVIDERS, cluster_not_found, find_cluster, invalid, page_of};
 use crate::{
     api::{call::Call, constraint},
     ecs::{record::ServiceStatus, service::cluster_name},
@@ -31,12 +31,15 @@ pub(super) fn create(call: &Call<'_>, mut request: CreateClusterRequest) -> Resu
     constraint::characters("clusterName", &name, "^[a-zA-Z0-9\\-_]*$", |c| c.is_ascii_alphanumeric() || "-_".contains(c))
         .map_err(|_| invalid("Identifier contains invalid characters: only alphanumeric characters, \"-\" and \"_\" are allowed"))?;
     super::tags::check(&request.tags)?;
+    check_providers(&request.capacity_providers, &request.default_capacity_provider_strategy)?;
+    check_settings(&request.cluster_settings)?;
+    check_defaults(request.service_connect_defaults.as_ref())?;
     request.cluster_name = Some(name.clone());
     call.change(|registry| {
         // AWS answers a cluster that exists with what it is.
         if registry.clusters.get(&name).is_none() {
             let default_namespace =
-                default_namespace(call, registry, request.service_connect_defaults.as_ref());
+                default_namespace(call, registry, request.service_connect_defaults.as_ref())?;
             let arn = call.scope.arn("ecs", format_args!("cluster/{name}"));
             let row = Cluster { arn, name: name.clone(), default_namespace, request };
             registry.clusters.put(name.clone(), row);
@@ -45,27 +48,69 @@ pub(super) fn create(call: &Call<'_>, mut request: CreateClusterRequest) -> Resu
     })
 }
 
-/// The namespace that `serviceConnectDefaults` names; ECS makes it where there is none.
+/// The namespace that `serviceConnectDefaults` names; ECS makes it where there is none of that name.
 fn default_namespace(
     call: &Call<'_>,
     registry: &mut Registry,
     defaults: Option<&bowline_aws::ecs::ServiceConnectDefaults>,
-) -> Option<String> {
-    let given = defaults?.namespace.clone().filter(|given| !given.is_empty())?;
+) -> Result<Option<String>, Fault> {
+    let given = defaults.and_then(|defaults| defaults.namespace.clone());
+    let Some(given) = given.filter(|given| !given.is_empty()) else { return Ok(None) };
     if let Some(namespace) = registry.namespace_named(&given) {
-        return Some(namespace.name.clone());
+        return Ok(Some(namespace.name.clone()));
+    }
+    if given.starts_with("arn:") {
+        return Err(Fault::new("NamespaceNotFoundException", format!("There is no namespace {given:?}.")));
     }
     let id = format!("ns-{}", random::alphanumeric(16));
     let arn = call.scope.arn("servicediscovery", format_args!("namespace/{id}"));
     let namespace = Namespace { arn, id, name: given.clone(), private_dns: false };
     registry.namespaces.put(given.clone(), namespace);
-    Some(given)
+    Ok(Some(given))
+}
+
+/// Refuses capacity providers that are not here, and a strategy of others than the cluster's.
+fn check_providers(providers: &[String], strategy: &[CapacityProviderStrategyItem]) -> Result<(), Fault> {
+    for provider in providers {
+        if !PROVIDERS.contains(&provider.as_str()) {
+            return Err(invalid(format!(
+                "The specified capacity provider {provider:?} was not found: one of {} is needed.",
+                PROVIDERS.join(", ")
+            )));
+        }
+    }
+    for item in strategy {
+        let provider = item.capacity_provider.clone().unwrap_or_default();
+        if !providers.contains(&provider) {
+            return Err(invalid(format!(
+                "The default capacity provider strategy names {provider:?}, which is not associated with the cluster."
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn check_settings(settings: &[ClusterSetting]) -> Result<(), Fault> {
+    match settings.iter().find(|setting| setting.name.as_deref() != Some("containerInsights")) {
+        None => Ok(()),
+        Some(setting) => Err(invalid(format!(
+            "Invalid cluster setting {:?}: containerInsights is the one that there is.",
+            setting.name.as_deref().unwrap_or_default()
+        ))),
+    }
+}
+
+fn check_defaults(defaults: Option<&ServiceConnectDefaults>) -> Result<(), Fault> {
+    let given = defaults.and_then(|defaults| defaults.namespace.as_deref()).unwrap_or_default();
+    constraint::length("serviceConnectDefaults.namespace", given, 0..=1_024).map_err(invalid)
 }
 
 pub(super) fn update(call: &Call<'_>, request: UpdateClusterRequest) -> Result<ClusterResponse, Fault> {
+    check_settings(&request.settings)?;
+    check_defaults(request.service_connect_defaults.as_ref())?;
     change(call, &request.cluster, |registry, name| {
         if let Some(defaults) = &request.service_connect_defaults {
-            let namespace = default_namespace(call, registry, Some(defaults));
+            let namespace = default_namespace(call, registry, Some(defaults))?;
             registry.clusters.update(name, |cluster| {
                 cluster.default_namespace = namespace;
                 cluster.request.service_connect_defaults = Some(defaults.clone());
@@ -79,6 +124,7 @@ pub(super) fn update(call: &Call<'_>, request: UpdateClusterRequest) -> Result<C
                 cluster.request.configuration.clone_from(&request.configuration);
             }
         });
+        Ok(())
     })
 }
 
@@ -86,8 +132,10 @@ pub(super) fn update_settings(
     call: &Call<'_>,
     request: UpdateClusterSettingsRequest,
 ) -> Result<ClusterResponse, Fault> {
+    check_settings(&request.settings)?;
     change(call, &request.cluster, |registry, name| {
         registry.clusters.update(name, |cluster| cluster.request.cluster_settings = request.settings);
+        Ok(())
     })
 }
 
@@ -95,22 +143,26 @@ pub(super) fn put_capacity_providers(
     call: &Call<'_>,
     request: PutClusterCapacityProvidersRequest,
 ) -> Result<ClusterResponse, Fault> {
+    // Which cluster comes first, as for every operation on one.
+    find_cluster(&call.registry(), Some(&request.cluster))?;
+    check_providers(&request.capacity_providers, &request.default_capacity_provider_strategy)?;
     change(call, &request.cluster, |registry, name| {
         registry.clusters.update(name, |cluster| {
             cluster.request.capacity_providers = request.capacity_providers;
             cluster.request.default_capacity_provider_strategy = request.default_capacity_provider_strategy;
         });
+        Ok(())
     })
 }
 
 fn change(
     call: &Call<'_>,
     given: &str,
-    change: impl FnOnce(&mut Registry, &str),
+    change: impl FnOnce(&mut Registry, &str) -> Result<(), Fault>,
 ) -> Result<ClusterResponse, Fault> {
     call.change(|registry| {
         let name = find_cluster(registry, Some(given))?.name.clone();
-        change(registry, &name);
+        change(registry, &name)?;
         told(registry, &name)
     })
 }

@@ -108,18 +108,20 @@ pub(super) fn list(
         .map(|deployment| brief(&service, deployment))
         .filter(|brief| request.status.is_empty() || request.status.contains(&brief.status))
         .filter(|brief| within(brief.created_at))
-        .enumerate()
         .collect();
     let page = page_of(
         "ListServiceDeployments",
         matching,
-        |(place, _)| format!("{place:04}"),
+        // The newest first.
+        |brief| {
+            let age = i64::MAX - brief.created_at.milliseconds();
+            format!("{age:019} {}", brief.service_deployment_arn)
+        },
         request.next_token.as_deref(),
         request.max_results.or(Some(20)),
         100,
     )?;
-    let service_deployments = page.items.into_iter().map(|(_, brief)| brief).collect();
-    Ok(ListServiceDeploymentsResponse { service_deployments, next_token: page.next_token })
+    Ok(ListServiceDeploymentsResponse { service_deployments: page.items, next_token: page.next_token })
 }
 
 /// The service and the deployment at the end of an ARN of one of its kinds.
@@ -166,8 +168,16 @@ pub(super) fn describe(
             }
         };
         let earlier = record.deployments.iter().skip_while(|candidate| candidate.id != deployment.id).nth(1);
+        let brief = brief(&service, deployment);
         response.service_deployments.push(ServiceDeployment {
-            brief: brief(&service, deployment),
+            service_deployment_arn: brief.service_deployment_arn,
+            service_arn: brief.service_arn,
+            cluster_arn: brief.cluster_arn,
+            created_at: brief.created_at,
+            started_at: brief.started_at,
+            finished_at: brief.finished_at,
+            status: brief.status,
+            status_reason: brief.status_reason,
             updated_at: wire(deployment.updated_at),
             source_service_revisions: earlier.map(current).into_iter().collect(),
             target_service_revision: current(deployment),

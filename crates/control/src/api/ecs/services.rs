@@ -28,7 +28,7 @@ use crate::{
     },
     ecs::{
         record::{Deployment, DeploymentState, ServiceRecord, ServiceStatus},
-        service as commands,
+        service::{self as commands, cluster_name},
     },
     registry::{Cluster, Registry, TaskOwner},
 };
@@ -61,7 +61,11 @@ pub(super) fn create(call: &Call<'_>, request: CreateServiceRequest) -> Result<S
         let arn = service_arn(&cluster, &request.service_name)?;
         match registry.service_records.get(arn.as_str()).map(|record| record.status) {
             Some(ServiceStatus::Active) if registry.services.get(arn.as_str()).is_some() => {
-                return Err(invalid("Creation of service was not idempotent."));
+                let same = registry.service_records.get(arn.as_str()).is_some_and(|it| it.request == request);
+                return match same {
+                    true => told(call, registry, &arn),
+                    false => Err(invalid("Creation of service was not idempotent.")),
+                };
             }
             Some(ServiceStatus::Draining) => {
                 return Err(invalid("Unable to Start a service that is still Draining."));
@@ -78,6 +82,7 @@ fn check(request: &CreateServiceRequest) -> Result<(), Fault> {
     if let Some(count) = request.desired_count {
         constraint::range("desiredCount", count, 0..=5_000).map_err(invalid)?;
     }
+    check_platform(request.platform_version.as_deref())?;
     let connect = request.service_connect_configuration.iter().filter(|connect| connect.enabled);
     for offered in connect.flat_map(|connect| &connect.services) {
         if offered.client_aliases.len() > 1 {
@@ -94,6 +99,20 @@ fn check(request: &CreateServiceRequest) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// Platform versions of Fargate on Linux.
+const PLATFORM_VERSIONS: [&str; 7] = ["LATEST", "1.4.0", "1.3.0", "1.2.0", "1.1.0", "1.0.0", ""];
+
+/// Refuses a platform version that there never was.
+pub(super) fn check_platform(version: Option<&str>) -> Result<(), Fault> {
+    match version.filter(|version| !PLATFORM_VERSIONS.contains(version)) {
+        None => Ok(()),
+        Some(version) => Err(Fault::new(
+            "PlatformUnknownException",
+            format!("The specified platform version {version:?} does not exist."),
+        )),
+    }
 }
 
 fn put(
@@ -114,7 +133,7 @@ fn put(
         }
     })?;
     check_ports(registry, arn)?;
-    if let Some((_, clash)) = commands::clashes(registry).into_iter().find(|(service, _)| service == arn) {
+    if let Some(clash) = commands::clash_of(registry, arn) {
         return Err(invalid(format!("Service Connect: {clash}.")));
     }
     commands::assign_aliases(registry);
@@ -218,8 +237,10 @@ fn merge(request: &mut CreateServiceRequest, update: UpdateServiceRequest) {
 pub(super) fn delete(call: &Call<'_>, request: DeleteServiceRequest) -> Result<ServiceResponse, Fault> {
     call.change(|registry| {
         let (arn, record) = find(registry, request.cluster.as_deref(), &request.service)?;
-        if record.status != ServiceStatus::Active {
-            return Err(Fault::new("ServiceNotActiveException", "Service was not ACTIVE."));
+        match record.status {
+            ServiceStatus::Active => {}
+            ServiceStatus::Draining => return told(call, registry, &arn),
+            ServiceStatus::Inactive => return Err(not_found()),
         }
         let scaled = registry.services.get(arn.as_str()).is_some_and(|service| service.desired_count > 0);
         if scaled && !request.force.unwrap_or(false) {
@@ -424,6 +445,8 @@ fn told_deployment(
     pending_count: usize,
 ) -> WireDeployment {
     let request = &deployment.request;
+    let cluster = registry.clusters.get(&cluster_name(request.cluster.as_deref()));
+    let default_namespace = cluster.and_then(|cluster| cluster.default_namespace.as_deref());
     WireDeployment {
         id: deployment.id.to_string(),
         status: if primary { "PRIMARY" } else { "ACTIVE" },
@@ -446,7 +469,7 @@ fn told_deployment(
         },
         rollout_state_reason: deployment.reason.clone(),
         service_connect_configuration: request.service_connect_configuration.clone(),
-        service_connect_resources: connect_resources(registry, request),
+        service_connect_resources: connect_resources(registry, request, default_namespace),
         volume_configurations: request.volume_configurations.clone(),
     }
 }
@@ -455,12 +478,14 @@ fn told_deployment(
 fn connect_resources(
     registry: &Registry,
     request: &CreateServiceRequest,
+    default_namespace: Option<&str>,
 ) -> Vec<ServiceConnectServiceResource> {
     let Some(connect) = request.service_connect_configuration.as_ref().filter(|connect| connect.enabled)
     else {
         return Vec::new();
     };
-    let namespace = connect.namespace.as_deref().and_then(|given| registry.namespace_named(given));
+    let given = connect.namespace.as_deref().or(default_namespace);
+    let namespace = given.and_then(|given| registry.namespace_named(given));
     connect
         .services
         .iter()

@@ -11,7 +11,7 @@ use bowline_aws::{
 };
 use serde::Serialize;
 
-use super::invalid;
+use super::{cluster_not_found, invalid};
 use crate::{
     api::{call::Call, constraint},
     registry::Registry,
@@ -64,39 +64,79 @@ pub(super) fn list(
     call: &Call<'_>,
     request: ListTagsForResourceRequest,
 ) -> Result<ListTagsForResourceResponse, Fault> {
-    Ok(ListTagsForResourceResponse { tags: tags_of(&call.registry(), &request.resource_arn)? })
+    match find(&call.registry(), &request.resource_arn) {
+        Ok((_, tags)) => Ok(ListTagsForResourceResponse { tags }),
+        // Its model has no code of its own for this.
+        Err(fault) if fault.code == "ResourceNotFoundException" => Err(invalid(fault.message)),
+        Err(fault) => Err(fault),
+    }
 }
 
-fn tags_of(registry: &Registry, arn: &str) -> Result<Vec<Tag>, Fault> {
-    let cluster =
-        || registry.clusters.values().find(|row| row.arn.as_str() == arn).map(|row| row.request.tags.clone());
-    let service = || registry.service_records.get(arn).map(|record| record.request.tags.clone());
-    let definition = || registry.task_definition_records.get(arn).map(|record| record.request.tags.clone());
-    cluster().or_else(service).or_else(definition).ok_or_else(|| not_found(arn))
+/// A resource that has tags.
+enum Tagged {
+    Cluster(String),
+    Service(String),
+    TaskDefinition(String),
+    Task(String),
+    StoppedTask(String),
+}
+
+fn find(registry: &Registry, arn: &str) -> Result<(Tagged, Vec<Tag>), Fault> {
+    if let Some(row) = registry.clusters.values().find(|row| row.arn.as_str() == arn) {
+        return Ok((Tagged::Cluster(row.name.clone()), row.request.tags.clone()));
+    }
+    if let Some(record) = registry.service_records.get(arn) {
+        return Ok((Tagged::Service(arn.to_owned()), record.request.tags.clone()));
+    }
+    if let Some(record) = registry.task_definition_records.get(arn) {
+        return Ok((Tagged::TaskDefinition(arn.to_owned()), record.request.tags.clone()));
+    }
+    let id = arn.rsplit('/').next().unwrap_or_default();
+    if let Some(task) = registry.tasks.get(id).filter(|task| task.arn.as_str() == arn) {
+        return Ok((Tagged::Task(id.to_owned()), task.tags.clone()));
+    }
+    if let Some(stopped) = registry.stopped_tasks.get(id).filter(|stopped| stopped.task.arn.as_str() == arn) {
+        return Ok((Tagged::StoppedTask(id.to_owned()), stopped.task.tags.clone()));
+    }
+    Err(not_found(arn))
 }
 
 fn change(call: &Call<'_>, arn: &str, change: impl FnOnce(&mut Vec<Tag>)) -> Result<Nothing, Fault> {
     call.change(|registry| {
-        let mut tags = tags_of(registry, arn)?;
+        let (resource, mut tags) = find(registry, arn)?;
         change(&mut tags);
-        constraint::items("tags", tags.len(), 0..=TAGS_MAX).map_err(invalid)?;
-        let cluster =
-            registry.clusters.values().find(|row| row.arn.as_str() == arn).map(|row| row.name.clone());
-        if let Some(name) = cluster {
-            registry.clusters.update(&name, |row| row.request.tags = tags);
-        } else if registry.service_records.get(arn).is_some() {
-            registry.service_records.update(arn, |record| record.request.tags = tags);
-        } else {
-            registry.task_definition_records.update(arn, |record| record.request.tags = tags);
+        if tags.len() > TAGS_MAX {
+            return Err(Fault::new(
+                "LimitExceededException",
+                format!("A resource can have at most {TAGS_MAX} tags."),
+            ));
+        }
+        match resource {
+            Tagged::Cluster(name) => registry.clusters.update(&name, |row| row.request.tags = tags),
+            Tagged::Service(arn) => registry.service_records.update(&arn, |row| row.request.tags = tags),
+            Tagged::TaskDefinition(arn) => {
+                registry.task_definition_records.update(&arn, |row| row.request.tags = tags);
+            }
+            Tagged::Task(id) => registry.tasks.update(&id, |row| row.tags = tags),
+            Tagged::StoppedTask(id) => registry.stopped_tasks.update(&id, |row| row.task.tags = tags),
         }
         Ok(Nothing {})
     })
 }
 
+/// `own`, and those of `others` whose keys it does not have.
+pub(super) fn merged(own: &[Tag], others: &[Tag]) -> Vec<Tag> {
+    let more = others.iter().filter(|other| own.iter().all(|tag| tag.key != other.key));
+    own.iter().chain(more).take(TAGS_MAX).cloned().collect()
+}
+
 fn not_found(arn: &str) -> Fault {
-    if arn.starts_with("arn:") && arn.split(':').nth(2) == Some("ecs") {
-        Fault::new("ResourceNotFoundException", "The specified resource wasn't found.")
-    } else {
-        invalid("Invalid ARN: an ARN of an ECS resource is needed.")
+    let mut parts = arn.splitn(6, ':');
+    match (parts.next(), parts.nth(1), parts.nth(2)) {
+        (Some("arn"), Some("ecs"), Some(resource)) if resource.starts_with("cluster/") => cluster_not_found(),
+        (Some("arn"), Some("ecs"), Some(_)) => {
+            Fault::new("ResourceNotFoundException", "The specified resource wasn't found.")
+        }
+        _ => invalid("Invalid ARN: an ARN of an ECS resource is needed."),
     }
 }

@@ -7,9 +7,10 @@ use bowline_aws::{
         Compatibility, NetworkMode, RegisterTaskDefinitionRequest,
         api::{
             DeleteTaskDefinitionsRequest, DeleteTaskDefinitionsResponse, DeregisterTaskDefinitionRequest,
-            DescribeTaskDefinitionRequest, Failure, FamilyStatus, ListTaskDefinitionFamiliesRequest,
-            ListTaskDefinitionFamiliesResponse, ListTaskDefinitionsRequest, ListTaskDefinitionsResponse,
-            SortOrder, TagsField, TaskDefinition, TaskDefinitionResponse, TaskDefinitionStatus,
+            DeregisterTaskDefinitionResponse, DescribeTaskDefinitionRequest, Failure, FamilyStatus,
+            ListTaskDefinitionFamiliesRequest, ListTaskDefinitionFamiliesResponse,
+            ListTaskDefinitionsRequest, ListTaskDefinitionsResponse, SortOrder, TagsField, TaskDefinition,
+            TaskDefinitionResponse, TaskDefinitionStatus,
         },
     },
     protocol::Fault,
@@ -20,7 +21,7 @@ use super::{client, invalid, page_of, tags};
 use crate::{
     api::{
         call::{Call, wire},
-        constraint,
+        constraint, pages,
     },
     ecs::{definition, record::TaskDefinitionRecord},
     registry::Registry,
@@ -98,8 +99,55 @@ fn check(request: &RegisterTaskDefinitionRequest) -> Result<(), Fault> {
         if request.cpu.is_none() || request.memory.is_none() {
             return Err(client("Fargate requires task definition to have task-level cpu and memory."));
         }
+        check_fargate_size(request)?;
     }
     tags::check(&request.tags)
+}
+
+/// The sizes that Fargate has: CPU units, and MiB of memory from, to and in steps of.
+/// Source: AWS's developer guide, "Fargate task definition considerations for task CPU and memory".
+const FARGATE_SIZES: &[(i64, &[i64], i64)] = &[
+    (256, &[512, 1_024, 2_048], 0),
+    (512, &[1_024, 4_096], 1_024),
+    (1_024, &[2_048, 8_192], 1_024),
+    (2_048, &[4_096, 16_384], 1_024),
+    (4_096, &[8_192, 30_720], 1_024),
+    (8_192, &[16_384, 61_440], 4_096),
+    (16_384, &[32_768, 122_880], 8_192),
+];
+
+fn check_fargate_size(request: &RegisterTaskDefinitionRequest) -> Result<(), Fault> {
+    let (Some(cpu), Some(memory)) = (&request.cpu, &request.memory) else { return Ok(()) };
+    let size = in_units(cpu, "vcpu").zip(in_units(memory, "gb"));
+    let exists = size.is_some_and(|(cpu, memory)| {
+        FARGATE_SIZES.iter().any(|(units, amounts, step)| match (*units == cpu, *amounts, *step) {
+            (false, _, _) => false,
+            (true, [from, to], step) if step > 0 => {
+                (*from..=*to).contains(&memory) && (memory - from) % step == 0
+            }
+            (true, amounts, _) => amounts.contains(&memory),
+        })
+    });
+    match exists {
+        true => Ok(()),
+        false => Err(client(format!(
+            "No Fargate configuration exists for given values: {cpu} CPU, {memory} memory."
+        ))),
+    }
+}
+
+/// `1024`, or `1 vCPU` and `2GB`, as the 1,024ths that ECS counts in.
+fn in_units(text: &str, large: &str) -> Option<i64> {
+    let text = text.trim().to_ascii_lowercase();
+    match text.strip_suffix(large) {
+        // Sizes are small: every quarter is exact.
+        Some(number) => {
+            let number: f64 = number.trim().parse().ok()?;
+            let units = number * 1_024.0;
+            (units.fract() == 0.0 && (0.0..1e9).contains(&units)).then_some(units as i64)
+        }
+        None => text.parse().ok(),
+    }
 }
 
 pub(super) fn describe(
@@ -136,11 +184,11 @@ fn named_with_revision(registry: &Registry, name: &str) -> Result<Arn, Fault> {
 pub(super) fn deregister(
     call: &Call<'_>,
     request: DeregisterTaskDefinitionRequest,
-) -> Result<TaskDefinitionResponse, Fault> {
+) -> Result<DeregisterTaskDefinitionResponse, Fault> {
     call.change(|registry| {
         let arn = named_with_revision(registry, &request.task_definition)?;
         definition::deregister(registry, arn.as_str(), call.now);
-        told(registry, &arn)
+        Ok(DeregisterTaskDefinitionResponse { task_definition: told(registry, &arn)?.task_definition })
     })
 }
 
@@ -183,7 +231,7 @@ pub(super) fn list(
 ) -> Result<ListTaskDefinitionsResponse, Fault> {
     let registry = call.registry();
     let wanted = request.status.unwrap_or(TaskDefinitionStatus::Active);
-    let mut rows: Vec<(String, u32, String)> = registry
+    let rows: Vec<(String, u32, String)> = registry
         .task_definition_records
         .iter()
         .filter(|(_, record)| status(record) == wanted)
@@ -195,21 +243,20 @@ pub(super) fn list(
             Some((record.request.family.clone(), revision, arn.to_owned()))
         })
         .collect();
-    rows.sort();
-    if request.sort == Some(SortOrder::Descending) {
-        rows.reverse();
-    }
-    // The order is of families and numbers: the key of a page is the place in it.
-    let rows: Vec<_> = rows.into_iter().enumerate().collect();
+    let descending = request.sort == Some(SortOrder::Descending);
     let page = page_of(
         "ListTaskDefinitions",
         rows,
-        |(place, _)| format!("{place:08}"),
+        |(family, revision, _)| {
+            // No family has a space, which is before every character that one has.
+            let key = format!("{family} {revision:010}");
+            if descending { pages::reversed(&key) } else { key }
+        },
         request.next_token.as_deref(),
         request.max_results.or(Some(100)),
         100,
     )?;
-    let arns = page.items.into_iter().map(|(_, (_, _, arn))| arn).collect();
+    let arns = page.items.into_iter().map(|(_, _, arn)| arn).collect();
     Ok(ListTaskDefinitionsResponse { task_definition_arns: arns, next_token: page.next_token })
 }
 

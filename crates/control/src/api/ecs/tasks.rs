@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use bowline_aws::{
     ecs::{
-        AssignPublicIp, KeyValuePair, NetworkConfiguration,
+        AssignPublicIp, KeyValuePair, LaunchType, NetworkConfiguration, PropagateTags, Tag,
         api::{
             Attachment, Attribute, Container, ContainerOverride as WireOverride, DescribeTasksRequest,
             DesiredTaskStatus, Failure, ListTasksRequest, ListTasksResponse, NetworkBinding, RunTaskRequest,
-            StartTaskRequest, StopTaskRequest, StopTaskResponse, Task, TaskOverride, TasksResponse,
+            StartTaskRequest, StopTaskRequest, StopTaskResponse, TagsField, Task, TaskOverride,
+            TasksResponse,
         },
     },
     protocol::Fault,
@@ -20,7 +21,7 @@ use bowline_model::{
     task::{DesiredStatus, HealthStatus, StopCode, TaskReport, TaskStatus},
 };
 
-use super::{arn_in_cluster, client, deployments, find_cluster, invalid, page_of, services};
+use super::{arn_in_cluster, client, deployments, find_cluster, invalid, page_of, services, tags};
 use crate::{
     api::{
         call::{Call, wire},
@@ -46,11 +47,20 @@ struct Start {
     started_by: Option<String>,
     overrides: TaskOverride,
     network: Option<NetworkConfiguration>,
+    tags: Vec<Tag>,
+    propagate_tags: bool,
+    launch_type: Option<LaunchType>,
+    platform_version: Option<String>,
+    client_token: Option<String>,
 }
 
 pub(super) fn run(call: &Call<'_>, request: RunTaskRequest) -> Result<TasksResponse, Fault> {
     let count = request.count.unwrap_or(1);
     constraint::range("count", count, 1..=STARTED_MAX).map_err(invalid)?;
+    services::check_platform(request.platform_version.as_deref())?;
+    if let Some(token) = &request.client_token {
+        constraint::length("clientToken", token, 0..=64).map_err(invalid)?;
+    }
     start_tasks(
         call,
         Start {
@@ -61,6 +71,11 @@ pub(super) fn run(call: &Call<'_>, request: RunTaskRequest) -> Result<TasksRespo
             started_by: request.started_by,
             overrides: request.overrides.unwrap_or_default(),
             network: request.network_configuration,
+            tags: request.tags,
+            propagate_tags: request.propagate_tags == Some(PropagateTags::TaskDefinition),
+            launch_type: request.launch_type,
+            platform_version: request.platform_version,
+            client_token: request.client_token.filter(|token| !token.is_empty()),
         },
     )
 }
@@ -78,14 +93,47 @@ pub(super) fn start(call: &Call<'_>, request: StartTaskRequest) -> Result<TasksR
             started_by: request.started_by,
             overrides: request.overrides.unwrap_or_default(),
             network: request.network_configuration,
+            tags: request.tags,
+            propagate_tags: request.propagate_tags == Some(PropagateTags::TaskDefinition),
+            launch_type: Some(LaunchType::Ec2),
+            platform_version: None,
+            client_token: None,
         },
     )
+}
+
+/// The tasks that a `RunTask` with the same token has made: a retry makes no more of them.
+///
+/// # Errors
+/// That call asked for something else.
+fn made_before(registry: &Registry, wanted: &StandaloneTask) -> Result<Option<TasksResponse>, Fault> {
+    let Some((token, _)) = &wanted.client_token else { return Ok(None) };
+    let running = registry.tasks.values().map(|task| (&**task, None));
+    let stopped = registry.stopped_tasks.values().map(|stopped| (&stopped.task, Some(stopped.stopped_at)));
+    let made: Vec<_> = running
+        .chain(stopped)
+        .filter_map(|(task, stopped_at)| match &task.owner {
+            TaskOwner::Standalone(made) if made.cluster == wanted.cluster => Some((task, stopped_at, made)),
+            _ => None,
+        })
+        .filter(|(_, _, made)| made.client_token.as_ref().is_some_and(|(used, _)| used == token))
+        .collect();
+    let Some((_, _, first)) = made.first() else { return Ok(None) };
+    if ***first != *wanted {
+        return Err(Fault::new(
+            "ConflictException",
+            "The clientToken is in use by a RunTask with other parameters.",
+        ));
+    }
+    let tasks = made.iter().map(|(task, stopped_at, _)| told(registry, task, *stopped_at)).collect();
+    Ok(Some(TasksResponse { tasks, failures: Vec::new() }))
 }
 
 fn start_tasks(call: &Call<'_>, start: Start) -> Result<TasksResponse, Fault> {
     if start.started_by.as_deref().is_some_and(|by| by.len() > 128) {
         return Err(invalid("startedBy can have at most 128 characters."));
     }
+    tags::check(&start.tags)?;
     call.change(|registry| {
         let cluster = find_cluster(registry, start.cluster.as_deref())?;
         let arn = definition::find(registry, &start.task_definition)
@@ -111,7 +159,16 @@ fn start_tasks(call: &Call<'_>, start: Start) -> Result<TasksResponse, Fault> {
                 .as_ref()
                 .and_then(|network| network.awsvpc_configuration.as_ref())
                 .is_some_and(|awsvpc| awsvpc.assign_public_ip == Some(AssignPublicIp::Enabled)),
+            launch_type: start.launch_type,
+            platform_version: start.platform_version.clone(),
+            client_token: start.client_token.clone().map(|token| (token, start.count)),
         };
+        if let Some(made) = made_before(registry, &standalone)? {
+            return Ok(made);
+        }
+        let recorded = registry.task_definition_records.get(standalone.task_definition.as_str());
+        let propagated = recorded.filter(|_| start.propagate_tags).map(|record| &record.request.tags[..]);
+        let tags = tags::merged(&start.tags, propagated.unwrap_or_default());
         let mut tasks = Vec::new();
         for _ in 0..start.count {
             let id = random::task_id();
@@ -128,6 +185,7 @@ fn start_tasks(call: &Call<'_>, start: Start) -> Result<TasksResponse, Fault> {
                 proxied: standalone.namespace.is_some(),
                 serving_since: None,
                 stop_reason: None,
+                tags: tags.clone(),
                 report: None,
             };
             registry.tasks.put(id.as_str(), record.clone());
@@ -224,7 +282,10 @@ pub(super) fn list(call: &Call<'_>, request: ListTasksRequest) -> Result<ListTas
         });
         let of_starter =
             request.started_by.as_deref().is_none_or(|wanted| started_by(task).as_deref() == Some(wanted));
+        let of_launch_type =
+            request.launch_type.is_none_or(|wanted| launch_type_of(&registry, task) == Some(wanted));
         is_in(task, &cluster)
+            && of_launch_type
             && stops == (wanted == DesiredTaskStatus::Stopped)
             && of_service
             && of_family
@@ -255,16 +316,32 @@ pub(super) fn describe(call: &Call<'_>, request: DescribeTasksRequest) -> Result
             .ok_or_else(|| invalid("Invalid task: its id or ARN is needed"))?;
         let id = arn.resource_name();
         let running = registry.tasks.get(id).filter(|task| is_in(task, &cluster));
-        if let Some(task) = running {
-            response.tasks.push(told(&registry, task, None));
-        } else if let Some(stopped) = registry.stopped_tasks.get(id) {
-            response.tasks.push(told(&registry, &stopped.task, Some(stopped.stopped_at)));
+        let stopped = registry.stopped_tasks.get(id).filter(|stopped| is_in(&stopped.task, &cluster));
+        let found = running
+            .map(|task| told(&registry, task, None))
+            .or_else(|| stopped.map(|stopped| told(&registry, &stopped.task, Some(stopped.stopped_at))));
+        if let Some(mut task) = found {
+            if !request.include.contains(&TagsField::Tags) {
+                task.tags.clear();
+            }
+            response.tasks.push(task);
         } else {
             let reason = Some("MISSING".to_owned());
             response.failures.push(Failure { arn: Some(arn.to_string()), reason, detail: None });
         }
     }
     Ok(response)
+}
+
+/// How the task was launched, where no capacity provider strategy stands in its place.
+fn launch_type_of(registry: &Registry, task: &TaskRecord) -> Option<LaunchType> {
+    match &task.owner {
+        TaskOwner::Standalone(standalone) => Some(standalone.launch_type.unwrap_or(LaunchType::Ec2)),
+        _ => {
+            let record = registry.service_records.get(registry.service_of(task)?.arn.as_str())?;
+            services::launch_type(&record.request)
+        }
+    }
 }
 
 fn started_by(task: &TaskRecord) -> Option<String> {
@@ -327,16 +404,19 @@ fn told(registry: &Registry, task: &TaskRecord, stopped_at: Option<Timestamp>) -
         group,
         health_status: health_name(report.map(|report| report.health).unwrap_or_default()),
         last_status: status_name(if stopped_at.is_some() { TaskStatus::Stopped } else { task.status() }),
-        launch_type: request.and_then(services::launch_type),
+        launch_type: launch_type_of(registry, task),
         memory: recorded.and_then(|record| record.request.memory.clone()),
         overrides: told_overrides(task),
-        platform_version: request.and_then(|request| request.platform_version.clone()),
+        platform_version: match &task.owner {
+            TaskOwner::Standalone(standalone) => standalone.platform_version.clone(),
+            _ => request.and_then(|request| request.platform_version.clone()),
+        },
         started_at: task.serving_since.map(wire),
         started_by: started_by(task),
         stop_code,
         stopped_at: stopped_at.map(wire),
         stopped_reason,
-        tags: Vec::new(),
+        tags: task.tags.clone(),
         version: 1,
     }
 }

@@ -1,0 +1,158 @@
+"""A server's clients, and what they saw.
+
+The server is at $BOWLINE_ENDPOINT; the operations of ECS that must be covered are in
+$BOWLINE_OPERATIONS, separated by spaces.
+"""
+
+import collections
+import contextlib
+import json
+import os
+import re
+import time
+import urllib.request
+
+import boto3
+import botocore.exceptions
+from botocore.config import Config
+
+import shapes
+
+ENDPOINT = os.environ["BOWLINE_ENDPOINT"]
+OPERATIONS = os.environ.get("BOWLINE_OPERATIONS", "").split()
+REGION = "us-east-1"
+ACCOUNT = "000000000000"
+
+# What an operation was seen to do: its error codes, and None for success.
+SEEN = collections.defaultdict(set)
+
+# Codes that a service may answer to anything, in its protocol's or AWS's common errors.
+COMMON = {"SerializationException", "ValidationException", "UnknownOperationException"}
+
+
+def client(service="ecs", validate=True, endpoint=ENDPOINT):
+    """A client whose every answer is checked; without `validate` it sends anything."""
+    made = boto3.client(
+        service,
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(parameter_validation=validate, retries={"max_attempts": 1}, read_timeout=20),
+    )
+    made.meta.events.register("after-call", _check_answer)
+    return made
+
+
+def _check_answer(http_response, parsed, model, **_):
+    body = json.loads(http_response.content or b"{}")
+    assert http_response.headers.get("x-amzn-requestid"), "an answer without a request id"
+    if http_response.status_code >= 300:
+        code = parsed["Error"]["Code"]
+        SEEN[model.name].add(code)
+        modelled = {shape.name: shape for shape in model.error_shapes}
+        assert code in modelled or code in COMMON, f"{model.name} has no error {code} in its model: {body}"
+        if code in modelled:
+            extra = {name: value for name, value in body.items() if name not in ("__type", "message", "Message")}
+            faults = shapes.faults_of(extra, modelled[code], f"{model.name} {code}")
+            assert not faults, "\n".join(faults)
+        return
+    SEEN[model.name].add(None)
+    if model.output_shape is not None:
+        faults = shapes.faults_of(body, model.output_shape, model.name)
+        assert not faults, "\n".join(faults)
+
+
+def reset():
+    """Makes the server forget everything."""
+    request = urllib.request.Request(ENDPOINT + "/_bowline/reset", method="POST")
+    with urllib.request.urlopen(request, timeout=40) as response:
+        assert response.status == 204
+
+
+@contextlib.contextmanager
+def refused(code, message=""):
+    """The calls inside must be refused with this code, and a message that `message` is found in."""
+    try:
+        yield
+    except botocore.exceptions.ClientError as error:
+        found = error.response["Error"]
+        assert found["Code"] == code, error
+        assert found["Message"], f"{code} without a message"
+        assert re.search(message, found["Message"]), found["Message"]
+    else:
+        raise AssertionError(f"it was done, {code} was expected")
+
+
+def eventually(what, attempt, limit=15):
+    """What `attempt` gives as soon as it gives something true, within `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while True:
+        found = attempt()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"{what}: not within {limit} s"
+        time.sleep(0.05)
+
+
+def wait(ecs, waiter, limit=20, **arguments):
+    """boto3's own waiter, asking more often than it would."""
+    delay = 0.1
+    ecs.get_waiter(waiter).wait(WaiterConfig={"Delay": delay, "MaxAttempts": int(limit / delay)}, **arguments)
+
+
+def check_pages(operation, key, anothers_token, most=100, identity=lambda item: item, **arguments):
+    """One item a page gives the whole list, in its order; sizes and tokens that are wrong are refused."""
+    whole = operation(**arguments)[key]
+    assert len(whole) >= 3, f"{len(whole)} items are too few to page through"
+    items, token = [], None
+    while True:
+        page = operation(maxResults=1, **arguments, **({"nextToken": token} if token else {}))
+        assert len(page[key]) == 1, page
+        items += page[key]
+        token = page.get("nextToken")
+        if token is None:
+            break
+        assert len(items) < len(whole), "pages go on after the end"
+    assert list(map(identity, items)) == list(map(identity, whole))
+    for wrong in ("nothing-that-it-gave-out", anothers_token):
+        with refused("InvalidParameterException", "[Ii]nvalid.*[Tt]oken"):
+            operation(nextToken=wrong, **arguments)
+    for size in (0, most + 1):
+        with refused("InvalidParameterException", "maxResults"):
+            operation(maxResults=size, **arguments)
+
+
+def arn(resource):
+    """The ARN of a resource of ECS here."""
+    return f"arn:aws:ecs:{REGION}:{ACCOUNT}:{resource}"
+
+
+# A container that serves HTTP on port 8080, and one that only waits.
+WEB = {
+    "name": "web",
+    "image": "python:3",
+    "command": ["python3", "-m", "http.server", "8080"],
+    "portMappings": [{"name": "http", "containerPort": 8080, "appProtocol": "http"}],
+}
+IDLE = {"name": "idle", "image": "busybox", "command": ["sleep", "1000"]}
+
+
+def define(ecs, family="web", container=None, **more):
+    """Registers a task definition of one container and gives its ARN."""
+    answer = ecs.register_task_definition(family=family, containerDefinitions=[container or WEB], **more)
+    return answer["taskDefinition"]["taskDefinitionArn"]
+
+
+def connect(alias="web", port=80, **more):
+    """A serviceConnectConfiguration that offers the port `http` by an alias."""
+    offered = {"portName": "http", "clientAliases": [{"port": port, "dnsName": alias}], **more}
+    return {"enabled": True, "services": [offered]}
+
+
+def serve(ecs, name="web", cluster="default", desired_count=1, definition="web", **more):
+    """Creates a service."""
+    created = ecs.create_service(
+        cluster=cluster, serviceName=name, taskDefinition=definition, desiredCount=desired_count, **more
+    )
+    return created["service"]

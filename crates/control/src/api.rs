@@ -12,5 +12,6 @@ pub(crate) mod ecs;
 pub mod operation;
 mod pages;
 pub mod server;
+pub(crate) mod servicediscovery;
 
 pub use authentication::DEFAULT_ACCESS_KEY;

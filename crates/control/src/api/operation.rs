@@ -3,7 +3,7 @@
 use bowline_aws::protocol::{Document, Fault, ServiceProtocol, Violation, from_document, to_document};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{call::Call, ecs};
+use super::{call::Call, ecs, servicediscovery};
 
 /// Whether an operation changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,7 @@ impl From<Fault> for Outcome {
 pub fn of_service(service: &str) -> &'static [Operation] {
     match service {
         "ecs" => ecs::OPERATIONS,
+        "servicediscovery" => servicediscovery::OPERATIONS,
         _ => &[],
     }
 }

@@ -17,9 +17,9 @@ use bowline_model::task::TaskStatus;
 use super::{cluster_not_found, find_cluster, invalid, page_of};
 use crate::{
     api::{call::Call, constraint},
+    cloud_map::namespaces::{self, NamespaceSpec},
     ecs::{record::ServiceStatus, service::cluster_name},
-    random,
-    registry::{Cluster, Namespace, Registry, TaskOwner},
+    registry::{Cluster, Registry, TaskOwner},
 };
 
 /// Most clusters in one `DescribeClusters`.
@@ -55,11 +55,10 @@ fn default_namespace(
     if let Some(namespace) = registry.namespace_named(&given) {
         return Some(namespace.name.clone());
     }
-    let id = format!("ns-{}", random::alphanumeric(16));
-    let arn = call.scope.arn("servicediscovery", format_args!("namespace/{id}"));
-    let namespace = Namespace { arn, id, name: given.clone(), private_dns: false };
-    registry.namespaces.put(given.clone(), namespace);
-    Some(given)
+    let spec = NamespaceSpec { name: given, ..NamespaceSpec::default() };
+    let made = namespaces::put(registry, namespaces::new_arn(&call.scope), spec, call.now);
+    // Nobody has the name.
+    made.ok().map(|namespace| namespace.name.clone())
 }
 
 pub(super) fn update(call: &Call<'_>, request: UpdateClusterRequest) -> Result<ClusterResponse, Fault> {

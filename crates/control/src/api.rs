@@ -15,3 +15,6 @@ pub mod server;
 pub(crate) mod servicediscovery;
 
 pub use authentication::DEFAULT_ACCESS_KEY;
+
+#[cfg(test)]
+mod tests;

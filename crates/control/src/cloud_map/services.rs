@@ -115,6 +115,17 @@ fn named(registry: &Registry, namespace: &Namespace, name: &str) -> Option<Disco
     })
 }
 
+/// The stored service of a namespace, by both names.
+pub(crate) fn stored<'a>(
+    registry: &'a Registry,
+    namespace: &str,
+    name: &str,
+) -> Option<&'a Arc<DiscoveryService>> {
+    let namespace = registry.namespaces.get(namespace)?;
+    let mut stored = registry.discovery_services.values();
+    stored.find(|row| row.namespace_id == namespace.id && row.name == name)
+}
+
 /// What values do not fit each other.
 fn check(namespace: &Namespace, row: &DiscoveryService) -> Result<(), CloudMapError> {
     let refuse = |message: &str| Err(CloudMapError::InvalidInput(message.to_owned()));

@@ -16,7 +16,7 @@ use super::{
     record::{Asker, DEPLOYMENTS_MAX, Deployment, DeploymentState, ServiceRecord, ServiceStatus},
 };
 use crate::{
-    random,
+    cloud_map, random,
     registry::{Registry, SETTINGS, alias_key},
 };
 
@@ -289,6 +289,15 @@ pub fn clashes(registry: &Registry) -> Vec<(Arn, String)> {
     for service in registry.services.values() {
         let Some(connect) = &service.connect else { continue };
         for offered in &connect.services {
+            if let Some(taken) =
+                cloud_map::services::stored(registry, &connect.namespace, &offered.discovery_name)
+            {
+                let what = format!(
+                    "the discovery name {} of {} belongs to the Cloud Map service {} already",
+                    offered.discovery_name, connect.namespace, taken.id
+                );
+                clashes.push((service.arn.clone(), what));
+            }
             let mut keys =
                 vec![format!("discovery name {} of {}", offered.discovery_name, connect.namespace)];
             if let Some(alias) = &offered.alias {

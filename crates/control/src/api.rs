@@ -7,6 +7,7 @@
 
 pub(crate) mod authentication;
 mod call;
+pub(crate) mod cloudformation;
 mod constraint;
 pub(crate) mod ecs;
 pub mod operation;

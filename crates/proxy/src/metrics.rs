@@ -84,6 +84,8 @@ causes! {
         BadCertificate => "bad_certificate",
         /// The other side offers none of our protocols (ALPN).
         Protocol => "protocol",
+        /// The client wants a host (SNI) that nobody here answers for.
+        UnknownName => "unknown_name",
         /// The other side refused us with an alert.
         RefusedByPeer => "refused_by_peer",
         /// It took too long.
@@ -134,11 +136,13 @@ pub enum Direction {
     Inbound,
     /// From clients outside the mesh.
     Public,
+    /// From the task's application to destinations outside the mesh.
+    Egress,
 }
 
 impl Direction {
     /// Every value.
-    pub const ALL: &'static [Direction] = &[Self::Outbound, Self::Inbound, Self::Public];
+    pub const ALL: &'static [Direction] = &[Self::Outbound, Self::Inbound, Self::Public, Self::Egress];
 
     /// The label's value.
     pub fn as_str(self) -> &'static str {
@@ -146,11 +150,13 @@ impl Direction {
             Self::Outbound => "outbound",
             Self::Inbound => "inbound",
             Self::Public => "public",
+            Self::Egress => "egress",
         }
     }
 }
 
 const HANDSHAKE_FAILURES: usize = HandshakeFailure::ALL.len();
+const DIRECTIONS: usize = Direction::ALL.len();
 const FLAGS: usize = Flag::ALL.len();
 
 /// What is counted for one direction.
@@ -216,7 +222,7 @@ impl ClusterMetrics {
 /// All counters of a proxy.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    directions: [DirectionMetrics; 3],
+    directions: [DirectionMetrics; DIRECTIONS],
     clusters: Mutex<BTreeMap<String, Arc<ClusterMetrics>>>,
     pub(crate) access_log_dropped: Counter,
     pub(crate) configuration_rejected: Counter,

@@ -11,8 +11,8 @@ use std::{
 
 use bowline_model::{
     identity::SpiffeId,
-    network::{ALIAS_GATEWAY, TASK_ADDRESS},
-    task::{InboundSocket, ProxyRole, ProxySpec, PublishedSocket, Secret, TaskSpec},
+    network::{ALIAS_GATEWAY, EGRESS_PORT, TASK_ADDRESS},
+    task::{Egress, InboundSocket, ProxyRole, ProxySpec, PublishedSocket, Secret, TaskSpec},
 };
 use bowline_plumbing::{
     seal::SealKey,
@@ -29,6 +29,7 @@ use super::{
     hosts::{hosts_text, write_in_place},
     init_process::InitProcess,
     sockets::{KeptSockets, local_address, open},
+    trust::Trust,
 };
 use crate::{packet::PacketSocket, protocol::ToInit, task_directory::TaskDirectory};
 
@@ -43,10 +44,12 @@ pub(crate) struct Link {
     directory: TaskDirectory,
     init: Option<Rc<InitProcess>>,
     host_network: Option<Rc<RefCell<HostNetwork>>>,
+    egress: Egress,
     sockets: RefCell<KeptSockets>,
     inbound: Vec<(InboundSocket, OwnedFd)>,
     published: Vec<PublishedSocket>,
     seal_key: SealKey,
+    trust: Option<Rc<Trust>>,
     first_token: RefCell<Option<Secret>>,
     was_ready: Cell<bool>,
     events: mpsc::Sender<Event>,
@@ -58,6 +61,9 @@ pub(crate) struct LinkParts {
     pub(crate) directory: TaskDirectory,
     pub(crate) init: Option<Rc<InitProcess>>,
     pub(crate) host_network: Option<Rc<RefCell<HostNetwork>>>,
+    /// What the task's networks let through.
+    pub(crate) egress: Egress,
+    pub(crate) trust: Option<Rc<Trust>>,
     pub(crate) token: Option<Secret>,
     pub(crate) events: mpsc::Sender<Event>,
 }
@@ -108,10 +114,12 @@ impl Link {
             directory: parts.directory,
             init: parts.init,
             host_network: parts.host_network,
+            egress: parts.egress,
             sockets: RefCell::new(sockets),
             inbound,
             published,
             seal_key,
+            trust: parts.trust,
             first_token: RefCell::new(parts.token),
             was_ready: Cell::new(false),
             events: parts.events,
@@ -204,6 +212,8 @@ impl Link {
             isolated,
             dns: isolated.then(|| SocketAddrV4::new(ALIAS_GATEWAY, 53)),
             published: self.published.iter().map(|port| (v4(port.address), port.container_port)).collect(),
+            egress: (self.egress == Egress::Allow).then(|| SocketAddrV4::new(ALIAS_GATEWAY, EGRESS_PORT)),
+            task_authority: self.trust.as_ref().map(|trust| trust.authority().clone()),
         }
     }
 

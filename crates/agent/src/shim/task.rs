@@ -17,7 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bowline_model::task::{HealthStatus, ProxyRole, Secret, StopCode, TaskReport, TaskSpec, TaskStatus};
+use bowline_model::task::{
+    Egress, HealthStatus, ProxyRole, Secret, StopCode, TaskReport, TaskSpec, TaskStatus,
+};
 use bowline_plumbing::wall_clock;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -37,6 +39,7 @@ use super::{
     link::{Link, LinkParts},
     outputs::{Outputs, no_input, output_pipe},
     sidecar,
+    trust::Trust,
 };
 use crate::{
     config::{OutputSource, OutputStream, ProgramCommand},
@@ -69,6 +72,9 @@ pub(crate) struct Prepared {
     pub(crate) proxy_command: ProgramCommand,
     pub(crate) init: Option<InitProcess>,
     pub(crate) host_network: Option<HostNetwork>,
+    /// What the task's networks let through.
+    pub(crate) egress: Egress,
+    pub(crate) trust: Option<Trust>,
     pub(crate) control_groups: ControlGroups,
     pub(crate) warnings: Vec<String>,
     /// Why the task cannot run at all.
@@ -130,6 +136,8 @@ struct Task {
     proxy_command: ProgramCommand,
     init: Option<Rc<InitProcess>>,
     host_network: Option<Rc<RefCell<HostNetwork>>>,
+    egress: Egress,
+    trust: Option<Rc<Trust>>,
     control_groups: ControlGroups,
     containers: Containers,
     links: HashMap<usize, Rc<ContainerLink>>,
@@ -152,18 +160,30 @@ struct Task {
 
 impl Task {
     fn new(prepared: Prepared, events: mpsc::Sender<Event>) -> std::io::Result<Self> {
-        let Prepared { spec, directory, token, proxy_command, init, host_network, control_groups, .. } =
-            prepared;
+        let Prepared {
+            spec,
+            directory,
+            token,
+            proxy_command,
+            init,
+            host_network,
+            egress,
+            control_groups,
+            ..
+        } = prepared;
         let mut warnings = prepared.warnings;
         let mut failure = prepared.failure;
         let init = init.map(Rc::new);
         let host_network = host_network.map(|network| Rc::new(RefCell::new(network)));
+        let trust = prepared.trust.map(Rc::new);
         let mut link = None;
         if let (Some(proxy), None) = (&spec.proxy, &failure) {
             let parts = LinkParts {
                 directory: directory.clone(),
                 init: init.clone(),
                 host_network: host_network.clone(),
+                egress,
+                trust: trust.clone(),
                 token,
                 events: events.clone(),
             };
@@ -191,6 +211,8 @@ impl Task {
             proxy_command,
             init,
             host_network,
+            egress,
+            trust,
             control_groups,
             links: HashMap::new(),
             captures: Vec::new(),
@@ -233,8 +255,8 @@ impl Task {
         let (Some(init), None) = (&self.init, &self.host_network) else { return };
         match super::egress::tap(init) {
             Ok(tap) => {
-                let outputs = self.outputs.clone();
-                spawn_local(async move { super::egress::watch(tap, &outputs).await });
+                let (outputs, egress) = (self.outputs.clone(), self.egress);
+                spawn_local(async move { super::egress::watch(tap, egress, &outputs).await });
             }
             Err(error) => tracing::warn!(%error, "what the task tries to reach is denied but not logged"),
         }

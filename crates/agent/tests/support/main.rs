@@ -70,16 +70,26 @@ fn proxy(fd: i32) {
     for inbound in &hello.inbound {
         let (fd, _) = link.inbound(&inbound.port_name).expect("an inbound socket");
         if inbound.port_name == "control" {
-            let (listener, link) = (TcpListener::from(fd), link.clone());
+            let (listener, link, hello) = (TcpListener::from(fd), link.clone(), hello.clone());
             listener.set_nonblocking(false).expect("blocking");
             std::thread::spawn(move || {
                 for connection in listener.incoming().flatten() {
-                    control(connection, &link);
+                    control(connection, &link, &hello);
                 }
             });
             continue;
         }
         listeners.push((TcpListener::from(fd), inbound.container_port));
+    }
+    if let Some(address) = hello.egress {
+        let (fd, _) = link.listen(Place::Aliases, Transport::Tcp, address).expect("an egress listener");
+        let listener = TcpListener::from(fd);
+        listener.set_nonblocking(false).expect("blocking");
+        std::thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                tell_destination(connection);
+            }
+        });
     }
     link.hosts(script.hosts).expect("writes hosts");
     link.ready().expect("ready");
@@ -98,14 +108,33 @@ fn proxy(fd: i32) {
     }
 }
 
+/// Answers a connection to elsewhere with where it was to go.
+fn tell_destination(mut connection: TcpStream) {
+    let mut question = String::new();
+    if BufReader::new(&connection).read_line(&mut question).is_err() {
+        return;
+    }
+    let destination = socket2::SockRef::from(&connection)
+        .original_dst_v4()
+        .ok()
+        .and_then(|address| address.as_socket())
+        .map_or("nowhere".to_owned(), |address| address.to_string());
+    let _ = connection.write_all(format!("sidecar {} has {destination}", std::process::id()).as_bytes());
+}
+
 /// Does what a test tells the sidecar to.
-fn control(mut connection: TcpStream, link: &ShimLink) {
+fn control(mut connection: TcpStream, link: &ShimLink, hello: &Hello) {
     let mut order = String::new();
     if BufReader::new(&connection).read_line(&mut order).is_err() {
         return;
     }
     let words: Vec<&str> = order.split_whitespace().collect();
     let answer = match words[..] {
+        ["authority"] => {
+            let authority = hello.task_authority.as_ref().expect("a CA");
+            assert!(authority.key_pem.expose().contains("PRIVATE KEY"));
+            authority.certificate_pem.clone()
+        }
         ["pid"] => std::process::id().to_string(),
         ["hosts", address, name] => {
             let address = address.parse().expect("an address");
@@ -184,6 +213,11 @@ fn answer(mut connection: TcpStream) {
         ("ask", rest) => {
             let (address, question) = rest.split_once(' ').expect("address and question");
             ask(address, question).unwrap_or_else(|error| format!("error: {:?}", error.kind()))
+        }
+        ("datagram", address) => {
+            let sent =
+                std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.send_to(b"x", address));
+            format!("{:?}", sent.map_err(|error| error.kind()))
         }
         (other, _) => format!("what is {other}?"),
     };

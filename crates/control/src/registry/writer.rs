@@ -68,6 +68,8 @@ macro_rules! for_each_table {
         $apply!(stopped_tasks, "stopped-tasks");
         $apply!(certificates, "certificates");
         $apply!(stacks, "stacks");
+        $apply!(deleted_stacks, "deleted-stacks");
+        $apply!(change_sets, "change-sets");
     };
 }
 

@@ -57,7 +57,7 @@ impl Applying<'_> {
         self.made("namespaces", &spec.name);
         // A template may give the name of one of its namespaces to another of them.
         let own = ("namespaces".to_owned(), spec.name.clone());
-        let before = registry.stacks.get(&self.record.name);
+        let before = registry.stacks.get(&self.stack.name);
         let replaces = before.is_some_and(|before| before.resources.contains(&own));
         if replaces && registry.namespaces.get(&spec.name).is_some_and(|present| present.arn != arn) {
             registry.namespaces.remove(&spec.name);

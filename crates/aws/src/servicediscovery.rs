@@ -1,4 +1,4 @@
-//! AWS Cloud Map: namespaces and services.
+//! AWS Cloud Map: namespaces and services; [`api`] holds its API's own shapes.
 
 // The fields are AWS's own, documented in its API reference under the same names;
 // repeating that text here would only let it go stale.
@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub mod api;
 
 /// `AWS::ServiceDiscovery::PrivateDnsNamespace`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -82,7 +84,7 @@ pub struct Soa {
 }
 
 /// Property type `Tag` of the CloudFormation resource types of this module.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Tag {
     pub key: String,

@@ -13,5 +13,9 @@ pub(crate) mod ecs;
 pub mod operation;
 mod pages;
 pub mod server;
+pub(crate) mod servicediscovery;
 
 pub use authentication::DEFAULT_ACCESS_KEY;
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use crate::{
     authorities::{Authorities, AuthoritiesError, LeafOrder},
     ca::CheckedCsr,
+    cloud_map::index::{DiscoveryCache, DiscoveryIndex},
     control_plane::{EventLog, verifier_id},
     ecs::definition,
     publish::{self, MESH_IDENTITY, PublishOptions},
@@ -60,6 +61,7 @@ pub(crate) struct Core {
     /// Woken when a proxy answers.
     answered: watch::Sender<u64>,
     events: EventLog,
+    discovery: DiscoveryCache,
     secrets: ArcSwap<SecretValues>,
     /// Holds the gateways' addresses until they listen themselves.
     pub(crate) reserved: Mutex<Vec<socket2::Socket>>,
@@ -104,6 +106,7 @@ impl Core {
             endpoints_since: Mutex::default(),
             answered,
             events: EventLog::default(),
+            discovery: DiscoveryCache::default(),
             secrets: ArcSwap::default(),
             reserved: Mutex::default(),
         }
@@ -133,6 +136,11 @@ impl Core {
 
     pub(crate) fn registry(&self) -> Arc<Registry> {
         self.writer.snapshot()
+    }
+
+    /// Cloud Map's services and instances at this moment.
+    pub(crate) fn discovery(&self) -> Arc<DiscoveryIndex> {
+        self.discovery.at(&self.writer.snapshot(), wall_clock::now)
     }
 
     pub(crate) fn registry_generation(&self) -> watch::Receiver<u64> {

@@ -7,6 +7,7 @@
 //! - [`api`]: the AWS endpoint.
 //! - [`stack`]: a template becomes rows of the registry.
 //! - [`ecs`]: ECS's resources on the registry.
+//! - `cloud_map`: Cloud Map's.
 //! - [`reconcile`]: services become tasks.
 //! - [`publish`]: the registry becomes what each proxy should have.
 //! - [`stream`]: the servers that proxies connect to.
@@ -18,6 +19,7 @@ pub mod api;
 pub mod audit;
 mod authorities;
 pub mod ca;
+mod cloud_map;
 pub mod control_plane;
 mod core;
 pub mod dns;

@@ -26,9 +26,11 @@ use crate::{
 
 pub use crate::stack::record::LocalCommandRecord;
 
+mod cloud_map;
 mod table;
 mod writer;
 
+pub use cloud_map::{CloudMapOperation, CustomHealth, DiscoveryService, Instance, Namespace};
 pub use table::Table;
 pub use writer::{RegistryError, RegistryWriter};
 
@@ -43,6 +45,13 @@ pub struct Registry {
     pub clusters: Table<Cluster>,
     /// Namespaces, by name.
     pub namespaces: Table<Namespace>,
+    /// Cloud Map services, by id. Those of ECS's Service Connect are not among them: they follow
+    /// from [`Registry::services`].
+    pub discovery_services: Table<DiscoveryService>,
+    /// Instances that were registered by hand, by [`Instance::key`].
+    pub instances: Table<Instance>,
+    /// Cloud Map's latest operations, by id.
+    pub cloud_map_operations: Table<CloudMapOperation>,
     /// Task definitions, by ARN.
     pub task_definitions: Table<TaskDefinition>,
     /// What was asked for of each registered task definition, by ARN.
@@ -110,19 +119,6 @@ pub struct Cluster {
     pub default_namespace: Option<String>,
     /// As it was asked for.
     pub request: CreateClusterRequest,
-}
-
-/// A Cloud Map namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Namespace {
-    /// The ARN.
-    pub arn: Arn,
-    /// The id at the ARN's end: `ns-…`.
-    pub id: String,
-    /// The name.
-    pub name: String,
-    /// Whether it is a private DNS namespace rather than an HTTP one.
-    pub private_dns: bool,
 }
 
 /// A certificate authority with its sealed key.

@@ -10,10 +10,10 @@ use bowline_model::{arn::Arn, clock::Timestamp};
 use thiserror::Error;
 
 use crate::{
+    cloud_map,
     ecs::{definition, record::Asker, service},
     registry::{
-        AuthorityPurpose, AuthorityRecord, Cluster, LocalCommandRecord, Namespace, Registry, RegistryError,
-        SETTINGS,
+        AuthorityPurpose, AuthorityRecord, Cluster, LocalCommandRecord, Registry, RegistryError, SETTINGS,
     },
 };
 
@@ -21,6 +21,7 @@ use record::{ResourceStatus, StackMember, StackRecord};
 
 mod balancing;
 mod deploy;
+mod discovery;
 pub mod lifecycle;
 pub mod record;
 pub mod secrets;
@@ -198,7 +199,8 @@ pub fn delete(registry: &mut Registry, name: &str, now: Timestamp) {
 fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
     match table {
         "clusters" => registry.clusters.remove(key),
-        "namespaces" => registry.namespaces.remove(key),
+        "namespaces" => cloud_map::namespaces::remove(registry, key),
+        "discovery-services" => cloud_map::services::remove(registry, key),
         // Tasks may still run it: the reconciler forgets it after the last of them.
         "task-definitions" => definition::deregister(registry, key, now),
         "services" => service::remove(registry, key),
@@ -285,8 +287,9 @@ impl Applying<'_> {
                     registry.clusters.put(name.clone(), Cluster { arn, name, default_namespace, request });
                 }
             }
-            ResourceBody::PrivateDnsNamespace(body) => self.namespace(registry, resource, &body.name, true),
-            ResourceBody::HttpNamespace(body) => self.namespace(registry, resource, &body.name, false),
+            ResourceBody::PrivateDnsNamespace(body) => self.private_dns_namespace(registry, resource, body),
+            ResourceBody::HttpNamespace(body) => self.http_namespace(registry, resource, body),
+            ResourceBody::DiscoveryService(body) => self.discovery_service(registry, resource, body),
             ResourceBody::EcsTaskDefinition(body) => self.task_definition(registry, resource, body),
             ResourceBody::EcsService(body) => self.service(registry, resource, body),
             ResourceBody::LoadBalancer(body) => self.load_balancer(registry, resource, body),
@@ -329,20 +332,6 @@ impl Applying<'_> {
     /// Who changes services, and when.
     fn change(&self) -> service::Change {
         service::Change { now: self.now, by: self.by.clone(), force: false }
-    }
-
-    fn namespace(
-        &mut self,
-        registry: &mut Registry,
-        resource: &StackResource,
-        name: &str,
-        private_dns: bool,
-    ) {
-        if let Some(arn) = self.arn(resource) {
-            self.made("namespaces", name);
-            let id = arn.resource_name().to_owned();
-            registry.namespaces.put(name, Namespace { arn, id, name: name.to_owned(), private_dns });
-        }
     }
 
     fn local_command(&mut self, resource: &StackResource, body: &bowline_aws::bowline::LocalCommand) {

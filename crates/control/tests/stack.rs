@@ -129,3 +129,51 @@ async fn a_refused_stack_changes_nothing() {
     assert_eq!(before.services.len(), control.snapshot().services.len());
     assert!(control.snapshot().stacks.get("other").is_none());
 }
+
+const CLOUD_MAP: &str = "
+Resources:
+  Namespace:
+    Type: AWS::ServiceDiscovery::PrivateDnsNamespace
+    Properties:
+      Name: shop.local
+      Vpc: vpc-1
+      Description: the shop
+      Properties: {DnsProperties: {SOA: {TTL: 7}}}
+  Web:
+    Type: AWS::ServiceDiscovery::Service
+    Properties:
+      Name: web
+      NamespaceId: !Ref Namespace
+      DnsConfig: {DnsRecords: [{Type: A, TTL: 10}]}
+      HealthCheckCustomConfig: {FailureThreshold: 3}
+      ServiceAttributes: {colour: blue}
+";
+
+#[tokio::test]
+async fn cloud_maps_resources_are_rows() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let control = start(directory.path()).await;
+    let apply = |text: &str| control.apply_stack(&resolve(text, &control), &made_from(text));
+    apply(CLOUD_MAP).unwrap_or_else(|error| panic!("{error}"));
+    let before = control.snapshot();
+    let namespace = before.namespaces.get("shop.local").expect("the namespace");
+    assert_eq!((namespace.soa_ttl, namespace.description.as_deref()), (Some(7), Some("the shop")));
+    let service = before.discovery_services.values().next().expect("the service");
+    assert_eq!((service.name.as_str(), &service.namespace_id), ("web", &namespace.id));
+    assert!(service.health_check_custom && service.attributes.contains_key("colour"));
+
+    apply(CLOUD_MAP).unwrap_or_else(|error| panic!("{error}"));
+    let again = control.snapshot();
+    assert_eq!(again.namespaces.get("shop.local"), Some(namespace));
+    assert_eq!(again.discovery_services.get(&service.id), Some(service));
+
+    let without = CLOUD_MAP.split("  Web:").next().expect("a part before it");
+    apply(without).unwrap_or_else(|error| panic!("{error}"));
+    assert!(control.snapshot().discovery_services.is_empty());
+
+    // What does not fit together is refused, and nothing was changed.
+    let wrong = CLOUD_MAP.replace("Type: A,", "Type: CNAME,");
+    let Err(ApplyError::Faults(faults)) = apply(&wrong) else { panic!("a CNAME without WEIGHTED was taken") };
+    assert!(faults.iter().any(|fault| fault.logical_id == "Web"), "{faults:?}");
+    assert!(control.snapshot().discovery_services.is_empty());
+}

@@ -1,5 +1,6 @@
 //! The notation of awsJson 1.0 and 1.1 and of restJson: moments are seconds since the epoch.
 
+use serde::{Serialize, Serializer};
 use serde_json::{Number, Value};
 
 use super::{Document, timestamp::base64};
@@ -13,7 +14,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Document, serde_json::Error> {
 }
 
 pub(crate) fn write(document: &Document) -> Vec<u8> {
-    to_value(document).to_string().into_bytes()
+    serde_json::to_vec(&Json(document))
+        .expect("a document has text as its keys, and a vector takes every byte")
 }
 
 fn from_value(value: Value) -> Document {
@@ -32,18 +34,23 @@ fn from_value(value: Value) -> Document {
     }
 }
 
-fn to_value(document: &Document) -> Value {
-    match document {
-        Document::Null => Value::Null,
-        Document::Bool(value) => Value::Bool(*value),
-        Document::Integer(value) => Value::Number((*value).into()),
-        Document::Double(value) => number(*value),
-        Document::Text(text) | Document::Untyped(text) => Value::String(text.clone()),
-        Document::Blob(bytes) => Value::String(base64(bytes)),
-        Document::Timestamp(at) => number(at.seconds()),
-        Document::List(items) => Value::Array(items.iter().map(to_value).collect()),
-        Document::Map(members) => {
-            Value::Object(members.iter().map(|(name, value)| (name.clone(), to_value(value))).collect())
+/// A document in this notation, without a copy of it.
+struct Json<'a>(&'a Document);
+
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Document::Null => serializer.serialize_unit(),
+            Document::Bool(value) => serializer.serialize_bool(*value),
+            Document::Integer(value) => serializer.serialize_i64(*value),
+            Document::Double(value) => number(*value).serialize(serializer),
+            Document::Text(text) | Document::Untyped(text) => serializer.serialize_str(text),
+            Document::Blob(bytes) => serializer.serialize_str(&base64(bytes)),
+            Document::Timestamp(at) => number(at.seconds()).serialize(serializer),
+            Document::List(items) => serializer.collect_seq(items.iter().map(Json)),
+            Document::Map(members) => {
+                serializer.collect_map(members.iter().map(|(name, value)| (name, Json(value))))
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use bowline_aws::protocol::{Document, Fault, ServiceProtocol, Violation, from_document, to_document};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{call::Call, cloudformation, ecs};
+use super::{call::Call, cloudformation, ecs, servicediscovery};
 
 /// Whether an operation changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,7 @@ pub fn of_service(service: &str) -> &'static [Operation] {
     match service {
         "cloudformation" => cloudformation::OPERATIONS,
         "ecs" => ecs::OPERATIONS,
+        "servicediscovery" => servicediscovery::OPERATIONS,
         _ => &[],
     }
 }

@@ -245,7 +245,7 @@ async fn call(
 }
 
 /// What does not fit an operation's shape, in the service's own code.
-fn violated(name: &OperationName, violation: &Violation) -> Fault {
+pub(super) fn violated(name: &OperationName, violation: &Violation) -> Fault {
     let code = match violation.is_of_type() && name.protocol.is_json_like() {
         true => "SerializationException",
         false => name.service.validation_code,

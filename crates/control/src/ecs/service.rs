@@ -16,7 +16,7 @@ use super::{
     record::{Asker, DEPLOYMENTS_MAX, Deployment, DeploymentState, ServiceRecord, ServiceStatus},
 };
 use crate::{
-    random,
+    cloud_map, random,
     registry::{Registry, SETTINGS, TaskOwner, alias_key},
 };
 
@@ -299,7 +299,7 @@ pub fn cluster_name(given: Option<&str>) -> String {
 /// A discovery name and an alias's host and port each belong to one service of a namespace: the
 /// services that claim another's, with what they claim.
 pub fn clashes(registry: &Registry) -> Vec<(Arn, String)> {
-    clashes_among(registry.services.values().map(|service| &**service))
+    clashes_among(registry, registry.services.values().map(|service| &**service))
 }
 
 /// What of other services a service claims, or what it claims twice.
@@ -307,16 +307,25 @@ pub fn clash_of(registry: &Registry, arn: &Arn) -> Option<String> {
     // The others first: what they have is theirs.
     let (own, others): (Vec<_>, Vec<_>) =
         registry.services.values().map(|service| &**service).partition(|service| service.arn == *arn);
-    let clashes = clashes_among(others.into_iter().chain(own));
+    let clashes = clashes_among(registry, others.into_iter().chain(own));
     clashes.into_iter().find(|(service, _)| service == arn).map(|(_, clash)| clash)
 }
 
-fn clashes_among<'a>(services: impl Iterator<Item = &'a Service>) -> Vec<(Arn, String)> {
+fn clashes_among<'a>(registry: &Registry, services: impl Iterator<Item = &'a Service>) -> Vec<(Arn, String)> {
     let mut owners: BTreeMap<String, Arn> = BTreeMap::new();
     let mut clashes = Vec::new();
     for service in services {
         let Some(connect) = &service.connect else { continue };
         for offered in &connect.services {
+            if let Some(taken) =
+                cloud_map::services::stored(registry, &connect.namespace, &offered.discovery_name)
+            {
+                let what = format!(
+                    "the discovery name {} of {} belongs to the Cloud Map service {} already",
+                    offered.discovery_name, connect.namespace, taken.id
+                );
+                clashes.push((service.arn.clone(), what));
+            }
             let mut keys =
                 vec![format!("discovery name {} of {}", offered.discovery_name, connect.namespace)];
             if let Some(alias) = &offered.alias {

@@ -52,6 +52,9 @@ macro_rules! for_each_table {
         $apply!(settings, "settings");
         $apply!(clusters, "clusters");
         $apply!(namespaces, "namespaces");
+        $apply!(discovery_services, "discovery-services");
+        $apply!(instances, "instances");
+        $apply!(cloud_map_operations, "cloud-map-operations");
         $apply!(task_definitions, "task-definitions");
         $apply!(task_definition_records, "task-definition-records");
         $apply!(services, "services");

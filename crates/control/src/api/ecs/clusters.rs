@@ -17,9 +17,9 @@ use bowline_model::task::TaskStatus;
 use super::{account::PROVIDERS, cluster_not_found, find_cluster, invalid, page_of};
 use crate::{
     api::{call::Call, constraint},
+    cloud_map::namespaces::{self, NamespaceSpec},
     ecs::{record::ServiceStatus, service::cluster_name},
-    random,
-    registry::{Cluster, Namespace, Registry, TaskOwner},
+    registry::{Cluster, Registry, TaskOwner},
 };
 
 /// Most clusters in one `DescribeClusters`.
@@ -62,11 +62,9 @@ fn default_namespace(
     if given.starts_with("arn:") {
         return Err(Fault::new("NamespaceNotFoundException", format!("There is no namespace {given:?}.")));
     }
-    let id = format!("ns-{}", random::alphanumeric(16));
-    let arn = call.scope.arn("servicediscovery", format_args!("namespace/{id}"));
-    let namespace = Namespace { arn, id, name: given.clone(), private_dns: false };
-    registry.namespaces.put(given.clone(), namespace);
-    Ok(Some(given))
+    let spec = NamespaceSpec { name: given, ..NamespaceSpec::default() };
+    let made = namespaces::put(registry, namespaces::new_arn(&call.scope), spec, call.now)?;
+    Ok(Some(made.name.clone()))
 }
 
 /// Refuses capacity providers that are not here, and a strategy of others than the cluster's.

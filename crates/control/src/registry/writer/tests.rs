@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use bowline_model::arn::Scope;
+use bowline_model::{arn::Scope, clock::Timestamp};
 
 use super::*;
 use crate::{
@@ -10,7 +10,19 @@ use crate::{
 
 fn namespace(name: &str) -> Namespace {
     let arn = Scope::default().arn("servicediscovery", format_args!("namespace/{name}"));
-    Namespace { arn, id: format!("ns-{name}"), name: name.to_owned(), private_dns: false }
+    Namespace {
+        arn,
+        id: format!("ns-{name}"),
+        name: name.to_owned(),
+        private_dns: false,
+        description: None,
+        tags: Vec::new(),
+        created_at: Timestamp::default(),
+        vpc: None,
+        hosted_zone_id: None,
+        soa_ttl: None,
+        creator_request_id: None,
+    }
 }
 
 fn store(directory: &tempfile::TempDir) -> Arc<dyn Store> {

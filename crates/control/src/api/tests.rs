@@ -1,0 +1,98 @@
+//! Operations, called as the server calls them, on a control plane that lives in memory.
+
+use std::sync::Arc;
+
+use bowline_aws::protocol::{self, Fault, OperationName, Protocol, RequestHead, SERVICES};
+use bowline_model::{arn::Scope, clock::Timestamp};
+use bowline_plumbing::wall_clock;
+use serde_json::Value;
+
+use super::{
+    call::{Call, Caller},
+    operation::{self, Outcome},
+    server,
+};
+use crate::{
+    authorities::Authorities,
+    core::Core,
+    master_key::MasterKey,
+    publish::PublishOptions,
+    registry::{Registry, RegistryError, RegistryWriter},
+    store::EmbeddedStore,
+};
+
+mod servicediscovery;
+
+/// A control plane in memory, and who calls it.
+struct Endpoint {
+    core: Arc<Core>,
+    caller: Caller,
+    _directory: tempfile::TempDir,
+}
+
+impl Endpoint {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let writer = RegistryWriter::load(Arc::new(EmbeddedStore::in_memory().unwrap())).unwrap();
+        let key = MasterKey::load_or_create(directory.path(), false).unwrap();
+        let authorities = Authorities::open(&writer, key, wall_clock::now()).unwrap();
+        let ttl = std::time::Duration::from_secs(3_600);
+        let core = Arc::new(Core::new(writer, authorities, ttl, PublishOptions::default()));
+        let arn = Scope::default().root_arn();
+        Self { core, caller: Caller { arn, access_key_id: "test".into() }, _directory: directory }
+    }
+
+    /// One call, in JSON.
+    fn call(&self, service: &str, name: &str, request: &Value) -> Result<Value, Fault> {
+        let service = SERVICES.iter().find(|known| known.name == service).expect("a service that is served");
+        let operation = operation::find(service, name).unwrap_or_else(|| panic!("{name} is not served"));
+        let head = RequestHead {
+            method: "POST",
+            path: "/",
+            query: "",
+            target: None,
+            content_type: None,
+            smithy_protocol: None,
+            signed_for: None,
+        };
+        let body = serde_json::to_vec(request).unwrap();
+        let document = protocol::read(Protocol::Json11, &head, &body).unwrap();
+        let scope = self.core.registry().settings().scope.clone();
+        let call = Call { core: &self.core, caller: &self.caller, scope, now: wall_clock::now() };
+        match (operation.call)(&call, &document) {
+            Ok(document) => Ok((&document).into()),
+            Err(Outcome::Fault(fault)) => Err(fault),
+            Err(Outcome::Violation(violation)) => {
+                let name = OperationName { service, operation: name.to_owned(), protocol: Protocol::Json11 };
+                Err(server::violated(&name, &violation))
+            }
+        }
+    }
+
+    /// A call that is carried out.
+    fn ok(&self, service: &str, name: &str, request: Value) -> Value {
+        self.call(service, name, &request).unwrap_or_else(|fault| panic!("{name} {request}: {fault:?}"))
+    }
+
+    /// A call that is refused.
+    fn fault(&self, service: &str, name: &str, request: Value) -> Fault {
+        match self.call(service, name, &request) {
+            Ok(response) => panic!("{name} {request}: {response}"),
+            Err(fault) => fault,
+        }
+    }
+
+    /// Changes the registry by another way than the API.
+    fn change(&self, change: impl FnOnce(&mut Registry)) {
+        self.core
+            .change::<_, RegistryError>(|registry| {
+                change(registry);
+                Ok(())
+            })
+            .unwrap();
+    }
+
+    fn now(&self) -> Timestamp {
+        wall_clock::now()
+    }
+}

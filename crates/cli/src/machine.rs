@@ -58,6 +58,9 @@ pub(crate) struct MachineArgs {
     /// What tasks may reach beyond their aliases.
     #[arg(long, default_value = "deny")]
     pub(crate) egress: EgressArg,
+    /// Record reading calls of applications in the audit trail too: there are many of them.
+    #[arg(long)]
+    pub(crate) audit_data_events: bool,
     /// How long a certificate lives, in seconds.
     #[arg(long, default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(10..=604_800))]
     pub(crate) certificate_ttl: u64,
@@ -123,6 +126,7 @@ impl MachineArgs {
                 EgressArg::Deny => Egress::Deny,
                 EgressArg::Allow => Egress::Allow,
             },
+            audit_data_events: self.audit_data_events,
             ephemeral,
         })
     }
@@ -225,6 +229,7 @@ impl Machine {
         tokio::select! {
             all = self.running.control.stop_all(STOP_LIMIT) => {
                 self.running.agent.stop_all().await;
+                self.running.control.close_audit_trail().await;
                 if !all {
                     eprintln!("‼ not every task reported its end");
                 }

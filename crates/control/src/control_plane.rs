@@ -24,6 +24,7 @@ use crate::{
         authentication::Authentication,
         server::{Api, ApiServer},
     },
+    audit::{AuditError, AuditLog, AuditOptions},
     authorities::{Authorities, AuthoritiesError},
     core::Core,
     master_key::{MasterKey, MasterKeyError},
@@ -62,6 +63,8 @@ pub struct ControlConfig {
     pub plaintext_services: BTreeSet<String>,
     /// What tasks may reach beyond their aliases.
     pub egress: Egress,
+    /// Whether calls that only read, and are made all the time, are in the audit trail too.
+    pub audit_data_events: bool,
     /// For a test suite: the state directory is thrown away at the end, and the AWS endpoint may
     /// be told to forget everything (`POST /_bowline/reset`).
     pub ephemeral: bool,
@@ -90,6 +93,25 @@ pub enum StartError {
     /// The master key cannot be tried.
     #[error("the master key cannot be tried")]
     Canary(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The audit trail is not as it was written. It is left as it is.
+    #[error(
+        "nothing is started on an audit trail that was tampered with: move the directory {} away, as evidence, \
+         and start again to begin another trail", .dir.display()
+    )]
+    AuditTampered {
+        /// The trail's directory.
+        dir: PathBuf,
+        /// What was found, and where.
+        source: AuditError,
+    },
+    /// The audit trail cannot be opened, so calls could not be recorded.
+    #[error("the audit trail in {} cannot be opened", .dir.display())]
+    Audit {
+        /// The trail's directory.
+        dir: PathBuf,
+        /// Why.
+        source: AuditError,
+    },
     /// A certificate authority cannot be made or opened.
     #[error(transparent)]
     Authorities(#[from] AuthoritiesError),
@@ -142,6 +164,7 @@ impl ControlPlane {
         let store: Arc<dyn Store> = Arc::new(store);
         let writer = RegistryWriter::load(store)?;
         let master_key = open_master_key(&config, &writer)?;
+        let audit = open_audit_trail(&config, &master_key).await?;
         let authorities = Authorities::open(&writer, master_key, wall_clock::now())?;
         write_gateway_ca(&config.state_dir, &authorities)?;
 
@@ -152,6 +175,7 @@ impl ControlPlane {
         let core = Arc::new(Core::new(
             writer,
             authorities,
+            audit,
             config.certificate_ttl,
             PublishOptions {
                 plaintext_services: config.plaintext_services.clone(),
@@ -198,6 +222,7 @@ impl ControlPlane {
             core: Arc::clone(&self.core),
             authentication: Authentication::new(root, local),
             resettable: self.config.ephemeral,
+            audit_data_events: self.config.audit_data_events,
         });
         tokio::spawn(ApiServer::serve(listener, api, self.drain_watch.clone()));
         Ok(())
@@ -335,10 +360,17 @@ impl ControlPlane {
         .is_ok()
     }
 
+    /// Waits until the audit trail is on the disk, and closes it. Calls that change something are
+    /// refused from now on.
+    pub async fn close_audit_trail(&self) {
+        close_audit_trail(&self.core).await;
+    }
+
     /// Ends. Tasks are not touched.
     pub async fn shutdown(self) {
         // Streams end when their proxies see the connection close.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.drain.drain()).await;
+        close_audit_trail(&self.core).await;
         for task in self.tasks {
             task.abort();
             // The store closes when the last of them is gone.
@@ -382,6 +414,41 @@ fn open_master_key(config: &ControlConfig, writer: &RegistryWriter) -> Result<Ma
         Ok(())
     })?;
     Ok(key)
+}
+
+/// Directory of the audit trail in a state directory.
+pub const AUDIT_DIRECTORY: &str = "audit";
+
+/// The audit trail's key is the master key's for this label.
+pub const AUDIT_KEY_LABEL: &str = "bowline audit trail";
+
+/// Most records that an ephemeral control plane keeps.
+const EPHEMERAL_RECORDS_MAX: usize = 10_000;
+
+async fn open_audit_trail(
+    config: &ControlConfig,
+    master_key: &MasterKey,
+) -> Result<Arc<AuditLog>, StartError> {
+    if config.ephemeral {
+        return Ok(Arc::new(AuditLog::in_memory(EPHEMERAL_RECORDS_MAX)));
+    }
+    let dir = config.state_dir.join(AUDIT_DIRECTORY);
+    let key = master_key.derive(AUDIT_KEY_LABEL);
+    let of_trail = dir.clone();
+    let open = move || AuditLog::open(of_trail, key.as_bytes(), AuditOptions::default());
+    // It reads up to 64 MiB.
+    let opened = tokio::task::spawn_blocking(open).await.unwrap_or(Err(AuditError::Ended));
+    opened.map(Arc::new).map_err(|source| match source {
+        AuditError::Tampered { .. } => StartError::AuditTampered { dir, source },
+        _ => StartError::Audit { dir, source },
+    })
+}
+
+async fn close_audit_trail(core: &Arc<Core>) {
+    let audit = Arc::clone(core.audit());
+    if let Err(error) = tokio::task::spawn_blocking(move || audit.close()).await {
+        tracing::error!(%error, "the audit trail could not be closed");
+    }
 }
 
 /// Listens where this state directory did before, else where it is told to.

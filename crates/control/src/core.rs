@@ -18,6 +18,7 @@ use bowline_plumbing::wall_clock;
 use tokio::sync::watch;
 
 use crate::{
+    audit::AuditLog,
     authorities::{Authorities, AuthoritiesError, LeafOrder},
     ca::CheckedCsr,
     control_plane::{EventLog, verifier_id},
@@ -47,6 +48,7 @@ type Diversions = BTreeMap<(TaskId, String), (SocketAddr, Instant)>;
 pub(crate) struct Core {
     writer: RegistryWriter,
     authorities: Authorities,
+    audit: Arc<AuditLog>,
     tokens: Tokens,
     certificate_ttl: Duration,
     options: PublishOptions,
@@ -86,6 +88,7 @@ impl Core {
     pub(crate) fn new(
         writer: RegistryWriter,
         authorities: Authorities,
+        audit: Arc<AuditLog>,
         certificate_ttl: Duration,
         options: PublishOptions,
     ) -> Self {
@@ -94,6 +97,7 @@ impl Core {
         Self {
             writer,
             authorities,
+            audit,
             tokens: Tokens::default(),
             certificate_ttl,
             options,
@@ -107,6 +111,11 @@ impl Core {
             secrets: ArcSwap::default(),
             reserved: Mutex::default(),
         }
+    }
+
+    /// Who called what.
+    pub(crate) fn audit(&self) -> &Arc<AuditLog> {
+        &self.audit
     }
 
     /// Values for containers that want secrets injected.

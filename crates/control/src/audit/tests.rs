@@ -338,7 +338,7 @@ async fn a_full_queue_refuses_and_the_trail_tells_how_often() {
     let dir = tempfile::tempdir().expect("a directory");
     let options = AuditOptions { queue_records_max: 10, ..options() };
     let log = AuditLog::open(dir.path(), &KEY, options).expect("opens");
-    let Backend::Files { index, .. } = &log.0 else { panic!("is in files") };
+    let Backend::Files { index, .. } = &log.backend else { panic!("is in files") };
     let mut taken = 0;
     let refused = {
         // The writer cannot go on without the index.
@@ -366,7 +366,7 @@ async fn a_full_queue_refuses_and_the_trail_tells_how_often() {
 async fn a_flush_waits_for_all_that_was_recorded_before() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = AuditLog::open(dir.path(), &KEY, options()).expect("opens");
-    let Backend::Files { index, .. } = &log.0 else { panic!("is in files") };
+    let Backend::Files { index, .. } = &log.backend else { panic!("is in files") };
     let mut flush = std::pin::pin!(log.flush());
     {
         // The writer cannot go on without the index.

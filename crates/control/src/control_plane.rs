@@ -1,5 +1,7 @@
 //! The control plane as one thing: started, told what to run, watched.
 
+mod audit_trail;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
@@ -24,7 +26,7 @@ use crate::{
         authentication::Authentication,
         server::{Api, ApiServer},
     },
-    audit::{AuditError, AuditLog, AuditOptions},
+    audit::AuditError,
     authorities::{Authorities, AuthoritiesError},
     core::Core,
     master_key::{MasterKey, MasterKeyError},
@@ -37,6 +39,8 @@ use crate::{
     stream::{StreamServer, directory::IssuedCertificate, tls::TlsHandle},
     task_spec::{self, SpecOptions},
 };
+
+pub use audit_trail::{AUDIT_DIRECTORY, AUDIT_KEY_LABEL};
 
 /// Most events kept.
 const EVENTS_MAX: usize = 1_000;
@@ -164,7 +168,7 @@ impl ControlPlane {
         let store: Arc<dyn Store> = Arc::new(store);
         let writer = RegistryWriter::load(store)?;
         let master_key = open_master_key(&config, &writer)?;
-        let audit = open_audit_trail(&config, &master_key).await?;
+        let audit = audit_trail::open(&config, &master_key).await?;
         let authorities = Authorities::open(&writer, master_key, wall_clock::now())?;
         write_gateway_ca(&config.state_dir, &authorities)?;
 
@@ -363,14 +367,14 @@ impl ControlPlane {
     /// Waits until the audit trail is on the disk, and closes it. Calls that change something are
     /// refused from now on.
     pub async fn close_audit_trail(&self) {
-        close_audit_trail(&self.core).await;
+        audit_trail::close(&self.core).await;
     }
 
     /// Ends. Tasks are not touched.
     pub async fn shutdown(self) {
         // Streams end when their proxies see the connection close.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.drain.drain()).await;
-        close_audit_trail(&self.core).await;
+        audit_trail::close(&self.core).await;
         for task in self.tasks {
             task.abort();
             // The store closes when the last of them is gone.
@@ -414,41 +418,6 @@ fn open_master_key(config: &ControlConfig, writer: &RegistryWriter) -> Result<Ma
         Ok(())
     })?;
     Ok(key)
-}
-
-/// Directory of the audit trail in a state directory.
-pub const AUDIT_DIRECTORY: &str = "audit";
-
-/// The audit trail's key is the master key's for this label.
-pub const AUDIT_KEY_LABEL: &str = "bowline audit trail";
-
-/// Most records that an ephemeral control plane keeps.
-const EPHEMERAL_RECORDS_MAX: usize = 10_000;
-
-async fn open_audit_trail(
-    config: &ControlConfig,
-    master_key: &MasterKey,
-) -> Result<Arc<AuditLog>, StartError> {
-    if config.ephemeral {
-        return Ok(Arc::new(AuditLog::in_memory(EPHEMERAL_RECORDS_MAX)));
-    }
-    let dir = config.state_dir.join(AUDIT_DIRECTORY);
-    let key = master_key.derive(AUDIT_KEY_LABEL);
-    let of_trail = dir.clone();
-    let open = move || AuditLog::open(of_trail, key.as_bytes(), AuditOptions::default());
-    // It reads up to 64 MiB.
-    let opened = tokio::task::spawn_blocking(open).await.unwrap_or(Err(AuditError::Ended));
-    opened.map(Arc::new).map_err(|source| match source {
-        AuditError::Tampered { .. } => StartError::AuditTampered { dir, source },
-        _ => StartError::Audit { dir, source },
-    })
-}
-
-async fn close_audit_trail(core: &Arc<Core>) {
-    let audit = Arc::clone(core.audit());
-    if let Err(error) = tokio::task::spawn_blocking(move || audit.close()).await {
-        tracing::error!(%error, "the audit trail could not be closed");
-    }
 }
 
 /// Listens where this state directory did before, else where it is told to.

@@ -372,6 +372,8 @@ impl ControlPlane {
 
     /// Ends. Tasks are not touched.
     pub async fn shutdown(self) {
+        // Drained is when nobody watches any more.
+        drop(self.drain_watch);
         // Streams end when their proxies see the connection close.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.drain.drain()).await;
         audit_trail::close(&self.core).await;

@@ -29,7 +29,7 @@ const SECRET_PARAMETERS: &[(&str, &str)] = &[("cloudformation", "ParameterValue"
 /// What the query protocol has among a request's parameters and is none.
 const QUERY_ENVELOPE: &[&str] = &["Action", "Version"];
 
-/// A call that is being recorded. Whatever becomes of it, [`Recording::end`] is told.
+/// A call that is being recorded. Dropping it records that the call ended early.
 pub(super) struct Recording {
     audit: Arc<AuditLog>,
     event: AuditEvent,
@@ -39,6 +39,7 @@ pub(super) struct Recording {
     admission: Option<Admission>,
     /// Whether it is a data event, and those are not recorded.
     skipped: bool,
+    ended: bool,
 }
 
 /// What of the connection and the request's head is recorded.
@@ -90,6 +91,7 @@ impl Recording {
             access,
             admission: None,
             skipped: access == Some(Access::Data) && !data_events,
+            ended: false,
         }
     }
 
@@ -144,7 +146,6 @@ impl Recording {
         if self.skipped {
             return;
         }
-        self.event.time = wall_clock::now();
         match outcome {
             Ok(response) if self.access == Some(Access::Write) => {
                 let response = Value::from(response);
@@ -158,13 +159,101 @@ impl Recording {
                 self.event.outcome = AuditOutcome::Error { code: code.clone(), message: message.clone() };
             }
         }
-        let recorded = match self.admission {
-            Some(admission) => admission.record(self.event),
-            None => self.audit.record(self.event),
+        self.record();
+    }
+
+    fn record(&mut self) {
+        self.ended = true;
+        if self.skipped {
+            return;
+        }
+        let now = wall_clock::now();
+        let mut event = std::mem::replace(&mut self.event, AuditEvent::new(now, "", ""));
+        event.time = now;
+        let recorded = match self.admission.take() {
+            Some(admission) => admission.record(event),
+            None => self.audit.record(event),
         };
         // The trail itself counts these, and tells of them once it can.
         if let Err(full) = recorded {
             tracing::debug!(reason = %full, "a call was not recorded");
         }
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        if !self.ended {
+            // A panic, or the end of the process: whether anything was changed is not known.
+            self.event.outcome = AuditOutcome::Error {
+                code: "InternalFailure".to_owned(),
+                message: "The call ended early.".to_owned(),
+            };
+            self.record();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_aws::protocol::SERVICES;
+    use serde_json::json;
+
+    use super::*;
+    use crate::audit::LookupQuery;
+
+    fn begin(audit: &Arc<AuditLog>, service: &str, operation: &str) -> Recording {
+        let service = SERVICES.iter().find(|known| known.name == service).expect("is served");
+        let name = OperationName { service, operation: operation.to_owned(), protocol: service.protocol };
+        let origin = Origin {
+            peer: "[::ffff:127.0.0.1]:1".parse().expect("an address"),
+            headers: &HeaderMap::new(),
+            request_id: "r",
+            presented: &Err(SignatureError::MissingAuthenticationToken),
+            account_id: "123456789012",
+        };
+        Recording::begin(audit, false, &name, &origin)
+    }
+
+    fn recorded(audit: &AuditLog) -> Value {
+        let page = audit.lookup(&LookupQuery::default()).expect("is found");
+        let [event] = page.events.as_slice() else { panic!("{page:?}") };
+        serde_json::from_str(&event.cloud_trail_event).expect("is JSON")
+    }
+
+    #[test]
+    fn a_presigned_urls_signature_and_a_templates_parameters_are_kept_out() {
+        let text = |text: &str| Document::Untyped(text.to_owned());
+        let parameter = [("ParameterKey", "Db"), ("ParameterValue", "swordfish")];
+        let parameter = parameter.map(|(name, value)| (name.to_owned(), text(value))).to_vec();
+        let request = Document::Map(
+            [("Action", "CreateStack"), ("Version", "2010-05-15"), ("StackName", "demo")]
+                .into_iter()
+                .chain([("X-Amz-Signature", "0123abcd"), ("x-amz-security-token", "token")])
+                .map(|(name, value)| (name.to_owned(), text(value)))
+                .chain([("Parameters".to_owned(), Document::List(vec![Document::Map(parameter)]))])
+                .collect(),
+        );
+        let audit = Arc::new(AuditLog::in_memory(10));
+        let mut recording = begin(&audit, "cloudformation", "CreateStack");
+        recording.asks(&request);
+        recording.end(&Ok(Document::empty()));
+        let record = recorded(&audit);
+        let hidden = "HIDDEN_DUE_TO_SECURITY_REASONS";
+        assert_eq!(
+            record["requestParameters"],
+            json!({"StackName": "demo", "Parameters": [{"ParameterKey": "Db", "ParameterValue": hidden}]})
+        );
+        assert_eq!(record["sourceIPAddress"], "127.0.0.1");
+    }
+
+    #[test]
+    fn a_call_that_ends_early_is_recorded_as_such() {
+        let audit = Arc::new(AuditLog::in_memory(10));
+        let mut recording = begin(&audit, "ecs", "CreateCluster");
+        recording.admit().expect("there is room");
+        drop(recording);
+        let record = recorded(&audit);
+        assert_eq!((&record["errorCode"], &record["readOnly"]), (&json!("InternalFailure"), &json!(false)));
     }
 }

@@ -87,3 +87,36 @@ fn whole_bytes(file: &File) -> std::io::Result<u64> {
     // No line at all, unless the file is not the trail's.
     Ok(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::audit::{AuditLog, tests as trail_tests};
+
+    #[tokio::test]
+    async fn reads_whole_lines_beside_a_writer_and_refuses_a_head_that_was_altered() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let reader = AuditReader::new(dir.path(), &trail_tests::KEY);
+        let query = LookupQuery { max_results: 2, ..LookupQuery::default() };
+        assert!(matches!(reader.lookup(&query), Err(LookupError::Trail(AuditError::Absent { .. }))));
+
+        let log = AuditLog::open(dir.path(), &trail_tests::KEY, trail_tests::options()).expect("opens");
+        (0..3).for_each(|number| log.record(trail_tests::event(number)).expect("is taken"));
+        log.flush().await.expect("is durable");
+        // As if the writer were in the middle of a line.
+        let segment = segment_path(dir.path(), 1);
+        let mut file = File::options().append(true).open(segment).expect("opens");
+        file.write_all(&vec![b'x'; 100_000]).expect("writes");
+        let first = reader.lookup(&query).expect("is found");
+        let names: Vec<_> = first.events.iter().map(|event| event.event_name.as_str()).collect();
+        assert_eq!(names, ["Call2", "Call1"]);
+        // A page's token is good for the trail's writer too.
+        let next = LookupQuery { next_token: first.next_token, ..query.clone() };
+        assert_eq!(reader.lookup(&next).expect("is found"), log.lookup(&next).expect("is found"));
+
+        std::fs::write(dir.path().join(head::FILE), "{}\n").expect("writes");
+        assert!(matches!(reader.lookup(&query), Err(LookupError::Trail(AuditError::Tampered { .. }))));
+    }
+}

@@ -15,6 +15,7 @@ pub mod acm;
 pub mod acmpca;
 pub mod bowline;
 pub mod cfn;
+pub mod cloudformation;
 pub mod cloudtrail;
 pub mod ecs;
 pub mod elbv2;

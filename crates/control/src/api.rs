@@ -8,6 +8,7 @@
 
 pub(crate) mod authentication;
 mod call;
+pub(crate) mod cloudformation;
 mod cloudtrail;
 mod constraint;
 pub(crate) mod ecs;

@@ -168,7 +168,6 @@ fn tracked(
             reason: None,
             updated_at: now,
         };
-        record.event(now, Some(&member), status.name(), None);
         record.members.push(member);
     }
     for gone in known {

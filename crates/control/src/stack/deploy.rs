@@ -11,13 +11,13 @@ use bowline_aws::{
     acmpca,
     cfn::{Diagnostics, Inputs, Stack, Template},
 };
-use bowline_model::arn::Arn;
+use bowline_model::{arn::Arn, clock::Timestamp};
 use bowline_plumbing::wall_clock;
 use socket2::{Domain, Socket, Type};
 
 use super::{
     ApplyContext, ApplyError, StackFault, apply, lifecycle,
-    record::{StackRecord, StackSource, StackStatus, StackTemplate},
+    record::{ResourceStatus, StackRecord, StackSource, StackStatus, StackTemplate},
     secrets,
 };
 use crate::{core::Core, ecs::record::Asker, registry::Registry};
@@ -57,6 +57,27 @@ impl Core {
         name: &str,
         template: &StackTemplate,
     ) -> Result<Stack, Diagnostics> {
+        let exports = exports(&self.registry(), &[name]);
+        self.resolve_with(name, template, exports)
+    }
+
+    /// What is wrong with a stack once another one's exports are gone.
+    pub(crate) fn resolve_without(
+        self: &Arc<Self>,
+        name: &str,
+        template: &StackTemplate,
+        gone: &str,
+    ) -> Option<Diagnostics> {
+        let exports = exports(&self.registry(), &[name, gone]);
+        self.resolve_with(name, template, exports).err()
+    }
+
+    fn resolve_with(
+        self: &Arc<Self>,
+        name: &str,
+        template: &StackTemplate,
+        exports: BTreeMap<String, String>,
+    ) -> Result<Stack, Diagnostics> {
         let files: Vec<_> =
             template.files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         let read = Template::parse_many(&files)?;
@@ -68,7 +89,7 @@ impl Core {
             region: scope.region,
             account_id: scope.account_id,
             parameters: template.parameters.clone(),
-            exports: exports(&registry, name),
+            exports,
             revision: revisions,
             ..Inputs::default()
         })
@@ -196,12 +217,7 @@ impl Core {
 }
 
 /// The record of a stack whose change has just begun.
-fn ordered(
-    mut record: StackRecord,
-    source: StackSource,
-    order: &StackOrder,
-    now: bowline_model::clock::Timestamp,
-) -> StackRecord {
+fn ordered(mut record: StackRecord, source: StackSource, order: &StackOrder, now: Timestamp) -> StackRecord {
     // The record of a change set's new stack has no events of resources before.
     let creates = record.source == StackSource::default();
     record.tags.clone_from(&order.tags);
@@ -210,6 +226,7 @@ fn ordered(
         record.source = source;
         record.previous = None;
         record.status = StackStatus::UpdateRollbackInProgress;
+        tell_members(&mut record, now);
         return record;
     }
     record.disable_rollback = order.disable_rollback;
@@ -225,12 +242,25 @@ fn ordered(
     };
     record.source = source;
     record.set_status(now, status, reason);
+    tell_members(&mut record, now);
     record
 }
 
-/// What stacks other than `name` export.
-fn exports(registry: &Registry, name: &str) -> BTreeMap<String, String> {
-    let others = registry.stacks.values().filter(|stack| stack.name != name);
+/// An event for each member that has just begun to change.
+fn tell_members(record: &mut StackRecord, now: Timestamp) {
+    let members = std::mem::take(&mut record.members);
+    let under_way = [ResourceStatus::CreateInProgress, ResourceStatus::UpdateInProgress];
+    for member in
+        members.iter().filter(|member| under_way.contains(&member.status) && member.updated_at == now)
+    {
+        record.event(now, Some(member), member.status.name(), None);
+    }
+    record.members = members;
+}
+
+/// What stacks export, but for those named.
+fn exports(registry: &Registry, without: &[&str]) -> BTreeMap<String, String> {
+    let others = registry.stacks.values().filter(|stack| !without.contains(&stack.name.as_str()));
     others
         .flat_map(|stack| &stack.outputs)
         .filter_map(|output| Some((output.export_name.clone()?, output.value.clone())))

@@ -6,7 +6,7 @@
 //! other crate of Bowline.
 //!
 //! - [`cfn`] reads templates: [`cfn::Template::parse`], then [`cfn::Template::resolve`].
-//! - [`ecs`], [`servicediscovery`], [`acmpca`], [`elbv2`], [`acm`] hold the typed shapes.
+//! - [`ecs`], [`servicediscovery`], [`acmpca`], [`elbv2`], [`acm`], [`cloudtrail`] hold the typed shapes.
 //! - [`protocol`] is the wire: AWS's protocols between bytes and typed values.
 //! - [`sigv4`] verifies and makes the signatures of requests.
 //! - [`bowline`] holds what AWS has no resource type for.
@@ -16,6 +16,7 @@ pub mod acmpca;
 pub mod bowline;
 pub mod cfn;
 pub mod cloudformation;
+pub mod cloudtrail;
 pub mod ecs;
 pub mod elbv2;
 pub mod protocol;

@@ -62,6 +62,9 @@ pub(crate) struct MachineArgs {
     /// What tasks may reach beyond their aliases.
     #[arg(long, default_value = "deny")]
     pub(crate) egress: EgressArg,
+    /// Record reading calls of applications in the audit trail too: there are many of them.
+    #[arg(long)]
+    pub(crate) audit_data_events: bool,
     /// How long a certificate lives, in seconds.
     #[arg(long, default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(10..=604_800))]
     pub(crate) certificate_ttl: u64,
@@ -136,6 +139,7 @@ impl MachineArgs {
                 EgressArg::Deny => Egress::Deny,
                 EgressArg::Allow => Egress::Allow,
             },
+            audit_data_events: self.audit_data_events,
             ephemeral,
         })
     }
@@ -251,6 +255,7 @@ impl Machine {
                 if let Some(agent) = &self.running.agent {
                     agent.stop_all().await;
                 }
+                self.running.control.close_audit_trail().await;
                 if !all {
                     eprintln!("‼ not every task reported its end");
                 }

@@ -17,7 +17,9 @@ use std::process::ExitCode;
 use bowline_plumbing::telemetry::{self, LogFormat};
 use clap::{Parser, Subcommand};
 
-use commands::{completions, down, exec, probe, proxy, server, shim, status, up, verify as verify_command};
+use commands::{
+    audit, completions, down, exec, probe, proxy, server, shim, status, up, verify as verify_command,
+};
 
 /// AWS ECS Service Connect with TLS, anywhere.
 #[derive(Debug, Parser)]
@@ -41,6 +43,8 @@ enum Command {
     Exec(exec::Args),
     /// Show that what crosses between services is encrypted
     Verify(verify_command::Args),
+    /// Read and check the audit trail: who called what
+    Audit(audit::Args),
     /// Run the data plane on its own, from a file
     Proxy(proxy::Args),
     /// Print a shell's completion script
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         Command::Shim(args) => return shim::run(&args),
         Command::Probe(args) => return probe::run(&args),
         Command::Completions(args) => return completions::run::<Cli>(&args),
+        Command::Audit(args) => audit::run(args),
         Command::Proxy(args) => proxy::run(args),
         Command::Up(args) => asynchronously("warn", up::run(*args)),
         Command::Server(args) => asynchronously("warn", server::run(*args)),

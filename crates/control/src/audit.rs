@@ -21,6 +21,7 @@ pub mod event;
 mod head;
 pub mod lookup;
 mod memory;
+mod reader;
 mod record;
 mod redact;
 mod segment;
@@ -30,7 +31,10 @@ pub mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use bowline_model::clock::Timestamp;
+use bowline_plumbing::wall_clock;
 use chain::AuditKeys;
 use record::RecordText;
 use trail::SharedIndex;
@@ -39,13 +43,17 @@ use writer::Writer;
 pub use error::{AuditError, Tampering, TamperingKind};
 pub use event::AuditEvent;
 pub use lookup::{LookupError, LookupPage, LookupQuery};
+pub use reader::AuditReader;
 pub use trail::AuditOptions;
-pub use verify::{AuditAnchor, Verified};
+pub use verify::{AuditAnchor, Verified, VerifyProgress};
 pub use writer::{AuditFull, AuditStatus};
 
 /// An audit trail that is written to. Dropping it waits for the disk: it writes
 /// what is queued and closes the trail.
-pub struct AuditLog(Backend);
+pub struct AuditLog {
+    backend: Backend,
+    opened_at: Timestamp,
+}
 
 enum Backend {
     Files { dir: PathBuf, keys: Box<AuditKeys>, index: SharedIndex, writer: Writer },
@@ -72,13 +80,22 @@ impl AuditLog {
         let dir = dir.as_ref();
         let (writer, index) = writer::open(dir, hmac_key, options)?;
         let keys = Box::new(AuditKeys::derive(hmac_key));
-        Ok(Self(Backend::Files { dir: dir.to_owned(), keys, index, writer }))
+        Ok(Self::new(Backend::Files { dir: dir.to_owned(), keys, index, writer }))
     }
 
     /// A trail that keeps the last `capacity` records, at most 64 MiB of them,
     /// for as long as it lives.
     pub fn in_memory(capacity: usize) -> Self {
-        Self(Backend::Memory(Box::new(memory::MemoryTrail::new(capacity))))
+        Self::new(Backend::Memory(Box::new(memory::MemoryTrail::new(capacity))))
+    }
+
+    fn new(backend: Backend) -> Self {
+        Self { backend, opened_at: wall_clock::now() }
+    }
+
+    /// Since when calls are recorded.
+    pub fn opened_at(&self) -> Timestamp {
+        self.opened_at
     }
 
     /// Records a call. Does not wait for the disk; the record is durable within
@@ -89,12 +106,34 @@ impl AuditLog {
     /// takes records again, one of them tells how many were not.
     pub fn record(&self, event: AuditEvent) -> Result<(), AuditFull> {
         let record = RecordText::of(event);
-        match &self.0 {
+        match &self.backend {
             Backend::Files { writer, .. } => writer.record(record),
             Backend::Memory(memory) => {
                 memory.record(record);
                 Ok(())
             }
+        }
+    }
+
+    /// Keeps a place in the queue for the record of a call that must not be carried out
+    /// unrecorded, before it is carried out.
+    ///
+    /// # Errors
+    /// The queue is full, the disk fails, or the trail was closed.
+    pub fn admit(self: &Arc<Self>) -> Result<Admission, AuditFull> {
+        match &self.backend {
+            Backend::Files { writer, .. } => writer.admit()?,
+            Backend::Memory(_) => {}
+        }
+        Ok(Admission { log: Some(Arc::clone(self)) })
+    }
+
+    /// Waits until what is queued is on the disk, and closes the trail: what is recorded later is
+    /// refused. Blocks.
+    pub fn close(&self) {
+        match &self.backend {
+            Backend::Files { writer, .. } => writer.close(),
+            Backend::Memory(_) => {}
         }
     }
 
@@ -104,7 +143,7 @@ impl AuditLog {
     /// # Errors
     /// The disk fails; it is tried again without another call.
     pub async fn flush(&self) -> Result<(), AuditError> {
-        match &self.0 {
+        match &self.backend {
             Backend::Files { writer, .. } => writer.flush().await,
             Backend::Memory(_) => Ok(()),
         }
@@ -118,7 +157,7 @@ impl AuditLog {
     /// The query is not valid, a record read was tampered with, or the file
     /// system fails.
     pub fn lookup(&self, query: &LookupQuery) -> Result<LookupPage, LookupError> {
-        match &self.0 {
+        match &self.backend {
             Backend::Files { dir, keys, index, .. } => {
                 let index = index.lock().clone();
                 lookup::in_files(dir, keys, &index, query)
@@ -129,7 +168,7 @@ impl AuditLog {
 
     /// How the trail does.
     pub fn status(&self) -> AuditStatus {
-        match &self.0 {
+        match &self.backend {
             Backend::Files { writer, .. } => writer.status(),
             Backend::Memory(_) => AuditStatus::default(),
         }
@@ -137,7 +176,7 @@ impl AuditLog {
 
     /// The last record that is durable, to be kept elsewhere; `None` in memory.
     pub fn anchor(&self) -> Option<AuditAnchor> {
-        match &self.0 {
+        match &self.backend {
             Backend::Files { index, .. } => index.lock().anchor.clone(),
             Backend::Memory(_) => None,
         }
@@ -152,9 +191,38 @@ impl AuditLog {
     }
 }
 
+/// A place in the queue for one record; dropping it gives the place back.
+#[derive(Debug)]
+pub struct Admission {
+    log: Option<Arc<AuditLog>>,
+}
+
+impl Admission {
+    /// Records the call.
+    ///
+    /// # Errors
+    /// The trail was closed meanwhile, or its writer died.
+    pub fn record(mut self, event: AuditEvent) -> Result<(), AuditFull> {
+        let Some(log) = self.log.take() else { return Ok(()) };
+        match &log.backend {
+            Backend::Files { writer, .. } => writer.leave(Some(RecordText::of(event))),
+            Backend::Memory(_) => log.record(event),
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if let Some(Backend::Files { writer, .. }) = self.log.as_ref().map(|log| &log.backend) {
+            // Without a record, nothing can be refused.
+            let _ = writer.leave(None);
+        }
+    }
+}
+
 impl std::fmt::Debug for AuditLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let dir = match &self.0 {
+        let dir = match &self.backend {
             Backend::Files { dir, .. } => Some(dir),
             Backend::Memory(_) => None,
         };

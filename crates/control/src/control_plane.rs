@@ -1,5 +1,7 @@
 //! The control plane as one thing: started, told what to run, watched.
 
+mod audit_trail;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
@@ -24,6 +26,7 @@ use crate::{
         authentication::Authentication,
         server::{Api, ApiServer},
     },
+    audit::AuditError,
     authorities::{Authorities, AuthoritiesError},
     core::Core,
     master_key::{MasterKey, MasterKeyError},
@@ -36,6 +39,8 @@ use crate::{
     stream::{StreamServer, directory::IssuedCertificate, tls::TlsHandle},
     task_spec::{self, SpecOptions},
 };
+
+pub use audit_trail::{AUDIT_DIRECTORY, AUDIT_KEY_LABEL};
 
 /// Most events kept.
 const EVENTS_MAX: usize = 1_000;
@@ -62,6 +67,8 @@ pub struct ControlConfig {
     pub plaintext_services: BTreeSet<String>,
     /// What tasks may reach beyond their aliases.
     pub egress: Egress,
+    /// Whether calls that only read, and are made all the time, are in the audit trail too.
+    pub audit_data_events: bool,
     /// For a test suite: the state directory is thrown away at the end, and the AWS endpoint may
     /// be told to forget everything (`POST /_bowline/reset`).
     pub ephemeral: bool,
@@ -90,6 +97,25 @@ pub enum StartError {
     /// The master key cannot be tried.
     #[error("the master key cannot be tried")]
     Canary(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The audit trail is not as it was written. It is left as it is.
+    #[error(
+        "nothing is started on an audit trail that was tampered with: move the directory {} away, as evidence, \
+         and start again to begin another trail", .dir.display()
+    )]
+    AuditTampered {
+        /// The trail's directory.
+        dir: PathBuf,
+        /// What was found, and where.
+        source: AuditError,
+    },
+    /// The audit trail cannot be opened, so calls could not be recorded.
+    #[error("the audit trail in {} cannot be opened", .dir.display())]
+    Audit {
+        /// The trail's directory.
+        dir: PathBuf,
+        /// Why.
+        source: AuditError,
+    },
     /// A certificate authority cannot be made or opened.
     #[error(transparent)]
     Authorities(#[from] AuthoritiesError),
@@ -142,6 +168,7 @@ impl ControlPlane {
         let store: Arc<dyn Store> = Arc::new(store);
         let writer = RegistryWriter::load(store)?;
         let master_key = open_master_key(&config, &writer)?;
+        let audit = audit_trail::open(&config, &master_key).await?;
         let authorities = Authorities::open(&writer, master_key, wall_clock::now())?;
         write_gateway_ca(&config.state_dir, &authorities)?;
 
@@ -152,6 +179,7 @@ impl ControlPlane {
         let core = Arc::new(Core::new(
             writer,
             authorities,
+            audit,
             config.certificate_ttl,
             PublishOptions {
                 plaintext_services: config.plaintext_services.clone(),
@@ -198,6 +226,7 @@ impl ControlPlane {
             core: Arc::clone(&self.core),
             authentication: Authentication::new(root, local),
             resettable: self.config.ephemeral,
+            audit_data_events: self.config.audit_data_events,
         });
         tokio::spawn(ApiServer::serve(listener, api, self.drain_watch.clone()));
         Ok(())
@@ -335,10 +364,19 @@ impl ControlPlane {
         .is_ok()
     }
 
+    /// Waits until the audit trail is on the disk, and closes it. Calls that change something are
+    /// refused from now on.
+    pub async fn close_audit_trail(&self) {
+        audit_trail::close(&self.core).await;
+    }
+
     /// Ends. Tasks are not touched.
     pub async fn shutdown(self) {
+        // Drained is when nobody watches any more.
+        drop(self.drain_watch);
         // Streams end when their proxies see the connection close.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.drain.drain()).await;
+        audit_trail::close(&self.core).await;
         for task in self.tasks {
             task.abort();
             // The store closes when the last of them is gone.

@@ -18,6 +18,7 @@ use bowline_plumbing::wall_clock;
 use tokio::sync::watch;
 
 use crate::{
+    audit::AuditLog,
     authorities::{Authorities, AuthoritiesError, LeafOrder},
     ca::CheckedCsr,
     cloud_map::index::{DiscoveryCache, DiscoveryIndex},
@@ -48,6 +49,7 @@ type Diversions = BTreeMap<(TaskId, String), (SocketAddr, Instant)>;
 pub(crate) struct Core {
     writer: RegistryWriter,
     authorities: Authorities,
+    audit: Arc<AuditLog>,
     tokens: Tokens,
     certificate_ttl: Duration,
     options: PublishOptions,
@@ -88,6 +90,7 @@ impl Core {
     pub(crate) fn new(
         writer: RegistryWriter,
         authorities: Authorities,
+        audit: Arc<AuditLog>,
         certificate_ttl: Duration,
         options: PublishOptions,
     ) -> Self {
@@ -96,6 +99,7 @@ impl Core {
         Self {
             writer,
             authorities,
+            audit,
             tokens: Tokens::default(),
             certificate_ttl,
             options,
@@ -110,6 +114,11 @@ impl Core {
             secrets: ArcSwap::default(),
             reserved: Mutex::default(),
         }
+    }
+
+    /// Who called what.
+    pub(crate) fn audit(&self) -> &Arc<AuditLog> {
+        &self.audit
     }
 
     /// Values for containers that want secrets injected.

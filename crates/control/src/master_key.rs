@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::hkdf;
 use bowline_plumbing::seal::{SealError, SealKey};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -200,6 +201,18 @@ impl MasterKey {
         SealKey::from_bytes(*bytes).open(&bound(DATA_CONTEXT, context), data).map(Zeroizing::new)
     }
 
+    /// A key of its own for one purpose (HKDF-SHA-256, RFC 5869): what seals by the thousand does
+    /// not wear the master key, and one purpose's texts open for no other.
+    pub fn derive(&self, purpose: &str) -> SealKey {
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"bowline derived key");
+        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+        salt.extract(self.key.as_bytes())
+            .expand(&[purpose.as_bytes()], hkdf::HKDF_SHA256)
+            .and_then(|okm| okm.fill(&mut *bytes))
+            .expect("one block of HKDF is never too long");
+        SealKey::from_bytes(*bytes)
+    }
+
     /// A record to keep beside the first sealed data, which tells at the next
     /// start whether the key is still the same.
     ///
@@ -392,6 +405,19 @@ mod tests {
         let error = write_new(dir.path(), &file, &key).expect_err("is there");
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&file).expect("is there"), before);
+    }
+
+    #[test]
+    fn a_derived_key_is_of_its_purpose_and_master_key() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let key = MasterKey::load_or_create(dir.path(), false).expect("is made");
+        let derived = key.derive("a");
+        let again = MasterKey::load_or_create(dir.path(), true).expect("is read").derive("a");
+        assert_eq!(derived.as_bytes(), again.as_bytes());
+        let other = MasterKey { key: SealKey::from_bytes([7; 32]), file: PathBuf::new() };
+        for different in [&key.derive("b"), &other.derive("a"), &key.key] {
+            assert_ne!(derived.as_bytes(), different.as_bytes());
+        }
     }
 
     proptest! {

@@ -35,7 +35,9 @@ async fn start(state_dir: &Path) -> Endpoint {
         exec: Vec::new(),
         plaintext_services: BTreeSet::new(),
         egress: Egress::Deny,
+        audit_data_events: false,
         ephemeral: true,
+        audit_data_events: false,
     })
     .await
     .expect("it starts");

@@ -35,6 +35,7 @@ fn config(state_dir: &Path) -> ControlConfig {
         exec: Vec::new(),
         plaintext_services: BTreeSet::new(),
         egress: Egress::Deny,
+        audit_data_events: false,
         ephemeral: false,
     }
 }

@@ -3,7 +3,7 @@
 use bowline_aws::protocol::{Document, Fault, ServiceProtocol, Violation, from_document, to_document};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{call::Call, cloudformation, ecs, servicediscovery};
+use super::{call::Call, cloudformation, cloudtrail, ecs, servicediscovery};
 
 /// Whether an operation changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Operation {
     pub access: Access,
     /// What it does here.
     pub effect: Effect,
+    /// Whether it waits for the disk: to write, or to read there.
+    pub(crate) waits: bool,
     pub(crate) call: fn(&Call<'_>, &Document) -> Result<Document, Outcome>,
 }
 
@@ -56,6 +58,7 @@ impl From<Fault> for Outcome {
 pub fn of_service(service: &str) -> &'static [Operation] {
     match service {
         "cloudformation" => cloudformation::OPERATIONS,
+        "cloudtrail" => cloudtrail::OPERATIONS,
         "ecs" => ecs::OPERATIONS,
         "servicediscovery" => servicediscovery::OPERATIONS,
         _ => &[],
@@ -81,13 +84,27 @@ pub(crate) fn run<I: DeserializeOwned, O: Serialize>(
     })
 }
 
-/// A row of the table: `operation!(Write, Effective, "CreateCluster", handler)`.
+/// A row of the table: `operation!(Write, Effective, "CreateCluster", handler)`. What only tells,
+/// and reads files for it, ends with `, waits`.
 macro_rules! operation {
     ($access:ident, $effect:ident, $name:literal, $handler:path) => {
+        $crate::api::operation::operation!(
+            $access,
+            $effect,
+            $name,
+            $handler,
+            matches!($crate::api::operation::Access::$access, $crate::api::operation::Access::Write)
+        )
+    };
+    ($access:ident, $effect:ident, $name:literal, $handler:path, waits) => {
+        $crate::api::operation::operation!($access, $effect, $name, $handler, true)
+    };
+    ($access:ident, $effect:ident, $name:literal, $handler:path, $waits:expr) => {
         $crate::api::operation::Operation {
             name: $name,
             access: $crate::api::operation::Access::$access,
             effect: $crate::api::operation::Effect::$effect,
+            waits: $waits,
             call: |call, request| $crate::api::operation::run(call, request, $handler),
         }
     };

@@ -7,7 +7,7 @@ use bowline_aws::{
         self, Document, Fault, OperationName, Protocol, RECEIVED_BODY_BYTES_MAX, RequestHead, Response,
         UnreadableRequest, Violation,
     },
-    sigv4::{ErrorFamily, Presented, Received},
+    sigv4::{ErrorFamily, Presented, Received, SignatureError},
 };
 use bowline_plumbing::{drain::DrainWatch, wall_clock};
 use bytes::Bytes;
@@ -20,7 +20,8 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use super::{
     authentication::Authentication,
     call::{Call, Caller},
-    operation::{self, Access, Operation, Outcome},
+    operation::{self, Operation, Outcome},
+    recording::{Origin, Recording},
 };
 use crate::{core::Core, random};
 
@@ -45,6 +46,8 @@ pub(crate) struct Api {
     pub(crate) authentication: Authentication,
     /// `POST /_bowline/reset` is answered.
     pub(crate) resettable: bool,
+    /// Data events are recorded in the audit trail.
+    pub(crate) audit_data_events: bool,
 }
 
 /// The AWS endpoint, as it listens.
@@ -112,10 +115,15 @@ async fn answer(api: &Arc<Api>, peer: SocketAddr, request: Request<Incoming>) ->
     if parts.uri.path() == RESET_PATH {
         return reset(api, &parts).await;
     }
-    let response = match read_body(body).await {
-        Ok(body) => respond(api, peer, &parts, &body, &request_id).await,
-        Err(fault) => protocol::write_fault(Protocol::Json11, "", &request_id, &fault),
-    };
+    let body = read_body(body).await;
+    // In a task of its own: a client that goes away must not leave a call unrecorded.
+    let (api, id) = (Arc::clone(api), request_id.clone());
+    let responding = tokio::spawn(async move { respond(&api, peer, &parts, body, &id).await });
+    let response = responding.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a call ended early");
+        let fault = Fault::new("InternalFailure", "the call ended early").with_status(500);
+        protocol::write_fault(Protocol::Json11, "", &request_id, &fault)
+    });
     into_http(response, &request_id)
 }
 
@@ -170,18 +178,27 @@ fn into_http(response: Response, request_id: &str) -> http::Response<Full<Bytes>
     })
 }
 
-/// From a request to its answer: identify, authenticate, read, authorize, call, write.
+/// From a request to its answer: identify, authenticate, read, authorize, call, record, write.
 async fn respond(
     api: &Arc<Api>,
     peer: SocketAddr,
     parts: &http::request::Parts,
-    body: &Bytes,
+    body: Result<Bytes, Fault>,
     request_id: &str,
 ) -> Response {
+    let (body, unread) = match body {
+        Ok(body) => (body, None),
+        Err(fault) => (Bytes::new(), Some(fault)),
+    };
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
     let headers = received_headers(parts);
-    let received =
-        Received { method: parts.method.as_str(), path, query: parts.uri.query(), headers: &headers, body };
+    let received = Received {
+        method: parts.method.as_str(),
+        path,
+        query: parts.uri.query(),
+        headers: &headers,
+        body: &body,
+    };
     let presented = Presented::parse(&received);
     let head = RequestHead {
         method: parts.method.as_str(),
@@ -192,12 +209,17 @@ async fn respond(
         smithy_protocol: text(&parts.headers, "smithy-protocol"),
         signed_for: presented.as_ref().ok().map(|presented| presented.scope.service.as_str()),
     };
-    let name = match protocol::identify(&head, body) {
-        Ok(name) => name,
-        Err(error) => return unreadable(&head, &error, request_id),
+    let name = match (protocol::identify(&head, &body), &unread) {
+        (Ok(name), _) => name,
+        (Err(_), Some(fault)) => return protocol::write_fault(Protocol::Json11, "", request_id, fault),
+        (Err(error), None) => return unreadable(&head, &error, request_id),
     };
+    let mut recording = begin_recording(api, &name, peer, &parts.headers, request_id, &presented);
     let family = if name.protocol.is_json_like() { ErrorFamily::AwsJson } else { ErrorFamily::Query };
     let outcome = async {
+        if let Some(fault) = unread {
+            return Err(fault);
+        }
         let caller = api
             .authentication
             .authenticate(&presented, &received, name.service, wall_clock::now())
@@ -205,16 +227,35 @@ async fn respond(
                 let (code, status) = error.code(family);
                 Fault::new(code, error.to_string()).with_status(status)
             })?;
+        recording.by(&caller);
         let operation = operation::find(name.service, &name.operation).ok_or_else(|| unknown(&name))?;
-        let request = protocol::read(name.protocol, &head, body)
+        let request = protocol::read(name.protocol, &head, &body)
             .map_err(|error| Fault::new("SerializationException", error.to_string()))?;
+        recording.asks(&request);
+        recording.admit()?;
         tracing::debug!(%peer, caller = %caller.arn, service = name.service.name, operation = operation.name);
         call(api, operation, &name, caller, request).await
     };
-    match outcome.await {
+    let outcome = outcome.await;
+    recording.end(&outcome);
+    match outcome {
         Ok(document) => protocol::write(&name, request_id, &document),
         Err(fault) => protocol::write_fault(name.protocol, name.service.xml_namespace, request_id, &fault),
     }
+}
+
+fn begin_recording(
+    api: &Api,
+    name: &OperationName,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    request_id: &str,
+    presented: &Result<Presented, SignatureError>,
+) -> Recording {
+    let registry = api.core.registry();
+    let account_id = &registry.settings().scope.account_id;
+    let origin = Origin { peer, headers, request_id, presented, account_id };
+    Recording::begin(api.core.audit(), api.audit_data_events, name, &origin)
 }
 
 async fn call(
@@ -230,10 +271,9 @@ async fn call(
         let call = Call { core: &core, caller: &caller, scope, now: wall_clock::now() };
         (operation.call)(&call, &request)
     };
-    let outcome = match operation.access {
-        Access::Read | Access::Data => carry_out(),
-        // It waits for the disk.
-        Access::Write => tokio::task::spawn_blocking(carry_out).await.unwrap_or_else(|error| {
+    let outcome = match operation.waits {
+        false => carry_out(),
+        true => tokio::task::spawn_blocking(carry_out).await.unwrap_or_else(|error| {
             tracing::error!(%error, operation = operation.name, "an operation ended early");
             Err(Outcome::Fault(Fault::new("InternalFailure", "the operation ended early").with_status(500)))
         }),

@@ -338,7 +338,7 @@ async fn a_full_queue_refuses_and_the_trail_tells_how_often() {
     let dir = tempfile::tempdir().expect("a directory");
     let options = AuditOptions { queue_records_max: 10, ..options() };
     let log = AuditLog::open(dir.path(), &KEY, options).expect("opens");
-    let Backend::Files { index, .. } = &log.0 else { panic!("is in files") };
+    let Backend::Files { index, .. } = &log.backend else { panic!("is in files") };
     let mut taken = 0;
     let refused = {
         // The writer cannot go on without the index.
@@ -363,10 +363,39 @@ async fn a_full_queue_refuses_and_the_trail_tells_how_often() {
 }
 
 #[tokio::test]
+async fn an_admitted_record_has_its_place_and_the_end_waits_for_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = AuditOptions { queue_records_max: 3, ..options() };
+    let log = Arc::new(AuditLog::open(dir.path(), &KEY, options).expect("opens"));
+    let mut admitted: Vec<_> = (0..3).map(|_| log.admit().expect("there is room")).collect();
+    log.admit().expect_err("all places are taken");
+    log.record(event(1)).expect_err("all places are taken");
+    admitted.truncate(1);
+    log.record(event(2)).expect("a place was given back");
+    log.flush().await.expect("is durable");
+
+    let closing = {
+        let log = Arc::clone(&log);
+        std::thread::spawn(move || log.close())
+    };
+    while log.admit().is_ok() {
+        std::thread::yield_now();
+    }
+    assert!(!closing.is_finished(), "the end does not wait for a call that is being carried out");
+    admitted.remove(0).record(event(3)).expect("is taken");
+    closing.join().expect("is closed");
+    log.record(event(4)).expect_err("is closed");
+    let names = names(dir.path());
+    let calls: Vec<_> = names.iter().filter(|name| name.starts_with("Call")).collect();
+    assert_eq!(calls, ["Call2", "Call3"]);
+    AuditLog::verify(dir.path(), &KEY).expect("is untouched");
+}
+
+#[tokio::test]
 async fn a_flush_waits_for_all_that_was_recorded_before() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = AuditLog::open(dir.path(), &KEY, options()).expect("opens");
-    let Backend::Files { index, .. } = &log.0 else { panic!("is in files") };
+    let Backend::Files { index, .. } = &log.backend else { panic!("is in files") };
     let mut flush = std::pin::pin!(log.flush());
     {
         // The writer cannot go on without the index.

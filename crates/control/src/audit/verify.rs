@@ -53,7 +53,7 @@ pub struct AuditAnchor {
 /// [`AuditError::Tampered`] with the first place that is not as it was written;
 /// there is no trail, or the file system fails.
 pub fn verify(dir: &Path, hmac_key: &[u8; 32]) -> Result<Verified, AuditError> {
-    verify_against(dir, hmac_key, None)
+    verify_against(dir, hmac_key, None, &|_| ())
 }
 
 /// [`verify`], and the trail must still hold the record of an anchor taken
@@ -67,15 +67,47 @@ pub fn verify_includes(
     hmac_key: &[u8; 32],
     anchor: &AuditAnchor,
 ) -> Result<Verified, AuditError> {
-    verify_against(dir, hmac_key, Some(anchor))
+    verify_against(dir, hmac_key, Some(anchor), &|_| ())
 }
 
-fn verify_against(dir: &Path, key: &[u8; 32], anchor: Option<&AuditAnchor>) -> Result<Verified, AuditError> {
+/// How far verifying is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerifyProgress {
+    /// Bytes that were checked.
+    pub bytes: u64,
+    /// Of so many; more where records are added meanwhile.
+    pub of_bytes: u64,
+}
+
+/// [`verify`], or [`verify_includes`] where there is an anchor, which tells after each MiB how
+/// far it is.
+///
+/// # Errors
+/// As those.
+pub fn verify_observed(
+    dir: &Path,
+    hmac_key: &[u8; 32],
+    anchor: Option<&AuditAnchor>,
+    observe: &dyn Fn(VerifyProgress),
+) -> Result<Verified, AuditError> {
+    let mut of_bytes = 0;
+    for first in segment::list(dir)? {
+        of_bytes += std::fs::metadata(segment_path(dir, first)).map_or(0, |metadata| metadata.len());
+    }
+    verify_against(dir, hmac_key, anchor, &|bytes| observe(VerifyProgress { bytes, of_bytes }))
+}
+
+fn verify_against(
+    dir: &Path,
+    key: &[u8; 32],
+    anchor: Option<&AuditAnchor>,
+    observe: &dyn Fn(u64),
+) -> Result<Verified, AuditError> {
     let keys = AuditKeys::derive(key);
     let mut attempt = 1;
     loop {
         let before = Head::read(dir, &keys.head)?;
-        let result = verify_once(dir, &keys, &before, anchor);
+        let result = verify_once(dir, &keys, &before, anchor, observe);
         if result.is_ok() || attempt == ATTEMPTS {
             return result;
         }
@@ -96,6 +128,7 @@ fn verify_once(
     keys: &AuditKeys,
     head: &HeadFile,
     anchor: Option<&AuditAnchor>,
+    observe: &dyn Fn(u64),
 ) -> Result<Verified, AuditError> {
     let files = segment::list(dir)?;
     let head = match head {
@@ -108,6 +141,7 @@ fn verify_once(
     let first = head.segments.first().map_or(1, |mark| mark.first);
     let mut walk = Walk::new(dir, keys, head);
     walk.anchor = anchor;
+    walk.observe = Some(observe);
     for index in 0..head.segments.len() {
         walk.segment(index)?;
     }
@@ -157,6 +191,9 @@ pub(super) struct Walk<'a> {
     keys: &'a AuditKeys,
     head: &'a Head,
     anchor: Option<&'a AuditAnchor>,
+    /// Told after each MiB how many bytes were walked.
+    observe: Option<&'a dyn Fn(u64)>,
+    walked: u64,
     /// The last record seen, and its line's hash.
     last: u64,
     hash: LineHash,
@@ -196,6 +233,8 @@ impl<'a> Walk<'a> {
             keys,
             head,
             anchor: None,
+            observe: None,
+            walked: 0,
             last: 0,
             hash,
             times: SegmentMark::new(0, hash, Timestamp::default()),
@@ -269,7 +308,14 @@ impl<'a> Walk<'a> {
             self.times.widen(&time);
         }
         (self.last, self.hash) = (line.sequence, hash);
-        self.whole_bytes += bytes.len() as u64 + 1;
+        let length = bytes.len() as u64 + 1;
+        self.whole_bytes += length;
+        self.walked += length;
+        if let Some(observe) = self.observe
+            && self.walked >> 20 != (self.walked - length) >> 20
+        {
+            observe(self.walked);
+        }
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::error::AuditError;
-use super::record::RecordText;
+use super::record::{RECORD_BYTES_MAX, RecordText};
 use super::trail::{AuditOptions, SharedIndex, Trail};
 
 /// Records are durable this long after they were recorded, if nobody asks
@@ -55,6 +55,8 @@ type Flushed = oneshot::Sender<Result<(), AuditError>>;
 struct Queue {
     records: VecDeque<RecordText>,
     bytes: usize,
+    /// So many records more have their place, of calls that are being carried out.
+    admitted: usize,
     /// So many records were ever taken.
     accepted: u64,
     /// Who waits until so many are durable.
@@ -66,6 +68,18 @@ struct Queue {
     closing: bool,
     /// There is no writer any more.
     ended: bool,
+}
+
+impl Queue {
+    fn push(&mut self, record: RecordText) {
+        self.bytes += record.json.len();
+        self.accepted += 1;
+        self.records.push_back(record);
+    }
+
+    fn full(&self) -> AuditFull {
+        AuditFull { records: self.records.len(), bytes: self.bytes, failure: self.failure.clone() }
+    }
 }
 
 struct Shared {
@@ -84,7 +98,7 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     records_max: usize,
     bytes_max: usize,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Writer {
@@ -95,28 +109,67 @@ impl Writer {
             .name("audit".to_owned())
             .spawn(move || Worker::new(of_thread, trail).run())?;
         let (records_max, bytes_max) = (options.queue_records_max, options.queue_bytes_max);
-        Ok(Self { shared, records_max, bytes_max, thread: Some(thread) })
+        Ok(Self { shared, records_max, bytes_max, thread: Mutex::new(Some(thread)) })
     }
 
     pub(super) fn record(&self, record: RecordText) -> Result<(), AuditFull> {
         let mut queue = self.shared.lock();
-        if queue.ended
-            || queue.records.len() >= self.records_max
-            || queue.bytes + record.json.len() > self.bytes_max
-        {
+        if queue.closing || queue.ended || !self.has_room(&queue, record.json.len()) {
             queue.refused += 1;
-            return Err(AuditFull {
-                records: queue.records.len(),
-                bytes: queue.bytes,
-                failure: queue.failure.clone(),
-            });
+            return Err(queue.full());
         }
-        queue.bytes += record.json.len();
-        queue.accepted += 1;
-        queue.records.push_back(record);
+        queue.push(record);
         drop(queue);
         self.shared.wake.notify_one();
         Ok(())
+    }
+
+    /// Keeps a place for a record that is made later.
+    pub(super) fn admit(&self) -> Result<(), AuditFull> {
+        let mut queue = self.shared.lock();
+        let fails = queue.closing || queue.ended || queue.failure.is_some();
+        if fails || !self.has_room(&queue, RECORD_BYTES_MAX) {
+            return Err(queue.full());
+        }
+        queue.admitted += 1;
+        Ok(())
+    }
+
+    /// Gives back a place that [`Writer::admit`] kept, to this record if there is one.
+    pub(super) fn leave(&self, record: Option<RecordText>) -> Result<(), AuditFull> {
+        let mut queue = self.shared.lock();
+        queue.admitted -= 1;
+        let taken = match record {
+            None => Ok(()),
+            Some(_) if queue.ended => {
+                queue.refused += 1;
+                Err(queue.full())
+            }
+            // Also while closing: the call was carried out.
+            Some(record) => {
+                queue.push(record);
+                Ok(())
+            }
+        };
+        drop(queue);
+        self.shared.wake.notify_one();
+        taken
+    }
+
+    fn has_room(&self, queue: &Queue, bytes: usize) -> bool {
+        queue.records.len() + queue.admitted < self.records_max
+            && queue.bytes + queue.admitted * RECORD_BYTES_MAX + bytes <= self.bytes_max
+    }
+
+    /// Waits until what is queued is written, and the records of admitted calls, and the trail is
+    /// closed; nothing more is taken.
+    pub(super) fn close(&self) {
+        self.shared.lock().closing = true;
+        self.shared.wake.notify_one();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the audit trail's writer panicked; its last records may be lost");
+        }
     }
 
     pub(super) async fn flush(&self) -> Result<(), AuditError> {
@@ -144,13 +197,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.shared.lock().closing = true;
-        self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the audit trail's writer panicked; its last records may be lost");
-        }
+        self.close();
     }
 }
 
@@ -177,7 +224,7 @@ impl Worker {
             let result = self.step(flush, untold);
             let failed = result.is_err();
             self.answer(result);
-            if closing && (failed || self.batch.is_empty() && self.shared.lock().records.is_empty()) {
+            if closing && self.is_over(failed) {
                 break;
             }
             if failed {
@@ -200,11 +247,19 @@ impl Worker {
         }
     }
 
+    /// Whether nothing is left to write, or cannot be written; then nothing more is taken.
+    fn is_over(&mut self, failed: bool) -> bool {
+        let mut queue = self.shared.lock();
+        queue.ended = failed || self.batch.is_empty() && queue.records.is_empty() && queue.admitted == 0;
+        queue.ended
+    }
+
     /// Waits for something to do; then whether to end, whether somebody waits
     /// for the disk, and how many refused records are to be told.
     fn wait(&mut self) -> (bool, bool, u64) {
         let idle = |queue: &mut Queue| {
-            queue.records.is_empty() && queue.flushes.is_empty() && !queue.closing && self.batch.is_empty()
+            let over = queue.closing && queue.admitted == 0;
+            queue.records.is_empty() && queue.flushes.is_empty() && !over && self.batch.is_empty()
         };
         let queue = self.shared.lock();
         let mut queue = match self.sync_due {

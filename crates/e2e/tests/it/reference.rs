@@ -7,7 +7,8 @@ use bowline_e2e::{
     mesh::{bowline, repository},
 };
 
-const COMMANDS: [&str; 7] = ["", "up", "down", "status", "verify", "proxy", "completions"];
+const COMMANDS: [&str; 9] =
+    ["", "up", "down", "status", "verify", "audit verify", "audit lookup", "proxy", "completions"];
 
 fn reference() -> String {
     let mut text = "# Commands\n\nMade by a test from what the commands say of themselves; \
@@ -18,7 +19,7 @@ fn reference() -> String {
         // Defaults that the environment gives would differ from machine to machine.
         help.env_remove("BOWLINE_STATE_DIR").env_remove("AWS_REGION").env("COLUMNS", "100");
         if !command.is_empty() {
-            help.arg(command);
+            help.args(command.split(' '));
         }
         let outcome = run_limited(help.arg("--help"), Duration::from_secs(5));
         assert!(outcome.success(), "{outcome:?}");

@@ -211,7 +211,7 @@ async fn goes_through_segments_and_stops_at_its_budget() {
         events().into_iter().for_each(|event| log.record(event).expect("is taken"));
     }
     log.flush().await.expect("is durable");
-    let crate::audit::Backend::Files { index, keys, .. } = &log.0 else { panic!("is in files") };
+    let crate::audit::Backend::Files { index, keys, .. } = &log.backend else { panic!("is in files") };
     let index = index.lock().clone();
     assert!(index.segments.len() > 2);
     assert_eq!(all(&log, &by(LookupKey::EventName, "Rare")).len(), 1);

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod load_balancer;
 pub mod network;
 pub mod outlier;
+pub mod policy;
 pub mod restart;
 pub mod retry;
 pub mod rollout;

@@ -1,0 +1,192 @@
+//! The values that conditions compare: moments and networks.
+
+use std::net::IpAddr;
+
+/// Milliseconds since the epoch of a moment in one of the W3C's ISO 8601 formats
+/// (`2026`, `2026-11`, `2026-11-21`, `2026-11-21T07:45Z`, with seconds, with a fraction, with
+/// `+01:00` for `Z`), or in seconds since the epoch.
+pub(super) fn date(text: &str) -> Option<i64> {
+    let (day, time) = match text.split_once('T') {
+        Some((day, time)) => (day, Some(time)),
+        None => (text, None),
+    };
+    if time.is_none() && (text.len() > 4 && text.bytes().all(|byte| byte.is_ascii_digit())) {
+        return text.parse::<i64>().ok()?.checked_mul(1000);
+    }
+    let mut parts = day.split('-');
+    let year = number(parts.next()?, 4)?;
+    let month = parts.next().map_or(Some(1), |text| number(text, 2))?;
+    let day = parts.next().map_or(Some(1), |text| number(text, 2))?;
+    if parts.next().is_some() || year < 1 || !(1..=12).contains(&month) || day < 1 {
+        return None;
+    }
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let last_day = match month {
+        2 => 28 + i64::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    if day > last_day {
+        return None;
+    }
+    let millis = days_from_civil(year, month, day) * 86_400_000;
+    Some(millis + time.map_or(Some(0), time_of_day)?)
+}
+
+/// Milliseconds of `07:45Z`, `07:45:01.5+01:00`, ….
+fn time_of_day(text: &str) -> Option<i64> {
+    let (clock, offset_minutes) = match text.strip_suffix('Z') {
+        Some(clock) => (clock, 0),
+        None => {
+            let at = text.rfind(['+', '-'])?;
+            let (hours, minutes) = text[at + 1..].split_once(':')?;
+            let offset = number(hours, 2)? * 60 + number(minutes, 2)?;
+            (&text[..at], if text[at..].starts_with('-') { -offset } else { offset })
+        }
+    };
+    let mut parts = clock.split(':');
+    let (hours, minutes) = (number(parts.next()?, 2)?, number(parts.next()?, 2)?);
+    let (seconds, millis) = match parts.next() {
+        None => (0, 0),
+        Some(text) => {
+            let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
+            if fraction.is_empty()
+                || fraction.len() > 9
+                || !fraction.bytes().all(|byte| byte.is_ascii_digit())
+            {
+                return None;
+            }
+            let millis: String = fraction.chars().chain("000".chars()).take(3).collect();
+            (number(seconds, 2)?, number(&millis, 3)?)
+        }
+    };
+    if parts.next().is_some() || hours > 23 || minutes > 59 || seconds > 59 || offset_minutes.abs() > 18 * 60
+    {
+        return None;
+    }
+    Some(((hours * 60 + minutes - offset_minutes) * 60 + seconds) * 1000 + millis)
+}
+
+/// A number of exactly `digits` ASCII digits.
+fn number(text: &str, digits: usize) -> Option<i64> {
+    let is_number = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok())?
+}
+
+/// Days since 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date algorithms").
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let shifted_month = (month + 9) % 12;
+    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
+/// A range of addresses in CIDR notation; an address alone is a range of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            None => longest,
+            Some(text) if (1..=3).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                text.parse().ok().filter(|prefix| *prefix <= longest)?
+            }
+            Some(_) => return None,
+        };
+        Some(Self { address, prefix })
+    }
+
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let differ = network.to_bits() ^ address.to_bits();
+                differ.checked_shr(32 - u32::from(self.prefix)).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let differ = network.to_bits() ^ address.to_bits();
+                differ.checked_shr(128 - u32::from(self.prefix)).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn dates_of_each_format() {
+        for (text, millis) in [
+            ("1970", 0),
+            ("1970-02", 2_678_400_000),
+            ("1970-01-02", 86_400_000),
+            ("2015-08-30T12:36Z", 1_440_938_160_000),
+            ("2015-08-30T12:36:00Z", 1_440_938_160_000),
+            ("2015-08-30T12:36:00.25Z", 1_440_938_160_250),
+            ("2015-08-30T14:36:00+02:00", 1_440_938_160_000),
+            ("2015-08-30T11:06:00-01:30", 1_440_938_160_000),
+            ("1440938160", 1_440_938_160_000),
+            ("2000-02-29", 951_782_400_000),
+            ("1969-12-31", -86_400_000),
+        ] {
+            assert_eq!(date(text), Some(millis), "{text}");
+        }
+        for text in [
+            "",
+            "x",
+            "19",
+            "2015-13",
+            "2015-02-29",
+            "2015-08-30T",
+            "2015-08-30T12",
+            "2015-08-30T12:36",
+            "2015-08-30T24:00Z",
+            "2015-08-30T12:36:00.Z",
+            "2015-08-30T12:36:00+0200",
+            "2015-8-30",
+            "+015",
+            "99999999999999999999",
+            "2015-08-30T12:36é",
+        ] {
+            assert_eq!(date(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn networks() {
+        let contains = |network: &str, address: &str| {
+            Network::parse(network).expect("a network").contains(address.parse().expect("an address"))
+        };
+        assert!(contains("203.0.113.0/24", "203.0.113.255") && !contains("203.0.113.0/24", "203.0.114.0"));
+        assert!(contains("203.0.113.7", "203.0.113.7") && !contains("203.0.113.7", "203.0.113.6"));
+        assert!(contains("0.0.0.0/0", "1.2.3.4") && contains("::/0", "::1") && !contains("::/0", "1.2.3.4"));
+        assert!(contains("2001:DB8:1234:5678::/64", "2001:db8:1234:5678::9"));
+        assert!(!contains("2001:db8:1234:5678::/64", "2001:db8:1234:5679::"));
+        for text in
+            ["", "203.0.113.0/33", "::/129", "203.0.113.0/", "203.0.113.0/-1", "203.0.113.0/+8", "a/8"]
+        {
+            assert_eq!(Network::parse(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[0-9TZ:.+é/-]{0,30}") {
+            let _ = date(&text);
+            let _ = Network::parse(&text);
+        }
+    }
+}

@@ -3,14 +3,19 @@
 //!
 //! - [`server::ApiServer`] takes HTTP.
 //! - [`operation`] is the table of everything that is served; `docs/aws-coverage.md` comes from it.
+//! - [`authorization`] asks IAM's policies.
 //! - [`ecs`] and its siblings hold a handler an operation.
 
 pub(crate) mod authentication;
+pub(crate) mod authorization;
 mod call;
 mod constraint;
 pub(crate) mod ecs;
+mod iam;
 pub mod operation;
 mod pages;
 pub mod server;
+mod sts;
 
 pub use authentication::DEFAULT_ACCESS_KEY;
+pub use authorization::AuthorizationMode;

@@ -26,10 +26,12 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     api::{
         authentication::Authentication,
+        authorization::{AuthorizationMode, Authorizer},
         server::{Api, ApiServer},
     },
     authorities::{Authorities, AuthoritiesError},
     core::Core,
+    credentials::Credentials,
     master_key::{MasterKey, MasterKeyError},
     publish::PublishOptions,
     reconcile::{self, Event, Histories},
@@ -66,6 +68,8 @@ pub struct ControlConfig {
     pub plaintext_services: BTreeSet<String>,
     /// What tasks may reach beyond their aliases.
     pub egress: Egress,
+    /// What becomes of requests that policies do not allow.
+    pub authorization: AuthorizationMode,
     /// For a test suite: the state directory is thrown away at the end, and the AWS endpoint may
     /// be told to forget everything (`POST /_bowline/reset`).
     pub ephemeral: bool,
@@ -147,8 +151,8 @@ impl ControlPlane {
         let store = store.map_err(|source| StartError::Store { path, source })?;
         let store: Arc<dyn Store> = Arc::new(store);
         let writer = RegistryWriter::load(store)?;
-        let master_key = open_master_key(&config, &writer)?;
-        let authorities = Authorities::open(&writer, master_key, wall_clock::now())?;
+        let master_key = Arc::new(open_master_key(&config, &writer)?);
+        let authorities = Authorities::open(&writer, Arc::clone(&master_key), wall_clock::now())?;
         write_gateway_ca(&config.state_dir, &authorities)?;
 
         let listener = listen(&config, &writer)?;
@@ -158,6 +162,8 @@ impl ControlPlane {
         let core = Arc::new(Core::new(
             writer,
             authorities,
+            Credentials::new(master_key),
+            Authorizer::new(config.authorization),
             config.certificate_ttl,
             PublishOptions {
                 plaintext_services: config.plaintext_services.clone(),
@@ -209,10 +215,9 @@ impl ControlPlane {
         let local = listener.local_addr()?.ip().is_loopback();
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let root = self.core.registry().settings().scope.root_arn();
         let api = Arc::new(Api {
             core: Arc::clone(&self.core),
-            authentication: Authentication::new(root, local),
+            authentication: Authentication::new(local),
             resettable: self.config.ephemeral,
         });
         tokio::spawn(ApiServer::serve(listener, api, self.drain_watch.clone()));

@@ -18,9 +18,11 @@ use bowline_plumbing::wall_clock;
 use tokio::sync::watch;
 
 use crate::{
+    api::authorization::Authorizer,
     authorities::{Authorities, AuthoritiesError, LeafOrder},
     ca::CheckedCsr,
     control_plane::{EventLog, verifier_id},
+    credentials::Credentials,
     ecs::definition,
     publish::{self, MESH_IDENTITY, PublishOptions},
     random,
@@ -47,6 +49,8 @@ type Diversions = BTreeMap<(TaskId, String), (SocketAddr, Instant)>;
 pub(crate) struct Core {
     writer: RegistryWriter,
     authorities: Authorities,
+    credentials: Credentials,
+    authorizer: Authorizer,
     tokens: Tokens,
     certificate_ttl: Duration,
     options: PublishOptions,
@@ -84,6 +88,8 @@ impl Core {
     pub(crate) fn new(
         writer: RegistryWriter,
         authorities: Authorities,
+        credentials: Credentials,
+        authorizer: Authorizer,
         certificate_ttl: Duration,
         options: PublishOptions,
     ) -> Self {
@@ -92,6 +98,8 @@ impl Core {
         Self {
             writer,
             authorities,
+            credentials,
+            authorizer,
             tokens: Tokens::default(),
             certificate_ttl,
             options,
@@ -157,6 +165,16 @@ impl Core {
 
     fn publish(&self) {
         self.published.send_modify(|generation| *generation += 1);
+    }
+
+    /// Access keys.
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Who may do what.
+    pub(crate) fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
     }
 
     pub(crate) fn authorities(&self) -> &Authorities {

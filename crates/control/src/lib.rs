@@ -7,6 +7,7 @@
 //! - [`api`]: the AWS endpoint.
 //! - [`stack`]: a template becomes rows of the registry.
 //! - [`ecs`]: ECS's resources on the registry.
+//! - [`iam`]: users, roles, policies and access keys; `credentials` opens the keys.
 //! - [`reconcile`]: services become tasks.
 //! - [`publish`]: the registry becomes what each proxy should have.
 //! - [`stream`]: the servers that proxies connect to.
@@ -17,7 +18,9 @@ mod authorities;
 pub mod ca;
 pub mod control_plane;
 mod core;
+mod credentials;
 pub mod ecs;
+pub mod iam;
 pub mod master_key;
 pub mod publish;
 mod random;

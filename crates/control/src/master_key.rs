@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::hkdf;
 use bowline_plumbing::seal::{SealError, SealKey};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -198,6 +199,18 @@ impl MasterKey {
         }
         bytes.copy_from_slice(&data_key);
         SealKey::from_bytes(*bytes).open(&bound(DATA_CONTEXT, context), data).map(Zeroizing::new)
+    }
+
+    /// A key of its own for one purpose (HKDF-SHA-256, RFC 5869): what seals by the thousand does
+    /// not wear the master key, and one purpose's texts open for no other.
+    pub fn derive(&self, purpose: &str) -> SealKey {
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"bowline derived key");
+        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+        salt.extract(self.key.as_bytes())
+            .expand(&[purpose.as_bytes()], hkdf::HKDF_SHA256)
+            .and_then(|okm| okm.fill(&mut *bytes))
+            .expect("one block of HKDF is never too long");
+        SealKey::from_bytes(*bytes)
     }
 
     /// A record to keep beside the first sealed data, which tells at the next

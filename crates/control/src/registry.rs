@@ -24,7 +24,10 @@ use bowline_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::ecs::record::{ServiceRecord, StoppedTask, TaskDefinitionRecord};
+use crate::{
+    ecs::record::{ServiceRecord, StoppedTask, TaskDefinitionRecord},
+    iam::{AccessKeyRecord, InstanceProfileRecord, PolicyRecord, RoleRecord, UserRecord},
+};
 
 mod table;
 mod writer;
@@ -69,6 +72,16 @@ pub struct Registry {
     pub certificates: Table<CertificateRecord>,
     /// Which resources belong to which stack, by its name.
     pub stacks: Table<StackRecord>,
+    /// IAM users, by name.
+    pub iam_users: Table<UserRecord>,
+    /// IAM roles, by name.
+    pub iam_roles: Table<RoleRecord>,
+    /// The account's managed policies, by ARN.
+    pub iam_policies: Table<PolicyRecord>,
+    /// Instance profiles, by name.
+    pub iam_instance_profiles: Table<InstanceProfileRecord>,
+    /// Access keys, by id. Their secrets are sealed.
+    pub access_keys: Table<AccessKeyRecord>,
 }
 
 /// What is decided once for a state directory, so that a restart finds the

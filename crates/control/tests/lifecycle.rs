@@ -35,6 +35,7 @@ fn config(state_dir: &Path) -> ControlConfig {
         exec: Vec::new(),
         plaintext_services: BTreeSet::new(),
         egress: Egress::Deny,
+        authorization: bowline_control::api::AuthorizationMode::Enforce,
         ephemeral: false,
     }
 }

@@ -22,6 +22,7 @@ async fn start(state_dir: &Path) -> ControlPlane {
         exec: Vec::new(),
         plaintext_services: BTreeSet::new(),
         egress: Egress::Deny,
+        authorization: bowline_control::api::AuthorizationMode::Enforce,
         ephemeral: false,
     };
     ControlPlane::start(config).await.expect("it starts")

@@ -3,7 +3,7 @@
 use bowline_aws::protocol::{Document, Fault, ServiceProtocol, Violation, from_document, to_document};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{call::Call, ecs};
+use super::{call::Call, ecs, iam, sts};
 
 /// Whether an operation changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ impl From<Fault> for Outcome {
 pub fn of_service(service: &str) -> &'static [Operation] {
     match service {
         "ecs" => ecs::OPERATIONS,
+        "iam" => iam::OPERATIONS,
+        "sts" => sts::OPERATIONS,
         _ => &[],
     }
 }

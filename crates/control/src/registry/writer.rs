@@ -65,6 +65,11 @@ macro_rules! for_each_table {
         $apply!(stopped_tasks, "stopped-tasks");
         $apply!(certificates, "certificates");
         $apply!(stacks, "stacks");
+        $apply!(iam_users, "iam-users");
+        $apply!(iam_roles, "iam-roles");
+        $apply!(iam_policies, "iam-policies");
+        $apply!(iam_instance_profiles, "iam-instance-profiles");
+        $apply!(access_keys, "access-keys");
     };
 }
 

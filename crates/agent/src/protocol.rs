@@ -74,6 +74,8 @@ pub(crate) enum ToInit {
     ApplicationSockets { count: usize },
     /// A socket that sees what the task sends beyond its aliases.
     EgressTap,
+    /// Redirect TCP connections beyond the aliases to the sidecar's listener for them.
+    RedirectEgress,
     /// Start a container's init. Beside it: the socket of its orders, and the
     /// files by which it enters its control groups.
     Container(ContainerSetUp),

@@ -19,6 +19,7 @@ mod listeners;
 mod mounts;
 mod netlink;
 mod network;
+mod nftables;
 mod outputs;
 mod sidecar;
 mod sockets;
@@ -46,7 +47,7 @@ use self::{host_network::HostNetwork, init_process::InitProcess, task::Prepared}
 use crate::{
     config::NetworkMode,
     control_groups::ControlGroups,
-    protocol::{InitSetUp, Start, ToShim},
+    protocol::{InitSetUp, Start, ToInit, ToShim},
     task_directory::TaskDirectory,
 };
 
@@ -94,6 +95,7 @@ fn prepare(start: Start, control: OwnedFd) -> io::Result<Prepared> {
         proxy_command,
         init: None,
         host_network: None,
+        egress: Egress::Deny,
         control_groups: ControlGroups::default(),
         warnings: Vec::new(),
         failure: cannot_run(&spec),
@@ -101,10 +103,6 @@ fn prepare(start: Start, control: OwnedFd) -> io::Result<Prepared> {
         control,
         listener,
     };
-    if prepared.spec.egress == Egress::Allow && !prepared.spec.containers.is_empty() {
-        let warning = "egress allow is not supported yet: the task reaches its aliases and nothing else";
-        prepared.warnings.push(warning.to_owned());
-    }
     if prepared.failure.is_none()
         && !prepared.spec.containers.is_empty()
         && let Err(error) =
@@ -148,8 +146,9 @@ fn prepare_network(prepared: &mut Prepared, mode: NetworkMode) -> io::Result<()>
         hosts::write_in_place(&directory.resolv_file(), &hosts::resolv_text(ALIAS_GATEWAY))?;
         match InitProcess::start(set_up(true)) {
             Ok((init, warnings)) => {
-                prepared.init = Some(init);
                 prepared.warnings.extend(warnings);
+                prepare_egress(prepared, &init);
+                prepared.init = Some(init);
                 return Ok(());
             }
             Err(error) if mode == NetworkMode::Isolated => return Err(error),
@@ -164,6 +163,26 @@ fn prepare_network(prepared: &mut Prepared, mode: NetworkMode) -> io::Result<()>
     let aliases = prepared.spec.proxy.as_ref().map(|proxy| proxy.aliases.as_slice()).unwrap_or_default();
     prepared.host_network = Some(HostNetwork::claim(&prepared.spec.id, aliases)?);
     Ok(())
+}
+
+/// Opens the task's way out, if it may have one. The task runs without it
+/// where the system does not let us.
+fn prepare_egress(prepared: &mut Prepared, init: &InitProcess) {
+    if prepared.spec.egress == Egress::Deny {
+        return;
+    }
+    if prepared.spec.proxy.is_none() {
+        // It is the sidecar that connects in the task's place.
+        let warning = "egress allow needs Service Connect: the task has no sidecar, and reaches nothing";
+        prepared.warnings.push(warning.to_owned());
+        return;
+    }
+    match init.call(&ToInit::RedirectEgress, &[]) {
+        Ok(_) => prepared.egress = Egress::Allow,
+        Err(error) => prepared.warnings.push(format!(
+            "egress allow needs the kernel's nf_tables ({error}): the task reaches its aliases and nothing else"
+        )),
+    }
 }
 
 /// Why the task cannot be run as processes at all, in AWS's words.

@@ -43,6 +43,7 @@ mod tree;
 mod verify;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Location, Severity};
+pub use parameter::ParameterDeclaration;
 pub use stack::{Inputs, Output, ResourceBody, Revision, Stack, StackResource};
 pub use template::Template;
 

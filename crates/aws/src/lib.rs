@@ -16,6 +16,7 @@ pub mod acm;
 pub mod acmpca;
 pub mod bowline;
 pub mod cfn;
+pub mod cloudformation;
 pub mod ecs;
 pub mod elbv2;
 pub mod iam;

@@ -2,7 +2,7 @@
 //!
 //! [`Presented::parse`] finds the signature in a request, in the `Authorization` header or in the
 //! query of a presigned URL; whoever keeps the keys looks the secret up by
-//! [`Presented::access_key_id`]; [`Presented::verify`] compares. [`sign`] and [`presign`] are the
+//! [`Presented::access_key_id`]; [`Presented::verify`] compares. [`sign()`] and [`presign`] are the
 //! other side, over the same canonical request. Nothing here reads a clock or keeps a key.
 //!
 //! Source: IAM User Guide, "AWS Signature Version 4 for API requests". Not served: signing with an

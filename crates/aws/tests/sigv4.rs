@@ -351,10 +351,13 @@ fn the_cache_gives_the_same_answers() {
             presented.verify_cached(received, &SecretKey::new(secret), &cache, Moment::at(NOW))
         })
     };
+    assert_eq!(verify(&altered, SECRET), Err(SignatureError::SignatureMismatch));
+    assert!(cache.is_empty(), "a key that verified nothing is kept");
     for _ in 0..2 {
-        assert_eq!(verify(&altered, SECRET), Err(SignatureError::SignatureMismatch));
         assert_eq!(verify(&genuine, SECRET), Ok(()));
+        assert_eq!(verify(&altered, SECRET), Err(SignatureError::SignatureMismatch));
         assert_eq!(verify(&genuine, "rotated"), Err(SignatureError::SignatureMismatch));
+        assert_eq!(cache.len(), 1);
     }
 }
 

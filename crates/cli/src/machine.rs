@@ -9,9 +9,10 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use bowline_agent::{Agent, AgentConfig, NetworkMode, OutputLine, ProgramCommand};
+use bowline_agent::{Agent, AgentConfig, AgentHandle, NetworkMode, OutputLine, ProgramCommand};
 use bowline_control::{
-    control_plane::{ControlConfig, ControlPlane},
+    control_plane::{AgentPort, ControlConfig, ControlPlane},
+    record_launcher,
     registry::LocalCommandRecord,
 };
 use bowline_model::{arn::Scope, task::Egress};
@@ -52,6 +53,9 @@ pub(crate) struct MachineArgs {
     /// does; with encryption, `tls` or not, if it is not named here.
     #[arg(long = "aws-plaintext", value_name = "SERVICE")]
     pub(crate) plaintext: Vec<String>,
+    /// What runs a task's containers.
+    #[arg(long, default_value = "process")]
+    pub(crate) launcher: LauncherArg,
     /// How tasks are connected.
     #[arg(long, default_value = "auto")]
     pub(crate) network: NetworkArg,
@@ -73,6 +77,15 @@ fn account_id(text: &str) -> Result<String, String> {
     }
 }
 
+/// `--launcher`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LauncherArg {
+    /// Processes of this machine.
+    Process,
+    /// Nothing: tasks are records, for suites that only test an API.
+    Record,
+}
+
 /// `--network`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum NetworkArg {
@@ -89,7 +102,7 @@ pub(crate) enum NetworkArg {
 pub(crate) enum EgressArg {
     /// Nothing.
     Deny,
-    /// What the host reaches.
+    /// By TCP what the host reaches, but not the host itself.
     Allow,
 }
 
@@ -163,6 +176,22 @@ impl MachineArgs {
     }
 }
 
+fn start_agent(
+    port: AgentPort,
+    network: NetworkArg,
+    state_dir: &Path,
+    output: mpsc::Sender<OutputLine>,
+) -> anyhow::Result<AgentHandle> {
+    let config = AgentConfig {
+        state_dir: state_dir.to_owned(),
+        shim_command: ProgramCommand::this_program("shim")?,
+        proxy_command: ProgramCommand::this_program("proxy")?,
+        network: report_network(network),
+        output,
+    };
+    Ok(Agent::start(config, port.desired, port.reports, port.tokens)?)
+}
+
 /// Everything that runs on this machine.
 pub(crate) struct Machine {
     pub(crate) running: Arc<Running>,
@@ -183,21 +212,16 @@ impl Machine {
         endpoint: TcpListener,
         format: OutputFormat,
     ) -> anyhow::Result<Self> {
-        let network = report_network(args.network);
         let (output, lines) = mpsc::channel(4_096);
         let port = control.agent_port();
-        let agent = Agent::start(
-            AgentConfig {
-                state_dir: state_dir.to_owned(),
-                shim_command: ProgramCommand::this_program("shim")?,
-                proxy_command: ProgramCommand::this_program("proxy")?,
-                network,
-                output,
-            },
-            port.desired,
-            port.reports,
-            port.tokens,
-        )?;
+        let agent = match args.launcher {
+            LauncherArg::Process => Some(start_agent(port, args.network, state_dir, output)?),
+            LauncherArg::Record => {
+                eprintln!("‼ --launcher record: tasks are records, nothing runs");
+                tokio::spawn(record_launcher::run(port));
+                None
+            }
+        };
         let address = endpoint.local_addr()?;
         control.serve_api(endpoint)?;
         let running = Arc::new(Running {
@@ -224,7 +248,9 @@ impl Machine {
         eprintln!("taking everything down (Ctrl-C again does not wait)");
         tokio::select! {
             all = self.running.control.stop_all(STOP_LIMIT) => {
-                self.running.agent.stop_all().await;
+                if let Some(agent) = &self.running.agent {
+                    agent.stop_all().await;
+                }
                 if !all {
                     eprintln!("‼ not every task reported its end");
                 }

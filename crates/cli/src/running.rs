@@ -22,7 +22,8 @@ const PROBE_OUTPUT_MAX: u64 = 64 * 1024;
 /// The parts of a running `bowline up`.
 pub(crate) struct Running {
     pub(crate) control: ControlPlane,
-    pub(crate) agent: AgentHandle,
+    /// `None` where tasks are only recorded.
+    pub(crate) agent: Option<AgentHandle>,
     pub(crate) state_dir: PathBuf,
     pub(crate) ended: watch::Sender<bool>,
 }
@@ -98,7 +99,8 @@ impl Running {
             let _ = reader.take(PROBE_OUTPUT_MAX).read_to_string(&mut output);
             output
         });
-        match self.agent.exec(task, &container, command, stdio).await {
+        let agent = self.agent.as_ref().context("with --launcher record no task runs")?;
+        match agent.exec(task, &container, command, stdio).await {
             Ok(exit_code) => Ok(Response::Probe { exit_code, output: output.await.unwrap_or_default() }),
             Err(reason) => bail!("the probe did not run: {reason}"),
         }

@@ -9,6 +9,7 @@
 pub(crate) mod authentication;
 pub(crate) mod authorization;
 mod call;
+pub(crate) mod cloudformation;
 mod constraint;
 pub(crate) mod ecs;
 mod iam;

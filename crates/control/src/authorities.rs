@@ -141,6 +141,11 @@ impl Authorities {
         Ok(authorities)
     }
 
+    /// What seals keys and secrets before they are stored.
+    pub(crate) fn master_key(&self) -> &MasterKey {
+        &self.master_key
+    }
+
     /// Opens what the registry has and this has not. Whether there was any.
     pub(crate) fn reload(&self, registry: &Registry) -> Result<bool, AuthoritiesError> {
         let present = self.open.load();

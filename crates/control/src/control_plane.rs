@@ -3,23 +3,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use bowline_aws::{
-    acmpca,
-    cfn::{Revision, Stack},
-};
+use bowline_aws::cfn::{Revision, Stack};
 use bowline_model::{
-    arn::{Arn, Scope},
+    arn::Scope,
     identity::SpiffeId,
     task::{DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TokenIssuer},
 };
 use bowline_plumbing::{drain, wall_clock};
-use socket2::{Domain, Socket, Type};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
@@ -36,7 +32,7 @@ use crate::{
     publish::PublishOptions,
     reconcile::{self, Event, Histories},
     registry::{LocalCommandRecord, Registry, RegistryError, RegistryWriter, SETTINGS, Settings},
-    stack::{self, ApplyContext, ApplyError, StackFault},
+    stack::{ApplyError, StackFault, StackOrder, record::StackTemplate},
     state_lock::{StateLock, StateLockError},
     store::{EmbeddedStore, Store, StoreError},
     stream::{StreamServer, directory::IssuedCertificate, tls::TlsHandle},
@@ -131,8 +127,6 @@ pub struct ControlPlane {
     drain_watch: drain::DrainWatch,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     stopping: watch::Sender<bool>,
-    /// Holds the gateways' addresses until they listen themselves.
-    reserved: Mutex<Vec<Socket>>,
     _lock: StateLock,
 }
 
@@ -171,6 +165,7 @@ impl ControlPlane {
                 ..PublishOptions::default()
             },
         ));
+        core.restore_secrets();
         let (drain, drain_watch) = drain::channel();
         let tls = TlsHandle::new(&core.own_tls_material()?).map_err(AuthoritiesError::tls)?;
         let server = StreamServer::start(listener, tls.clone(), Arc::clone(&core) as _, drain_watch.clone())
@@ -193,18 +188,7 @@ impl ControlPlane {
             tokio::spawn(renew_own_certificate(Arc::clone(&core), tls)),
             tokio::spawn(server.stopped()),
         ];
-        Ok(Self {
-            config,
-            core,
-            desired,
-            reports,
-            drain,
-            drain_watch,
-            tasks,
-            stopping,
-            reserved: Mutex::default(),
-            _lock: lock,
-        })
+        Ok(Self { config, core, desired, reports, drain, drain_watch, tasks, stopping, _lock: lock })
     }
 
     /// Serves AWS's API to whoever connects to `listener`, until the end.
@@ -246,37 +230,26 @@ impl ControlPlane {
     /// Which revision a task definition of a template gets: the present one
     /// where it is unchanged, else the next.
     pub fn revisions(&self) -> Revision {
-        let core = Arc::clone(&self.core);
-        Revision::new(move |request| core.revision_of(request))
+        self.core.revisions()
     }
 
-    /// Makes the services what the template says. Returns notes for people.
+    /// Makes the services what the stack says, which `template` was resolved to. Returns notes for
+    /// people.
     ///
     /// # Errors
     /// The template asks for what cannot be done: nothing was changed.
-    pub fn apply_stack(&self, stack: &Stack) -> Result<Vec<StackFault>, ApplyError> {
-        let mut make_authority = |arn: &Arn, body: &acmpca::CertificateAuthority| {
-            self.core
-                .authorities()
-                .create_for_template(arn, body, wall_clock::now())
-                .map_err(|error| ApplyError::Authority(Box::new(error)))
-        };
-        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut gateway_address =
-            |port: u16, taken: &BTreeSet<SocketAddr>| gateway_address(port, taken, &mut reserved);
-        let mut context = ApplyContext {
-            now: wall_clock::now(),
+    pub fn apply_stack(
+        &self,
+        stack: &Stack,
+        template: &StackTemplate,
+    ) -> Result<Vec<StackFault>, ApplyError> {
+        let order = StackOrder {
             by: self.config.scope.root_arn(),
-            make_authority: &mut make_authority,
-            gateway_address: &mut gateway_address,
+            // Whoever brought it up sees what fails, and decides.
+            disable_rollback: true,
+            ..StackOrder::default()
         };
-        // Before the change: tasks that it starts are given them at once.
-        let secrets_before = self.core.secrets();
-        self.core.set_secrets(stack::secrets::of_stack(stack));
-        let applied = self.core.change(|registry| stack::apply(registry, stack, &mut context));
-        let notes = applied.inspect_err(|_| self.core.set_secrets((*secrets_before).clone()))?;
-        self.core.reload_authorities().map_err(|error| ApplyError::Authority(Box::new(error)))?;
-        Ok(notes)
+        Ok(self.core.deploy(stack, template, &order)?.notes)
     }
 
     /// Events since the control plane started (the last thousand), with a number
@@ -433,46 +406,6 @@ fn listen(config: &ControlConfig, writer: &RegistryWriter) -> Result<TcpListener
     Ok(listener)
 }
 
-/// The port itself where it is allowed and free; else 8000 above it (443 → 8443,
-/// 80 → 8080); else any that is free.
-///
-/// The address is held in `reserved` against others that look for one at the same time.
-fn gateway_address(
-    port: u16,
-    taken: &BTreeSet<SocketAddr>,
-    reserved: &mut Vec<Socket>,
-) -> io::Result<SocketAddr> {
-    let alternative = match port {
-        443 => 8443,
-        80 => 8080,
-        other => other.saturating_add(8000),
-    };
-    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
-    for candidate in [port, alternative, 0] {
-        if taken.contains(&SocketAddr::from((Ipv4Addr::LOCALHOST, candidate))) {
-            continue;
-        }
-        match reserve(SocketAddr::from((Ipv4Addr::LOCALHOST, candidate))) {
-            Ok((socket, address)) => {
-                reserved.push(socket);
-                return Ok(address);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-/// Binds an address that nobody else has, without listening: another such attempt fails, while the
-/// gateway's shim, which sets SO_REUSEADDR as well, can bind it and listen.
-fn reserve(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&address.into())?;
-    socket.set_reuse_address(true)?;
-    let bound = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-    Ok((socket, bound))
-}
-
 async fn take_reports(core: Arc<Core>, mut reports: mpsc::Receiver<TaskReport>) {
     let mut batch = Vec::new();
     while reports.recv_many(&mut batch, 256).await > 0 {
@@ -505,7 +438,12 @@ async fn run_reconciler(core: Arc<Core>, stopping: watch::Receiver<bool>) {
         generation.mark_unchanged();
         core.end_old_diversions();
         let again_in = match core.reconcile(&mut histories, *stopping.borrow()) {
-            Ok(pass) => pass.again_in,
+            Ok(pass) => {
+                for stack in &pass.failed_updates {
+                    core.roll_back(stack);
+                }
+                pass.again_in
+            }
             Err(error) => {
                 tracing::error!(%error, "a pass of the reconciler failed");
                 Some(Duration::from_secs(1))

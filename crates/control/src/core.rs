@@ -8,7 +8,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bowline_aws::ecs::RegisterTaskDefinitionRequest;
+use bowline_aws::{cfn::Revision, ecs::RegisterTaskDefinitionRequest};
 use bowline_discovery::resource::ResourceType;
 use bowline_model::{
     clock::Timestamp,
@@ -65,6 +65,8 @@ pub(crate) struct Core {
     answered: watch::Sender<u64>,
     events: EventLog,
     secrets: ArcSwap<SecretValues>,
+    /// Holds the gateways' addresses until they listen themselves.
+    pub(crate) reserved: Mutex<Vec<socket2::Socket>>,
 }
 
 /// Resource sets that were computed for one generation.
@@ -111,6 +113,7 @@ impl Core {
             answered,
             events: EventLog::default(),
             secrets: ArcSwap::default(),
+            reserved: Mutex::default(),
         }
     }
 
@@ -121,6 +124,19 @@ impl Core {
 
     pub(crate) fn set_secrets(&self, secrets: SecretValues) {
         self.secrets.store(Arc::new(secrets));
+    }
+
+    /// Takes further secrets, in place of those with the same names.
+    pub(crate) fn add_secrets(&self, more: SecretValues) {
+        let mut secrets = SecretValues::clone(&self.secrets());
+        secrets.extend(more);
+        self.set_secrets(secrets);
+    }
+
+    /// Which revision a task definition of a template gets.
+    pub(crate) fn revisions(self: &Arc<Self>) -> Revision {
+        let core = Arc::clone(self);
+        Revision::new(move |request| core.revision_of(request))
     }
 
     pub(crate) fn registry(&self) -> Arc<Registry> {

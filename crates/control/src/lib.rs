@@ -11,20 +11,25 @@
 //! - [`reconcile`]: services become tasks.
 //! - [`publish`]: the registry becomes what each proxy should have.
 //! - [`stream`]: the servers that proxies connect to.
+//! - [`audit`]: who called what, in files that show whether they were changed.
+//! - [`dns`]: answers for names of Cloud Map's private namespaces.
 //! - [`ca`] signs; `authorities` knows who; [`tokens`] admit the first time.
 
 pub mod api;
+pub mod audit;
 mod authorities;
 pub mod ca;
 pub mod control_plane;
 mod core;
 mod credentials;
 pub mod ecs;
+pub mod dns;
 pub mod iam;
 pub mod master_key;
 pub mod publish;
 mod random;
 pub mod reconcile;
+pub mod record_launcher;
 pub mod registry;
 pub mod stack;
 pub mod state_lock;

@@ -19,6 +19,7 @@ use bowline_model::{
 use crate::{
     ecs::{record::StoppedTask, service},
     registry::{Registry, TaskOwner, TaskRecord},
+    stack::lifecycle,
     task_spec,
 };
 
@@ -53,6 +54,8 @@ pub struct Event {
 pub struct Pass {
     /// For people.
     pub events: Vec<Event>,
+    /// Stacks whose update has failed: they must be made what they were before.
+    pub failed_updates: Vec<String>,
     /// When to look again, if nothing changes before.
     pub again_in: Option<Duration>,
 }
@@ -132,6 +135,7 @@ pub fn pass(
     service::finish_draining(registry);
     forget_unused_definitions(registry);
     forget_stopped_tasks(registry, now);
+    pass.failed_updates = lifecycle::advance(registry, now);
     histories.forget_absent(registry);
     pass
 }

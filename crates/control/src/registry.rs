@@ -4,12 +4,7 @@
 //! A change is made on a copy, written to the store, and only then visible.
 //! Copies are cheap: the tables share their rows.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use bowline_aws::ecs::CreateClusterRequest;
 use bowline_model::{
@@ -27,7 +22,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ecs::record::{ServiceRecord, StoppedTask, TaskDefinitionRecord},
     iam::{AccessKeyRecord, InstanceProfileRecord, PolicyRecord, RoleRecord, UserRecord},
+    stack::record::{ChangeSetRecord, StackRecord},
 };
+
+pub use crate::stack::record::LocalCommandRecord;
 
 mod table;
 mod writer;
@@ -70,8 +68,12 @@ pub struct Registry {
     pub stopped_tasks: Table<StoppedTask>,
     /// Certificates issued and not yet expired, by serial number.
     pub certificates: Table<CertificateRecord>,
-    /// Which resources belong to which stack, by its name.
+    /// Stacks, by name.
     pub stacks: Table<StackRecord>,
+    /// Stacks that are gone, for a while, by ARN.
+    pub deleted_stacks: Table<StackRecord>,
+    /// Change sets, by ARN.
+    pub change_sets: Table<ChangeSetRecord>,
     /// IAM users, by name.
     pub iam_users: Table<UserRecord>,
     /// IAM roles, by name.
@@ -297,32 +299,6 @@ pub struct CertificateRecord {
     pub not_before: Timestamp,
     /// Valid until.
     pub not_after: Timestamp,
-}
-
-/// What a stack made.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct StackRecord {
-    /// The stack's name.
-    pub name: String,
-    /// Table and key of each resource.
-    pub resources: BTreeSet<(String, String)>,
-    /// Local commands of the containers, by task-definition family and container.
-    pub local_commands: Vec<LocalCommandRecord>,
-}
-
-/// What runs in place of a container's image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LocalCommandRecord {
-    /// The task definition's family; `None` matches every one.
-    pub family: Option<String>,
-    /// The container's name.
-    pub container: String,
-    /// Program and arguments.
-    pub command: Vec<String>,
-    /// Where it runs.
-    pub working_directory: Option<PathBuf>,
-    /// More environment.
-    pub environment: BTreeMap<String, String>,
 }
 
 impl Registry {

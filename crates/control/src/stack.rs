@@ -13,14 +13,21 @@ use crate::{
     ecs::{definition, record::Asker, service},
     registry::{
         AuthorityPurpose, AuthorityRecord, Cluster, LocalCommandRecord, Namespace, Registry, RegistryError,
-        SETTINGS, StackRecord,
+        SETTINGS,
     },
 };
 
+use record::{ResourceStatus, StackMember, StackRecord};
+
 mod access;
 mod balancing;
+mod deploy;
+pub mod lifecycle;
+pub mod record;
 pub mod secrets;
 mod tasks;
+
+pub(crate) use deploy::StackOrder;
 
 /// Something in a template that cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +52,9 @@ pub enum ApplyError {
     /// A certificate authority could not be made.
     #[error("a certificate authority could not be made: {0}")]
     Authority(Box<dyn std::error::Error + Send + Sync>),
+    /// What the stack is made from could not be sealed.
+    #[error("the template could not be sealed: {0}")]
+    Seal(String),
     /// No address for a load balancer's port.
     #[error("no address for port {port} of a load balancer")]
     GatewayPort {
@@ -78,15 +88,17 @@ pub struct ApplyContext<'a> {
     pub gateway_address: &'a mut dyn FnMut(u16, &BTreeSet<SocketAddr>) -> std::io::Result<SocketAddr>,
 }
 
-/// Applies `stack` to the registry. Returns what people should be told.
+/// Applies `stack` to the registry, in place of what it was before. Returns what people should be
+/// told, and whether anything is another than before.
 ///
 /// # Errors
 /// See [`ApplyError`]; the caller throws the changed registry away.
 pub fn apply(
     registry: &mut Registry,
     stack: &Stack,
+    before: Option<&Stack>,
     context: &mut ApplyContext<'_>,
-) -> Result<Vec<StackFault>, ApplyError> {
+) -> Result<(Vec<StackFault>, bool), ApplyError> {
     let mut applying = Applying {
         stack,
         now: context.now,
@@ -96,7 +108,6 @@ pub fn apply(
         notes: Vec::new(),
         record: StackRecord::default(),
     };
-    applying.record.name = stack.name.clone();
     for resource in &stack.resources {
         applying.resource(registry, resource, context)?;
     }
@@ -110,10 +121,69 @@ pub fn apply(
     if !applying.faults.is_empty() {
         return Err(ApplyError::Faults(applying.faults));
     }
-    let Applying { notes, record, .. } = applying;
+    let Applying { notes, record: made, .. } = applying;
+    let record = registry.stacks.get(&stack.name).map(|record| (**record).clone());
+    let (record, changed) = tracked(record, made, stack, before, context.now);
     registry.stacks.put(stack.name.clone(), record);
     assign_addresses(registry, context)?;
-    Ok(notes)
+    Ok((notes, changed))
+}
+
+/// The stack's record, with what becomes of its resources.
+fn tracked(
+    record: Option<StackRecord>,
+    made: StackRecord,
+    stack: &Stack,
+    before: Option<&Stack>,
+    now: Timestamp,
+) -> (StackRecord, bool) {
+    let mut record = record.unwrap_or_else(|| StackRecord {
+        name: stack.name.clone(),
+        id: stack.id.clone(),
+        created_at: now,
+        ..StackRecord::default()
+    });
+    let known = std::mem::take(&mut record.members);
+    let mut changed = false;
+    for resource in &stack.resources {
+        let present = known.iter().find(|member| {
+            member.logical_id == resource.logical_id && member.physical_id == resource.physical_id
+        });
+        let same_body = before
+            .and_then(|before| before.resource(&resource.logical_id))
+            .is_some_and(|before| before.body == resource.body);
+        let status = match present {
+            Some(present) if same_body => {
+                record.members.push(present.clone());
+                continue;
+            }
+            Some(_) => ResourceStatus::UpdateInProgress,
+            None => ResourceStatus::CreateInProgress,
+        };
+        changed = true;
+        let member = StackMember {
+            logical_id: resource.logical_id.clone(),
+            physical_id: resource.physical_id.clone(),
+            resource_type: resource.resource_type.clone(),
+            status,
+            reason: None,
+            updated_at: now,
+        };
+        record.members.push(member);
+    }
+    for gone in known {
+        let stays = stack.resources.iter().any(|resource| resource.physical_id == gone.physical_id);
+        if !stays {
+            changed = true;
+            record.event(now, Some(&gone), ResourceStatus::DeleteComplete.name(), None);
+        }
+    }
+    changed |= record.outputs != stack.outputs || record.description != stack.description;
+    record.outputs.clone_from(&stack.outputs);
+    record.description.clone_from(&stack.description);
+    record.resources = made.resources;
+    record.local_commands = made.local_commands;
+    (record, changed)
 }
 
 /// Removes everything that a stack made.

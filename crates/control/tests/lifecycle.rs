@@ -12,7 +12,7 @@ use bowline_aws::cfn::{Inputs, Stack, Template};
 use bowline_control::{
     control_plane::{AgentPort, ControlConfig, ControlPlane, is_settled},
     registry::Registry,
-    stack::ApplyError,
+    stack::{ApplyError, record::StackTemplate},
 };
 use bowline_model::{
     arn::Scope,
@@ -43,6 +43,10 @@ fn config(state_dir: &Path) -> ControlConfig {
 fn example_text(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name).join("template.yaml");
     std::fs::read_to_string(path).expect("the example is there")
+}
+
+fn made_from(text: &str) -> StackTemplate {
+    StackTemplate { files: vec![("template".to_owned(), text.to_owned())], parameters: Default::default() }
 }
 
 fn resolve(text: &str, control: &ControlPlane) -> Stack {
@@ -117,20 +121,20 @@ async fn a_template_becomes_tasks_is_replaced_and_goes() {
     let agent = fake_agent(control.agent_port());
     let text = example_text("two-services");
     let stack = resolve(&text, &control);
-    control.apply_stack(&stack).expect("applies");
+    control.apply_stack(&stack, &made_from(&text)).expect("applies");
     until(&control, "all tasks up", is_settled).await;
     let first = control.snapshot();
     assert_eq!(first.tasks.len(), 5, "two services of two tasks, and a gateway");
 
     // The same again: nothing changes.
-    control.apply_stack(&resolve(&text, &control)).expect("applies");
+    control.apply_stack(&resolve(&text, &control), &made_from(&text)).expect("applies");
     assert_eq!(task_ids(&control.snapshot()), task_ids(&first));
     assert_eq!(control.snapshot().task_definitions.len(), first.task_definitions.len());
 
     // Another environment is another revision: both tasks of service-a are replaced, no others.
     let changed = text.replacen("Name: SERVER_PORT", "Name: SERVER_PORTS", 1);
     assert_ne!(changed, text, "the example has changed");
-    control.apply_stack(&resolve(&changed, &control)).expect("applies");
+    control.apply_stack(&resolve(&changed, &control), &made_from(&changed)).expect("applies");
     until(&control, "the replacement", |registry| {
         is_settled(registry) && registry.task_definitions.values().any(|definition| definition.revision == 2)
     })
@@ -167,7 +171,7 @@ async fn a_restart_finds_the_same_tasks_addresses_and_authorities() {
     let before = {
         let control = ControlPlane::start(config(&state)).await.expect("starts");
         let agent = fake_agent(control.agent_port());
-        control.apply_stack(&resolve(&text, &control)).expect("applies");
+        control.apply_stack(&resolve(&text, &control), &made_from(&text)).expect("applies");
         until(&control, "all tasks up", is_settled).await;
         let before = seen(&control.snapshot());
         agent.abort();
@@ -188,7 +192,8 @@ async fn what_cannot_be_done_is_listed_and_changes_nothing() {
     let control = ControlPlane::start(config(&directory.path().join("state"))).await.expect("starts");
     let text =
         example_text("two-services").replace("DiscoveryName: service-b-sc", "DiscoveryName: service-a-sc");
-    let Err(ApplyError::Faults(faults)) = control.apply_stack(&resolve(&text, &control)) else {
+    let Err(ApplyError::Faults(faults)) = control.apply_stack(&resolve(&text, &control), &made_from(&text))
+    else {
         panic!("a discovery name of two services was accepted");
     };
     assert!(faults.iter().any(|fault| fault.message.contains("service-a-sc")), "{faults:?}");

@@ -8,7 +8,7 @@ use std::{
 use bowline_aws::cfn::{Inputs, Stack, Template};
 use bowline_control::{
     control_plane::{ControlConfig, ControlPlane},
-    stack::ApplyError,
+    stack::{ApplyError, record::StackTemplate},
 };
 use bowline_model::{arn::Scope, task::Egress};
 
@@ -33,6 +33,10 @@ fn example(name: &str) -> String {
     std::fs::read_to_string(path).expect("the example is there")
 }
 
+fn made_from(text: &str) -> StackTemplate {
+    StackTemplate { files: vec![("template".to_owned(), text.to_owned())], parameters: Default::default() }
+}
+
 fn resolve(text: &str, control: &ControlPlane) -> Stack {
     let template = Template::parse(text).unwrap_or_else(|faults| panic!("{faults}"));
     let inputs = Inputs { stack_name: "test".into(), revision: control.revisions(), ..Inputs::default() };
@@ -45,9 +49,13 @@ async fn the_examples_applied_twice_change_nothing() {
         let directory = tempfile::tempdir().expect("a directory");
         let control = start(directory.path()).await;
         let text = example(name);
-        control.apply_stack(&resolve(&text, &control)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        control
+            .apply_stack(&resolve(&text, &control), &made_from(&text))
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         let before = control.snapshot();
-        control.apply_stack(&resolve(&text, &control)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        control
+            .apply_stack(&resolve(&text, &control), &made_from(&text))
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         let after = control.snapshot();
         assert_eq!(before.settings(), after.settings(), "{name}");
         macro_rules! same {
@@ -78,12 +86,16 @@ async fn a_renamed_service_keeps_its_alias_and_the_address() {
     let directory = tempfile::tempdir().expect("a directory");
     let control = start(directory.path()).await;
     let text = example("two-services");
-    control.apply_stack(&resolve(&text, &control)).unwrap_or_else(|error| panic!("{error}"));
+    control
+        .apply_stack(&resolve(&text, &control), &made_from(&text))
+        .unwrap_or_else(|error| panic!("{error}"));
     let before = control.snapshot();
     let named = text.lines().find(|line| line.trim_start().starts_with("ServiceName:"));
     let named = named.expect("the example names its services");
     let renamed = text.replacen(named, &format!("{named}-renamed"), 1);
-    control.apply_stack(&resolve(&renamed, &control)).unwrap_or_else(|error| panic!("{error}"));
+    control
+        .apply_stack(&resolve(&renamed, &control), &made_from(&renamed))
+        .unwrap_or_else(|error| panic!("{error}"));
     let after = control.snapshot();
     let names = |of: &bowline_control::registry::Registry| {
         of.services.values().map(|service| service.name.clone()).collect::<HashSet<_>>()
@@ -99,7 +111,9 @@ async fn a_refused_stack_changes_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let control = start(directory.path()).await;
     let text = example("two-services");
-    control.apply_stack(&resolve(&text, &control)).unwrap_or_else(|error| panic!("{error}"));
+    control
+        .apply_stack(&resolve(&text, &control), &made_from(&text))
+        .unwrap_or_else(|error| panic!("{error}"));
     let before = control.snapshot();
     let mut other = resolve(&text, &control);
     other.name = "other".into();
@@ -109,7 +123,7 @@ async fn a_refused_stack_changes_nothing() {
             resource.attributes.clear();
         }
     }
-    let Err(ApplyError::Faults(faults)) = control.apply_stack(&other) else {
+    let Err(ApplyError::Faults(faults)) = control.apply_stack(&other, &StackTemplate::default()) else {
         panic!("aliases of another stack were taken")
     };
     assert!(faults.len() >= 2, "both services' clashes are told at once: {faults:?}");

@@ -41,6 +41,9 @@ pub struct MeshOptions {
     pub state_dir: Option<PathBuf>,
     /// Run as this user and group.
     pub user: Option<u32>,
+    /// A program and its arguments that becomes the command it is given; none
+    /// if empty.
+    pub through: Vec<String>,
 }
 
 impl MeshOptions {
@@ -51,6 +54,7 @@ impl MeshOptions {
             arguments: Vec::new(),
             state_dir: None,
             user: None,
+            through: Vec::new(),
         }
     }
 
@@ -96,7 +100,14 @@ impl TestMesh {
             (None, None) => unreachable!("one of the two is there"),
         };
         let log = state_dir.with_extension(format!("log-{}", std::process::id()));
-        let mut command = command_as(options.user, &bowline());
+        let mut command = match options.through.split_first() {
+            None => command_as(options.user, &bowline()),
+            Some((program, arguments)) => {
+                let mut command = command_as(options.user, Path::new(program));
+                command.args(arguments).arg(bowline());
+                command
+            }
+        };
         command
             .arg("up")
             .arg(&options.template)

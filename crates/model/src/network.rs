@@ -15,6 +15,35 @@ pub const TASK_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// The alias network's end of that link; the task's DNS server listens here.
 pub const ALIAS_GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 
+/// Port of [`ALIAS_GATEWAY`] to which a task's connections to elsewhere are
+/// redirected where [`Egress::Allow`](crate::task::Egress) is given. Envoy and
+/// Istio capture outbound traffic on the same.
+pub const EGRESS_PORT: u16 = 15_001;
+
+/// Networks that no task reaches, whatever its egress: what is this machine's
+/// own, what is nobody's, and where clouds keep a machine's credentials.
+pub const NEVER_EGRESS: [(Ipv4Addr, u8); 9] = [
+    (Ipv4Addr::new(0, 0, 0, 0), 8),          // "this host"
+    (Ipv4Addr::new(127, 0, 0, 0), 8),        // loopback
+    (Ipv4Addr::new(169, 254, 0, 0), 16),     // link-local; metadata of AWS, Azure and Google
+    (Ipv4Addr::new(192, 0, 0, 0), 24),       // protocol assignments; metadata of Oracle
+    (Ipv4Addr::new(100, 100, 100, 200), 32), // metadata of Alibaba
+    (Ipv4Addr::new(168, 63, 129, 16), 32),   // Azure's host
+    ALIAS_NETWORK,
+    (Ipv4Addr::new(224, 0, 0, 0), 4), // multicast
+    (Ipv4Addr::new(240, 0, 0, 0), 4), // reserved; broadcast
+];
+
+/// Whether `address` is in one of [`NEVER_EGRESS`].
+pub fn is_never_egress(address: Ipv4Addr) -> bool {
+    NEVER_EGRESS.iter().any(|network| is_within(address, *network))
+}
+
+fn is_within(address: Ipv4Addr, (network, prefix): (Ipv4Addr, u8)) -> bool {
+    let host_bits = 32 - u32::from(prefix.min(32));
+    u32::from(address).checked_shr(host_bits) == u32::from(network).checked_shr(host_bits)
+}
+
 /// First address given to an alias.
 const FIRST_ALIAS: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 0);
 
@@ -70,6 +99,20 @@ impl AliasAddresses {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_s_own_and_its_metadata_are_never_reached() {
+        for never in
+            ["0.0.0.0", "127.0.0.1", "169.254.169.254", "198.19.255.255", "224.0.0.1", "255.255.255.255"]
+        {
+            assert!(is_never_egress(never.parse().expect("an address")), "{never}");
+        }
+        for allowed in
+            ["1.1.1.1", "10.0.0.1", "100.100.100.201", "169.253.255.255", "198.17.0.1", "223.0.0.1"]
+        {
+            assert!(!is_never_egress(allowed.parse().expect("an address")), "{allowed}");
+        }
+    }
 
     #[test]
     fn a_name_keeps_its_address_and_no_two_share_one() {

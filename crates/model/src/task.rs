@@ -194,7 +194,8 @@ pub enum Egress {
     /// Nothing; each attempt is logged.
     #[default]
     Deny,
-    /// What the host reaches.
+    /// By TCP what the host reaches, but not the host itself; the sidecar
+    /// connects in the task's place. The rest as with `Deny`.
     Allow,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`fd_message`]: messages with file descriptors over a Unix socket.
 //! - [`shim_link`]: what a proxy and its task's shim say to each other.
+//! - [`netlink`], [`host_route`]: asking and telling the kernel about networks.
 //! - [`seal`]: encryption of what is kept on disk.
 //! - [`backoff`]: growing, jittered delays.
 //! - [`drain`]: telling every part of a process to finish what it has.
@@ -12,6 +13,8 @@
 pub mod backoff;
 pub mod drain;
 pub mod fd_message;
+pub mod host_route;
+pub mod netlink;
 pub mod seal;
 pub mod shim_link;
 pub mod sys;

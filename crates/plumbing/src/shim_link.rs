@@ -163,6 +163,12 @@ pub struct Hello {
     /// plain TCP forwarding into the application's network: host socket (asked
     /// for with `Listen { place: Host }`) and container port.
     pub published: Vec<(SocketAddrV4, u16)>,
+    /// Where, in the alias network, the task's TCP connections to elsewhere
+    /// arrive (by redirection; asked for with `Listen { place: Aliases }`).
+    /// `None`: the task may reach its aliases and nothing else, which is also
+    /// what a shim that knows no such field means.
+    #[serde(default)]
+    pub egress: Option<SocketAddrV4>,
 }
 
 /// Why a request was not answered as it should be.

@@ -188,6 +188,15 @@ impl DataPlane {
         Ok(())
     }
 
+    /// Carries connections of `socket`, which were redirected there, to where
+    /// they were to go.
+    pub(crate) fn open_egress(&self, socket: &TcpListener) -> io::Result<()> {
+        for worker in &self.workers {
+            let _ = worker.commands.send(Command::Egress { socket: socket.try_clone()? });
+        }
+        Ok(())
+    }
+
     /// Where the listeners are.
     pub(crate) fn addresses(&self) -> BTreeMap<String, SocketAddr> {
         self.open.iter().map(|(name, open)| (name.to_string(), open.address)).collect()

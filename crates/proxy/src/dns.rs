@@ -1,21 +1,25 @@
-//! The task's DNS server: it knows the client aliases, and nothing else.
-//!
-//! A task has no way to other networks, so a name that is no alias does not
-//! exist there (NXDOMAIN); saying "refused" would make resolvers retry.
+//! The task's DNS server: it knows the client aliases. Other names exist only
+//! for a task that may reach what they stand for: the host's resolvers are
+//! asked then. Else they do not exist (NXDOMAIN); saying "refused" would make
+//! resolvers retry.
+
+pub(crate) mod upstream;
 
 use std::{io, net::Ipv4Addr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use hickory_proto::{
-    op::{Message, MessageType, OpCode, Query, ResponseCode},
+    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
     rr::{DNSClass, RData, Record, RecordType, rdata::A},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
     sync::Semaphore,
+    task::JoinSet,
     time::timeout,
 };
 
+use self::upstream::{IN_FLIGHT_MAX, Upstream};
 use crate::shared::Shared;
 
 /// How long an answer may be kept, in seconds: names come and go.
@@ -27,12 +31,39 @@ const TCP_BYTES_MAX: usize = 4_096;
 const TCP_CONNECTIONS_MAX: usize = 64;
 const TCP_IDLE: Duration = Duration::from_secs(10);
 
-/// The answer to a question; `None` for what is not worth one.
-pub(crate) fn answer(question: &[u8], lookup: impl Fn(&str) -> Option<Ipv4Addr>) -> Option<Vec<u8>> {
+/// Largest answer over UDP to who does not say otherwise (RFC 1035).
+const UDP_REPLY_BYTES: u16 = 512;
+/// Largest answer over UDP to who says otherwise: nothing is lost on the way
+/// within one machine.
+const UDP_REPLY_BYTES_MAX: u16 = 4_096;
+/// Zones of the task's own, of which nothing is asked elsewhere: loopback
+/// (RFC 6761) and the alias network's addresses.
+const OWN_ZONES: [&str; 4] = ["localhost", "18.198.in-addr.arpa", "19.198.in-addr.arpa", "127.in-addr.arpa"];
+
+/// How the question came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carrier {
+    Udp,
+    Tcp,
+}
+
+/// What is to be done with a question.
+#[derive(Debug)]
+enum Verdict {
+    /// This is the answer.
+    Answered(Message),
+    /// It is for the host's resolvers, whose answer goes into the message.
+    Outside(Query, Message),
+}
+
+/// Looks at a question; `None` for what is not worth an answer. Names outside
+/// are asked for only with `outside`.
+fn examine(question: &[u8], outside: bool, lookup: impl Fn(&str) -> Option<Ipv4Addr>) -> Option<Verdict> {
     let Ok(request) = Message::from_vec(question) else {
         // The id is all that can be answered to.
         let id = u16::from_be_bytes([*question.first()?, *question.get(1)?]);
-        return Message::error_msg(id, OpCode::Query, ResponseCode::FormErr).to_vec().ok();
+        let message = Message::error_msg(id, OpCode::Query, ResponseCode::FormErr);
+        return Some(Verdict::Answered(message));
     };
     // An answer to an answer could go round for ever.
     if request.metadata.message_type != MessageType::Query {
@@ -41,24 +72,40 @@ pub(crate) fn answer(question: &[u8], lookup: impl Fn(&str) -> Option<Ipv4Addr>)
     let mut response = Message::response(request.metadata.id, request.metadata.op_code);
     response.metadata.recursion_desired = request.metadata.recursion_desired;
     response.metadata.recursion_available = true;
-    response.metadata.authoritative = true;
+    if let Some(theirs) = &request.edns {
+        let mut ours = Edns::new();
+        ours.set_max_payload(theirs.max_payload().clamp(UDP_REPLY_BYTES, UDP_REPLY_BYTES_MAX)).set_version(0);
+        response.set_edns(ours);
+    }
     response.metadata.response_code = match &request.queries[..] {
         _ if request.metadata.op_code != OpCode::Query => ResponseCode::NotImp,
         [query] => {
             response.add_query(query.clone());
-            resolve(query, lookup, &mut response)
+            match resolve(query, lookup, &mut response) {
+                ResponseCode::NXDomain if outside && !is_own(query) => match query.query_type() {
+                    // A task has no IPv6: an address there would only be waited for.
+                    RecordType::AAAA => ResponseCode::NoError,
+                    // Whole zones are nothing to a task.
+                    RecordType::AXFR | RecordType::IXFR => ResponseCode::Refused,
+                    _ => return Some(Verdict::Outside(query.clone(), response)),
+                },
+                code => {
+                    response.metadata.authoritative = true;
+                    code
+                }
+            }
         }
         _ => ResponseCode::FormErr,
     };
-    response.to_vec().ok()
+    Some(Verdict::Answered(response))
 }
 
 fn resolve(query: &Query, lookup: impl Fn(&str) -> Option<Ipv4Addr>, response: &mut Message) -> ResponseCode {
     if query.query_class() != DNSClass::IN {
         return ResponseCode::Refused;
     }
-    let name = query.name().to_ascii().to_ascii_lowercase();
-    let Some(address) = lookup(name.trim_end_matches('.')) else { return ResponseCode::NXDomain };
+    let name = plain_name(query);
+    let Some(address) = lookup(&name) else { return ResponseCode::NXDomain };
     // Other types of a name that exists: no error, no data.
     if matches!(query.query_type(), RecordType::A | RecordType::ANY) {
         response.add_answer(Record::from_rdata(query.name().clone(), TTL, RData::A(A(address))));
@@ -66,33 +113,133 @@ fn resolve(query: &Query, lookup: impl Fn(&str) -> Option<Ipv4Addr>, response: &
     ResponseCode::NoError
 }
 
-fn lookup(shared: &Shared) -> impl Fn(&str) -> Option<Ipv4Addr> {
-    let snapshot = shared.snapshot.load_full();
-    move |name| snapshot.names.get(name).copied()
+/// Lower case, without the last dot.
+fn plain_name(query: &Query) -> String {
+    let mut name = query.name().to_ascii().to_ascii_lowercase();
+    if name.ends_with('.') {
+        name.pop();
+    }
+    name
 }
 
-/// Serves until it is aborted.
-pub(crate) async fn serve(shared: Arc<Shared>, udp: OwnedFd, tcp: OwnedFd) -> io::Result<()> {
+/// Whether the name is of a zone that nobody else knows better.
+fn is_own(query: &Query) -> bool {
+    let name = plain_name(query);
+    OWN_ZONES
+        .iter()
+        .any(|zone| name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+}
+
+/// What a resolver has answered, as an answer of ours.
+fn adopt(mut response: Message, answer: Message) -> Message {
+    response.metadata.response_code = answer.metadata.response_code;
+    response.answers = answer.answers;
+    response.authorities = answer.authorities;
+    response
+}
+
+/// The answer's bytes, cut to what its carrier carries.
+fn encode(response: &Message, carrier: Carrier) -> Option<Vec<u8>> {
+    let bytes = response.to_vec().ok()?;
+    let limit = match carrier {
+        Carrier::Udp => response.edns.as_ref().map_or(UDP_REPLY_BYTES, Edns::max_payload),
+        Carrier::Tcp => u16::MAX,
+    };
+    match bytes.len() <= usize::from(limit) {
+        true => Some(bytes),
+        // Asks for the same over TCP.
+        false => response.truncate().to_vec().ok(),
+    }
+}
+
+/// A message as it crosses TCP, its length first (RFC 1035, 4.2.2).
+fn framed(message: &[u8]) -> io::Result<Vec<u8>> {
+    let length = u16::try_from(message.len()).map_err(io::Error::other)?;
+    let mut framed = Vec::with_capacity(message.len() + 2);
+    framed.extend_from_slice(&length.to_be_bytes());
+    framed.extend_from_slice(message);
+    Ok(framed)
+}
+
+/// What answers are made from.
+#[derive(Debug)]
+struct Server {
+    shared: Arc<Shared>,
+    /// Whom to ask for names outside, if the task may know them.
+    upstream: Option<Upstream>,
+}
+
+impl Server {
+    fn examine(&self, question: &[u8]) -> Option<Verdict> {
+        let snapshot = self.shared.snapshot.load_full();
+        examine(question, self.upstream.is_some(), |name| snapshot.names.get(name).copied())
+    }
+
+    /// The answer to a question from outside.
+    async fn ask_outside(&self, query: &Query, mut response: Message) -> Message {
+        let Some(upstream) = &self.upstream else { return response };
+        match upstream.ask(query).await {
+            Ok(answer) => adopt(response, answer),
+            Err(error) => {
+                tracing::debug!(%error, "a name outside is not known");
+                response.metadata.response_code = ResponseCode::ServFail;
+                response
+            }
+        }
+    }
+}
+
+/// Serves until it is aborted. With `upstream`, names that are no aliases are
+/// asked for there.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    upstream: Option<Upstream>,
+    udp: OwnedFd,
+    tcp: OwnedFd,
+) -> io::Result<()> {
     let udp = std::net::UdpSocket::from(udp);
     udp.set_nonblocking(true)?;
     let udp = UdpSocket::from_std(udp)?;
     let tcp = std::net::TcpListener::from(tcp);
     tcp.set_nonblocking(true)?;
     let tcp = TcpListener::from_std(tcp)?;
-    tokio::join!(serve_udp(&shared, udp), serve_tcp(&shared, tcp));
+    let server = Arc::new(Server { shared, upstream });
+    tokio::join!(serve_udp(&server, Arc::new(udp)), serve_tcp(&server, tcp));
     Ok(())
 }
 
-async fn serve_udp(shared: &Shared, socket: UdpSocket) {
+async fn serve_udp(server: &Arc<Server>, socket: Arc<UdpSocket>) {
     let mut buffer = vec![0; UDP_BYTES_MAX];
+    // Ends with us: what is being asked for nobody is not asked on.
+    let mut outside = JoinSet::new();
     loop {
-        match socket.recv_from(&mut buffer).await {
-            Ok((length, from)) => {
-                if let Some(reply) = answer(&buffer[..length], lookup(shared)) {
-                    // A client that is gone asks again.
-                    let _ = socket.send_to(&reply, from).await;
+        let received = tokio::select! {
+            received = socket.recv_from(&mut buffer) => received,
+            Some(_) = outside.join_next() => continue,
+        };
+        match received {
+            Ok((length, from)) => match server.examine(&buffer[..length]) {
+                Some(Verdict::Answered(response)) => {
+                    if let Some(reply) = encode(&response, Carrier::Udp) {
+                        // A client that is gone asks again.
+                        let _ = socket.send_to(&reply, from).await;
+                    }
                 }
-            }
+                // Beyond it there would only be a failure, later.
+                Some(Verdict::Outside(..)) if outside.len() >= IN_FLIGHT_MAX => {
+                    tracing::debug!("a name outside is not asked for: too many are");
+                }
+                Some(Verdict::Outside(query, response)) => {
+                    let (server, socket) = (Arc::clone(server), Arc::clone(&socket));
+                    outside.spawn(async move {
+                        let response = server.ask_outside(&query, response).await;
+                        if let Some(reply) = encode(&response, Carrier::Udp) {
+                            let _ = socket.send_to(&reply, from).await;
+                        }
+                    });
+                }
+                None => {}
+            },
             Err(error) => {
                 tracing::debug!(%error, "a DNS datagram could not be read");
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -101,17 +248,17 @@ async fn serve_udp(shared: &Shared, socket: UdpSocket) {
     }
 }
 
-async fn serve_tcp(shared: &Arc<Shared>, socket: TcpListener) {
+async fn serve_tcp(server: &Arc<Server>, socket: TcpListener) {
     let slots = Arc::new(Semaphore::new(TCP_CONNECTIONS_MAX));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         match socket.accept().await {
             Ok((stream, _)) => {
-                let shared = Arc::clone(shared);
+                let server = Arc::clone(server);
                 tokio::spawn(async move {
                     let _slot = slot;
                     // Whatever ends it ends only this connection.
-                    let _ = serve_stream(&shared, stream).await;
+                    let _ = serve_stream(&server, stream).await;
                 });
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -119,7 +266,7 @@ async fn serve_tcp(shared: &Arc<Shared>, socket: TcpListener) {
     }
 }
 
-async fn serve_stream(shared: &Shared, mut stream: TcpStream) -> io::Result<()> {
+async fn serve_stream(server: &Server, mut stream: TcpStream) -> io::Result<()> {
     loop {
         let length = usize::from(timeout(TCP_IDLE, stream.read_u16()).await??);
         if length > TCP_BYTES_MAX {
@@ -127,21 +274,31 @@ async fn serve_stream(shared: &Shared, mut stream: TcpStream) -> io::Result<()> 
         }
         let mut question = vec![0; length];
         timeout(TCP_IDLE, stream.read_exact(&mut question)).await??;
-        let Some(reply) = answer(&question, lookup(shared)) else { return Ok(()) };
-        let length = u16::try_from(reply.len()).map_err(io::Error::other)?;
-        stream.write_u16(length).await?;
-        stream.write_all(&reply).await?;
+        let response = match server.examine(&question) {
+            Some(Verdict::Answered(response)) => response,
+            Some(Verdict::Outside(query, response)) => server.ask_outside(&query, response).await,
+            None => return Ok(()),
+        };
+        let Some(reply) = encode(&response, Carrier::Tcp) else { return Ok(()) };
+        timeout(TCP_IDLE, stream.write_all(&framed(&reply)?)).await??;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hickory_proto::rr::Name;
+    use hickory_proto::rr::{Name, rdata::TXT};
     use proptest::prelude::*;
 
     fn known(name: &str) -> Option<Ipv4Addr> {
         (name == "service-b-sc.ns").then_some(Ipv4Addr::new(198, 18, 1, 1))
+    }
+
+    fn answer(question: &[u8], lookup: impl Fn(&str) -> Option<Ipv4Addr>) -> Option<Vec<u8>> {
+        match examine(question, false, lookup)? {
+            Verdict::Answered(response) => encode(&response, Carrier::Udp),
+            Verdict::Outside(..) => panic!("asked outside"),
+        }
     }
 
     fn ask(name: &str, kind: RecordType) -> Message {
@@ -165,6 +322,58 @@ mod tests {
         assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::NoError, 0));
         let reply = ask("example.com.", RecordType::A);
         assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::NXDomain, 0));
+    }
+
+    fn examined(name: &str, kind: RecordType) -> Verdict {
+        let mut question = Message::query();
+        question.add_query(Query::query(Name::from_ascii(name).expect("a name"), kind));
+        examine(&question.to_vec().expect("encodes"), true, known).expect("worth an answer")
+    }
+
+    #[test]
+    fn only_names_that_are_not_the_task_s_own_are_asked_outside() {
+        for (name, kind) in [
+            ("example.com.", RecordType::A),
+            ("example.com.", RecordType::MX),
+            ("1.2.0.192.in-addr.arpa.", RecordType::PTR),
+            ("notlocalhost.", RecordType::A),
+        ] {
+            assert!(matches!(examined(name, kind), Verdict::Outside(..)), "{name} {kind}");
+        }
+        for (name, kind, code) in [
+            ("SERVICE-B-SC.ns.", RecordType::A, ResponseCode::NoError),
+            ("service-b-sc.ns.", RecordType::MX, ResponseCode::NoError),
+            ("example.com.", RecordType::AAAA, ResponseCode::NoError),
+            ("example.com.", RecordType::AXFR, ResponseCode::Refused),
+            ("localhost.", RecordType::A, ResponseCode::NXDomain),
+            ("x.localhost.", RecordType::A, ResponseCode::NXDomain),
+            ("1.1.18.198.in-addr.arpa.", RecordType::PTR, ResponseCode::NXDomain),
+        ] {
+            let Verdict::Answered(response) = examined(name, kind) else { panic!("{name} is asked outside") };
+            assert_eq!(response.metadata.response_code, code, "{name} {kind}");
+        }
+    }
+
+    #[test]
+    fn an_answer_too_long_for_a_datagram_is_asked_for_over_tcp() {
+        let Verdict::Outside(query, response) = examined("example.com.", RecordType::TXT) else {
+            panic!("an alias?")
+        };
+        let mut answer = Message::response(1, OpCode::Query);
+        for _ in 0..10 {
+            let text = RData::TXT(TXT::new(vec!["x".repeat(200)]));
+            answer.add_answer(Record::from_rdata(query.name().clone(), 60, text));
+        }
+        let mut response = adopt(response, answer);
+        let read = |bytes: Option<Vec<u8>>| Message::from_vec(&bytes.expect("encodes")).expect("decodes");
+        let short = read(encode(&response, Carrier::Udp));
+        assert_eq!((short.metadata.truncation, short.answers.len()), (true, 0));
+        let whole = read(encode(&response, Carrier::Tcp));
+        assert_eq!((whole.metadata.truncation, whole.answers.len()), (false, 10));
+        let mut edns = Edns::new();
+        edns.set_max_payload(UDP_REPLY_BYTES_MAX);
+        response.set_edns(edns);
+        assert_eq!(read(encode(&response, Carrier::Udp)).answers.len(), 10);
     }
 
     proptest! {

@@ -61,6 +61,10 @@ impl<S> Metered<S> {
         let traffic = Arc::new(Traffic::default());
         (Self { inner, traffic: Arc::clone(&traffic) }, traffic)
     }
+
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.inner
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {

@@ -10,6 +10,7 @@
 //! - `outbound`: accept → listener → route → pick → connect → relay → log; the
 //!   gateway's public ports take the same path.
 //! - `inbound`: accept → handshake → identity → authorize → relay → log.
+//! - `egress`: accept → destination → may it be reached → connect → relay → log.
 
 mod access_log;
 mod admin;
@@ -23,6 +24,7 @@ mod control_plane;
 mod data_plane;
 mod dial;
 mod dns;
+mod egress;
 mod exchange;
 mod forward;
 mod headers;

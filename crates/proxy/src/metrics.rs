@@ -134,11 +134,13 @@ pub enum Direction {
     Inbound,
     /// From clients outside the mesh.
     Public,
+    /// From the task's application to destinations outside the mesh.
+    Egress,
 }
 
 impl Direction {
     /// Every value.
-    pub const ALL: &'static [Direction] = &[Self::Outbound, Self::Inbound, Self::Public];
+    pub const ALL: &'static [Direction] = &[Self::Outbound, Self::Inbound, Self::Public, Self::Egress];
 
     /// The label's value.
     pub fn as_str(self) -> &'static str {
@@ -146,11 +148,13 @@ impl Direction {
             Self::Outbound => "outbound",
             Self::Inbound => "inbound",
             Self::Public => "public",
+            Self::Egress => "egress",
         }
     }
 }
 
 const HANDSHAKE_FAILURES: usize = HandshakeFailure::ALL.len();
+const DIRECTIONS: usize = Direction::ALL.len();
 const FLAGS: usize = Flag::ALL.len();
 
 /// What is counted for one direction.
@@ -216,7 +220,7 @@ impl ClusterMetrics {
 /// All counters of a proxy.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    directions: [DirectionMetrics; 3],
+    directions: [DirectionMetrics; DIRECTIONS],
     clusters: Mutex<BTreeMap<String, Arc<ClusterMetrics>>>,
     pub(crate) access_log_dropped: Counter,
     pub(crate) configuration_rejected: Counter,

@@ -1,6 +1,10 @@
 //! A proxy in a task: started by the shim, told everything else by it.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddrV4, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
 use bowline_model::task::Secret;
 use bowline_plumbing::{
@@ -14,7 +18,8 @@ use crate::{
     application::Dialer,
     certificates::{Certificates, chain_text},
     control_plane::ControlPlane,
-    dns, health,
+    dns::{self, upstream::Upstream},
+    health,
     last_good::{self, Keeper},
     options::{ProxyError, ProxyOptions},
     run::{Control, End, ProxyHandle, build},
@@ -57,6 +62,7 @@ pub fn start_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<ProxyHa
     let authority = &hello.control_plane;
     control.lock().store.set_bootstrap_roots(&authority.trust_domain, &authority.roots_pem)?;
     publish_ports(&control, &link, &hello)?;
+    open_egress(&control, &link, &hello)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let admin = {
         let _entered = runtime.enter();
@@ -110,6 +116,7 @@ async fn follow(
         configured,
         revision,
     };
+    let upstream = hello.egress.is_some().then(Upstream::of_host);
     let tasks = [
         tokio::spawn(certificates.run(changed)),
         tokio::spawn(watch_certified(control_plane, published.clone(), certified)),
@@ -117,7 +124,7 @@ async fn follow(
         tokio::spawn(keeper.keep(control.clone(), published, revised)),
         tokio::spawn(health::check_forever(control.clone())),
         tokio::spawn(admin::serve(admin, control.clone())),
-        tokio::spawn(serve_dns(control.clone(), Arc::clone(link), hello.dns)),
+        tokio::spawn(serve_dns(control.clone(), Arc::clone(link), hello.dns, upstream)),
         tokio::spawn(tell_ready(Arc::clone(link), is_certified, is_configured)),
     ];
     // An error means that nobody can stop it any more: it ends, too.
@@ -154,15 +161,33 @@ fn publish_ports(control: &Control, link: &ShimLink, hello: &Hello) -> Result<()
     Ok(())
 }
 
-async fn serve_dns(control: Control, link: Arc<ShimLink>, address: Option<std::net::SocketAddrV4>) {
+fn open_egress(control: &Control, link: &ShimLink, hello: &Hello) -> Result<(), ProxyError> {
+    let Some(address) = hello.egress else { return Ok(()) };
+    let (socket, _) = link.listen(Place::Aliases, Transport::Tcp, address)?;
+    let socket = TcpListener::from(socket);
+    socket.set_nonblocking(true)?;
+    control.lock().open_egress(&socket)?;
+    tracing::info!("the task may reach what this machine reaches");
+    Ok(())
+}
+
+async fn serve_dns(
+    control: Control,
+    link: Arc<ShimLink>,
+    address: Option<SocketAddrV4>,
+    upstream: Option<Upstream>,
+) {
     let Some(address) = address else { return };
     let opened = link.listen(Place::Aliases, Transport::Udp, address).and_then(|(udp, _)| {
         let (tcp, _) = link.listen(Place::Aliases, Transport::Tcp, address)?;
         Ok((udp, tcp))
     });
+    if let Some(upstream) = &upstream {
+        tracing::info!(servers = ?upstream.servers(), "names outside are asked for");
+    }
     let shared = Arc::clone(&control.lock().shared);
     let served = match opened {
-        Ok((udp, tcp)) => dns::serve(shared, udp, tcp).await.map_err(|error| chain_text(&error)),
+        Ok((udp, tcp)) => dns::serve(shared, upstream, udp, tcp).await.map_err(|error| chain_text(&error)),
         Err(error) => Err(chain_text(&error)),
     };
     if let Err(error) = served {

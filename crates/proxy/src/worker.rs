@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     balance::ClusterStates,
     config::{Bind, Cluster, Listener, Upstream},
-    inbound,
+    egress, inbound,
     metrics::Direction,
     outbound,
     pool::Pools,
@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Listen { name: Arc<str>, socket: StdTcpListener },
     /// Forward connections to a port of the application.
     Publish { socket: StdTcpListener, port: u16 },
+    /// Carry connections to elsewhere.
+    Egress { socket: StdTcpListener },
     /// The listener is gone.
     Close { name: Arc<str> },
     /// The snapshot has changed.
@@ -88,6 +90,11 @@ impl Worker {
         self.shared.snapshot.load().clusters.get(name).cloned()
     }
 
+    /// Whether the process ends.
+    pub(crate) fn phase(&self) -> watch::Receiver<Phase> {
+        self.draining.subscribe()
+    }
+
     /// A number that need not be unpredictable (splitmix64).
     pub(crate) fn random(&self) -> u64 {
         let seed = self.random.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -119,6 +126,30 @@ impl Drop for Connection {
 }
 
 impl Connection {
+    /// Counts a connection of `peer` that a listener has accepted.
+    pub(crate) fn begin(
+        worker: &Rc<Worker>,
+        direction: Direction,
+        of_listener: &Rc<Cell<usize>>,
+        listener: &Arc<str>,
+        peer: SocketAddr,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
+        let metrics = worker.shared.metrics.of(direction);
+        metrics.connections.increment();
+        metrics.connections_active.increment();
+        of_listener.set(of_listener.get() + 1);
+        worker.connections.set(worker.connections.get() + 1);
+        Self {
+            worker: Rc::clone(worker),
+            direction,
+            of_listener: Rc::clone(of_listener),
+            listener: Arc::clone(listener),
+            peer,
+            phase,
+        }
+    }
+
     /// Whether the process was ending when the connection came.
     pub(crate) fn is_late(&self) -> bool {
         *self.phase.borrow() != Phase::Open
@@ -180,6 +211,10 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
             Command::Publish { socket, port } => match TcpListener::from_std(socket) {
                 Ok(socket) => drop(tokio::task::spawn_local(publish(Rc::clone(&worker), socket, port))),
                 Err(error) => tracing::error!(port, %error, "the published socket is unusable"),
+            },
+            Command::Egress { socket } => match TcpListener::from_std(socket) {
+                Ok(socket) => drop(tokio::task::spawn_local(egress::accept(Rc::clone(&worker), socket))),
+                Err(error) => tracing::error!(%error, "the egress socket is unusable"),
             },
             Command::Close { name } => {
                 if let Some(phase) = worker.phases.borrow_mut().remove(&name) {
@@ -243,33 +278,21 @@ async fn accept(worker: Rc<Worker>, name: Arc<str>, socket: TcpListener, mut pha
             Bind::Inbound(_) => Direction::Inbound,
             Bind::Public(_) => Direction::Public,
         };
-        let metrics = worker.shared.metrics.of(direction);
         if count.get() >= listener.max_connections.div_ceil(worker.shared.workers) {
-            metrics.connections_refused.increment();
+            worker.shared.metrics.of(direction).connections_refused.increment();
             continue;
         }
-        metrics.connections.increment();
-        metrics.connections_active.increment();
-        count.set(count.get() + 1);
-        worker.connections.set(worker.connections.get() + 1);
-        let connection = Connection {
-            worker: Rc::clone(&worker),
-            direction,
-            of_listener: Rc::clone(&count),
-            listener: Arc::clone(&name),
-            peer,
-            phase: phase.clone(),
-        };
+        let connection = Connection::begin(&worker, direction, &count, &name, peer, phase.clone());
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(listener = &*name, %error, "a connection was gone at once");
             continue;
         }
         let worker = Rc::clone(&worker);
-        match direction {
-            Direction::Outbound | Direction::Public => {
+        match listener.bind {
+            Bind::Outbound(_) | Bind::Public(_) => {
                 tokio::task::spawn_local(outbound::serve(worker, listener, stream, connection));
             }
-            Direction::Inbound => {
+            Bind::Inbound(_) => {
                 tokio::task::spawn_local(inbound::serve(worker, listener, stream, connection));
             }
         }

@@ -3,6 +3,7 @@
 
 use std::{collections::HashSet, io, net::Ipv4Addr, os::fd::OwnedFd};
 
+use bowline_model::{network::is_never_egress, task::Egress};
 use bowline_plumbing::sys::watch_fd;
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -19,8 +20,8 @@ pub(crate) fn tap(init: &InitProcess) -> io::Result<AsyncFd<OwnedFd>> {
     watch_fd(socket, Interest::READABLE)
 }
 
-/// Logs attempts until the limit is reached.
-pub(crate) async fn watch(tap: AsyncFd<OwnedFd>, outputs: &Outputs) {
+/// Logs attempts that `egress` denies until the limit is reached.
+pub(crate) async fn watch(tap: AsyncFd<OwnedFd>, egress: Egress, outputs: &Outputs) {
     let mut seen = HashSet::new();
     let mut packet = [0u8; 64];
     loop {
@@ -32,7 +33,7 @@ pub(crate) async fn watch(tap: AsyncFd<OwnedFd>, outputs: &Outputs) {
             .await;
         let Ok(length) = length else { return };
         let Some(destination) = destination(&packet[..length]) else { continue };
-        if !seen.insert(destination) {
+        if is_redirected(egress, destination) || !seen.insert(destination) {
             continue;
         }
         let (protocol, address, port) = destination;
@@ -44,6 +45,11 @@ pub(crate) async fn watch(tap: AsyncFd<OwnedFd>, outputs: &Outputs) {
         }
         outputs.launcher(format!("egress to {address}:{port} ({}) denied", protocol.name()));
     }
+}
+
+/// Whether the sidecar gets it, and logs it.
+fn is_redirected(egress: Egress, (protocol, address, _): (Protocol, Ipv4Addr, u16)) -> bool {
+    egress == Egress::Allow && protocol == Protocol::Tcp && !is_never_egress(address)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +100,15 @@ mod tests {
         assert_eq!(destination(&packet), Some((Protocol::Tcp, Ipv4Addr::new(192, 0, 2, 1), 443)));
         packet[16..20].copy_from_slice(&[198, 19, 2, 1]);
         assert_eq!(destination(&packet), None);
+    }
+
+    #[test]
+    fn what_the_sidecar_gets_is_not_denied() {
+        let far = Ipv4Addr::new(192, 0, 2, 1);
+        assert!(is_redirected(Egress::Allow, (Protocol::Tcp, far, 443)));
+        assert!(!is_redirected(Egress::Allow, (Protocol::Udp, far, 443)));
+        assert!(!is_redirected(Egress::Allow, (Protocol::Tcp, Ipv4Addr::new(169, 254, 169, 254), 80)));
+        assert!(!is_redirected(Egress::Deny, (Protocol::Tcp, far, 443)));
     }
 
     proptest! {

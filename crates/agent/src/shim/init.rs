@@ -68,6 +68,10 @@ fn serve(socket: &OwnedFd) -> io::Result<()> {
                 (0..count.min(APPLICATION_SOCKETS_MAX)).map(|_| Networks::application_socket()).collect()
             })),
             ToInit::EgressTap => answer(with(&networks, |networks| Ok(vec![networks.egress_tap()?]))),
+            ToInit::RedirectEgress => answer(with(&networks, |networks| {
+                networks.redirect_egress()?;
+                Ok(Vec::new())
+            })),
             ToInit::Container(set_up) => {
                 answer(start_container(isolated, set_up, fds).map(|()| (Vec::new(), Vec::new())))
             }

@@ -11,8 +11,8 @@ use std::{
 
 use bowline_model::{
     identity::SpiffeId,
-    network::{ALIAS_GATEWAY, TASK_ADDRESS},
-    task::{InboundSocket, ProxyRole, ProxySpec, PublishedSocket, Secret, TaskSpec},
+    network::{ALIAS_GATEWAY, EGRESS_PORT, TASK_ADDRESS},
+    task::{Egress, InboundSocket, ProxyRole, ProxySpec, PublishedSocket, Secret, TaskSpec},
 };
 use bowline_plumbing::{
     seal::SealKey,
@@ -43,6 +43,7 @@ pub(crate) struct Link {
     directory: TaskDirectory,
     init: Option<Rc<InitProcess>>,
     host_network: Option<Rc<RefCell<HostNetwork>>>,
+    egress: Egress,
     sockets: RefCell<KeptSockets>,
     inbound: Vec<(InboundSocket, OwnedFd)>,
     published: Vec<PublishedSocket>,
@@ -58,6 +59,8 @@ pub(crate) struct LinkParts {
     pub(crate) directory: TaskDirectory,
     pub(crate) init: Option<Rc<InitProcess>>,
     pub(crate) host_network: Option<Rc<RefCell<HostNetwork>>>,
+    /// What the task's networks let through.
+    pub(crate) egress: Egress,
     pub(crate) token: Option<Secret>,
     pub(crate) events: mpsc::Sender<Event>,
 }
@@ -108,6 +111,7 @@ impl Link {
             directory: parts.directory,
             init: parts.init,
             host_network: parts.host_network,
+            egress: parts.egress,
             sockets: RefCell::new(sockets),
             inbound,
             published,
@@ -204,6 +208,7 @@ impl Link {
             isolated,
             dns: isolated.then(|| SocketAddrV4::new(ALIAS_GATEWAY, 53)),
             published: self.published.iter().map(|port| (v4(port.address), port.container_port)).collect(),
+            egress: (self.egress == Egress::Allow).then(|| SocketAddrV4::new(ALIAS_GATEWAY, EGRESS_PORT)),
         }
     }
 

@@ -1,7 +1,8 @@
 //! A task's two networks, made from inside its user namespace: A, the
 //! application's own, with a loopback; and B, where aliases live, so that an
 //! application on 0.0.0.0:P and an alias on port P do not meet. A veth pair
-//! joins them. Neither has a way to the host.
+//! joins them. Neither has a way to the host: where a task may reach beyond its
+//! aliases, B hands its connections to the sidecar, which is of the host.
 
 use std::{
     fs::File,
@@ -10,7 +11,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use bowline_model::network::{ALIAS_GATEWAY, ALIAS_NETWORK, TASK_ADDRESS};
+use bowline_model::network::{ALIAS_GATEWAY, ALIAS_NETWORK, EGRESS_PORT, NEVER_EGRESS, TASK_ADDRESS};
 use bowline_plumbing::shim_link::Transport;
 use nix::{
     net::if_::if_nametoindex,
@@ -18,7 +19,13 @@ use nix::{
 };
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use super::netlink::{Netlink, RouteKind};
+use super::{
+    netlink::{Netlink, RouteKind},
+    nftables,
+};
+
+/// The alias network's device of the link between the two.
+const ALIAS_DEVICE: &str = "aliases";
 
 /// Prefix of the link between the two networks.
 const LINK_PREFIX: u8 = 30;
@@ -41,9 +48,9 @@ impl Networks {
         unshare(CloneFlags::CLONE_NEWNET)?;
         let aliases = File::open("/proc/thread-self/ns/net")?;
         let mut netlink = Netlink::open()?;
-        netlink.add_veth("aliases", "eth0", application.as_fd())?;
+        netlink.add_veth(ALIAS_DEVICE, "eth0", application.as_fd())?;
         let loopback = if_nametoindex("lo")?;
-        let link = if_nametoindex("aliases")?;
+        let link = if_nametoindex(ALIAS_DEVICE)?;
         netlink.set_up(loopback)?;
         netlink.add_address(link, ALIAS_GATEWAY, LINK_PREFIX)?;
         netlink.set_up(link)?;
@@ -80,6 +87,12 @@ impl Networks {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         Ok(socket.into())
+    }
+
+    /// Redirects the application's TCP connections to elsewhere to
+    /// [`EGRESS_PORT`] of the alias network.
+    pub(crate) fn redirect_egress(&self) -> io::Result<()> {
+        self.in_aliases(|| nftables::redirect_tcp(ALIAS_DEVICE, &NEVER_EGRESS, EGRESS_PORT))
     }
 
     /// A packet socket in the alias network that sees the first packet of each

@@ -17,7 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bowline_model::task::{HealthStatus, ProxyRole, Secret, StopCode, TaskReport, TaskSpec, TaskStatus};
+use bowline_model::task::{
+    Egress, HealthStatus, ProxyRole, Secret, StopCode, TaskReport, TaskSpec, TaskStatus,
+};
 use bowline_plumbing::wall_clock;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -69,6 +71,8 @@ pub(crate) struct Prepared {
     pub(crate) proxy_command: ProgramCommand,
     pub(crate) init: Option<InitProcess>,
     pub(crate) host_network: Option<HostNetwork>,
+    /// What the task's networks let through.
+    pub(crate) egress: Egress,
     pub(crate) control_groups: ControlGroups,
     pub(crate) warnings: Vec<String>,
     /// Why the task cannot run at all.
@@ -130,6 +134,7 @@ struct Task {
     proxy_command: ProgramCommand,
     init: Option<Rc<InitProcess>>,
     host_network: Option<Rc<RefCell<HostNetwork>>>,
+    egress: Egress,
     control_groups: ControlGroups,
     containers: Containers,
     links: HashMap<usize, Rc<ContainerLink>>,
@@ -152,8 +157,17 @@ struct Task {
 
 impl Task {
     fn new(prepared: Prepared, events: mpsc::Sender<Event>) -> std::io::Result<Self> {
-        let Prepared { spec, directory, token, proxy_command, init, host_network, control_groups, .. } =
-            prepared;
+        let Prepared {
+            spec,
+            directory,
+            token,
+            proxy_command,
+            init,
+            host_network,
+            egress,
+            control_groups,
+            ..
+        } = prepared;
         let mut warnings = prepared.warnings;
         let mut failure = prepared.failure;
         let init = init.map(Rc::new);
@@ -164,6 +178,7 @@ impl Task {
                 directory: directory.clone(),
                 init: init.clone(),
                 host_network: host_network.clone(),
+                egress,
                 token,
                 events: events.clone(),
             };
@@ -191,6 +206,7 @@ impl Task {
             proxy_command,
             init,
             host_network,
+            egress,
             control_groups,
             links: HashMap::new(),
             captures: Vec::new(),
@@ -233,8 +249,8 @@ impl Task {
         let (Some(init), None) = (&self.init, &self.host_network) else { return };
         match super::egress::tap(init) {
             Ok(tap) => {
-                let outputs = self.outputs.clone();
-                spawn_local(async move { super::egress::watch(tap, &outputs).await });
+                let (outputs, egress) = (self.outputs.clone(), self.egress);
+                spawn_local(async move { super::egress::watch(tap, egress, &outputs).await });
             }
             Err(error) => tracing::warn!(%error, "what the task tries to reach is denied but not logged"),
         }

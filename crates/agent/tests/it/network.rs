@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use bowline_model::task::{HealthStatus, ProxyRole, PublishedPort};
+use bowline_model::task::{Egress, HealthStatus, ProxyRole, PublishedPort};
 
 use crate::machine::*;
 
@@ -66,6 +66,62 @@ async fn what_a_task_tries_to_reach_is_refused_at_once_and_logged() {
     let line = machine.line("denied").await;
     assert_eq!(line.line, "egress to 192.0.2.1:443 (tcp) denied");
     assert_eq!(ask(http, "read /proc/net/route").lines().count(), 3, "only the link and the way to B");
+    machine.agent.stop_all().await;
+}
+
+#[tokio::test]
+async fn with_egress_allowed_the_sidecar_gets_connections_to_elsewhere() {
+    let mut machine = Machine::new();
+    let host = TcpListener::bind("127.0.0.1:0").expect("a listener on the host");
+    let host_port = host.local_addr().expect("its address").port();
+    let mut spec = app_task("0.0.0.0", 80, &["198.18.1.1:8201"], &[("198.18.1.1", "service-b-sc")]);
+    spec.egress = Egress::Allow;
+    machine.desire(std::slice::from_ref(&spec));
+    let report = machine.serving(&spec.id).await;
+    assert_eq!(report.warnings, [""; 0]);
+    let [http, control] = [0, 1].map(|index| report.inbound[index].address);
+
+    // What is elsewhere: the sidecar is told where the task wanted to go.
+    let sidecar = ask(control, "pid");
+    for elsewhere in ["192.0.2.1:443", "10.1.2.3:1", "198.17.255.255:8201", "198.20.0.1:65535"] {
+        assert_eq!(
+            ask(http, &format!("ask {elsewhere} hello")),
+            format!("sidecar {sidecar} has {elsewhere}")
+        );
+    }
+    // What is the task's own goes as before.
+    assert_eq!(ask(http, "ask service-b-sc:8201 pid"), "2");
+    // What no task reaches is refused at once; it is not even redirected.
+    for never in ["169.254.169.254:80", "0.1.2.3:80", "168.63.129.16:80", "198.18.1.1:9", "198.18.0.2:9"] {
+        assert_eq!(ask(http, &format!("ask {never} hello")), "error: ConnectionRefused", "{never}");
+    }
+    assert_eq!(ask(http, &format!("ask 127.0.0.1:{host_port} pid")), "error: ConnectionRefused");
+    machine.line("egress to 169.254.169.254:80 (tcp) denied").await;
+    // Datagrams are denied still.
+    ask(http, "datagram 192.0.2.1:443");
+    machine.line("egress to 192.0.2.1:443 (udp) denied").await;
+    let lines = machine.lines.lock().expect("not poisoned").clone();
+    assert!(!lines.iter().any(|line| line.line.contains("192.0.2.1:443 (tcp) denied")), "{lines:?}");
+    machine.agent.stop_all().await;
+}
+
+#[tokio::test]
+async fn the_next_sidecar_gets_connections_to_elsewhere() {
+    let mut machine = Machine::new();
+    let mut spec = app_task("0.0.0.0", 80, &[], &[]);
+    spec.egress = Egress::Allow;
+    machine.desire(std::slice::from_ref(&spec));
+    let report = machine.serving(&spec.id).await;
+    let [http, control] = [0, 1].map(|index| report.inbound[index].address);
+    let first = ask(control, "pid");
+    let pid = nix::unistd::Pid::from_raw(first.parse().expect("a process id"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("kills");
+    // Not only dead but gone: until then it may take connections with it.
+    eventually("the sidecar is gone", || !std::path::Path::new(&format!("/proc/{pid}")).exists()).await;
+    // Through the inbound port and to elsewhere: both listeners are the shim's, and both wait.
+    let answer = ask(http, "ask 192.0.2.1:443 hello");
+    assert!(answer.ends_with("has 192.0.2.1:443"), "{answer}");
+    assert_ne!(answer, format!("sidecar {first} has 192.0.2.1:443"));
     machine.agent.stop_all().await;
 }
 

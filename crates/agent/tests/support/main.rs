@@ -81,6 +81,16 @@ fn proxy(fd: i32) {
         }
         listeners.push((TcpListener::from(fd), inbound.container_port));
     }
+    if let Some(address) = hello.egress {
+        let (fd, _) = link.listen(Place::Aliases, Transport::Tcp, address).expect("an egress listener");
+        let listener = TcpListener::from(fd);
+        listener.set_nonblocking(false).expect("blocking");
+        std::thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                tell_destination(connection);
+            }
+        });
+    }
     link.hosts(script.hosts).expect("writes hosts");
     link.ready().expect("ready");
     for (listener, port) in listeners {
@@ -96,6 +106,20 @@ fn proxy(fd: i32) {
     loop {
         std::thread::park();
     }
+}
+
+/// Answers a connection to elsewhere with where it was to go.
+fn tell_destination(mut connection: TcpStream) {
+    let mut question = String::new();
+    if BufReader::new(&connection).read_line(&mut question).is_err() {
+        return;
+    }
+    let destination = socket2::SockRef::from(&connection)
+        .original_dst_v4()
+        .ok()
+        .and_then(|address| address.as_socket())
+        .map_or("nowhere".to_owned(), |address| address.to_string());
+    let _ = connection.write_all(format!("sidecar {} has {destination}", std::process::id()).as_bytes());
 }
 
 /// Does what a test tells the sidecar to.
@@ -184,6 +208,11 @@ fn answer(mut connection: TcpStream) {
         ("ask", rest) => {
             let (address, question) = rest.split_once(' ').expect("address and question");
             ask(address, question).unwrap_or_else(|error| format!("error: {:?}", error.kind()))
+        }
+        ("datagram", address) => {
+            let sent =
+                std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.send_to(b"x", address));
+            format!("{:?}", sent.map_err(|error| error.kind()))
         }
         (other, _) => format!("what is {other}?"),
     };

@@ -189,6 +189,13 @@ impl<'t> Evaluator<'t> {
                 Some((text, secret)) => self.produce(STANDARD.encode(text), secret, node, path, report),
                 None => unknown,
             },
+            Call::ImportValue(inner) => match self.text(inner, path, report) {
+                Some((name, _)) => match self.inputs.exports.get(&name) {
+                    Some(value) => self.produce(value.clone(), false, node, path, report),
+                    None => self.fault(node, path, report, format!("No export named {name} found.")),
+                },
+                None => unknown,
+            },
             Call::GetAzs(_) => {
                 let letters = ["a", "b", "c"].map(|letter| format!("{}{letter}", self.inputs.region));
                 let zones: &[String] = if self.inputs.availability_zones.is_empty() {

@@ -16,6 +16,7 @@ pub(super) enum Call<'t> {
     If { condition: &'t str, then: &'t Node, otherwise: &'t Node },
     Base64(&'t Node),
     GetAzs(&'t Node),
+    ImportValue(&'t Node),
     Cidr { block: &'t Node, count: &'t Node, bits: Option<&'t Node> },
     Condition(&'t str),
     Equals(&'t Node, &'t Node),
@@ -61,6 +62,7 @@ pub(super) const NAMES: &[&str] = &[
     "Fn::GetAZs",
     "Fn::GetAtt",
     "Fn::If",
+    "Fn::ImportValue",
     "Fn::Join",
     "Fn::Not",
     "Fn::Or",
@@ -117,6 +119,7 @@ pub(super) fn parse(node: &Node, in_condition: bool) -> Option<Result<Call<'_>, 
         ),
         "Fn::Base64" => Ok(Call::Base64(argument)),
         "Fn::GetAZs" => Ok(Call::GetAzs(argument)),
+        "Fn::ImportValue" => Ok(Call::ImportValue(argument)),
         "Fn::Cidr" => match argument.list() {
             Some([block, count]) => Ok(Call::Cidr { block, count, bits: None }),
             Some([block, count, bits]) => Ok(Call::Cidr { block, count, bits: Some(bits) }),
@@ -137,10 +140,6 @@ pub(super) fn parse(node: &Node, in_condition: bool) -> Option<Result<Call<'_>, 
 
 fn refused(name: &str, entry: &Entry) -> Malformed {
     let (message, help) = match name {
-        "Fn::ImportValue" => (
-            "Fn::ImportValue is not supported: there are no other stacks to import from".to_owned(),
-            Some("make the value a parameter and pass it with --parameter".to_owned()),
-        ),
         "Fn::Transform" => (
             "Fn::Transform is not supported: macros run in an AWS account".to_owned(),
             Some(

@@ -23,7 +23,23 @@ pub(super) struct Parameter {
     constraint_description: Option<String>,
     length: (Option<f64>, Option<f64>),
     range: (Option<f64>, Option<f64>),
-    no_echo: bool,
+    pub(super) no_echo: bool,
+    description: Option<String>,
+}
+
+/// A parameter as the template declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterDeclaration {
+    /// Its name.
+    pub name: String,
+    /// `Type`.
+    pub type_name: String,
+    /// `Default`.
+    pub default: Option<String>,
+    /// `NoEcho`: its value is not told.
+    pub no_echo: bool,
+    /// `Description`.
+    pub description: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +99,16 @@ fn kind_of(name: &str) -> Option<ParameterKind> {
 }
 
 impl Parameter {
+    pub(super) fn declaration(&self) -> ParameterDeclaration {
+        ParameterDeclaration {
+            name: self.name.clone(),
+            type_name: self.type_name.clone(),
+            default: self.default.clone(),
+            no_echo: self.no_echo,
+            description: self.description.clone(),
+        }
+    }
+
     pub(super) fn read(entry: &Entry, path: &Path<'_>, report: &mut Report) -> Option<Self> {
         let mut parameter = Parameter {
             name: entry.key.clone(),
@@ -97,6 +123,7 @@ impl Parameter {
             length: (None, None),
             range: (None, None),
             no_echo: false,
+            description: None,
         };
         for attribute in map(&entry.value, path, report) {
             parameter.read_attribute(attribute, &path.key(&attribute.key), report);
@@ -161,7 +188,7 @@ impl Parameter {
             "MaxValue" => self.range.1 = bound(node, path, report),
             "NoEcho" => self.no_echo = node.text().is_some_and(|text| text.eq_ignore_ascii_case("true")),
             "ConstraintDescription" => self.constraint_description = text(),
-            "Description" => {}
+            "Description" => self.description = text(),
             name => {
                 let message = format!("a parameter has no attribute `{name}`");
                 let fault = Diagnostic::error("unknown-attribute", attribute.key_span, path, message);

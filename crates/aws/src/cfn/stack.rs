@@ -21,6 +21,8 @@ pub struct Inputs {
     pub account_id: String,
     /// Values for the template's parameters; one that is not named here takes its default.
     pub parameters: BTreeMap<String, String>,
+    /// What other stacks export, for `Fn::ImportValue`. Default empty.
+    pub exports: BTreeMap<String, String>,
     /// `AWS::NotificationARNs`. Default empty.
     pub notification_arns: Vec<String>,
     /// What `Fn::GetAZs` yields. Empty, the default, means the region's name with `a`, `b`, `c`.
@@ -36,6 +38,7 @@ impl Default for Inputs {
             region: "us-east-1".to_owned(),
             account_id: "000000000000".to_owned(),
             parameters: BTreeMap::new(),
+            exports: BTreeMap::new(),
             notification_arns: Vec::new(),
             availability_zones: Vec::new(),
             revision: Revision::default(),

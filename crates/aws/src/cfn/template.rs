@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Report, Source, Sources, Span};
-use super::parameter::Parameter;
+use super::parameter::{Parameter, ParameterDeclaration};
 use super::schema::{self, ResourceType};
 use super::stack::{Inputs, Stack};
 use super::suggest::listed;
@@ -137,6 +137,29 @@ impl Template {
     #[must_use]
     pub fn warnings(&self) -> Diagnostics {
         Diagnostics { files: Arc::clone(&self.files), items: self.remarks.clone() }
+    }
+
+    /// `Description`.
+    #[must_use]
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+
+    /// The parameters, in the template's order.
+    pub fn parameters(&self) -> impl Iterator<Item = ParameterDeclaration> {
+        self.parameters.iter().map(Parameter::declaration)
+    }
+
+    /// The types of its resources, each once, in alphabetical order.
+    #[must_use]
+    pub fn resource_types(&self) -> Vec<&'static str> {
+        let types: std::collections::BTreeSet<_> = self
+            .resources
+            .iter()
+            .filter_map(|resource| resource.resource_type)
+            .map(|kind| kind.name)
+            .collect();
+        types.into_iter().collect()
     }
 
     /// The parameters that have no default and must be given to [`resolve`](Self::resolve).

@@ -233,7 +233,12 @@ impl<'t> Verifier<'t, '_> {
                 self.value(index, path, scope);
                 self.list(items, "Fn::Select", path, scope);
             }
-            Ok(Call::Split { source: value, .. } | Call::Base64(value) | Call::GetAzs(value)) => {
+            Ok(
+                Call::Split { source: value, .. }
+                | Call::Base64(value)
+                | Call::GetAzs(value)
+                | Call::ImportValue(value),
+            ) => {
                 self.value(value, path, scope);
             }
             Ok(Call::Cidr { block, count, bits }) => {

@@ -95,6 +95,16 @@ impl SigningKeyCache {
         Self { entries: RwLock::default(), capacity }
     }
 
+    /// How many keys are kept.
+    pub fn len(&self) -> usize {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether no key is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     pub(super) fn get(&self, credential: &str, secret: &SecretKey) -> Option<Arc<SigningKey>> {
         // A panic while the lock is held leaves a map that is whole: there is nothing to repair.
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);

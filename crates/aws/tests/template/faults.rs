@@ -41,7 +41,7 @@ Resources:
     Type: AWS::ECS::Cluster
     Properties: {ClusterName: !FindInMap [M, a, b]}
 Outputs:
-  X: {Value: !ImportValue there}
+  X: {Value: !ToJsonString it}
 ";
     let faults = Template::parse(text).expect_err("nearly everything");
     assert_eq!(
@@ -141,9 +141,20 @@ Resources: {A: {Type: AWS::EC2::VPC, Properties: {EnableDnsSupport: !If [C, true
 }
 
 #[test]
+fn an_import_is_the_export_of_another_stack() {
+    let text = "Resources: {A: {Type: AWS::EC2::VPC, Properties: {CidrBlock: !ImportValue net}}}";
+    let template = Template::parse(text).expect("reads");
+    let faults = template.resolve(&Inputs::default()).expect_err("nothing is exported");
+    assert!(faults.to_string().contains("No export named net found."), "{faults}");
+    let exports = [("net".to_owned(), "10.0.0.0/16".to_owned())].into();
+    let stack = template.resolve(&Inputs { exports, ..Inputs::default() }).expect("resolves");
+    let bowline_aws::cfn::ResourceBody::Record(vpc) = &stack.resources[0].body else { panic!("a record") };
+    assert_eq!(vpc["CidrBlock"], "10.0.0.0/16");
+}
+
+#[test]
 fn functions_that_need_aws_are_refused_by_name() {
     for (expression, words) in [
-        ("!ImportValue x", "Fn::ImportValue is not supported"),
         ("!Transform {Name: x}", "Fn::Transform is not supported"),
         ("!ToJsonString {a: b}", "needs the transform AWS::LanguageExtensions"),
         ("{'Fn::Length': [a]}", "needs the transform AWS::LanguageExtensions"),

@@ -32,7 +32,8 @@ pub(crate) struct Args {
 
 /// Serves until it is told to end, and drains.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    telemetry::init("warn", LogFormat::Text);
+    // What a task reaches beyond its aliases is for its user to see, as what it is denied is.
+    telemetry::init("warn,bowline_proxy::egress=info", LogFormat::Text);
     let options = ProxyOptions {
         workers: usize::from(args.workers),
         access_log: args.access_log.map(|path| {

@@ -13,6 +13,7 @@ use bowline_control::{
     control_plane::{self, ControlPlane},
     reconcile,
     registry::Registry,
+    stack::record::StackTemplate,
 };
 
 use crate::{
@@ -77,7 +78,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let machine = Machine::start(control, &args.machine, &state_dir, endpoint, args.output)?;
     let running = &machine.running;
-    let notes = running.control.apply_stack(&stack)?;
+    let notes = running.control.apply_stack(&stack, &template.source(&args)?)?;
     for note in notes {
         eprintln!("‼ {}: {}: {}", note.position, note.logical_id, note.message);
     }
@@ -103,6 +104,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// The template's files.
 struct Templates {
+    files: Vec<(String, String)>,
     template: Template,
 }
 
@@ -114,7 +116,14 @@ impl Templates {
         let files: Vec<_> = named.iter().map(|(name, text)| (name.as_str(), *text)).collect();
         let template = Template::parse_many(&files).map_err(|faults| anyhow!("{faults}"))?;
         eprint!("{}", template.warnings());
-        Ok(Self { template })
+        let files = named.iter().map(|(name, text)| (name.clone(), (*text).to_owned())).collect();
+        Ok(Self { files, template })
+    }
+
+    /// What the stack is made from, as it is kept.
+    fn source(&self, args: &Args) -> anyhow::Result<StackTemplate> {
+        let parameters = project::key_values("--parameter", &args.parameters)?;
+        Ok(StackTemplate { files: self.files.clone(), parameters })
     }
 
     fn resolve(&self, args: &Args, control: &ControlPlane) -> anyhow::Result<Stack> {

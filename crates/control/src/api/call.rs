@@ -106,7 +106,7 @@ impl std::fmt::Debug for Caller {
 
 /// A call of an operation.
 pub(crate) struct Call<'a> {
-    pub(crate) core: &'a Core,
+    pub(crate) core: &'a Arc<Core>,
     pub(crate) caller: &'a Caller,
     /// Account and region of what is made.
     pub(crate) scope: Scope,

@@ -3,7 +3,7 @@
 use bowline_aws::protocol::{Document, Fault, ServiceProtocol, Violation, from_document, to_document};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{call::Call, ecs, iam, sts};
+use super::{call::Call, cloudformation, ecs, iam, sts};
 
 /// Whether an operation changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,7 @@ impl From<Fault> for Outcome {
 /// The operations of a service, in the order of their names.
 pub fn of_service(service: &str) -> &'static [Operation] {
     match service {
+        "cloudformation" => cloudformation::OPERATIONS,
         "ecs" => ecs::OPERATIONS,
         "iam" => iam::OPERATIONS,
         "sts" => sts::OPERATIONS,

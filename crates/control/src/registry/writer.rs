@@ -65,6 +65,8 @@ macro_rules! for_each_table {
         $apply!(stopped_tasks, "stopped-tasks");
         $apply!(certificates, "certificates");
         $apply!(stacks, "stacks");
+        $apply!(deleted_stacks, "deleted-stacks");
+        $apply!(change_sets, "change-sets");
         $apply!(iam_users, "iam-users");
         $apply!(iam_roles, "iam-roles");
         $apply!(iam_policies, "iam-policies");

@@ -363,6 +363,7 @@ fn hello(ca: &Ca, control_plane: SocketAddr, token: Option<&str>, state: PathBuf
         isolated: true,
         dns: Some("198.18.0.2:53".parse().expect("an address")),
         published: vec![],
+        egress: None,
     }
 }
 

@@ -6,7 +6,7 @@ use bowline_aws::{
     ecs::{
         AssignPublicIp, KeyValuePair, NetworkConfiguration,
         api::{
-            Attachment, Container, ContainerOverride as WireOverride, DescribeTasksRequest,
+            Attachment, Attribute, Container, ContainerOverride as WireOverride, DescribeTasksRequest,
             DesiredTaskStatus, Failure, ListTasksRequest, ListTasksResponse, NetworkBinding, RunTaskRequest,
             StartTaskRequest, StopTaskRequest, StopTaskResponse, Task, TaskOverride, TasksResponse,
         },
@@ -315,7 +315,7 @@ fn told(registry: &Registry, task: &TaskRecord, stopped_at: Option<Timestamp>) -
         cluster_arn: deployments::cluster_arn_of_task(&task.arn),
         container_instance_arn: None,
         attachments: vec![interface(task, report)],
-        attributes: Vec::new(),
+        attributes: report.iter().flat_map(|report| &report.warnings).map(|text| warning(text)).collect(),
         availability_zone: format!("{}a", registry.settings().scope.region),
         connectivity: "CONNECTED",
         connectivity_at: report.map(|report| wire(report.at)),
@@ -338,6 +338,16 @@ fn told(registry: &Registry, task: &TaskRecord, stopped_at: Option<Timestamp>) -
         stopped_reason,
         tags: Vec::new(),
         version: 1,
+    }
+}
+
+/// What a user should know of how the task runs: AWS has no field for it.
+fn warning(text: &str) -> Attribute {
+    Attribute {
+        name: "bowline.warning".into(),
+        value: Some(text.to_owned()),
+        target_type: None,
+        target_id: None,
     }
 }
 

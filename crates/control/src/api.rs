@@ -17,6 +17,8 @@ pub mod operation;
 mod pages;
 pub mod server;
 mod sts;
+#[cfg(test)]
+mod testing;
 
 pub use authentication::DEFAULT_ACCESS_KEY;
 pub use authorization::AuthorizationMode;

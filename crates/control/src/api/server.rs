@@ -175,7 +175,7 @@ fn into_http(response: Response, request_id: &str) -> http::Response<Full<Bytes>
 }
 
 /// From a request to its answer: identify, authenticate, read, authorize, call, write.
-async fn respond(
+pub(super) async fn respond(
     api: &Arc<Api>,
     peer: SocketAddr,
     parts: &http::request::Parts,

@@ -17,7 +17,9 @@ use std::process::ExitCode;
 use bowline_plumbing::telemetry::{self, LogFormat};
 use clap::{Parser, Subcommand};
 
-use commands::{completions, down, probe, proxy, server, shim, status, up, verify as verify_command};
+use commands::{
+    access_key, completions, down, probe, proxy, server, shim, status, up, verify as verify_command,
+};
 
 /// AWS ECS Service Connect with TLS, anywhere.
 #[derive(Debug, Parser)]
@@ -33,6 +35,8 @@ enum Command {
     Up(Box<up::Args>),
     /// Serve AWS's API, and run what it is asked to
     Server(Box<server::Args>),
+    /// Make, list or delete keys for the AWS endpoint
+    AccessKey(access_key::Args),
     /// Take down what a running `bowline up` brought up
     Down(down::Args),
     /// Show services, tasks, certificates and gateways
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         Command::Proxy(args) => proxy::run(args),
         Command::Up(args) => asynchronously("warn", up::run(*args)),
         Command::Server(args) => asynchronously("warn", server::run(*args)),
+        Command::AccessKey(args) => asynchronously("warn", access_key::run(args)),
         Command::Down(args) => asynchronously("warn", down::run(args)),
         Command::Status(args) => asynchronously("warn", status::run(args)),
         Command::Verify(args) => asynchronously("warn", verify_command::run(args)),

@@ -39,6 +39,10 @@ use crate::{
     task_spec::{self, SpecOptions},
 };
 
+mod access_keys;
+
+pub use access_keys::{AccessKeyError, AccessKeyView};
+
 /// Most events kept.
 const EVENTS_MAX: usize = 1_000;
 

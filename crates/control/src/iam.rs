@@ -19,6 +19,9 @@ use crate::{random, registry::Registry};
 /// Most versions of a managed policy.
 pub const VERSIONS_MAX: usize = 5;
 
+/// Most access keys of a user, and of the root user.
+pub const ACCESS_KEYS_MAX: usize = 2;
+
 /// Longest session of a role where nothing else was asked for, in seconds.
 pub const SESSION_SECONDS_DEFAULT: u32 = 3600;
 

@@ -152,7 +152,8 @@ fn check_name(member: &str, name: &str, length_max: usize) -> Result<(), Fault> 
 fn path(given: Option<String>) -> Result<String, Fault> {
     let path = given.unwrap_or_else(|| "/".to_owned());
     constraint::length("path", &path, 1..=512).map_err(invalid)?;
-    let well_formed = path.starts_with('/') && path.ends_with('/') && path.bytes().all(|b| (0x21..=0x7e).contains(&b));
+    let well_formed =
+        path.starts_with('/') && path.ends_with('/') && path.bytes().all(|b| (0x21..=0x7e).contains(&b));
     match well_formed {
         true => Ok(path),
         false => Err(invalid(
@@ -175,7 +176,10 @@ fn tags_of(tags: Vec<Tag>) -> Result<BTreeMap<String, String>, Fault> {
         map.insert(key, value);
     }
     match map.len() == count {
-        false => Err(Fault::new("InvalidInput", "Duplicate tag keys found. Please note that Tag keys are case insensitive.")),
+        false => Err(Fault::new(
+            "InvalidInput",
+            "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
+        )),
         true if count > tags::TAGS_MAX => Err(limit("TagsPerResource", tags::TAGS_MAX)),
         true => Ok(map),
     }

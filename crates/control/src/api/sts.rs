@@ -51,16 +51,9 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     operation!(Read, Effective, "GetSessionToken", session_token),
 ];
 
-fn caller_identity(
-    call: &Call<'_>,
-    _: GetCallerIdentityRequest,
-) -> Result<GetCallerIdentityResponse, Fault> {
+fn caller_identity(call: &Call<'_>, _: GetCallerIdentityRequest) -> Result<GetCallerIdentityResponse, Fault> {
     let Caller { arn, account_id, user_id, .. } = call.caller;
-    Ok(GetCallerIdentityResponse {
-        user_id: user_id.clone(),
-        account: account_id.clone(),
-        arn: arn.clone(),
-    })
+    Ok(GetCallerIdentityResponse { user_id: user_id.clone(), account: account_id.clone(), arn: arn.clone() })
 }
 
 fn assume_role(call: &Call<'_>, request: AssumeRoleRequest) -> Result<AssumeRoleResponse, Fault> {

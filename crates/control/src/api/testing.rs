@@ -50,7 +50,8 @@ impl Answer {
     /// The text of the first XML element of this name.
     pub(super) fn element(&self, name: &str) -> String {
         let (start, end) = (format!("<{name}>"), format!("</{name}>"));
-        let from = self.body.find(&start).unwrap_or_else(|| panic!("no {name} in {}", self.body)) + start.len();
+        let from =
+            self.body.find(&start).unwrap_or_else(|| panic!("no {name} in {}", self.body)) + start.len();
         let to = self.body[from..].find(&end).unwrap_or_else(|| panic!("{name} has no end")) + from;
         self.body[from..to].to_owned()
     }
@@ -160,8 +161,7 @@ impl TestApi {
             None => headers.push(("content-type", "application/x-www-form-urlencoded".to_owned())),
         }
         if let Some(keys) = keys {
-            let present: Vec<_> =
-                headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+            let present: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
             let received =
                 Received { method: "POST", path: "/", query: None, headers: &present, body: body.as_bytes() };
             let credentials = SigningCredentials {

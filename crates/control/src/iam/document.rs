@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn tells_what_is_too_long_from_what_is_no_policy() {
-        let document = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
+        let document =
+            r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
         assert_eq!(check(PolicyKind::Identity, document, 6144), Ok(()));
         assert_eq!(check(PolicyKind::Identity, document, 10), Err(DocumentError::TooLong(10)));
         let spaced = document.replace(',', " ,  ");

@@ -259,7 +259,10 @@ impl Applying<'_> {
     ) {
         if iam::managed_document(registry, &arn).is_none() {
             // AWS manages more than a thousand.
-            self.note(resource, format!("there is no policy {arn} here: it is not attached, and allows nothing"));
+            self.note(
+                resource,
+                format!("there is no policy {arn} here: it is not attached, and allows nothing"),
+            );
             return;
         }
         if H::find(registry, holder).is_none() {
@@ -309,9 +312,7 @@ impl Applying<'_> {
             policy.last_version += 1;
             policy.default_version = policy.last_version;
             policy.updated_at = now;
-            policy
-                .versions
-                .insert(policy.last_version, PolicyVersionRecord { document, created_at: now });
+            policy.versions.insert(policy.last_version, PolicyVersionRecord { document, created_at: now });
             if policy.versions.len() > VERSIONS_MAX {
                 policy.versions.pop_first();
             }

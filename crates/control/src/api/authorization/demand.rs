@@ -63,10 +63,7 @@ impl Demand {
 /// Everything that a request demands. Nothing at all for what AWS lets everybody do who is
 /// authentic, and for what the operation itself decides ([`super::Authorizer::authorize_assumption`]).
 pub(crate) fn of(service: &str, asked: &Asked<'_>) -> Vec<Demand> {
-    if matches!(
-        (service, asked.operation),
-        ("sts", "GetCallerIdentity" | "GetSessionToken" | "AssumeRole")
-    ) {
+    if matches!((service, asked.operation), ("sts", "GetCallerIdentity" | "GetSessionToken" | "AssumeRole")) {
         return Vec::new();
     }
     let mut demands = match service {
@@ -74,8 +71,10 @@ pub(crate) fn of(service: &str, asked: &Asked<'_>) -> Vec<Demand> {
         "iam" => iam::demands(asked),
         _ => {
             let action = format!("{service}:{}", asked.operation);
+            let more = if service == "cloudformation" { services::of_template(asked) } else { Vec::new() };
             let resources = services::resources(service, asked);
-            resources.into_iter().map(|resource| Demand::new(action.clone(), resource)).collect()
+            let own = resources.into_iter().map(|resource| Demand::new(action.clone(), resource));
+            own.chain(more).collect()
         }
     };
     let tags = request_tags(asked.request);

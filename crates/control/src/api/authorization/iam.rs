@@ -26,9 +26,7 @@ pub(super) fn demands(asked: &Asked<'_>) -> Vec<Demand> {
 /// Whether an action has a condition key.
 fn takes(operation: &str, key: &str) -> bool {
     match key {
-        "iam:PolicyARN" => {
-            operation.starts_with("Attach") || operation.starts_with("Detach")
-        }
+        "iam:PolicyARN" => operation.starts_with("Attach") || operation.starts_with("Detach"),
         _ => true,
     }
 }

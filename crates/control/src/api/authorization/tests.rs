@@ -132,7 +132,8 @@ async fn a_role_is_assumed_by_whom_it_trusts() {
 async fn a_session_policy_limits_the_session() {
     let api = TestApi::new(AuthorizationMode::Enforce);
     let ann = api.user("ann", &[&policy("Allow", "sts:*", "*")]).await;
-    role(&api, &trust(json!({"Principal": {"AWS": "000000000000"}})), &[&policy("Allow", "ecs:*", "*")]).await;
+    role(&api, &trust(json!({"Principal": {"AWS": "000000000000"}})), &[&policy("Allow", "ecs:*", "*")])
+        .await;
     let limit = policy("Allow", "ecs:List*", "*");
     let session = temporary(&assume(&api, &ann, &[("Policy", &limit)]).await.ok());
     api.json(&session, "ecs", "ListClusters", json!({})).await.ok();
@@ -154,7 +155,11 @@ async fn roles_are_passed_by_whom_policies_let() {
     });
     let refused = api.json(&keys, "ecs", "RegisterTaskDefinition", definition.clone()).await;
     let refused = refused.refused("AccessDeniedException", 400);
-    assert!(refused.body.contains("iam:PassRole on resource: arn:aws:iam::000000000000:role/worker"), "{}", refused.body);
+    assert!(
+        refused.body.contains("iam:PassRole on resource: arn:aws:iam::000000000000:role/worker"),
+        "{}",
+        refused.body
+    );
     let pass = json!({"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow", "Action": "iam:PassRole", "Resource": ROLE,
         "Condition": {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
@@ -208,8 +213,7 @@ async fn a_key_that_is_inactive_or_gone_is_nobodys() {
 }
 
 /// Operations that everybody may call who is authentic.
-const FREE: &[(&str, &str)] =
-    &[("sts", "GetCallerIdentity"), ("sts", "GetSessionToken")];
+const FREE: &[(&str, &str)] = &[("sts", "GetCallerIdentity"), ("sts", "GetSessionToken")];
 
 /// Every operation of every service refuses who is not authentic and who may not, in the code of
 /// its protocol, and changes nothing.
@@ -237,12 +241,25 @@ async fn every_operation_refuses_whom_it_should() {
                 async move { api.send(keys.as_ref(), service.name, operation.name, body, at).await }
             };
             let now = wall_clock::now().as_secs();
-            let code = |json: (&'static str, u16), query: (&'static str, u16)| if json_like { json } else { query };
+            let code =
+                |json: (&'static str, u16), query: (&'static str, u16)| if json_like { json } else { query };
             let mut expect = vec![
-                (None, now, code(("MissingAuthenticationTokenException", 400), ("MissingAuthenticationToken", 403))),
+                (
+                    None,
+                    now,
+                    code(("MissingAuthenticationTokenException", 400), ("MissingAuthenticationToken", 403)),
+                ),
                 (Some(&wrong), now, code(("InvalidSignatureException", 400), ("SignatureDoesNotMatch", 403))),
-                (Some(&keys), now - 3600, code(("InvalidSignatureException", 400), ("SignatureDoesNotMatch", 403))),
-                (Some(&unknown), now, code(("UnrecognizedClientException", 400), ("InvalidClientTokenId", 403))),
+                (
+                    Some(&keys),
+                    now - 3600,
+                    code(("InvalidSignatureException", 400), ("SignatureDoesNotMatch", 403)),
+                ),
+                (
+                    Some(&unknown),
+                    now,
+                    code(("UnrecognizedClientException", 400), ("InvalidClientTokenId", 403)),
+                ),
                 (Some(&expired), now, code(("ExpiredTokenException", 400), ("ExpiredToken", 403))),
             ];
             if !FREE.contains(&(service.name, operation.name)) {

@@ -12,12 +12,9 @@ use bowline_aws::{
 use super::{invalid, limit, no_entity, not_found, page_of};
 use crate::{
     api::call::{Call, CallerPrincipal, wire},
-    iam::{AccessKeyRecord, KeyOwner},
+    iam::{ACCESS_KEYS_MAX, AccessKeyRecord, KeyOwner},
     registry::Registry,
 };
-
-/// Most access keys of a user.
-const KEYS_MAX: usize = 2;
 
 /// Whose keys are meant: a user's, or the caller's own.
 fn owner(call: &Call<'_>, registry: &Registry, given: Option<String>) -> Result<KeyOwner, Fault> {
@@ -40,8 +37,8 @@ pub(super) fn create(
 ) -> Result<CreateAccessKeyResponse, Fault> {
     call.change(|registry| {
         let owner = owner(call, registry, request.user_name)?;
-        if registry.access_keys.values().filter(|key| key.owner == owner).count() >= KEYS_MAX {
-            return Err(limit("AccessKeysPerUser", KEYS_MAX));
+        if registry.access_keys.values().filter(|key| key.owner == owner).count() >= ACCESS_KEYS_MAX {
+            return Err(limit("AccessKeysPerUser", ACCESS_KEYS_MAX));
         }
         let new = call.core.credentials().make(owner, call.now).map_err(|error| {
             tracing::error!(%error, "an access key could not be made");
@@ -59,10 +56,7 @@ pub(super) fn create(
     })
 }
 
-pub(super) fn list(
-    call: &Call<'_>,
-    request: ListAccessKeysRequest,
-) -> Result<ListAccessKeysResponse, Fault> {
+pub(super) fn list(call: &Call<'_>, request: ListAccessKeysRequest) -> Result<ListAccessKeysResponse, Fault> {
     let registry = call.registry();
     let owner = owner(call, &registry, request.user_name)?;
     let keys = registry.access_keys.values().filter(|key| key.owner == owner).map(|key| AccessKeyMetadata {
@@ -72,8 +66,7 @@ pub(super) fn list(
         create_date: wire(key.created_at),
     });
     let key = |key: &AccessKeyMetadata| key.access_key_id.clone();
-    let page =
-        page_of("ListAccessKeys", keys.collect(), key, request.marker.as_deref(), request.max_items)?;
+    let page = page_of("ListAccessKeys", keys.collect(), key, request.marker.as_deref(), request.max_items)?;
     Ok(ListAccessKeysResponse {
         access_key_metadata: page.items,
         is_truncated: page.is_truncated,

@@ -48,7 +48,9 @@ pub(super) fn create(call: &Call<'_>, request: CreatePolicyRequest) -> Result<Po
     let tags = tags_of(request.tags)?;
     call.change(|registry| {
         if registry.iam_policies.values().any(|policy| policy.name.eq_ignore_ascii_case(&name)) {
-            return Err(exists(format!("A policy called {name} already exists. Duplicate names are not allowed.")));
+            return Err(exists(format!(
+                "A policy called {name} already exists. Duplicate names are not allowed."
+            )));
         }
         if registry.iam_policies.len() >= POLICIES_MAX {
             return Err(limit("PoliciesPerAccount", POLICIES_MAX));
@@ -116,11 +118,10 @@ pub(super) fn check_own(registry: &Registry, arn: &str) -> Result<(), Fault> {
         return Ok(());
     }
     Err(match aws_managed::find(arn) {
-        Some(_) => Fault::new(
-            "AccessDenied",
-            format!("Cannot change the policy {arn}: it is managed by AWS."),
-        )
-        .with_status(403),
+        Some(_) => {
+            Fault::new("AccessDenied", format!("Cannot change the policy {arn}: it is managed by AWS."))
+                .with_status(403)
+        }
         None => policy_not_found(arn),
     })
 }
@@ -227,11 +228,9 @@ pub(super) fn list_versions(
     let registry = call.registry();
     let arn = &request.policy_arn;
     let mut versions = match registry.iam_policies.get(arn) {
-        Some(policy) => policy
-            .versions
-            .keys()
-            .map(|number| version_of(policy, *number))
-            .collect::<Result<Vec<_>, _>>()?,
+        Some(policy) => {
+            policy.versions.keys().map(|number| version_of(policy, *number)).collect::<Result<Vec<_>, _>>()?
+        }
         None => vec![version_of_aws(aws_managed::find(arn).ok_or_else(|| policy_not_found(arn))?)],
     };
     for version in &mut versions {
@@ -293,20 +292,21 @@ pub(super) fn list_entities(
     };
     let wants = |kind| request.entity_filter.is_none_or(|wanted| wanted == kind);
     let prefix = request.path_prefix.as_deref().unwrap_or("/");
-    let users = registry.iam_users.values().filter(|user| {
-        wants(EntityFilter::User) && uses(&user.grants) && user.path.starts_with(prefix)
-    });
-    let roles = registry.iam_roles.values().filter(|role| {
-        wants(EntityFilter::Role) && uses(&role.grants) && role.path.starts_with(prefix)
-    });
+    let users = registry
+        .iam_users
+        .values()
+        .filter(|user| wants(EntityFilter::User) && uses(&user.grants) && user.path.starts_with(prefix));
+    let roles = registry
+        .iam_roles
+        .values()
+        .filter(|role| wants(EntityFilter::Role) && uses(&role.grants) && role.path.starts_with(prefix));
     // One list over both, so that one marker pages through it.
     let entities = users
         .map(|user| (EntityFilter::User, user.name.clone(), user.id.clone()))
         .chain(roles.map(|role| (EntityFilter::Role, role.name.clone(), role.id.clone())))
         .collect();
     let key = |(kind, name, _): &(EntityFilter, String, String)| format!("{kind:?}/{name}");
-    let page =
-        page_of("ListEntitiesForPolicy", entities, key, request.marker.as_deref(), request.max_items)?;
+    let page = page_of("ListEntitiesForPolicy", entities, key, request.marker.as_deref(), request.max_items)?;
     let mut response = ListEntitiesForPolicyResponse {
         policy_groups: Vec::new(),
         policy_users: Vec::new(),
@@ -325,8 +325,7 @@ pub(super) fn list_entities(
 
 fn version_of(policy: &PolicyRecord, number: u32) -> Result<PolicyVersion, Fault> {
     let version_id = format!("v{number}");
-    let version =
-        policy.versions.get(&number).ok_or_else(|| no_version(policy.arn.as_str(), &version_id))?;
+    let version = policy.versions.get(&number).ok_or_else(|| no_version(policy.arn.as_str(), &version_id))?;
     Ok(PolicyVersion {
         document: Some(document::percent_encoded(&version.document)),
         version_id,

@@ -96,7 +96,10 @@ pub(super) fn create_service_linked(
         !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte))
     });
     let label = label.ok_or_else(|| {
-        Fault::new("InvalidInput", format!("Service role {service} does not exist: NAME.amazonaws.com is needed"))
+        Fault::new(
+            "InvalidInput",
+            format!("Service role {service} does not exist: NAME.amazonaws.com is needed"),
+        )
     })?;
     check_description(request.description.as_deref())?;
     let suffix = match &request.custom_suffix {
@@ -146,9 +149,9 @@ fn service_label(service: &str) -> String {
             .split(['-', '.'])
             .map(|part| {
                 let mut letters = part.chars();
-                letters.next().map_or(String::new(), |first| {
-                    first.to_ascii_uppercase().to_string() + letters.as_str()
-                })
+                letters
+                    .next()
+                    .map_or(String::new(), |first| first.to_ascii_uppercase().to_string() + letters.as_str())
             })
             .collect(),
     }
@@ -173,11 +176,7 @@ pub(super) fn list(call: &Call<'_>, request: ListRequest) -> Result<ListRolesRes
     Ok(ListRolesResponse { roles: page.items, is_truncated: page.is_truncated, marker: page.marker })
 }
 
-fn change(
-    call: &Call<'_>,
-    name: &str,
-    change: impl FnOnce(&mut RoleRecord),
-) -> Result<RoleResponse, Fault> {
+fn change(call: &Call<'_>, name: &str, change: impl FnOnce(&mut RoleRecord)) -> Result<RoleResponse, Fault> {
     call.change(|registry| {
         let role = find(registry, name)?;
         if role.path.starts_with(SERVICE_LINKED_PATH) {

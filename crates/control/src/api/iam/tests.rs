@@ -19,7 +19,8 @@ async fn a_role_lives_as_on_aws() {
         async move { api.query(root, "iam", action, &parameters).await }
     };
     let role = ("RoleName", "Runner");
-    let made = iam("CreateRole", vec![role, ("Path", "/app/"), ("AssumeRolePolicyDocument", TRUST)]).await.ok();
+    let made =
+        iam("CreateRole", vec![role, ("Path", "/app/"), ("AssumeRolePolicyDocument", TRUST)]).await.ok();
     assert_eq!(made.element("Arn"), "arn:aws:iam::000000000000:role/app/Runner");
     assert!(made.element("RoleId").starts_with("AROA"));
     assert!(made.element("AssumeRolePolicyDocument").starts_with("%7B%22Version%22%3A"));
@@ -51,10 +52,8 @@ async fn a_role_lives_as_on_aws() {
 #[tokio::test]
 async fn a_managed_policy_has_five_versions_at_most() {
     let (api, root) = api();
-    let made = api
-        .query(&root, "iam", "CreatePolicy", &[("PolicyName", "p"), ("PolicyDocument", ALL)])
-        .await
-        .ok();
+    let made =
+        api.query(&root, "iam", "CreatePolicy", &[("PolicyName", "p"), ("PolicyDocument", ALL)]).await.ok();
     let arn = made.element("Arn");
     let version = |action: &'static str, more: Vec<(&'static str, &'static str)>| {
         let mut parameters = vec![("PolicyArn", arn.as_str())];
@@ -84,7 +83,8 @@ async fn what_aws_manages_cannot_be_changed() {
     let parameters = [("PolicyArn", EXECUTION), ("PolicyDocument", ALL)];
     api.query(&root, "iam", "CreatePolicyVersion", &parameters).await.refused("AccessDenied", 403);
     api.query(&root, "iam", "DeletePolicy", &parameters).await.refused("AccessDenied", 403);
-    let told = api.query(&root, "iam", "GetPolicyVersion", &[("PolicyArn", EXECUTION), ("VersionId", "v1")]).await;
+    let told =
+        api.query(&root, "iam", "GetPolicyVersion", &[("PolicyArn", EXECUTION), ("VersionId", "v1")]).await;
     assert!(told.ok().element("Document").contains("ecr%3AGetAuthorizationToken"));
 }
 

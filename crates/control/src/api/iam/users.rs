@@ -139,7 +139,8 @@ pub(super) fn delete(call: &Call<'_>, request: UserRequest) -> Result<Empty, Fau
 
 /// Ids of a user's access keys.
 fn keys_of(registry: &Registry, name: &str) -> Vec<String> {
-    let owned = registry.access_keys.values().filter(|key| matches!(&key.owner, KeyOwner::User(of) if of == name));
+    let owned =
+        registry.access_keys.values().filter(|key| matches!(&key.owner, KeyOwner::User(of) if of == name));
     owned.map(|key| key.id.clone()).collect()
 }
 

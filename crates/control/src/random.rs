@@ -49,7 +49,7 @@ pub(crate) fn base32(length: usize) -> String {
 /// A new secret access key: 40 characters, 240 random bits.
 pub(crate) fn secret() -> Zeroizing<String> {
     let bytes = Zeroizing::new(bytes::<30>());
-    Zeroizing::new(STANDARD.encode(&*bytes))
+    Zeroizing::new(STANDARD.encode(bytes.as_slice()))
 }
 
 /// `length` random letters and digits: the end of an AWS id such as `ns-…` or `srv-…`.

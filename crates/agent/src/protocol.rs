@@ -76,6 +76,8 @@ pub(crate) enum ToInit {
     EgressTap,
     /// Redirect TCP connections beyond the aliases to the sidecar's listener for them.
     RedirectEgress,
+    /// Mount the files of this directory where containers look for roots.
+    Trust { directory: PathBuf },
     /// Start a container's init. Beside it: the socket of its orders, and the
     /// files by which it enters its control groups.
     Container(ContainerSetUp),

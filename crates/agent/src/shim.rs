@@ -24,6 +24,7 @@ mod outputs;
 mod sidecar;
 mod sockets;
 mod task;
+mod trust;
 mod ulimits;
 
 use std::{
@@ -43,7 +44,7 @@ use bowline_plumbing::{
 };
 use nix::sys::signal::Signal;
 
-use self::{host_network::HostNetwork, init_process::InitProcess, task::Prepared};
+use self::{host_network::HostNetwork, init_process::InitProcess, task::Prepared, trust::Trust};
 use crate::{
     config::NetworkMode,
     control_groups::ControlGroups,
@@ -96,6 +97,7 @@ fn prepare(start: Start, control: OwnedFd) -> io::Result<Prepared> {
         init: None,
         host_network: None,
         egress: Egress::Deny,
+        trust: None,
         control_groups: ControlGroups::default(),
         warnings: Vec::new(),
         failure: cannot_run(&spec),
@@ -105,12 +107,36 @@ fn prepare(start: Start, control: OwnedFd) -> io::Result<Prepared> {
     };
     if prepared.failure.is_none()
         && !prepared.spec.containers.is_empty()
-        && let Err(error) =
-            prepare_network(&mut prepared, network).and_then(|()| prepare_control_groups(&mut prepared))
+        && let Err(error) = prepare_network(&mut prepared, network)
+            .and_then(|()| prepare_trust(&mut prepared))
+            .and_then(|()| prepare_control_groups(&mut prepared))
     {
         prepared.failure = Some(format!("ResourceInitializationError: {error}"));
     }
     Ok(prepared)
+}
+
+/// After the task's init was forked, so that it has no copy of the CA's key,
+/// and before any container.
+fn prepare_trust(prepared: &mut Prepared) -> io::Result<()> {
+    if !Trust::is_of_use(&prepared.spec) {
+        return Ok(());
+    }
+    let source = prepared.directory.trust();
+    let mut trust = Trust::make(&prepared.spec.id, source.clone())?;
+    if let (Some(init), None) = (&prepared.init, &prepared.host_network) {
+        match init.call(&ToInit::Trust { directory: source }, &[]) {
+            Ok((warnings, _)) => {
+                prepared.warnings.extend(warnings);
+                trust.mounted();
+            }
+            Err(error) => prepared.warnings.push(format!(
+                "the task's CA is in its environment only, not in the system's list of roots: {error}"
+            )),
+        }
+    }
+    prepared.trust = Some(trust);
+    Ok(())
 }
 
 /// Before any container: what starts in a group stays in it.

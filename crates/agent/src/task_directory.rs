@@ -49,6 +49,11 @@ impl TaskDirectory {
         self.path.join("resolv.conf")
     }
 
+    /// Where the files are by which the containers trust the task's CA.
+    pub(crate) fn trust(&self) -> PathBuf {
+        self.path.join("trust")
+    }
+
     /// Where the proxy keeps its last good state, sealed.
     pub(crate) fn proxy_state(&self) -> PathBuf {
         self.path.join("proxy.state")

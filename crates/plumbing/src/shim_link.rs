@@ -131,6 +131,17 @@ pub enum Response {
     },
 }
 
+/// The task's own CA: what the task's application, and nobody else, believes
+/// when it calls `https://` on one of its aliases. Made by the shim, which
+/// holds it in memory for as long as the task lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskAuthority {
+    /// Its certificate, PEM.
+    pub certificate_pem: String,
+    /// Its private key, PKCS#8 as PEM.
+    pub key_pem: Secret,
+}
+
 /// What a proxy must know to begin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
@@ -169,6 +180,9 @@ pub struct Hello {
     /// what a shim that knows no such field means.
     #[serde(default)]
     pub egress: Option<SocketAddrV4>,
+    /// The CA that the task's application trusts, the same for every proxy of
+    /// the task; `None` where no application calls through this proxy.
+    pub task_authority: Option<TaskAuthority>,
 }
 
 /// Why a request was not answered as it should be.

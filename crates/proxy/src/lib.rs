@@ -15,6 +15,7 @@
 mod access_log;
 mod admin;
 mod application;
+mod application_tls;
 mod balance;
 mod body;
 mod certificates;

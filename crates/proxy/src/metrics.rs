@@ -84,6 +84,8 @@ causes! {
         BadCertificate => "bad_certificate",
         /// The other side offers none of our protocols (ALPN).
         Protocol => "protocol",
+        /// The client wants a host (SNI) that nobody here answers for.
+        UnknownName => "unknown_name",
         /// The other side refused us with an alert.
         RefusedByPeer => "refused_by_peer",
         /// It took too long.

@@ -11,6 +11,7 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    application_tls,
     body::{Replay, ResponseBody},
     config::{Action, Bind, Listener, PublicTls},
     dial::{DialError, classify},
@@ -33,7 +34,7 @@ static FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 static TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
 /// Time for a client to finish its handshake, or to say its first word.
-const HANDSHAKE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+pub(crate) const HANDSHAKE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Serves one accepted connection.
 pub(crate) async fn serve(
@@ -102,6 +103,11 @@ async fn serve_http(
         () = connection.closing() => return,
     };
     let Ok(Some((spoken, stream))) = sniffed else { return };
+    if let (Spoken::Tls, Bind::Outbound(bind)) = (spoken, &listener.bind)
+        && worker.shared.application_authority.is_some()
+    {
+        return application_tls::serve(&worker, &listener, bind, stream, connection).await;
+    }
     if spoken == Spoken::Tls {
         worker.shared.metrics.of(direction).handshake_failed(HandshakeFailure::Protocol);
         tracing::warn!(
@@ -121,12 +127,13 @@ async fn serve_http(
 
 /// What the client's side of the proxy is.
 #[derive(Clone, Copy, Debug)]
-struct Edge {
-    direction: Direction,
-    https: bool,
+pub(crate) struct Edge {
+    pub(crate) direction: Direction,
+    pub(crate) https: bool,
 }
 
-fn handler(
+/// Answers the requests of one connection.
+pub(crate) fn handler(
     worker: &Rc<Worker>,
     connection: &Connection,
     edge: Edge,
@@ -138,7 +145,8 @@ fn handler(
     }
 }
 
-type HandlerFuture = std::pin::Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Reset>> + 'static>>;
+pub(crate) type HandlerFuture =
+    std::pin::Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Reset>> + 'static>>;
 
 /// One request, from its head to its response's head.
 async fn handle(

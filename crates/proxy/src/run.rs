@@ -26,6 +26,7 @@ use crate::{
     options::{ProxyError, ProxyOptions},
     shared::Shared,
     sockets::Sockets,
+    tls::application::ApplicationAuthority,
 };
 
 /// The data plane, which the tasks of the configuration side take turns with.
@@ -48,6 +49,7 @@ pub(crate) fn build(
     dialer: Dialer,
     sockets: Sockets,
     application_address: Ipv4Addr,
+    application_authority: Option<ApplicationAuthority>,
 ) -> Result<Control, ProxyError> {
     let metrics = Arc::new(Metrics::default());
     let access_log = match &options.access_log {
@@ -58,7 +60,14 @@ pub(crate) fn build(
         ),
     };
     let workers = options.workers.max(1);
-    let shared = Arc::new(Shared::new(metrics, access_log, dialer, application_address, workers));
+    let shared = Arc::new(Shared::new(
+        metrics,
+        access_log,
+        dialer,
+        application_address,
+        workers,
+        application_authority,
+    ));
     Ok(Control::new(DataPlane::start(shared, sockets)?))
 }
 
@@ -147,7 +156,7 @@ pub(crate) fn describe(rejection: &Rejection) -> String {
 /// # Errors
 /// The file cannot be read or applied in full, or an address cannot be bound.
 pub fn start_from_file(path: &Path, options: &ProxyOptions) -> Result<ProxyHandle, ProxyError> {
-    let control = build(options, Dialer::Direct, Sockets::Own, Ipv4Addr::LOCALHOST)?;
+    let control = build(options, Dialer::Direct, Sockets::Own, Ipv4Addr::LOCALHOST, None)?;
     load(&control, path)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (stop, mut stopping) = watch::channel(false);

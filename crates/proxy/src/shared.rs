@@ -7,7 +7,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use crate::{access_log::AccessLog, application::Dialer, config::Snapshot, metrics::Metrics};
+use crate::{
+    access_log::AccessLog, application::Dialer, config::Snapshot, metrics::Metrics,
+    tls::application::ApplicationAuthority,
+};
 
 /// See the module.
 #[derive(Debug)]
@@ -19,6 +22,9 @@ pub(crate) struct Shared {
     /// Where the application listens, unless its cluster says otherwise.
     pub(crate) application_address: IpAddr,
     pub(crate) workers: usize,
+    /// Mints what the task's application is shown when it calls `https://` on
+    /// an alias; `None`: such calls are closed.
+    pub(crate) application_authority: Option<ApplicationAuthority>,
 }
 
 impl Shared {
@@ -28,6 +34,7 @@ impl Shared {
         dialer: Dialer,
         application_address: Ipv4Addr,
         workers: usize,
+        application_authority: Option<ApplicationAuthority>,
     ) -> Self {
         Self {
             snapshot: ArcSwap::default(),
@@ -36,6 +43,7 @@ impl Shared {
             dialer,
             application_address: application_address.into(),
             workers,
+            application_authority,
         }
     }
 }

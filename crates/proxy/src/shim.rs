@@ -25,6 +25,7 @@ use crate::{
     run::{Control, End, ProxyHandle, build},
     sockets::Sockets,
     stream::{Stream, watch_certified},
+    tls::application::ApplicationAuthority,
 };
 
 /// Runs a task's proxy until SIGTERM or SIGINT, then drains.
@@ -58,7 +59,9 @@ pub fn start_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<ProxyHa
         true => Dialer::over_shim(Arc::clone(&link))?,
         false => Dialer::Direct,
     };
-    let control = build(options, dialer, Sockets::Shim(Arc::clone(&link)), hello.application_address)?;
+    let authority = hello.task_authority.as_ref().map(ApplicationAuthority::new).transpose()?;
+    let sockets = Sockets::Shim(Arc::clone(&link));
+    let control = build(options, dialer, sockets, hello.application_address, authority)?;
     let authority = &hello.control_plane;
     control.lock().store.set_bootstrap_roots(&authority.trust_domain, &authority.roots_pem)?;
     publish_ports(&control, &link, &hello)?;

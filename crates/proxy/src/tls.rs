@@ -4,6 +4,7 @@
 //! Sessions are never resumed: a resumed session would bring its old peer
 //! certificate back without asking the verifier, past a revocation.
 
+pub(crate) mod application;
 pub(crate) mod trust;
 pub(crate) mod verify;
 
@@ -48,6 +49,12 @@ pub enum TlsError {
     /// rustls refuses the certificate or the key.
     #[error("the certificate or the key cannot be used")]
     Unusable(#[from] rustls::Error),
+    /// The task's CA or its key cannot be used.
+    #[error("the task's CA issues nothing")]
+    Issue(#[from] rcgen::Error),
+    /// The task's CA is over.
+    #[error("the task's CA has expired")]
+    AuthorityExpired,
     /// The certificate has not exactly one SPIFFE id.
     #[error("the certificate carries no usable identity: {0}")]
     Identity(String),
@@ -96,7 +103,8 @@ pub(crate) fn inbound_config(
     Ok(Arc::new(config))
 }
 
-/// The gateway's side towards clients outside the mesh.
+/// The gateway's side towards clients outside the mesh, and the sidecar's
+/// towards its own application.
 pub(crate) fn public_config(key: &Arc<CertifiedKey>, tls12: bool) -> Result<Arc<ServerConfig>, TlsError> {
     static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
     let versions = if tls12 { &BOTH[..] } else { &BOTH[..1] };

@@ -25,7 +25,7 @@ use nix::{
 };
 use rustix::process::set_parent_process_death_signal;
 
-use super::{container_init, network::Networks};
+use super::{container_init, network::Networks, trust};
 use crate::protocol::{ContainerSetUp, FromInit, InitSetUp, ToInit};
 
 /// Sockets of the host's own name services, by which a task would resolve
@@ -67,6 +67,9 @@ fn serve(socket: &OwnedFd) -> io::Result<()> {
             ToInit::ApplicationSockets { count } => answer(with(&networks, |_| {
                 (0..count.min(APPLICATION_SOCKETS_MAX)).map(|_| Networks::application_socket()).collect()
             })),
+            ToInit::Trust { directory } => {
+                answer(trust::mount(&directory).map(|warnings| (warnings, Vec::new())))
+            }
             ToInit::EgressTap => answer(with(&networks, |networks| Ok(vec![networks.egress_tap()?]))),
             ToInit::RedirectEgress => answer(with(&networks, |networks| {
                 networks.redirect_egress()?;

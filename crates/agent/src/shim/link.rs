@@ -29,6 +29,7 @@ use super::{
     hosts::{hosts_text, write_in_place},
     init_process::InitProcess,
     sockets::{KeptSockets, local_address, open},
+    trust::Trust,
 };
 use crate::{packet::PacketSocket, protocol::ToInit, task_directory::TaskDirectory};
 
@@ -48,6 +49,7 @@ pub(crate) struct Link {
     inbound: Vec<(InboundSocket, OwnedFd)>,
     published: Vec<PublishedSocket>,
     seal_key: SealKey,
+    trust: Option<Rc<Trust>>,
     first_token: RefCell<Option<Secret>>,
     was_ready: Cell<bool>,
     events: mpsc::Sender<Event>,
@@ -61,6 +63,7 @@ pub(crate) struct LinkParts {
     pub(crate) host_network: Option<Rc<RefCell<HostNetwork>>>,
     /// What the task's networks let through.
     pub(crate) egress: Egress,
+    pub(crate) trust: Option<Rc<Trust>>,
     pub(crate) token: Option<Secret>,
     pub(crate) events: mpsc::Sender<Event>,
 }
@@ -116,6 +119,7 @@ impl Link {
             inbound,
             published,
             seal_key,
+            trust: parts.trust,
             first_token: RefCell::new(parts.token),
             was_ready: Cell::new(false),
             events: parts.events,
@@ -209,6 +213,7 @@ impl Link {
             dns: isolated.then(|| SocketAddrV4::new(ALIAS_GATEWAY, 53)),
             published: self.published.iter().map(|port| (v4(port.address), port.container_port)).collect(),
             egress: (self.egress == Egress::Allow).then(|| SocketAddrV4::new(ALIAS_GATEWAY, EGRESS_PORT)),
+            task_authority: self.trust.as_ref().map(|trust| trust.authority().clone()),
         }
     }
 

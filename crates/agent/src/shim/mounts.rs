@@ -121,7 +121,11 @@ fn make_source(volume: &BindMount) -> io::Result<()> {
 /// the host: the deepest directory that exists is replaced, for this container
 /// only, by a copy of mounts in memory that has the place as well.
 fn make_target(volume: &BindMount) -> io::Result<()> {
-    let target = &volume.target;
+    make_place(&volume.target, volume.source.is_dir())
+}
+
+/// As [`make_target`], for any file or directory.
+pub(crate) fn make_place(target: &Path, is_directory: bool) -> io::Result<()> {
     if !target.is_absolute() || target.components().any(|part| part == Component::ParentDir) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is not absolute"));
     }
@@ -134,7 +138,7 @@ fn make_target(volume: &BindMount) -> io::Result<()> {
         .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?
         .to_owned();
     let missing = target.strip_prefix(&existing).map_err(io::Error::other)?.to_owned();
-    mirror(&existing, &missing, volume.source.is_dir())
+    mirror(&existing, &missing, is_directory)
 }
 
 /// A directory that every system has and that gets a mount of its own anyway.
@@ -142,7 +146,14 @@ const STAGE: &str = "/dev/shm";
 
 fn mirror(directory: &Path, missing: &Path, is_directory: bool) -> io::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("bowline"), STAGE, Some("tmpfs"), flags, Some("mode=755,size=1m"))?;
+    mount(Some("bowline"), STAGE, Some("tmpfs"), flags, Some("mode=755,size=16m"))?;
+    fill_stage(directory, missing, is_directory).inspect_err(|_| {
+        // What was there before shows again.
+        let _ = umount2(STAGE, MntFlags::MNT_DETACH);
+    })
+}
+
+fn fill_stage(directory: &Path, missing: &Path, is_directory: bool) -> io::Result<()> {
     let stage = Path::new(STAGE);
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

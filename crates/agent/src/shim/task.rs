@@ -39,6 +39,7 @@ use super::{
     link::{Link, LinkParts},
     outputs::{Outputs, no_input, output_pipe},
     sidecar,
+    trust::Trust,
 };
 use crate::{
     config::{OutputSource, OutputStream, ProgramCommand},
@@ -73,6 +74,7 @@ pub(crate) struct Prepared {
     pub(crate) host_network: Option<HostNetwork>,
     /// What the task's networks let through.
     pub(crate) egress: Egress,
+    pub(crate) trust: Option<Trust>,
     pub(crate) control_groups: ControlGroups,
     pub(crate) warnings: Vec<String>,
     /// Why the task cannot run at all.
@@ -135,6 +137,7 @@ struct Task {
     init: Option<Rc<InitProcess>>,
     host_network: Option<Rc<RefCell<HostNetwork>>>,
     egress: Egress,
+    trust: Option<Rc<Trust>>,
     control_groups: ControlGroups,
     containers: Containers,
     links: HashMap<usize, Rc<ContainerLink>>,
@@ -172,6 +175,7 @@ impl Task {
         let mut failure = prepared.failure;
         let init = init.map(Rc::new);
         let host_network = host_network.map(|network| Rc::new(RefCell::new(network)));
+        let trust = prepared.trust.map(Rc::new);
         let mut link = None;
         if let (Some(proxy), None) = (&spec.proxy, &failure) {
             let parts = LinkParts {
@@ -179,6 +183,7 @@ impl Task {
                 init: init.clone(),
                 host_network: host_network.clone(),
                 egress,
+                trust: trust.clone(),
                 token,
                 events: events.clone(),
             };
@@ -207,6 +212,7 @@ impl Task {
             init,
             host_network,
             egress,
+            trust,
             control_groups,
             links: HashMap::new(),
             captures: Vec::new(),

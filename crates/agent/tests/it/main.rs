@@ -6,4 +6,5 @@ mod host_network;
 mod lifetime;
 mod machine;
 mod network;
+mod trust;
 mod unprivileged;

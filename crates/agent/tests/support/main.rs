@@ -70,11 +70,11 @@ fn proxy(fd: i32) {
     for inbound in &hello.inbound {
         let (fd, _) = link.inbound(&inbound.port_name).expect("an inbound socket");
         if inbound.port_name == "control" {
-            let (listener, link) = (TcpListener::from(fd), link.clone());
+            let (listener, link, hello) = (TcpListener::from(fd), link.clone(), hello.clone());
             listener.set_nonblocking(false).expect("blocking");
             std::thread::spawn(move || {
                 for connection in listener.incoming().flatten() {
-                    control(connection, &link);
+                    control(connection, &link, &hello);
                 }
             });
             continue;
@@ -123,13 +123,18 @@ fn tell_destination(mut connection: TcpStream) {
 }
 
 /// Does what a test tells the sidecar to.
-fn control(mut connection: TcpStream, link: &ShimLink) {
+fn control(mut connection: TcpStream, link: &ShimLink, hello: &Hello) {
     let mut order = String::new();
     if BufReader::new(&connection).read_line(&mut order).is_err() {
         return;
     }
     let words: Vec<&str> = order.split_whitespace().collect();
     let answer = match words[..] {
+        ["authority"] => {
+            let authority = hello.task_authority.as_ref().expect("a CA");
+            assert!(authority.key_pem.expose().contains("PRIVATE KEY"));
+            authority.certificate_pem.clone()
+        }
         ["pid"] => std::process::id().to_string(),
         ["hosts", address, name] => {
             let address = address.parse().expect("an address");

@@ -192,7 +192,7 @@ async fn wait_until_settled(running: &Running, limit: Duration) -> anyhow::Resul
     });
     if settled.await.is_ok() {
         // A task that serves is of use when the others' proxies know of it.
-        running.control.in_step(Duration::from_secs(5)).await;
+        running.control.in_step(Duration::from_secs(30)).await;
         if let Some((task, refusal)) = running.control.refusals().into_iter().next() {
             bail!("the proxy of task {task} refuses its configuration: {refusal}");
         }

@@ -28,9 +28,9 @@ use bowline_discovery::{
 use bowline_model::task::{ControlPlaneAddress, InboundSocket, ProxyRole, Secret, TaskId};
 use bowline_plumbing::{
     fd_message,
-    shim_link::{Hello, Request as Ask, Response as Told, ShimLink, Transport},
+    shim_link::{Hello, Request as Ask, Response as Told, ShimLink, TaskAuthority, Transport},
 };
-use bowline_proxy::{ProxyHandle, ProxyOptions, start_with_shim};
+use bowline_proxy::{Direction, HandshakeFailure, ProxyHandle, ProxyOptions, start_with_shim};
 use rustls::{ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde_json::{Value, json};
@@ -45,6 +45,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::{
     harness::{Ca, Leaf, Proxy, TRUST_DOMAIN, eventually, id, identity, inbound, outbound},
     http::{application, get},
+    tls::curl,
 };
 
 /// What the test's control plane saw and has.
@@ -364,6 +365,10 @@ fn hello(ca: &Ca, control_plane: SocketAddr, token: Option<&str>, state: PathBuf
         dns: Some("198.18.0.2:53".parse().expect("an address")),
         published: vec![],
         egress: None,
+        task_authority: Some(TaskAuthority {
+            certificate_pem: ca.root_pem.clone(),
+            key_pem: Secret::new(ca.key_pem.clone()),
+        }),
     }
 }
 
@@ -541,6 +546,40 @@ async fn certificates_are_renewed_while_requests_go_on() {
     let seen = task.control_plane.seen.lock().expect("not poisoned").tokens.clone();
     assert_eq!(seen, ["first"], "renewals need no token");
     caller.handle.stop();
+    task.proxy.stop();
+    task.control_plane.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_may_call_https_on_an_alias() {
+    let application = application().await;
+    let route = json!({"route": {"name": "out", "rules": [{"action": {"forward": {
+        "clusters": [{"cluster": "app", "weight": 1}], "requestTimeoutMs": 15000,
+    }}}]}});
+    let task = tokio::task::spawn_blocking(move || Task::start(application, 3600, vec![route]))
+        .await
+        .expect("started");
+    let alias = task.shim.lock().expect("not poisoned").listening["Tcp 198.18.1.1:8202"].1.port();
+    let root = task.ca.directory.path().join("root.pem").to_string_lossy().into_owned();
+    let resolve = format!("*:{alias}:127.0.0.1");
+    let known = ["--resolve", &resolve, "--cacert", &root];
+    let url = format!("https://service-b-sc:{alias}/headers");
+    for more in [&["--http2"][..], &["--http1.1"], &["--tls-max", "1.2"], &["--tlsv1.3"]] {
+        let text = curl(&[&known[..], more, &[&url]].concat()).await;
+        let status = if more == ["--http1.1"] { "HTTP/1.1 200" } else { "HTTP/2 200" };
+        assert!(text.starts_with(status), "{more:?}: {text}");
+    }
+    let text = curl(&[&known[..], &[&format!("https://127.0.0.1:{alias}/headers")]].concat()).await;
+    assert!(text.contains("200"), "by its address: {text}");
+    assert!(curl(&["--resolve", &resolve, &url.replace("https", "http")]).await.contains("200"));
+    let failed = |cause| task.proxy.metrics().handshake_failures(Direction::Outbound, cause);
+    assert_eq!(failed(HandshakeFailure::UnknownName), 0);
+    let text = curl(&[&known[..], &["-k", &format!("https://elsewhere:{alias}/headers")]].concat()).await;
+    assert!(text.contains("unrecognized name"), "{text}");
+    assert_eq!(failed(HandshakeFailure::UnknownName), 1);
+    let text = curl(&["--resolve", &resolve, &url]).await;
+    assert!(text.contains("curl: (60)"), "{text}");
+    eventually("the refusal is counted", || failed(HandshakeFailure::RefusedByPeer) == 1);
     task.proxy.stop();
     task.control_plane.stop();
 }

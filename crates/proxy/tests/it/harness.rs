@@ -25,6 +25,7 @@ pub(crate) struct Ca {
     pub(crate) directory: TempDir,
     issuer: Issuer<'static, KeyPair>,
     pub(crate) root_pem: String,
+    pub(crate) key_pem: String,
 }
 
 /// What a leaf certificate should be.
@@ -50,7 +51,8 @@ impl Ca {
         let root_pem = params.self_signed(&key).expect("a root").pem();
         let directory = tempfile::tempdir().expect("a directory");
         std::fs::write(directory.path().join("root.pem"), &root_pem).expect("written");
-        Self { directory, issuer: Issuer::new(params, key), root_pem }
+        let key_pem = key.serialize_pem();
+        Self { directory, issuer: Issuer::new(params, key), root_pem, key_pem }
     }
 
     /// Issues a leaf; returns the paths of chain and key.

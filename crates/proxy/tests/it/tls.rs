@@ -184,7 +184,7 @@ fn gateway(ca: &Ca, server: &Proxy, min_version: &str) -> Vec<Value> {
     resources
 }
 
-async fn curl(arguments: &[&str]) -> String {
+pub(crate) async fn curl(arguments: &[&str]) -> String {
     let output = Command::new("curl")
         .args(["-sS", "-i", "--max-time", "5"])
         .args(arguments)

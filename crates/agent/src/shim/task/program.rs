@@ -30,6 +30,12 @@ impl Task {
                 environment.insert(name.to_owned(), Secret::new(own.clone()));
             }
         }
+        for (name, path) in self.trust.iter().flat_map(|trust| trust.variables()) {
+            // A path that is not UTF-8 cannot be said; the system's own file has the CA all the same.
+            if let Ok(path) = path.into_os_string().into_string() {
+                environment.insert(name.to_owned(), Secret::new(path));
+            }
+        }
         for (name, value) in &spec.environment {
             let replaced = self
                 .host_network

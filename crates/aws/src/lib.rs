@@ -6,6 +6,7 @@
 //! other crate of Bowline.
 //!
 //! - [`cfn`] reads templates: [`cfn::Template::parse`], then [`cfn::Template::resolve`].
+//! - [`iam`] and [`sts`] hold the shapes of access management.
 //! - [`ecs`], [`servicediscovery`], [`acmpca`], [`elbv2`], [`acm`], [`cloudtrail`] hold the typed shapes.
 //! - [`protocol`] is the wire: AWS's protocols between bytes and typed values.
 //! - [`sigv4`] verifies and makes the signatures of requests.
@@ -19,6 +20,8 @@ pub mod cloudformation;
 pub mod cloudtrail;
 pub mod ecs;
 pub mod elbv2;
+pub mod iam;
 pub mod protocol;
 pub mod servicediscovery;
 pub mod sigv4;
+pub mod sts;

@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
+pub(crate) mod access_key;
 pub(crate) mod audit;
 pub(crate) mod completions;
 pub(crate) mod down;

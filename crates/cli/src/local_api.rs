@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use bowline_model::task::TaskId;
+use bowline_model::task::{Secret, TaskId};
 use bowline_plumbing::fd_message;
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -79,6 +79,18 @@ pub(crate) enum Request {
         /// Program and arguments.
         command: Vec<String>,
     },
+    /// Makes an access key for the AWS endpoint.
+    CreateAccessKey {
+        /// The user whose it is; the root user's where none is named.
+        user: Option<String>,
+    },
+    /// All access keys.
+    AccessKeys,
+    /// Removes an access key.
+    DeleteAccessKey {
+        /// Its id.
+        id: String,
+    },
     /// Takes everything down and ends.
     Down,
 }
@@ -113,6 +125,15 @@ pub(crate) enum Response {
         /// PEM.
         roots_pem: String,
     },
+    /// To `CreateAccessKey`.
+    AccessKey {
+        /// The key.
+        key: AccessKey,
+        /// Its secret, which is told this once.
+        secret: Secret,
+    },
+    /// To `AccessKeys`.
+    AccessKeys(Vec<AccessKey>),
     /// Done.
     Done,
     /// Not done, and why.
@@ -120,6 +141,20 @@ pub(crate) enum Response {
         /// For people.
         message: String,
     },
+}
+
+/// An access key without its secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AccessKey {
+    /// Its id.
+    pub(crate) id: String,
+    /// The user whose it is; `None` for the root user.
+    pub(crate) user: Option<String>,
+    /// Whether it can be used.
+    pub(crate) active: bool,
+    /// When it was made, RFC 3339.
+    pub(crate) created_at: String,
 }
 
 /// Where the socket of a state directory is.

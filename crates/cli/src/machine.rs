@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 use bowline_agent::{Agent, AgentConfig, AgentHandle, NetworkMode, OutputLine, ProgramCommand};
 use bowline_control::{
+    api::AuthorizationMode,
     control_plane::{AgentPort, ControlConfig, ControlPlane},
     record_launcher,
     registry::LocalCommandRecord,
@@ -65,6 +66,10 @@ pub(crate) struct MachineArgs {
     /// Record reading calls of applications in the audit trail too: there are many of them.
     #[arg(long)]
     pub(crate) audit_data_events: bool,
+    /// What becomes of requests to the AWS endpoint that IAM's policies do not allow. The root
+    /// user, whose the key `test` is, may do everything.
+    #[arg(long, default_value = "enforce")]
+    pub(crate) authorization: AuthorizationArg,
     /// How long a certificate lives, in seconds.
     #[arg(long, default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(10..=604_800))]
     pub(crate) certificate_ttl: u64,
@@ -78,6 +83,17 @@ fn account_id(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("an account id is 12 digits".into()),
     }
+}
+
+/// `--authorization`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum AuthorizationArg {
+    /// They are carried out.
+    Off,
+    /// They are carried out, and the log says what would have been refused.
+    Audit,
+    /// They are refused.
+    Enforce,
 }
 
 /// `--launcher`.
@@ -140,6 +156,11 @@ impl MachineArgs {
                 EgressArg::Allow => Egress::Allow,
             },
             audit_data_events: self.audit_data_events,
+            authorization: match self.authorization {
+                AuthorizationArg::Off => AuthorizationMode::Off,
+                AuthorizationArg::Audit => AuthorizationMode::Audit,
+                AuthorizationArg::Enforce => AuthorizationMode::Enforce,
+            },
             ephemeral,
         })
     }

@@ -18,7 +18,8 @@ use bowline_plumbing::telemetry::{self, LogFormat};
 use clap::{Parser, Subcommand};
 
 use commands::{
-    audit, completions, down, exec, probe, proxy, server, shim, status, up, verify as verify_command,
+    access_key, audit, completions, down, exec, probe, proxy, server, shim, status, up,
+    verify as verify_command,
 };
 
 /// AWS ECS Service Connect with TLS, anywhere.
@@ -35,6 +36,8 @@ enum Command {
     Up(Box<up::Args>),
     /// Serve AWS's API, and run what it is asked to
     Server(Box<server::Args>),
+    /// Make, list or delete keys for the AWS endpoint
+    AccessKey(access_key::Args),
     /// Take down what a running `bowline up` brought up
     Down(down::Args),
     /// Show services, tasks, certificates and gateways
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Proxy(args) => proxy::run(args),
         Command::Up(args) => asynchronously("warn", up::run(*args)),
         Command::Server(args) => asynchronously("warn", server::run(*args)),
+        Command::AccessKey(args) => asynchronously("warn", access_key::run(args)),
         Command::Down(args) => asynchronously("warn", down::run(args)),
         Command::Exec(args) => asynchronously("warn", exec::run(args)),
         Command::Status(args) => asynchronously("warn", status::run(args)),

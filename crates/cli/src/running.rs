@@ -4,12 +4,16 @@ use std::{io::Read, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
 use bowline_agent::AgentHandle;
-use bowline_control::{control_plane::ControlPlane, view};
+use bowline_control::{
+    control_plane::{AccessKeyView, ControlPlane},
+    iam::KeyOwner,
+    view,
+};
 use bowline_model::task::TaskId;
 use tokio::sync::watch;
 
 use crate::{
-    local_api::{Request, Response, Stdio},
+    local_api::{AccessKey, Request, Response, Stdio},
     topology::{
         AliasView, CertificateView, GatewayListenerView, GatewayTargetView, GatewayView, ServiceView,
         TaskView, Topology,
@@ -73,6 +77,17 @@ impl Running {
                     Ok(exit_code) => Ok(Response::Exited { exit_code }),
                     Err(reason) => bail!("the command did not run: {reason}"),
                 }
+            }
+            Request::CreateAccessKey { user } => {
+                let (key, secret) = self.control.create_access_key(user.as_deref())?;
+                Ok(Response::AccessKey { key: access_key(key), secret })
+            }
+            Request::AccessKeys => {
+                Ok(Response::AccessKeys(self.control.access_keys().into_iter().map(access_key).collect()))
+            }
+            Request::DeleteAccessKey { id } => {
+                self.control.delete_access_key(&id)?;
+                Ok(Response::Done)
             }
             Request::Down => {
                 self.ended.send_replace(true);
@@ -207,5 +222,17 @@ impl Running {
                 .collect(),
             gateway_ca: self.control.gateway_ca_path().display().to_string(),
         }
+    }
+}
+
+fn access_key(key: AccessKeyView) -> AccessKey {
+    AccessKey {
+        id: key.id,
+        user: match key.owner {
+            KeyOwner::Root => None,
+            KeyOwner::User(name) => Some(name),
+        },
+        active: key.active,
+        created_at: key.created_at.to_string(),
     }
 }

@@ -4,21 +4,28 @@
 //! - [`server::ApiServer`] takes HTTP.
 //! - [`operation`] is the table of everything that is served; `docs/aws-coverage.md` comes from it.
 //! - `recording` is one call's record in the audit trail.
+//! - [`authorization`] asks IAM's policies.
 //! - [`ecs`] and its siblings hold a handler an operation.
 
 pub(crate) mod authentication;
+pub(crate) mod authorization;
 mod call;
 pub(crate) mod cloudformation;
 mod cloudtrail;
 mod constraint;
 pub(crate) mod ecs;
+mod iam;
 pub mod operation;
 mod pages;
 mod recording;
 pub mod server;
 pub(crate) mod servicediscovery;
+mod sts;
+#[cfg(test)]
+mod testing;
 
 pub use authentication::DEFAULT_ACCESS_KEY;
+pub use authorization::AuthorizationMode;
 
 #[cfg(test)]
 mod tests;

@@ -95,7 +95,7 @@ pub(crate) struct LeafOrder {
 
 /// All authorities, with their keys in memory.
 pub(crate) struct Authorities {
-    master_key: MasterKey,
+    master_key: Arc<MasterKey>,
     open: ArcSwap<Vec<OpenAuthority>>,
     changed: watch::Sender<u64>,
 }
@@ -111,7 +111,7 @@ impl Authorities {
     /// they are missing.
     pub(crate) fn open(
         writer: &RegistryWriter,
-        master_key: MasterKey,
+        master_key: Arc<MasterKey>,
         now: Timestamp,
     ) -> Result<Self, AuthoritiesError> {
         let scope = writer.snapshot().settings().scope.clone();

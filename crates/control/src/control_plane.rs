@@ -24,11 +24,13 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     api::{
         authentication::Authentication,
+        authorization::{AuthorizationMode, Authorizer},
         server::{Api, ApiServer},
     },
     audit::AuditError,
     authorities::{Authorities, AuthoritiesError},
     core::Core,
+    credentials::Credentials,
     master_key::{MasterKey, MasterKeyError},
     publish::PublishOptions,
     reconcile::{self, Event, Histories},
@@ -40,6 +42,9 @@ use crate::{
     task_spec::{self, SpecOptions},
 };
 
+mod access_keys;
+
+pub use access_keys::{AccessKeyError, AccessKeyView};
 pub use audit_trail::{AUDIT_DIRECTORY, AUDIT_KEY_LABEL};
 
 /// Most events kept.
@@ -69,6 +74,8 @@ pub struct ControlConfig {
     pub egress: Egress,
     /// Whether calls that only read, and are made all the time, are in the audit trail too.
     pub audit_data_events: bool,
+    /// What becomes of requests that policies do not allow.
+    pub authorization: AuthorizationMode,
     /// For a test suite: the state directory is thrown away at the end, and the AWS endpoint may
     /// be told to forget everything (`POST /_bowline/reset`).
     pub ephemeral: bool,
@@ -167,9 +174,9 @@ impl ControlPlane {
         let store = store.map_err(|source| StartError::Store { path, source })?;
         let store: Arc<dyn Store> = Arc::new(store);
         let writer = RegistryWriter::load(store)?;
-        let master_key = open_master_key(&config, &writer)?;
+        let master_key = Arc::new(open_master_key(&config, &writer)?);
         let audit = audit_trail::open(&config, &master_key).await?;
-        let authorities = Authorities::open(&writer, master_key, wall_clock::now())?;
+        let authorities = Authorities::open(&writer, Arc::clone(&master_key), wall_clock::now())?;
         write_gateway_ca(&config.state_dir, &authorities)?;
 
         let listener = listen(&config, &writer)?;
@@ -180,6 +187,8 @@ impl ControlPlane {
             writer,
             authorities,
             audit,
+            Credentials::new(master_key),
+            Authorizer::new(config.authorization),
             config.certificate_ttl,
             PublishOptions {
                 plaintext_services: config.plaintext_services.clone(),
@@ -221,10 +230,9 @@ impl ControlPlane {
         let local = listener.local_addr()?.ip().is_loopback();
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let root = self.core.registry().settings().scope.root_arn();
         let api = Arc::new(Api {
             core: Arc::clone(&self.core),
-            authentication: Authentication::new(root, local),
+            authentication: Authentication::new(local),
             resettable: self.config.ephemeral,
             audit_data_events: self.config.audit_data_events,
         });

@@ -18,11 +18,13 @@ use bowline_plumbing::wall_clock;
 use tokio::sync::watch;
 
 use crate::{
+    api::authorization::Authorizer,
     audit::AuditLog,
     authorities::{Authorities, AuthoritiesError, LeafOrder},
     ca::CheckedCsr,
     cloud_map::index::{DiscoveryCache, DiscoveryIndex},
     control_plane::{EventLog, verifier_id},
+    credentials::Credentials,
     ecs::definition,
     publish::{self, MESH_IDENTITY, PublishOptions},
     random,
@@ -50,6 +52,8 @@ pub(crate) struct Core {
     writer: RegistryWriter,
     authorities: Authorities,
     audit: Arc<AuditLog>,
+    credentials: Credentials,
+    authorizer: Authorizer,
     tokens: Tokens,
     certificate_ttl: Duration,
     options: PublishOptions,
@@ -91,6 +95,8 @@ impl Core {
         writer: RegistryWriter,
         authorities: Authorities,
         audit: Arc<AuditLog>,
+        credentials: Credentials,
+        authorizer: Authorizer,
         certificate_ttl: Duration,
         options: PublishOptions,
     ) -> Self {
@@ -100,6 +106,8 @@ impl Core {
             writer,
             authorities,
             audit,
+            credentials,
+            authorizer,
             tokens: Tokens::default(),
             certificate_ttl,
             options,
@@ -190,6 +198,16 @@ impl Core {
 
     fn publish(&self) {
         self.published.send_modify(|generation| *generation += 1);
+    }
+
+    /// Access keys.
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Who may do what.
+    pub(crate) fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
     }
 
     pub(crate) fn authorities(&self) -> &Authorities {

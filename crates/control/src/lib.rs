@@ -8,6 +8,7 @@
 //! - [`stack`]: a template becomes rows of the registry.
 //! - [`ecs`]: ECS's resources on the registry.
 //! - `cloud_map`: Cloud Map's.
+//! - [`iam`]: users, roles, policies and access keys; `credentials` opens the keys.
 //! - [`reconcile`]: services become tasks.
 //! - [`publish`]: the registry becomes what each proxy should have.
 //! - [`stream`]: the servers that proxies connect to.
@@ -22,8 +23,10 @@ pub mod ca;
 mod cloud_map;
 pub mod control_plane;
 mod core;
+mod credentials;
 pub mod dns;
 pub mod ecs;
+pub mod iam;
 pub mod master_key;
 pub mod publish;
 mod random;

@@ -1,6 +1,8 @@
 //! Ids that nobody can guess.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bowline_model::{service::DeploymentId, task::TaskId};
+use zeroize::Zeroizing;
 
 /// Random bytes.
 pub(crate) fn bytes<const N: usize>() -> [u8; N] {
@@ -30,6 +32,24 @@ pub(crate) fn uuid() -> String {
         bytes[range].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
     format!("{}-{}-{}-{}-{}", hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16))
+}
+
+/// `length` random characters of base 32 (`A`–`Z`, `2`–`7`): the end of an access key's id and of
+/// IAM's unique ids.
+pub(crate) fn base32(length: usize) -> String {
+    const CHARACTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let mut text = String::with_capacity(length);
+    while text.len() < length {
+        let characters = bytes::<32>().map(|byte| char::from(CHARACTERS[usize::from(byte % 32)]));
+        text.extend(characters.iter().take(length - text.len()));
+    }
+    text
+}
+
+/// A new secret access key: 40 characters, 240 random bits.
+pub(crate) fn secret() -> Zeroizing<String> {
+    let bytes = Zeroizing::new(bytes::<30>());
+    Zeroizing::new(STANDARD.encode(bytes.as_slice()))
 }
 
 /// `length` random letters and digits: the end of an AWS id such as `ns-…` or `srv-…`.

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ecs::record::{ServiceRecord, StoppedTask, TaskDefinitionRecord},
+    iam::{AccessKeyRecord, InstanceProfileRecord, PolicyRecord, RoleRecord, UserRecord},
     stack::record::{ChangeSetRecord, StackRecord},
 };
 
@@ -82,6 +83,16 @@ pub struct Registry {
     pub deleted_stacks: Table<StackRecord>,
     /// Change sets, by ARN.
     pub change_sets: Table<ChangeSetRecord>,
+    /// IAM users, by name.
+    pub iam_users: Table<UserRecord>,
+    /// IAM roles, by name.
+    pub iam_roles: Table<RoleRecord>,
+    /// The account's managed policies, by ARN.
+    pub iam_policies: Table<PolicyRecord>,
+    /// Instance profiles, by name.
+    pub iam_instance_profiles: Table<InstanceProfileRecord>,
+    /// Access keys, by id. Their secrets are sealed.
+    pub access_keys: Table<AccessKeyRecord>,
 }
 
 /// What is decided once for a state directory, so that a restart finds the

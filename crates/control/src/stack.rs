@@ -19,6 +19,7 @@ use crate::{
 
 use record::{ResourceStatus, StackMember, StackRecord};
 
+mod access;
 mod balancing;
 mod deploy;
 mod discovery;
@@ -210,6 +211,7 @@ fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
         "rules" => registry.rules.remove(key),
         // Certificates that it signed are still in use until they are renewed.
         "authorities" => {}
+        table if access::remove(registry, table, key) => {}
         other => unreachable!("no table {other} is ever recorded"),
     }
 }
@@ -309,6 +311,9 @@ impl Applying<'_> {
                 }
             }
             ResourceBody::LocalCommand(body) => self.local_command(resource, body),
+            ResourceBody::Record(body) if resource.resource_type.starts_with("AWS::IAM::") => {
+                self.access(registry, resource, body);
+            }
             // Kept by the reader; nothing runs for them.
             _ => {}
         }

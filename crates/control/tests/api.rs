@@ -35,7 +35,7 @@ async fn start(state_dir: &Path) -> Endpoint {
         exec: Vec::new(),
         plaintext_services: BTreeSet::new(),
         egress: Egress::Deny,
-        audit_data_events: false,
+        authorization: bowline_control::api::AuthorizationMode::Enforce,
         ephemeral: true,
         audit_data_events: false,
     })

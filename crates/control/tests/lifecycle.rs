@@ -36,6 +36,7 @@ fn config(state_dir: &Path) -> ControlConfig {
         plaintext_services: BTreeSet::new(),
         egress: Egress::Deny,
         audit_data_events: false,
+        authorization: bowline_control::api::AuthorizationMode::Enforce,
         ephemeral: false,
     }
 }

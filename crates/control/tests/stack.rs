@@ -23,6 +23,7 @@ async fn start(state_dir: &Path) -> ControlPlane {
         plaintext_services: BTreeSet::new(),
         egress: Egress::Deny,
         audit_data_events: false,
+        authorization: bowline_control::api::AuthorizationMode::Enforce,
         ephemeral: false,
     };
     ControlPlane::start(config).await.expect("it starts")

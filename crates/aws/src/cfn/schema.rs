@@ -111,6 +111,7 @@ static ALL: &[&ResourceType] = &[
     &iam::MANAGED_POLICY,
     &iam::POLICY,
     &iam::ROLE,
+    &iam::USER,
     &records::ALARM,
     &records::ALIAS,
     &records::FUNCTION,

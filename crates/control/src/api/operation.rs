@@ -3,7 +3,7 @@
 use bowline_aws::protocol::{Document, Fault, ServiceProtocol, Violation, from_document, to_document};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{call::Call, cloudformation, cloudtrail, ecs, servicediscovery};
+use super::{call::Call, cloudformation, cloudtrail, ecs, iam, servicediscovery, sts};
 
 /// Whether an operation changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub fn of_service(service: &str) -> &'static [Operation] {
         "cloudtrail" => cloudtrail::OPERATIONS,
         "ecs" => ecs::OPERATIONS,
         "servicediscovery" => servicediscovery::OPERATIONS,
+        "iam" => iam::OPERATIONS,
+        "sts" => sts::OPERATIONS,
         _ => &[],
     }
 }

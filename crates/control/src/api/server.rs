@@ -19,9 +19,13 @@ use tokio::{net::TcpListener, sync::Semaphore};
 
 use super::{
     authentication::Authentication,
+    authorization::{
+        Denied, Origin,
+        demand::{self, Asked},
+    },
     call::{Call, Caller},
     operation::{self, Operation, Outcome},
-    recording::{Origin, Recording},
+    recording::{self, Recording},
 };
 use crate::{core::Core, random};
 
@@ -179,7 +183,7 @@ fn into_http(response: Response, request_id: &str) -> http::Response<Full<Bytes>
 }
 
 /// From a request to its answer: identify, authenticate, read, authorize, call, record, write.
-async fn respond(
+pub(super) async fn respond(
     api: &Arc<Api>,
     peer: SocketAddr,
     parts: &http::request::Parts,
@@ -220,9 +224,10 @@ async fn respond(
         if let Some(fault) = unread {
             return Err(fault);
         }
+        let (now, registry) = (wall_clock::now(), api.core.registry());
         let caller = api
             .authentication
-            .authenticate(&presented, &received, name.service, wall_clock::now())
+            .authenticate(&registry, api.core.credentials(), &presented, &received, name.service, now)
             .map_err(|error| {
                 let (code, status) = error.code(family);
                 Fault::new(code, error.to_string()).with_status(status)
@@ -232,9 +237,28 @@ async fn respond(
         let request = protocol::read(name.protocol, &head, &body)
             .map_err(|error| Fault::new("SerializationException", error.to_string()))?;
         recording.asks(&request);
-        recording.admit()?;
         tracing::debug!(%peer, caller = %caller.arn, service = name.service.name, operation = operation.name);
-        call(api, operation, &name, caller, request).await
+        let scope = registry.settings().scope.clone();
+        let origin = Origin {
+            address: peer.ip(),
+            region: presented.as_ref().map(|it| it.scope.region.clone()).unwrap_or_default(),
+            user_agent: text(&parts.headers, "user-agent").map(str::to_owned),
+            now,
+        };
+        let asked = Asked {
+            registry: &registry,
+            scope: &scope,
+            caller: &caller,
+            operation: operation.name,
+            request: &request,
+        };
+        let demands = demand::of(name.service.name, &asked);
+        api.core
+            .authorizer()
+            .authorize(&registry, &caller, &demands, &origin)
+            .map_err(|denied| access_denied(&name, denied))?;
+        recording.admit()?;
+        call(api, operation, &name, caller, origin, request).await
     };
     let outcome = outcome.await;
     recording.end(&outcome);
@@ -254,7 +278,7 @@ fn begin_recording(
 ) -> Recording {
     let registry = api.core.registry();
     let account_id = &registry.settings().scope.account_id;
-    let origin = Origin { peer, headers, request_id, presented, account_id };
+    let origin = recording::Origin { peer, headers, request_id, presented, account_id };
     Recording::begin(api.core.audit(), api.audit_data_events, name, &origin)
 }
 
@@ -263,12 +287,13 @@ async fn call(
     operation: &'static Operation,
     name: &OperationName,
     caller: Caller,
+    origin: Origin,
     request: Document,
 ) -> Result<Document, Fault> {
     let core = Arc::clone(&api.core);
     let carry_out = move || {
         let scope = core.registry().settings().scope.clone();
-        let call = Call { core: &core, caller: &caller, scope, now: wall_clock::now() };
+        let call = Call { core: &core, caller: &caller, scope, now: origin.now, origin: &origin };
         (operation.call)(&call, &request)
     };
     let outcome = match operation.waits {
@@ -291,6 +316,14 @@ pub(super) fn violated(name: &OperationName, violation: &Violation) -> Fault {
         false => name.service.validation_code,
     };
     Fault::new(code, violation.message())
+}
+
+/// What policies do not allow, in the code of the protocol.
+fn access_denied(name: &OperationName, denied: Denied) -> Fault {
+    match name.protocol.is_json_like() {
+        true => Fault::new("AccessDeniedException", denied.0),
+        false => Fault::new("AccessDenied", denied.0).with_status(403),
+    }
 }
 
 fn unknown(name: &OperationName) -> Fault {

@@ -8,13 +8,16 @@ use bowline_plumbing::wall_clock;
 use serde_json::Value;
 
 use super::{
+    authorization::{AuthorizationMode, Authorizer, Origin},
     call::{Call, Caller},
     operation::{self, Outcome},
     server,
 };
 use crate::{
+    audit::AuditLog,
     authorities::Authorities,
     core::Core,
+    credentials::Credentials,
     master_key::MasterKey,
     publish::PublishOptions,
     registry::{Registry, RegistryError, RegistryWriter},
@@ -30,16 +33,33 @@ struct Endpoint {
     _directory: tempfile::TempDir,
 }
 
+/// A call from this machine.
+fn origin() -> Origin {
+    Origin {
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
+        region: "us-east-1".into(),
+        user_agent: None,
+        now: wall_clock::now(),
+    }
+}
+
 impl Endpoint {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let writer = RegistryWriter::load(Arc::new(EmbeddedStore::in_memory().unwrap())).unwrap();
-        let key = MasterKey::load_or_create(directory.path(), false).unwrap();
-        let authorities = Authorities::open(&writer, key, wall_clock::now()).unwrap();
+        let key = Arc::new(MasterKey::load_or_create(directory.path(), false).unwrap());
+        let authorities = Authorities::open(&writer, Arc::clone(&key), wall_clock::now()).unwrap();
         let ttl = std::time::Duration::from_secs(3_600);
-        let core = Arc::new(Core::new(writer, authorities, ttl, PublishOptions::default()));
-        let arn = Scope::default().root_arn();
-        Self { core, caller: Caller { arn, access_key_id: "test".into() }, _directory: directory }
+        let core = Arc::new(Core::new(
+            writer,
+            authorities,
+            Arc::new(AuditLog::in_memory(1_000)),
+            Credentials::new(key),
+            Authorizer::new(AuthorizationMode::Enforce),
+            ttl,
+            PublishOptions::default(),
+        ));
+        Self { core, caller: Caller::root(&Scope::default(), "test"), _directory: directory }
     }
 
     /// One call, in JSON.
@@ -58,7 +78,8 @@ impl Endpoint {
         let body = serde_json::to_vec(request).unwrap();
         let document = protocol::read(Protocol::Json11, &head, &body).unwrap();
         let scope = self.core.registry().settings().scope.clone();
-        let call = Call { core: &self.core, caller: &self.caller, scope, now: wall_clock::now() };
+        let origin = origin();
+        let call = Call { core: &self.core, caller: &self.caller, scope, now: origin.now, origin: &origin };
         match (operation.call)(&call, &document) {
             Ok(document) => Ok((&document).into()),
             Err(Outcome::Fault(fault)) => Err(fault),

@@ -70,6 +70,11 @@ macro_rules! for_each_table {
         $apply!(stacks, "stacks");
         $apply!(deleted_stacks, "deleted-stacks");
         $apply!(change_sets, "change-sets");
+        $apply!(iam_users, "iam-users");
+        $apply!(iam_roles, "iam-roles");
+        $apply!(iam_policies, "iam-policies");
+        $apply!(iam_instance_profiles, "iam-instance-profiles");
+        $apply!(access_keys, "access-keys");
     };
 }
 

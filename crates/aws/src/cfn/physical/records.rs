@@ -16,6 +16,11 @@ pub(in crate::cfn) fn role(facts: &Facts<'_>) -> Identity {
         .default_property("RoleName", name)
 }
 
+pub(in crate::cfn) fn user(facts: &Facts<'_>) -> Identity {
+    let name = facts.name("UserName", 64);
+    Identity::new(name.clone()).with("Arn", iam_arn(facts, "user", &name)).default_property("UserName", name)
+}
+
 pub(in crate::cfn) fn policy(facts: &Facts<'_>) -> Identity {
     let name = facts.generated_name(128);
     Identity::new(name.clone()).with("Id", name)

@@ -1,4 +1,4 @@
-//! AWS IAM, kept as records.
+//! AWS IAM.
 
 use super::shape::{INT, JSON, STR, TAG, list, optional, required};
 use super::{ResourceType, resource};
@@ -26,6 +26,25 @@ pub(super) static ROLE: ResourceType = resource(
 )
 .attributes(&["Arn", "RoleId"])
 .identified_by(records::role);
+
+pub(super) static USER: ResourceType = resource(
+    "AWS::IAM::User",
+    &[
+        optional("Groups", list(&STR)),
+        optional("LoginProfile", JSON),
+        optional(
+            "ManagedPolicyArns",
+            list(&STR.pattern(r"arn:(aws[a-zA-Z-]*)?:iam::(\d{12}|aws):policy/[a-zA-Z_0-9+=,.@\-_/]+")),
+        ),
+        optional("Path", STR.pattern(r"^(\u002F)|(\u002F[\u0021-\u007E]+\u002F)$").len(1, 512)),
+        optional("PermissionsBoundary", STR.len(20, 2048)),
+        optional("Policies", list(&JSON)),
+        optional("Tags", list(&TAG).items(0, 50)),
+        optional("UserName", STR.pattern(r"^[\w+=,.@-]+$").len(1, 64)),
+    ],
+)
+.attributes(&["Arn"])
+.identified_by(records::user);
 
 pub(super) static POLICY: ResourceType = resource(
     "AWS::IAM::Policy",

@@ -20,6 +20,7 @@ pub(super) fn of(caller: &Caller) -> UserIdentity {
         arn: Some(caller.arn.clone()),
         account_id: Some(account.to_owned()).filter(|account| !account.is_empty()),
         access_key_id: Some(caller.access_key_id.clone()),
+        principal_id: Some(caller.user_id.clone()).filter(|id| !id.is_empty()),
         ..UserIdentity::default()
     };
     match (service, kind) {
@@ -52,12 +53,14 @@ pub(super) fn of(caller: &Caller) -> UserIdentity {
 
 #[cfg(test)]
 mod tests {
+    use bowline_model::arn::Scope;
     use serde_json::{Value, json};
 
     use super::*;
 
     fn identity(arn: &str) -> Value {
-        let caller = Caller { arn: arn.to_owned(), access_key_id: "AKIDEXAMPLE".to_owned() };
+        let root = Caller::root(&Scope::default(), "AKIDEXAMPLE");
+        let caller = Caller { arn: arn.to_owned(), user_id: String::new(), ..root };
         serde_json::to_value(of(&caller)).expect("is JSON")
     }
 

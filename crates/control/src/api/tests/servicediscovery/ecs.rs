@@ -75,6 +75,7 @@ impl CloudMap {
                 was_healthy: true,
                 health_checked: false,
                 stop_reason: None,
+                tags: Vec::new(),
                 proxied: true,
                 serving_since: Some(now),
                 report: Some(Arc::new(report)),

@@ -36,7 +36,14 @@ fn discovers_per_second() {
             let (started, mut count, mut bytes) = (Instant::now(), 0_u32, 0);
             while started.elapsed() < Duration::from_millis(500) {
                 let scope = map.0.core.registry().settings().scope.clone();
-                let call = Call { core: &map.0.core, caller: &map.0.caller, scope, now: map.0.now() };
+                let origin = super::super::origin();
+                let call = Call {
+                    core: &map.0.core,
+                    caller: &map.0.caller,
+                    scope,
+                    now: map.0.now(),
+                    origin: &origin,
+                };
                 let document = (operation.call)(&call, &request).unwrap();
                 bytes = protocol::write(&name, "id", &document).body.len();
                 count += 1;

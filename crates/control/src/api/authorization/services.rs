@@ -1,0 +1,97 @@
+//! The resources of requests to the other services.
+
+use super::demand::{Asked, Demand};
+
+/// The ARNs that a request to `service` is about; `*` where its action knows no resources.
+pub(super) fn resources(service: &str, asked: &Asked<'_>) -> Vec<String> {
+    let found = match service {
+        "servicediscovery" => cloud_map(asked),
+        "cloudformation" => stack(asked),
+        "cloudtrail" => trail(asked),
+        _ => None,
+    };
+    vec![found.unwrap_or_else(|| "*".to_owned())]
+}
+
+fn cloud_map(asked: &Asked<'_>) -> Option<String> {
+    if let Some(arn) = asked.text("ResourceARN") {
+        return Some(arn.to_owned());
+    }
+    let of = |kind: &str, id: &str| match id.starts_with("arn:") {
+        true => id.to_owned(),
+        false => asked.arn("servicediscovery", format_args!("{kind}/{id}")),
+    };
+    match asked.operation {
+        "GetNamespace"
+        | "DeleteNamespace"
+        | "UpdateHttpNamespace"
+        | "UpdatePrivateDnsNamespace"
+        | "UpdatePublicDnsNamespace" => asked.text("Id").map(|id| of("namespace", id)),
+        "GetService" | "DeleteService" | "UpdateService" => asked.text("Id").map(|id| of("service", id)),
+        "CreateService" => asked.text("NamespaceId").map(|id| of("namespace", id)),
+        "RegisterInstance"
+        | "DeregisterInstance"
+        | "UpdateInstanceCustomHealthStatus"
+        | "GetServiceAttributes"
+        | "UpdateServiceAttributes"
+        | "DeleteServiceAttributes" => asked.text("ServiceId").map(|id| of("service", id)),
+        _ => None,
+    }
+}
+
+fn stack(asked: &Asked<'_>) -> Option<String> {
+    let name = asked.text("StackName")?;
+    Some(match name.starts_with("arn:") {
+        true => name.to_owned(),
+        // The id at its end is not the caller's to know.
+        false => asked.arn("cloudformation", format_args!("stack/{name}/*")),
+    })
+}
+
+fn trail(asked: &Asked<'_>) -> Option<String> {
+    let name = asked.text("Name").or_else(|| asked.text("TrailName"))?;
+    Some(match name.starts_with("arn:") {
+        true => name.to_owned(),
+        false => asked.arn("cloudtrail", format_args!("trail/{name}")),
+    })
+}
+
+/// What making IAM's resources demands. Whoever may make stacks could otherwise make itself a role
+/// that may everything.
+const ACCESS_MANAGEMENT: &[&str] = &[
+    "iam:AttachRolePolicy",
+    "iam:AttachUserPolicy",
+    "iam:CreatePolicy",
+    "iam:CreateRole",
+    "iam:CreateUser",
+    "iam:DeleteRole",
+    "iam:PassRole",
+    "iam:PutRolePolicy",
+    "iam:PutUserPolicy",
+];
+
+/// What a template demands besides the stack's own action: of one with IAM's resources, the actions
+/// that make them. CloudFormation refuses such a template without the capability, which is
+/// therefore what tells it. Other resources are made on the stack's behalf without asking.
+pub(super) fn of_template(asked: &Asked<'_>) -> Vec<Demand> {
+    let makes_access = match asked.operation {
+        "CreateStack" | "UpdateStack" => is_access(asked.texts("Capabilities")),
+        "ExecuteChangeSet" => {
+            let given = asked.text("ChangeSetName").unwrap_or_default();
+            let named = asked
+                .registry
+                .change_sets
+                .values()
+                .filter(|set| set.id == given || set.name == given)
+                .flat_map(|set| set.capabilities.iter().map(String::as_str));
+            is_access(named.collect())
+        }
+        _ => false,
+    };
+    let actions = if makes_access { ACCESS_MANAGEMENT } else { &[] };
+    actions.iter().map(|action| Demand::new(*action, "*")).collect()
+}
+
+fn is_access(capabilities: Vec<&str>) -> bool {
+    capabilities.iter().any(|name| matches!(*name, "CAPABILITY_IAM" | "CAPABILITY_NAMED_IAM"))
+}

@@ -1,0 +1,215 @@
+//! For tests: the endpoint without a socket, and signed requests to it.
+
+use std::{sync::Arc, time::Duration};
+
+use bowline_aws::{
+    protocol::{Response, SERVICES, ServiceProtocol},
+    sigv4::{AmzDate, Credentials as SigningCredentials, Received, SecretKey, Signing, sign},
+};
+use bowline_model::arn::Scope;
+use bowline_plumbing::wall_clock;
+use bytes::Bytes;
+
+use super::{
+    authentication::Authentication,
+    authorization::{AuthorizationMode, Authorizer},
+    server::{Api, respond},
+};
+use crate::{
+    audit::AuditLog,
+    authorities::Authorities,
+    core::Core,
+    credentials::Credentials,
+    master_key::MasterKey,
+    publish::PublishOptions,
+    registry::{Registry, RegistryError, RegistryWriter, SETTINGS, Settings},
+    store::EmbeddedStore,
+};
+
+/// What requests are signed with: id, secret, token.
+#[derive(Clone, Debug)]
+pub(super) struct Keys {
+    pub(super) id: String,
+    pub(super) secret: String,
+    pub(super) token: Option<String>,
+}
+
+impl Keys {
+    pub(super) fn root() -> Self {
+        Self { id: "test".into(), secret: "test".into(), token: None }
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+impl Answer {
+    /// The text of the first XML element of this name.
+    pub(super) fn element(&self, name: &str) -> String {
+        let (start, end) = (format!("<{name}>"), format!("</{name}>"));
+        let from =
+            self.body.find(&start).unwrap_or_else(|| panic!("no {name} in {}", self.body)) + start.len();
+        let to = self.body[from..].find(&end).unwrap_or_else(|| panic!("{name} has no end")) + from;
+        self.body[from..to].to_owned()
+    }
+
+    /// The error's code; empty for a success.
+    pub(super) fn code(&self) -> String {
+        if self.status == 200 {
+            return String::new();
+        }
+        match serde_json::from_str::<serde_json::Value>(&self.body) {
+            Ok(json) => json["__type"].as_str().unwrap_or_default().to_owned(),
+            Err(_) => self.element("Code"),
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn ok(self) -> Self {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self
+    }
+
+    #[track_caller]
+    pub(super) fn refused(self, code: &str, status: u16) -> Self {
+        assert_eq!((self.code().as_str(), self.status), (code, status), "{}", self.body);
+        self
+    }
+}
+
+pub(super) struct TestApi {
+    pub(super) api: Arc<Api>,
+    _dir: tempfile::TempDir,
+}
+
+impl TestApi {
+    pub(super) fn new(mode: AuthorizationMode) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = EmbeddedStore::in_memory().expect("memory");
+        let writer = RegistryWriter::load(Arc::new(store)).expect("an empty store");
+        writer
+            .change::<_, RegistryError>(|registry| {
+                let settings = Settings { scope: Scope::default(), ..Settings::default() };
+                registry.settings.put(SETTINGS, settings);
+                Ok(())
+            })
+            .expect("writes");
+        let key = Arc::new(MasterKey::load_or_create(dir.path(), false).expect("a key"));
+        let authorities =
+            Authorities::open(&writer, Arc::clone(&key), wall_clock::now()).expect("authorities");
+        let core = Arc::new(Core::new(
+            writer,
+            authorities,
+            Arc::new(AuditLog::in_memory(1_000)),
+            Credentials::new(key),
+            Authorizer::new(mode),
+            Duration::from_secs(3600),
+            PublishOptions::default(),
+        ));
+        let authentication = Authentication::new(true);
+        let api = Api { core, authentication, resettable: false, audit_data_events: false };
+        Self { api: Arc::new(api), _dir: dir }
+    }
+
+    pub(super) fn registry(&self) -> Arc<Registry> {
+        self.api.core.registry()
+    }
+
+    /// A call of a query service with these parameters.
+    pub(super) async fn query(
+        &self,
+        keys: &Keys,
+        service: &str,
+        action: &str,
+        parameters: &[(&str, &str)],
+    ) -> Answer {
+        let mut form = format!("Action={action}&Version={}", protocol_of(service).version);
+        for (name, value) in parameters {
+            form.push_str(&format!("&{name}={}", crate::iam::document::percent_encoded(value)));
+        }
+        self.send(Some(keys), service, action, form, wall_clock::now().as_secs()).await
+    }
+
+    /// A call of a JSON service.
+    pub(super) async fn json(
+        &self,
+        keys: &Keys,
+        service: &str,
+        action: &str,
+        body: serde_json::Value,
+    ) -> Answer {
+        self.send(Some(keys), service, action, body.to_string(), wall_clock::now().as_secs()).await
+    }
+
+    /// A request as it is, signed at `at` if there are keys.
+    pub(super) async fn send(
+        &self,
+        keys: Option<&Keys>,
+        service: &str,
+        action: &str,
+        body: String,
+        at: u64,
+    ) -> Answer {
+        let protocol = protocol_of(service);
+        let mut headers = vec![("host", "127.0.0.1".to_owned())];
+        match protocol.target_prefix {
+            Some(prefix) => {
+                headers.push(("content-type", "application/x-amz-json-1.1".to_owned()));
+                headers.push(("x-amz-target", format!("{prefix}.{action}")));
+            }
+            None => headers.push(("content-type", "application/x-www-form-urlencoded".to_owned())),
+        }
+        if let Some(keys) = keys {
+            let present: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+            let received =
+                Received { method: "POST", path: "/", query: None, headers: &present, body: body.as_bytes() };
+            let credentials = SigningCredentials {
+                access_key_id: keys.id.clone(),
+                secret: SecretKey::new(keys.secret.as_str()),
+                session_token: keys.token.clone(),
+            };
+            let at = AmzDate::from_secs(at);
+            let signing = Signing { region: "us-east-1", service, at, unsigned_payload: false };
+            headers.extend(sign(&received, &credentials, &signing).expect("it can be signed"));
+        }
+        let mut request = http::Request::post("/");
+        for (name, value) in &headers {
+            request = request.header(*name, value);
+        }
+        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        let peer = "127.0.0.1:50000".parse().expect("an address");
+        let Response { status, body, .. } =
+            respond(&self.api, peer, &parts, Ok(Bytes::from(body)), "id").await;
+        Answer { status, body: String::from_utf8(body).expect("text") }
+    }
+
+    /// A new user with these inline policies, and a key of its own.
+    pub(super) async fn user(&self, name: &str, policies: &[&str]) -> Keys {
+        let root = Keys::root();
+        self.query(&root, "iam", "CreateUser", &[("UserName", name)]).await.ok();
+        for (number, document) in policies.iter().enumerate() {
+            let policy = format!("p{number}");
+            let parameters = [("UserName", name), ("PolicyName", &policy), ("PolicyDocument", document)];
+            self.query(&root, "iam", "PutUserPolicy", &parameters).await.ok();
+        }
+        let made = self.query(&root, "iam", "CreateAccessKey", &[("UserName", name)]).await.ok();
+        Keys { id: made.element("AccessKeyId"), secret: made.element("SecretAccessKey"), token: None }
+    }
+}
+
+/// The keys of an answer of STS.
+pub(super) fn temporary(answer: &Answer) -> Keys {
+    Keys {
+        id: answer.element("AccessKeyId"),
+        secret: answer.element("SecretAccessKey"),
+        token: Some(answer.element("SessionToken")),
+    }
+}
+
+fn protocol_of(service: &str) -> &'static ServiceProtocol {
+    SERVICES.iter().find(|known| known.name == service).expect("a service that is served")
+}

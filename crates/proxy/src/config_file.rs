@@ -103,7 +103,7 @@ pub(crate) fn read(path: &Path) -> Result<ConfigFile, ConfigFileError> {
     Ok(file)
 }
 
-fn parse(path: &Path, text: &str) -> Result<ConfigFile, ConfigFileError> {
+pub(crate) fn parse(path: &Path, text: &str) -> Result<ConfigFile, ConfigFileError> {
     let form = |message: String| ConfigFileError::Form { path: path.to_owned(), message };
     // The loader recurses: nesting is bounded before it sees the text.
     if text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() > VALUES_MAX {

@@ -30,7 +30,10 @@ fn every_corpus_is_replayed() {
             }
         }
     }
-    assert!(files <= FILES_MAX && bytes <= BYTES_MAX, "{files} inputs of {bytes} bytes: run just fuzz-minimise");
+    assert!(
+        files <= FILES_MAX && bytes <= BYTES_MAX,
+        "{files} inputs of {bytes} bytes: run just fuzz-minimise"
+    );
 }
 
 /// What cargo-fuzz builds, what is replayed and what has a corpus are the same.
@@ -50,7 +53,8 @@ fn every_target_is_fuzzed_and_has_its_corpus() {
     assert_eq!(targets, names("fuzz_targets", ".rs"));
     assert_eq!(targets, names("corpus", ""));
     let manifest = fs::read_to_string(Path::new(CORPUS).join("../Cargo.toml")).expect("a manifest");
-    let built: Vec<_> = manifest.lines().filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")).collect();
+    let built: Vec<_> =
+        manifest.lines().filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")).collect();
     for name in &targets {
         assert!(built.contains(&format!("{name}.rs\"").as_str()), "{name} is not built");
     }

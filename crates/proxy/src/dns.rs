@@ -58,7 +58,11 @@ pub(crate) enum Verdict {
 
 /// Looks at a question; `None` for what is not worth an answer. Names outside
 /// are asked for only with `outside`.
-pub(crate) fn examine(question: &[u8], outside: bool, lookup: impl Fn(&str) -> Option<Ipv4Addr>) -> Option<Verdict> {
+pub(crate) fn examine(
+    question: &[u8],
+    outside: bool,
+    lookup: impl Fn(&str) -> Option<Ipv4Addr>,
+) -> Option<Verdict> {
     let Ok(request) = Message::from_vec(question) else {
         // The id is all that can be answered to.
         let id = u16::from_be_bytes([*question.first()?, *question.get(1)?]);

@@ -16,8 +16,8 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use rustls_pki_types::CertificateDer;
 
 use crate::{
-    config::{Listener, Match, Route, Rule, Snapshot, store::ResourceStore},
     config::{Action, Redirect, pattern::Wildcard},
+    config::{Listener, Match, Route, Rule, Snapshot, store::ResourceStore},
     config_file,
     dns::{Carrier, Verdict, adopt, encode, examine, upstream::Question},
     headers,
@@ -77,7 +77,9 @@ pub fn peer_certificate(der: &[u8]) {
 pub fn resources(resources: Vec<Resource>) {
     let mut store = ResourceStore::new(Arc::new(Metrics::default()));
     for resource in resources {
-        if let Resource::Identity(v1::Identity { source: Some(v1::identity::Source::Files(_)), .. }) = &resource {
+        if let Resource::Identity(v1::Identity { source: Some(v1::identity::Source::Files(_)), .. }) =
+            &resource
+        {
             continue;
         }
         let (kind, name) = (resource.kind(), resource.name().to_owned());
@@ -89,7 +91,8 @@ pub fn resources(resources: Vec<Resource>) {
     }
     let snapshot = store.snapshot();
     walk(&snapshot);
-    let held: Vec<_> = store.all().map(|held| (held.resource.kind(), held.resource.name().to_owned())).collect();
+    let held: Vec<_> =
+        store.all().map(|held| (held.resource.kind(), held.resource.name().to_owned())).collect();
     for (kind, name) in held {
         store.remove(kind, &name);
     }

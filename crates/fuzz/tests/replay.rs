@@ -32,7 +32,7 @@ fn every_corpus_is_replayed() {
     }
     assert!(
         files <= FILES_MAX && bytes <= BYTES_MAX,
-        "{files} inputs of {bytes} bytes: run just fuzz-minimise"
+        "{files} inputs of {bytes} bytes: minimise them with cargo fuzz cmin"
     );
 }
 

@@ -35,3 +35,17 @@ bench:
 # Regenerate the stream's types; needs protoc.
 protogen:
     cargo run --manifest-path tools/protogen/Cargo.toml
+
+# Fuzz for so many seconds each; all targets or those named. Needs nightly and cargo-fuzz.
+fuzz seconds="60" *targets:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    named="{{targets}}"
+    found=$(mktemp -d)
+    trap 'rm -rf "$found"' EXIT
+    for target in ${named:-$(cargo +nightly fuzz list)}; do
+        mkdir -p "$found/$target"
+        # What is found goes beside the committed corpus, not into it.
+        cargo +nightly fuzz run "$target" "$found/$target" "fuzz/corpus/$target" -- \
+            -max_total_time={{seconds}} -timeout=10 -rss_limit_mb=2048 -max_len=65536
+    done

@@ -3,6 +3,8 @@
 //! YAML or JSON (JSON is YAML). Described for users in
 //! `docs/src/proxy-config.md`.
 
+mod yaml;
+
 use std::{
     fs::File,
     io::{self, Read},
@@ -13,14 +15,11 @@ use bowline_discovery::resource::Resource;
 use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
-use yaml_rust2::{Yaml, YamlLoader};
+
+use self::yaml::Unreadable;
 
 /// Longest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Deepest nesting.
-const DEPTH_MAX: usize = 32;
-/// Most values, aliases written out.
-const VALUES_MAX: usize = 2_000_000;
 
 /// The file's content.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -103,23 +102,17 @@ pub(crate) fn read(path: &Path) -> Result<ConfigFile, ConfigFileError> {
     Ok(file)
 }
 
-fn parse(path: &Path, text: &str) -> Result<ConfigFile, ConfigFileError> {
+pub(crate) fn parse(path: &Path, text: &str) -> Result<ConfigFile, ConfigFileError> {
     let form = |message: String| ConfigFileError::Form { path: path.to_owned(), message };
-    // The loader recurses: nesting is bounded before it sees the text.
-    if text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() > VALUES_MAX {
-        return Err(ConfigFileError::TooLarge { path: path.to_owned(), what: "2,000,000 values" });
-    }
-    let documents = YamlLoader::load_from_str(text)
-        .map_err(|error| ConfigFileError::Syntax { path: path.to_owned(), message: error.to_string() })?;
-    let [document] = &documents[..] else {
-        return Err(form(format!("one YAML document is expected, {} were found", documents.len())));
-    };
-    let mut left = VALUES_MAX;
-    let value = to_json(document, 0, &mut left).map_err(|what| match what {
+    let documents = yaml::read(text).map_err(|unreadable| match unreadable {
+        Unreadable::Syntax(message) => ConfigFileError::Syntax { path: path.to_owned(), message },
         Unreadable::Large(what) => ConfigFileError::TooLarge { path: path.to_owned(), what },
         Unreadable::Form(message) => form(message),
     })?;
-    let Value::Object(mut object) = value else {
+    let count = documents.len();
+    let [document] = <[Value; 1]>::try_from(documents)
+        .map_err(|_| form(format!("one YAML document is expected, {count} were found")))?;
+    let Value::Object(mut object) = document else {
         return Err(form("an object with `node` and `resources` is expected".to_owned()));
     };
     // Resources one by one, so that a mistake is named with its place.
@@ -142,46 +135,6 @@ fn parse(path: &Path, text: &str) -> Result<ConfigFile, ConfigFileError> {
         Some(unknown) => Err(form(format!("{unknown:?} is unknown; `node` and `resources` are allowed"))),
         None => Ok(ConfigFile { node, resources }),
     }
-}
-
-enum Unreadable {
-    Large(&'static str),
-    Form(String),
-}
-
-fn to_json(yaml: &Yaml, depth: usize, left: &mut usize) -> Result<Value, Unreadable> {
-    if depth > DEPTH_MAX {
-        return Err(Unreadable::Large("nested 32 deep"));
-    }
-    *left = left.checked_sub(1).ok_or(Unreadable::Large("2,000,000 values"))?;
-    Ok(match yaml {
-        Yaml::String(text) => Value::String(text.clone()),
-        Yaml::Integer(number) => (*number).into(),
-        Yaml::Real(text) => {
-            let number: f64 = text.parse().map_err(|_| Unreadable::Form(format!("{text} is no number")))?;
-            serde_json::Number::from_f64(number)
-                .map(Value::Number)
-                .ok_or_else(|| Unreadable::Form(format!("{text} is no finite number")))?
-        }
-        Yaml::Boolean(value) => (*value).into(),
-        Yaml::Null => Value::Null,
-        Yaml::Array(items) => {
-            Value::Array(items.iter().map(|item| to_json(item, depth + 1, left)).collect::<Result<_, _>>()?)
-        }
-        Yaml::Hash(entries) => {
-            let mut object = serde_json::Map::new();
-            for (key, value) in entries {
-                let Yaml::String(key) = key else {
-                    return Err(Unreadable::Form(format!("a key must be a text, not {key:?}")));
-                };
-                object.insert(key.clone(), to_json(value, depth + 1, left)?);
-            }
-            Value::Object(object)
-        }
-        Yaml::Alias(_) | Yaml::BadValue => {
-            return Err(Unreadable::Form("a value that YAML does not define".to_owned()));
-        }
-    })
 }
 
 #[cfg(test)]

@@ -42,14 +42,14 @@ const OWN_ZONES: [&str; 4] = ["localhost", "18.198.in-addr.arpa", "19.198.in-add
 
 /// How the question came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Carrier {
+pub(crate) enum Carrier {
     Udp,
     Tcp,
 }
 
 /// What is to be done with a question.
 #[derive(Debug)]
-enum Verdict {
+pub(crate) enum Verdict {
     /// This is the answer.
     Answered(Message),
     /// It is for the host's resolvers, whose answer goes into the message.
@@ -58,7 +58,11 @@ enum Verdict {
 
 /// Looks at a question; `None` for what is not worth an answer. Names outside
 /// are asked for only with `outside`.
-fn examine(question: &[u8], outside: bool, lookup: impl Fn(&str) -> Option<Ipv4Addr>) -> Option<Verdict> {
+pub(crate) fn examine(
+    question: &[u8],
+    outside: bool,
+    lookup: impl Fn(&str) -> Option<Ipv4Addr>,
+) -> Option<Verdict> {
     let Ok(request) = Message::from_vec(question) else {
         // The id is all that can be answered to.
         let id = u16::from_be_bytes([*question.first()?, *question.get(1)?]);
@@ -131,7 +135,7 @@ fn is_own(query: &Query) -> bool {
 }
 
 /// What a resolver has answered, as an answer of ours.
-fn adopt(mut response: Message, answer: Message) -> Message {
+pub(crate) fn adopt(mut response: Message, answer: Message) -> Message {
     response.metadata.response_code = answer.metadata.response_code;
     response.answers = answer.answers;
     response.authorities = answer.authorities;
@@ -139,7 +143,7 @@ fn adopt(mut response: Message, answer: Message) -> Message {
 }
 
 /// The answer's bytes, cut to what its carrier carries.
-fn encode(response: &Message, carrier: Carrier) -> Option<Vec<u8>> {
+pub(crate) fn encode(response: &Message, carrier: Carrier) -> Option<Vec<u8>> {
     let bytes = response.to_vec().ok()?;
     let limit = match carrier {
         Carrier::Udp => response.edns.as_ref().map_or(UDP_REPLY_BYTES, Edns::max_payload),

@@ -28,6 +28,8 @@ mod dns;
 mod egress;
 mod exchange;
 mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod health;
 mod inbound;

@@ -149,6 +149,13 @@ impl<'t> Evaluator<'t> {
                         _ => return Some(self.fault(node, path, report, "Fn::Join joins strings only")),
                     }
                 }
+                // Before anything is allocated: delimiter and list may both be long.
+                let length = parts.iter().fold(delimiter.len().saturating_mul(parts.len()), |sum, part| {
+                    sum.saturating_add(part.len())
+                });
+                if length.saturating_sub(delimiter.len()) > self.budget {
+                    return Some(self.too_much(node, path, report));
+                }
                 let text = parts.join(delimiter);
                 self.produce(text, items.iter().any(|item| item.secret), node, path, report)
             }

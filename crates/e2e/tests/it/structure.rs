@@ -15,6 +15,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bowline-proxy", &["bowline-discovery", "bowline-model", "bowline-plumbing"]),
     ("bowline-agent", &["bowline-model", "bowline-plumbing"]),
     (
+        "bowline-fuzz",
+        &[
+            "bowline-aws",
+            "bowline-control",
+            "bowline-discovery",
+            "bowline-model",
+            "bowline-plumbing",
+            "bowline-proxy",
+        ],
+    ),
+    (
         "bowline",
         &[
             "bowline-agent",

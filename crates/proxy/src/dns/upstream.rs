@@ -119,14 +119,14 @@ fn servers(resolv_conf: &str) -> Vec<SocketAddr> {
 
 /// A question as it is asked: with an id of its own that nobody can guess.
 /// None of the task's own bytes are passed on.
-struct Question<'a> {
+pub(crate) struct Question<'a> {
     query: &'a Query,
-    id: u16,
+    pub(crate) id: u16,
     bytes: Vec<u8>,
 }
 
 impl<'a> Question<'a> {
-    fn new(query: &'a Query) -> Result<Self, UpstreamError> {
+    pub(crate) fn new(query: &'a Query) -> Result<Self, UpstreamError> {
         let mut id = [0; 2];
         aws_lc_rs::rand::fill(&mut id).map_err(|_| UpstreamError::Question)?;
         let id = u16::from_ne_bytes(id);
@@ -178,7 +178,7 @@ impl<'a> Question<'a> {
     }
 
     /// Reads an answer to this very question.
-    fn answer(&self, bytes: &[u8]) -> Option<Message> {
+    pub(crate) fn answer(&self, bytes: &[u8]) -> Option<Message> {
         // Most forgeries end here, before anything is read.
         if bytes.get(..2) != Some(&self.id.to_be_bytes()) {
             return None;

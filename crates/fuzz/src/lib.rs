@@ -1,0 +1,44 @@
+//! What the fuzzers run: one function a target, each over bytes that somebody outside has chosen.
+//!
+//! A target panics where the code under it breaks a promise: by a panic of its own, or because a
+//! property does not hold (what is written can be read again, an altered request does not verify).
+//! The functions are plain so that they are used twice: by libFuzzer (`fuzz/fuzz_targets`), which
+//! looks for inputs, and by `tests/replay.rs`, which runs those that were kept in `fuzz/corpus` on
+//! every build.
+
+mod authority;
+mod aws;
+mod data_plane;
+mod links;
+mod policies;
+mod request;
+
+pub use self::{
+    authority::csr,
+    aws::{cbor, cloudformation, json, query, sigv4},
+    data_plane::{dns, peer_certificate, proxy_config, proxy_file, proxy_request},
+    links::{discovery, packets, sealed},
+    policies::policy,
+};
+
+/// A target: its name, which is its corpus's folder, and what it runs.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("cbor", cbor),
+    ("cloudformation", cloudformation),
+    ("csr", csr),
+    ("discovery", discovery),
+    ("dns", dns),
+    ("json", json),
+    ("packets", packets),
+    ("peer_certificate", peer_certificate),
+    ("policy", policy),
+    ("proxy_config", proxy_config),
+    ("proxy_file", proxy_file),
+    ("proxy_request", proxy_request),
+    ("query", query),
+    ("sealed", sealed),
+    ("sigv4", sigv4),
+];

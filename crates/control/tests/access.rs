@@ -22,6 +22,7 @@ async fn start(state_dir: &Path) -> ControlPlane {
         egress: Egress::Deny,
         authorization: bowline_control::api::AuthorizationMode::Enforce,
         ephemeral: false,
+        audit_data_events: false,
     };
     ControlPlane::start(config).await.expect("it starts")
 }

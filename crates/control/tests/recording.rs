@@ -39,6 +39,7 @@ fn config(state_dir: &Path) -> ControlConfig {
         plaintext_services: BTreeSet::new(),
         egress: Egress::Deny,
         audit_data_events: true,
+        authorization: bowline_control::api::AuthorizationMode::Enforce,
         ephemeral: false,
     }
 }

@@ -158,7 +158,7 @@ fn fail(
     );
     match (record.status, record.disable_rollback) {
         (StackStatus::CreateInProgress, true) => {
-            record.set_status(now, StackStatus::CreateFailed, Some(what))
+            record.set_status(now, StackStatus::CreateFailed, Some(what));
         }
         (StackStatus::CreateInProgress, false) => {
             let reason = format!("{what} Rollback requested by user.");

@@ -95,8 +95,7 @@ pub(super) fn list(
     request: ListServiceDeploymentsRequest,
 ) -> Result<ListServiceDeploymentsResponse, Fault> {
     let registry = call.registry();
-    let (service, record, _) =
-        services::service_named(&registry, request.cluster.as_deref(), &request.service)?;
+    let (service, record) = services::find(&registry, request.cluster.as_deref(), &request.service)?;
     let within = |at| {
         request.created_at.as_ref().is_none_or(|limits| {
             limits.before.is_none_or(|before| at < before) && limits.after.is_none_or(|after| at > after)

@@ -14,11 +14,7 @@ use bowline_aws::{
     },
     protocol::Fault,
 };
-use bowline_model::{
-    arn::Arn,
-    service::{DeploymentId, Service},
-    task::TaskStatus,
-};
+use bowline_model::{arn::Arn, service::DeploymentId, task::TaskStatus};
 
 use super::{arn_in_cluster, client, deployments, find_cluster, invalid, page_of, tags};
 use crate::{
@@ -167,7 +163,7 @@ fn not_found() -> Fault {
 }
 
 /// The service of a request, and its record.
-fn find(
+pub(super) fn find(
     registry: &Registry,
     cluster: Option<&str>,
     service: &str,
@@ -389,9 +385,10 @@ fn told(call: &Call<'_>, registry: &Registry, arn: &Arn) -> Result<ServiceRespon
             network_configuration: request.network_configuration.clone(),
             health_check_grace_period_seconds: request.health_check_grace_period_seconds,
             scheduling_strategy: request.scheduling_strategy.or(Some(SchedulingStrategy::Replica)),
-            deployment_controller: request.deployment_controller.clone().or_else(|| {
-                Some(ecs::DeploymentController { r#type: Some(ecs::DeploymentControllerType::Ecs) })
-            }),
+            deployment_controller: request
+                .deployment_controller
+                .clone()
+                .or(Some(ecs::DeploymentController { r#type: Some(ecs::DeploymentControllerType::Ecs) })),
             tags: request.tags.clone(),
             created_by: record.created_by.clone(),
             enable_ecs_managed_tags: request.enable_ecs_managed_tags.unwrap_or(false),
@@ -509,15 +506,4 @@ fn events(call: &Call<'_>, arn: &Arn) -> Vec<ServiceEvent> {
             message: format!("(service {}) {}", arn.resource_name(), event.message),
         })
         .collect()
-}
-
-/// The service that an ARN or name means, for other operations on it.
-pub(super) fn service_named(
-    registry: &Registry,
-    cluster: Option<&str>,
-    given: &str,
-) -> Result<(Arn, Arc<ServiceRecord>, Option<Arc<Service>>), Fault> {
-    let (arn, record) = find(registry, cluster, given)?;
-    let service = registry.services.get(arn.as_str()).cloned();
-    Ok((arn, record, service))
 }

@@ -262,7 +262,7 @@ pub(super) fn list(call: &Call<'_>, request: ListTasksRequest) -> Result<ListTas
     let registry = call.registry();
     let cluster = find_cluster(&registry, request.cluster.as_deref())?;
     let service = match &request.service_name {
-        Some(given) => Some(services::service_named(&registry, Some(&cluster.name), given)?.0),
+        Some(given) => Some(services::find(&registry, Some(&cluster.name), given)?.0),
         None => None,
     };
     let wanted = request.desired_status.unwrap_or(DesiredTaskStatus::Running);

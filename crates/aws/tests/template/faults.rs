@@ -57,7 +57,7 @@ Outputs:
             "15:28 unknown-attribute",
             "15:47 unknown-resource",
             "18:43 unknown-map-key",
-            "20:27 unsupported-function",
+            "20:28 unsupported-function",
         ]
     );
 }

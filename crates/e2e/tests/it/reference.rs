@@ -7,8 +7,22 @@ use bowline_e2e::{
     mesh::{bowline, repository},
 };
 
-const COMMANDS: [&str; 9] =
-    ["", "up", "down", "status", "verify", "audit verify", "audit lookup", "proxy", "completions"];
+const COMMANDS: [&str; 14] = [
+    "",
+    "up",
+    "server",
+    "down",
+    "status",
+    "exec",
+    "verify",
+    "access-key create",
+    "access-key list",
+    "access-key delete",
+    "audit verify",
+    "audit lookup",
+    "proxy",
+    "completions",
+];
 
 fn reference() -> String {
     let mut text = "# Commands\n\nMade by a test from what the commands say of themselves; \

@@ -4,6 +4,7 @@ mod aws_api;
 mod chapters;
 mod egress;
 mod examples;
+mod exec;
 mod reference;
 mod structure;
 mod two_services;

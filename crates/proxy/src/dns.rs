@@ -8,7 +8,7 @@ pub(crate) mod upstream;
 use std::{io, net::Ipv4Addr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use hickory_proto::{
-    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
+    op::{Edns, Message, OpCode, Query, ResponseCode},
     rr::{DNSClass, RData, Record, RecordType, rdata::A},
 };
 use tokio::{
@@ -63,16 +63,18 @@ pub(crate) fn examine(
     outside: bool,
     lookup: impl Fn(&str) -> Option<Ipv4Addr>,
 ) -> Option<Verdict> {
-    let Ok(request) = Message::from_vec(question) else {
+    // An answer to an answer could go round for ever.
+    if question.get(2).is_some_and(|flags| flags & 0x80 != 0) {
+        return None;
+    }
+    // The decoder makes room for as many questions as the header claims: at most one is read.
+    let readable = question.get(4..6).is_some_and(|count| matches!(count, [0, 0 | 1]));
+    let Some(request) = readable.then(|| Message::from_vec(question).ok()).flatten() else {
         // The id is all that can be answered to.
         let id = u16::from_be_bytes([*question.first()?, *question.get(1)?]);
         let message = Message::error_msg(id, OpCode::Query, ResponseCode::FormErr);
         return Some(Verdict::Answered(message));
     };
-    // An answer to an answer could go round for ever.
-    if request.metadata.message_type != MessageType::Query {
-        return None;
-    }
     let mut response = Message::response(request.metadata.id, request.metadata.op_code);
     response.metadata.recursion_desired = request.metadata.recursion_desired;
     response.metadata.recursion_available = true;
@@ -378,6 +380,17 @@ mod tests {
         edns.set_max_payload(UDP_REPLY_BYTES_MAX);
         response.set_edns(edns);
         assert_eq!(read(encode(&response, Carrier::Udp)).answers.len(), 10);
+    }
+
+    #[test]
+    fn claimed_questions_are_not_made_room_for() {
+        let claim = [0, 7, 1, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0];
+        let Some(Verdict::Answered(reply)) = examine(&claim, false, |_| None) else {
+            panic!("it is answered")
+        };
+        assert_eq!(reply.metadata.response_code, ResponseCode::FormErr);
+        let answer = [0, 7, 0x81, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        assert!(examine(&answer, false, |_| None).is_none(), "an answer is not answered");
     }
 
     proptest! {

@@ -77,6 +77,15 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Days since 1970-01-01 of a date of the Gregorian calendar (Howard Hinnant, "chrono-compatible low-level date algorithms").
+pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let shifted_month = (month + 9) % 12;
+    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
 /// Days since 1970-01-01 as year, month, day of the Gregorian calendar
 /// (Howard Hinnant, "chrono-compatible low-level date algorithms").
 fn civil_from_days(days: u64) -> (u64, u64, u64) {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::calendar::{self, civil};
+
 /// A moment in whole seconds since 1970-01-01T00:00:00Z, as Signature Version 4 writes it:
 /// `20150830T123600Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,29 +110,16 @@ fn digits(text: &[u8]) -> Option<u64> {
         .try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0')))
 }
 
-/// Year, month and day of a day since the epoch (Howard Hinnant, "chrono-compatible low-level
-/// date algorithms").
+/// [`civil`] of a day from 1970 on.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+    let (year, month, day) = civil(i64::try_from(days).unwrap_or(i64::MAX));
+    (year.unsigned_abs(), month.unsigned_abs(), day.unsigned_abs())
 }
 
-/// The inverse of [`civil_from_days`], for years from 1970 on.
+/// [`calendar::days_from_civil`], for years from 1970 on.
 fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
-    let year = year - u64::from(month <= 2);
-    let era = year / 400;
-    let year_of_era = year % 400;
-    let shifted_month = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
+    let number = |value| i64::try_from(value).unwrap_or(i64::MAX);
+    calendar::days_from_civil(number(year), number(month), number(day)).unsigned_abs()
 }
 
 #[cfg(test)]

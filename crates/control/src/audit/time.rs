@@ -1,7 +1,7 @@
 //! Times as a record writes them: RFC 3339, UTC, whole seconds. Their text
 //! sorts as the times do.
 
-use bowline_model::clock::Timestamp;
+use bowline_model::clock::{Timestamp, days_from_civil};
 
 /// 9999-12-31T23:59:59Z: past it, years have five digits and no longer sort.
 const LAST: Timestamp = Timestamp::from_secs(253_402_300_799);
@@ -25,10 +25,10 @@ pub(super) fn parse(text: &str) -> Option<Timestamp> {
             return None;
         }
     }
-    let number = |from: usize, to: usize| -> Option<u64> {
+    let number = |from: usize, to: usize| -> Option<i64> {
         bytes[from..to]
             .iter()
-            .try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0')))
+            .try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0')))
     };
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
@@ -42,18 +42,7 @@ pub(super) fn parse(text: &str) -> Option<Timestamp> {
         return None;
     }
     let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
-    Some(Timestamp::from_secs(seconds))
-}
-
-/// Days since 1970-01-01, from 1970 on (Howard Hinnant, "chrono-compatible
-/// low-level date algorithms").
-fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
-    let year = year - u64::from(month <= 2);
-    let era = year / 400;
-    let year_of_era = year % 400;
-    let shifted_month = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+    u64::try_from(seconds).ok().map(Timestamp::from_secs)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::clock::days_from_civil;
+
 /// Milliseconds since the epoch of a moment in one of the W3C's ISO 8601 formats
 /// (`2026`, `2026-11`, `2026-11-21`, `2026-11-21T07:45Z`, with seconds, with a fraction, with
 /// `+01:00` for `Z`), or in seconds since the epoch.
@@ -71,15 +73,6 @@ fn time_of_day(text: &str) -> Option<i64> {
 fn number(text: &str, digits: usize) -> Option<i64> {
     let is_number = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().ok())?
-}
-
-/// Days since 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date algorithms").
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = year - i64::from(month <= 2);
-    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let shifted_month = (month + 9) % 12;
-    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
 /// A range of addresses in CIDR notation; an address alone is a range of one.

@@ -81,6 +81,27 @@ pub struct ControlConfig {
     pub ephemeral: bool,
 }
 
+impl ControlConfig {
+    /// State in `state_dir`, everything else at its default: account 000000000000 in us-east-1,
+    /// the trust domain `bowline.local`, a free port for proxies, certificates of a day, tasks that
+    /// reach nothing beyond their aliases, policies enforced.
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            state_dir: state_dir.into(),
+            scope: Scope::default(),
+            trust_domain: "bowline.local".into(),
+            discovery_listen: SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)),
+            certificate_ttl: Duration::from_secs(24 * 3600),
+            exec: Vec::new(),
+            plaintext_services: BTreeSet::new(),
+            egress: Egress::Deny,
+            audit_data_events: false,
+            authorization: AuthorizationMode::Enforce,
+            ephemeral: false,
+        }
+    }
+}
+
 /// Why a control plane does not start.
 #[derive(Debug, Error)]
 pub enum StartError {

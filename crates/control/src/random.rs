@@ -7,9 +7,7 @@ use zeroize::Zeroizing;
 /// Random bytes.
 pub(crate) fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    // Without randomness no key could be made either; nothing of this runs then.
-    let filled = aws_lc_rs::rand::fill(&mut bytes);
-    debug_assert!(filled.is_ok());
+    aws_lc_rs::rand::fill(&mut bytes).expect("AWS-LC aborts where the system has no random numbers");
     bytes
 }
 
@@ -25,13 +23,7 @@ pub(crate) fn deployment_id() -> DeploymentId {
 
 /// A random (version 4) UUID, as AWS's request ids, event ids and tokens are.
 pub(crate) fn uuid() -> String {
-    let mut bytes: [u8; 16] = bytes();
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex = |range: std::ops::Range<usize>| {
-        bytes[range].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-    };
-    format!("{}-{}-{}-{}-{}", hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16))
+    crate::audit::event::EventId::random().to_string()
 }
 
 /// `length` random characters of base 32 (`A`–`Z`, `2`–`7`): the end of an access key's id and of

@@ -1,6 +1,6 @@
 //! IAM's resources of templates become the rows that the API tells.
 
-use std::{collections::BTreeSet, path::Path};
+use std::path::Path;
 
 use bowline_aws::cfn::{Inputs, Template};
 use bowline_control::{
@@ -8,22 +8,9 @@ use bowline_control::{
     iam::KeyOwner,
     stack::{ApplyError, record::StackTemplate},
 };
-use bowline_model::{arn::Scope, task::Egress};
 
 async fn start(state_dir: &Path) -> ControlPlane {
-    let config = ControlConfig {
-        state_dir: state_dir.to_owned(),
-        scope: Scope::default(),
-        trust_domain: "bowline.test".into(),
-        discovery_listen: "127.0.0.1:0".parse().expect("an address"),
-        certificate_ttl: std::time::Duration::from_secs(3600),
-        exec: Vec::new(),
-        plaintext_services: BTreeSet::new(),
-        egress: Egress::Deny,
-        authorization: bowline_control::api::AuthorizationMode::Enforce,
-        ephemeral: false,
-        audit_data_events: false,
-    };
+    let config = ControlConfig::new(state_dir);
     ControlPlane::start(config).await.expect("it starts")
 }
 

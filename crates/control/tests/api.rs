@@ -1,19 +1,10 @@
 //! The AWS endpoint over HTTP, with signed requests and an agent of the test's.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bowline_aws::sigv4::{AmzDate, Credentials, Received, SecretKey, Signing, sign};
 use bowline_control::control_plane::{AgentPort, ControlConfig, ControlPlane};
-use bowline_model::{
-    arn::Scope,
-    task::{DesiredStatus, Egress, HealthStatus, StopCode, TaskReport, TaskSpec, TaskStatus},
-};
+use bowline_model::task::{DesiredStatus, HealthStatus, StopCode, TaskReport, TaskSpec, TaskStatus};
 use bowline_plumbing::wall_clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -26,21 +17,9 @@ struct Endpoint {
 }
 
 async fn start(state_dir: &Path) -> Endpoint {
-    let control = ControlPlane::start(ControlConfig {
-        state_dir: state_dir.to_owned(),
-        scope: Scope::default(),
-        trust_domain: "bowline.test".into(),
-        discovery_listen: "127.0.0.1:0".parse().expect("an address"),
-        certificate_ttl: Duration::from_secs(3600),
-        exec: Vec::new(),
-        plaintext_services: BTreeSet::new(),
-        egress: Egress::Deny,
-        authorization: bowline_control::api::AuthorizationMode::Enforce,
-        ephemeral: true,
-        audit_data_events: false,
-    })
-    .await
-    .expect("it starts");
+    let control = ControlPlane::start(ControlConfig { ephemeral: true, ..ControlConfig::new(state_dir) })
+        .await
+        .expect("it starts");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     control.serve_api(listener).expect("it serves");

@@ -14,11 +14,8 @@ use bowline_control::{
     registry::Registry,
     stack::{ApplyError, record::StackTemplate},
 };
-use bowline_model::{
-    arn::Scope,
-    task::{
-        DesiredStatus, Egress, HealthStatus, InboundSocket, TaskDesire, TaskReport, TaskSpec, TaskStatus,
-    },
+use bowline_model::task::{
+    DesiredStatus, HealthStatus, InboundSocket, TaskDesire, TaskReport, TaskSpec, TaskStatus,
 };
 use bowline_plumbing::wall_clock;
 
@@ -26,19 +23,7 @@ use bowline_plumbing::wall_clock;
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn config(state_dir: &Path) -> ControlConfig {
-    ControlConfig {
-        state_dir: state_dir.to_owned(),
-        scope: Scope::default(),
-        trust_domain: "bowline.test".into(),
-        discovery_listen: "127.0.0.1:0".parse().expect("an address"),
-        certificate_ttl: Duration::from_secs(3600),
-        exec: Vec::new(),
-        plaintext_services: BTreeSet::new(),
-        egress: Egress::Deny,
-        audit_data_events: false,
-        authorization: bowline_control::api::AuthorizationMode::Enforce,
-        ephemeral: false,
-    }
+    ControlConfig::new(state_dir)
 }
 
 fn example_text(name: &str) -> String {

@@ -17,7 +17,6 @@ use bowline_control::{
     control_plane::{AUDIT_DIRECTORY, AUDIT_KEY_LABEL, ControlConfig, ControlPlane, StartError},
     master_key::MasterKey,
 };
-use bowline_model::{arn::Scope, task::Egress};
 use bowline_plumbing::{seal::SealKey, wall_clock};
 use serde_json::{Value, json};
 use tokio::{
@@ -29,19 +28,7 @@ use tokio::{
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn config(state_dir: &Path) -> ControlConfig {
-    ControlConfig {
-        state_dir: state_dir.to_owned(),
-        scope: Scope::default(),
-        trust_domain: "bowline.test".into(),
-        discovery_listen: "127.0.0.1:0".parse().expect("an address"),
-        certificate_ttl: Duration::from_secs(3600),
-        exec: Vec::new(),
-        plaintext_services: BTreeSet::new(),
-        egress: Egress::Deny,
-        audit_data_events: true,
-        authorization: bowline_control::api::AuthorizationMode::Enforce,
-        ephemeral: false,
-    }
+    ControlConfig { audit_data_events: true, ..ControlConfig::new(state_dir) }
 }
 
 async fn start(state_dir: &Path) -> (ControlPlane, SocketAddr) {

@@ -1,31 +1,15 @@
 //! Templates become rows of the registry: again, changed, moved.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    path::Path,
-};
+use std::{collections::HashSet, path::Path};
 
 use bowline_aws::cfn::{Inputs, Stack, Template};
 use bowline_control::{
     control_plane::{ControlConfig, ControlPlane},
     stack::{ApplyError, record::StackTemplate},
 };
-use bowline_model::{arn::Scope, task::Egress};
 
 async fn start(state_dir: &Path) -> ControlPlane {
-    let config = ControlConfig {
-        state_dir: state_dir.to_owned(),
-        scope: Scope::default(),
-        trust_domain: "bowline.test".into(),
-        discovery_listen: "127.0.0.1:0".parse().expect("an address"),
-        certificate_ttl: std::time::Duration::from_secs(3600),
-        exec: Vec::new(),
-        plaintext_services: BTreeSet::new(),
-        egress: Egress::Deny,
-        audit_data_events: false,
-        authorization: bowline_control::api::AuthorizationMode::Enforce,
-        ephemeral: false,
-    };
+    let config = ControlConfig::new(state_dir);
     ControlPlane::start(config).await.expect("it starts")
 }
 

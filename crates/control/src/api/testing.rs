@@ -81,6 +81,32 @@ impl Answer {
     }
 }
 
+/// A control plane without loops and servers, and the directory of its key.
+pub(super) fn core_in_memory(mode: AuthorizationMode) -> (Arc<Core>, tempfile::TempDir) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = EmbeddedStore::in_memory().expect("memory");
+    let writer = RegistryWriter::load(Arc::new(store)).expect("an empty store");
+    writer
+        .change::<_, RegistryError>(|registry| {
+            let settings = Settings { scope: Scope::default(), ..Settings::default() };
+            registry.settings.put(SETTINGS, settings);
+            Ok(())
+        })
+        .expect("writes");
+    let key = Arc::new(MasterKey::load_or_create(dir.path(), false).expect("a key"));
+    let authorities = Authorities::open(&writer, Arc::clone(&key), wall_clock::now()).expect("authorities");
+    let core = Arc::new(Core::new(
+        writer,
+        authorities,
+        Arc::new(AuditLog::in_memory(1_000)),
+        Credentials::new(key),
+        Authorizer::new(mode),
+        Duration::from_secs(3600),
+        PublishOptions::default(),
+    ));
+    (core, dir)
+}
+
 pub(super) struct TestApi {
     pub(super) api: Arc<Api>,
     _dir: tempfile::TempDir,
@@ -88,28 +114,7 @@ pub(super) struct TestApi {
 
 impl TestApi {
     pub(super) fn new(mode: AuthorizationMode) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let store = EmbeddedStore::in_memory().expect("memory");
-        let writer = RegistryWriter::load(Arc::new(store)).expect("an empty store");
-        writer
-            .change::<_, RegistryError>(|registry| {
-                let settings = Settings { scope: Scope::default(), ..Settings::default() };
-                registry.settings.put(SETTINGS, settings);
-                Ok(())
-            })
-            .expect("writes");
-        let key = Arc::new(MasterKey::load_or_create(dir.path(), false).expect("a key"));
-        let authorities =
-            Authorities::open(&writer, Arc::clone(&key), wall_clock::now()).expect("authorities");
-        let core = Arc::new(Core::new(
-            writer,
-            authorities,
-            Arc::new(AuditLog::in_memory(1_000)),
-            Credentials::new(key),
-            Authorizer::new(mode),
-            Duration::from_secs(3600),
-            PublishOptions::default(),
-        ));
+        let (core, dir) = core_in_memory(mode);
         let authentication = Authentication::new(true);
         let api = Api { core, authentication, resettable: false, audit_data_events: false };
         Self { api: Arc::new(api), _dir: dir }

@@ -8,20 +8,15 @@ use bowline_plumbing::wall_clock;
 use serde_json::Value;
 
 use super::{
-    authorization::{AuthorizationMode, Authorizer, Origin},
+    authorization::{AuthorizationMode, Origin},
     call::{Call, Caller},
     operation::{self, Outcome},
     server,
+    testing::core_in_memory,
 };
 use crate::{
-    audit::AuditLog,
-    authorities::Authorities,
     core::Core,
-    credentials::Credentials,
-    master_key::MasterKey,
-    publish::PublishOptions,
-    registry::{Registry, RegistryError, RegistryWriter},
-    store::EmbeddedStore,
+    registry::{Registry, RegistryError},
 };
 
 mod servicediscovery;
@@ -45,20 +40,7 @@ fn origin() -> Origin {
 
 impl Endpoint {
     fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let writer = RegistryWriter::load(Arc::new(EmbeddedStore::in_memory().unwrap())).unwrap();
-        let key = Arc::new(MasterKey::load_or_create(directory.path(), false).unwrap());
-        let authorities = Authorities::open(&writer, Arc::clone(&key), wall_clock::now()).unwrap();
-        let ttl = std::time::Duration::from_secs(3_600);
-        let core = Arc::new(Core::new(
-            writer,
-            authorities,
-            Arc::new(AuditLog::in_memory(1_000)),
-            Credentials::new(key),
-            Authorizer::new(AuthorizationMode::Enforce),
-            ttl,
-            PublishOptions::default(),
-        ));
+        let (core, directory) = core_in_memory(AuthorizationMode::Enforce);
         Self { core, caller: Caller::root(&Scope::default(), "test"), _directory: directory }
     }
 

@@ -252,9 +252,7 @@ pub struct EventId([u8; 16]);
 impl EventId {
     /// A fresh one.
     pub fn random() -> Self {
-        let mut bytes = [0; 16];
-        // Unique is enough: it names a record and guards nothing.
-        aws_lc_rs::rand::fill(&mut bytes).expect("AWS-LC aborts rather than go without randomness");
+        let mut bytes: [u8; 16] = crate::random::bytes();
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         Self(bytes)

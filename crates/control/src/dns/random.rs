@@ -1,12 +1,7 @@
 //! Random choices of the DNS server, all from AWS-LC: an answer's id and
 //! letters must not be guessable, so no fast generator stands beside it.
 
-/// `N` random bytes.
-pub(crate) fn bytes<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes).expect("AWS-LC aborts where the system has no random numbers");
-    bytes
-}
+pub(crate) use crate::random::bytes;
 
 /// A random message id.
 pub(crate) fn id() -> u16 {

@@ -246,10 +246,24 @@ fn an_ordinary_user_can_run_it() {
 }
 
 #[test]
-fn without_user_namespaces_it_runs_on_the_hosts_network() {
+fn on_request_it_runs_on_the_hosts_network() {
     let mesh = TestMesh::up(&MeshOptions::example("two-services").argument("--network").argument("host"));
     assert_demo_works(&mesh);
-    assert!(mesh.log().contains("user namespaces") || mesh.log().contains("host network"), "{}", mesh.log());
+    assert!(mesh.log().contains("host network"), "{}", mesh.log());
+}
+
+/// As in a container that is not allowed to make user namespaces: nobody asks for the host's network.
+#[test]
+fn where_user_namespaces_are_forbidden_it_falls_back_to_the_hosts_network() {
+    let mut options = MeshOptions::example("two-services");
+    let forbid = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    options.through = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh"].map(Into::into).into();
+    let mesh = TestMesh::up(&options);
+    assert_demo_works(&mesh);
+    let log = mesh.log();
+    assert!(log.contains("host network") && log.contains("in plaintext reach of other processes"), "{log}");
+    assert!(log.contains("sysctl user.max_user_namespaces"), "how to enable more is not said: {log}");
+    assert_eq!(mesh.interrupt(), Some(0));
 }
 
 #[test]

@@ -12,9 +12,10 @@ use crate::{
     state_dir,
     topology::{AliasView, ServiceView, TaskView, Topology},
     verify::{
+        capture,
         evidence::{Evidence, PairEvidence, PortAnswer, occurrences},
         inspect::{self, VerifierIdentity},
-        relay::Relay,
+        observer::{CaptureMethod, Observer},
         report, tls_record,
     },
 };
@@ -31,6 +32,12 @@ pub(crate) struct Args {
     /// Write a self-contained page to this file as well.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// How to capture what crosses between sidecars.
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    capture: CaptureMethod,
+    /// Write the captured packets to this file (pcap) as well.
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
     /// How to print.
     #[arg(short, long, default_value = "text")]
     output: OutputFormat,
@@ -42,10 +49,19 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut client = Client::connect(&state_dir).await?;
     let topology = topology(&mut client).await?;
     let identity = verifier_identity(&mut client).await?;
+    let method = args
+        .capture
+        .settle()
+        .context("packets cannot be captured here; `--capture relay` needs no privilege")?;
+    if args.pcap.is_some() && method == CaptureMethod::Relay {
+        bail!("--pcap needs a packet capture, which is not permitted here (CAP_NET_RAW) or not asked for");
+    }
+    let mut packets = Vec::new();
     let mut pairs = Vec::new();
     for (caller, alias) in talking_pairs(&topology) {
         eprintln!("verifying {} → {} ({}:{})", caller.name, alias.service, alias.names[0], alias.port);
-        pairs.push(verify_pair(&mut client, &topology, caller, alias, &identity).await);
+        let observed = Observed { method, packets: &mut packets };
+        pairs.push(verify_pair(&mut client, &topology, caller, alias, &identity, observed).await);
     }
     if pairs.is_empty() {
         bail!("no two services may talk to each other here: there is nothing to verify");
@@ -55,14 +71,17 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         at: bowline_plumbing::wall_clock::now(),
         bowline: env!("CARGO_PKG_VERSION").to_owned(),
         trust_domain: topology.trust_domain.clone(),
-        method: "For each pair the calling sidecar was led through a relay, which kept every byte between the two \
-                 sidecars, while the caller's task sent a request with a random mark."
-            .to_owned(),
+        method: method.text().to_owned(),
         pairs,
         passed,
     };
     if let Some(path) = &args.html {
         std::fs::write(path, report::html(&evidence))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        eprintln!("wrote {}", path.display());
+    }
+    if let Some(path) = &args.pcap {
+        std::fs::write(path, capture::pcap(packets.iter().map(Vec::as_slice)))
             .with_context(|| format!("cannot write {}", path.display()))?;
         eprintln!("wrote {}", path.display());
     }
@@ -112,12 +131,19 @@ fn running_task(service: &ServiceView) -> Option<&TaskView> {
     service.tasks.iter().find(|task| task.status == TaskStatus::Running)
 }
 
+/// How bytes are captured, and where their packets are kept.
+struct Observed<'a> {
+    method: CaptureMethod,
+    packets: &'a mut Vec<Vec<u8>>,
+}
+
 async fn verify_pair(
     client: &mut Client,
     topology: &Topology,
     caller: &ServiceView,
     alias: &AliasView,
     identity: &VerifierIdentity,
+    observed: Observed<'_>,
 ) -> PairEvidence {
     let mut pair = PairEvidence {
         caller: caller.name.clone(),
@@ -135,7 +161,7 @@ async fn verify_pair(
         without_certificate: PortAnswer::NotTried,
         faults: Vec::new(),
     };
-    if let Err(error) = gather(client, topology, caller, alias, identity, &mut pair).await {
+    if let Err(error) = gather(client, topology, caller, alias, identity, observed, &mut pair).await {
         pair.faults.push(format!("{error:#}"));
     }
     pair.judge();
@@ -148,6 +174,7 @@ async fn gather(
     caller: &ServiceView,
     alias: &AliasView,
     identity: &VerifierIdentity,
+    observed: Observed<'_>,
     pair: &mut PairEvidence,
 ) -> anyhow::Result<()> {
     let callee = topology
@@ -166,7 +193,7 @@ async fn gather(
         .address;
     pair.caller_certificate = calling_task.certificate.clone();
 
-    send_marked_request(client, calling_task, alias, inbound, pair).await?;
+    send_marked_request(client, calling_task, alias, inbound, observed, pair).await?;
     pair.plaintext = inspect::plaintext(inbound).await?;
     pair.without_certificate = inspect::without_certificate(inbound).await?;
     pair.callee_certificate = Some(inspect::shown_certificate(inbound, identity).await?);
@@ -193,17 +220,18 @@ async fn send_marked_request(
     calling_task: &TaskView,
     alias: &AliasView,
     inbound: SocketAddr,
+    observed: Observed<'_>,
     pair: &mut PairEvidence,
 ) -> anyhow::Result<()> {
     let mark = random_mark()?;
-    let relay = Relay::start(inbound).await.context("cannot open a relay")?;
+    let observer = Observer::start(observed.method, inbound).await.context("cannot capture what crosses")?;
     let divert = Request::Divert {
         task: calling_task.id.clone(),
         cluster: alias.cluster.clone(),
-        to: relay.address(),
+        to: observer.meeting_point(),
         seconds: DIVERSION_SECONDS,
     };
-    client.call(&divert).await.context("the calling sidecar could not be led through the relay")?;
+    client.call(&divert).await.context("the calling sidecar could not be led to a new connection")?;
     let probe = Request::Probe {
         task: calling_task.id.clone(),
         host: alias.names[0].clone(),
@@ -222,7 +250,12 @@ async fn send_marked_request(
         }
         other => bail!("an unexpected answer: {other:?}"),
     }
-    for connection in relay.captured() {
+    let observation = observer.end().await.context("the capture failed")?;
+    if observation.incomplete {
+        pair.faults.push("not every packet was captured: verify again, or with `--capture relay`".into());
+    }
+    observed.packets.extend(observation.packets);
+    for connection in observation.connections {
         pair.captured_bytes += connection.from_client.len() + connection.from_server.len();
         pair.mark_occurrences += occurrences(&connection.from_client, mark.as_bytes())
             + occurrences(&connection.from_server, mark.as_bytes());

@@ -93,9 +93,28 @@ fn refuses_outsiders(inbound: SocketAddr) {
     assert!(!plain.success(), "plaintext was served: {plain:?}");
 }
 
+/// By packets where that is permitted, as it is here as root, and by a relay.
 fn verify_passes(mesh: &TestMesh, directory: &Path) {
+    let pcap = directory.join("evidence.pcap");
+    let root =
+        std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    if root {
+        let evidence = verify_passes_with(mesh, directory, &["--pcap", pcap.to_str().expect("UTF-8")]);
+        assert!(
+            evidence["method"].as_str().expect("method").contains("captured by the kernel"),
+            "{evidence:#}"
+        );
+        assert!(std::fs::metadata(&pcap).expect("the packets").len() > 4_000);
+    }
+    let evidence = verify_passes_with(mesh, directory, &["--capture", "relay"]);
+    assert!(evidence["method"].as_str().expect("method").contains("through a relay"), "{evidence:#}");
+}
+
+fn verify_passes_with(mesh: &TestMesh, directory: &Path, arguments: &[&str]) -> Value {
     let page = directory.join("evidence.html");
-    let outcome = mesh.run(&["verify", "-o", "json", "--html", page.to_str().expect("UTF-8")]);
+    let mut command = vec!["verify", "-o", "json", "--html", page.to_str().expect("UTF-8")];
+    command.extend(arguments);
+    let outcome = mesh.run(&command);
     assert!(outcome.success(), "{outcome:?}\n{}", mesh.log());
     let evidence: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
     let pairs = evidence["pairs"].as_array().expect("pairs");
@@ -112,6 +131,7 @@ fn verify_passes(mesh: &TestMesh, directory: &Path) {
         }
     }
     assert!(std::fs::read_to_string(&page).expect("the page").contains("passed"));
+    evidence
 }
 
 #[test]
@@ -119,13 +139,15 @@ fn verify_fails_when_encryption_is_off() {
     let mesh =
         TestMesh::up(&MeshOptions::example("two-services").argument("--aws-plaintext").argument("service-b"));
     assert_demo_works(&mesh);
-    let outcome = mesh.run(&["verify", "-o", "json"]);
-    assert_eq!(outcome.code, Some(1), "{outcome:?}");
-    let evidence: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
-    let to_b = |pair: &&Value| pair["callee"] == "service-b";
-    let pair = evidence["pairs"].as_array().expect("pairs").iter().find(to_b).expect("the pair");
-    assert!(pair["markOccurrences"].as_u64() > Some(0), "{pair:#}");
-    assert_eq!(pair["plaintext"], "served", "{pair:#}");
+    for capture in ["auto", "relay"] {
+        let outcome = mesh.run(&["verify", "-o", "json", "--capture", capture]);
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        let evidence: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+        let to_b = |pair: &&Value| pair["callee"] == "service-b";
+        let pair = evidence["pairs"].as_array().expect("pairs").iter().find(to_b).expect("the pair");
+        assert!(pair["markOccurrences"].as_u64() > Some(0), "{pair:#}");
+        assert_eq!(pair["plaintext"], "served", "{pair:#}");
+    }
 }
 
 #[test]
@@ -257,7 +279,8 @@ fn on_request_it_runs_on_the_hosts_network() {
 fn where_user_namespaces_are_forbidden_it_falls_back_to_the_hosts_network() {
     let mut options = MeshOptions::example("two-services");
     let forbid = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
-    options.through = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh"].map(Into::into).into();
+    options.through =
+        ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh"].map(Into::into).into();
     let mesh = TestMesh::up(&options);
     assert_demo_works(&mesh);
     let log = mesh.log();

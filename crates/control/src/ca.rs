@@ -14,6 +14,7 @@ mod validity;
 use bowline_model::{clock::Timestamp, identity::InvalidSpiffeId};
 use thiserror::Error;
 
+pub(crate) use self::authority::certificate_pem;
 pub use self::{
     authority::{Authority, RootParams},
     csr::{CSR_BYTES_MAX, CheckedCsr, CsrError},

@@ -7,6 +7,7 @@
 
 use thiserror::Error;
 
+pub(crate) mod external;
 pub(crate) mod index;
 pub(crate) mod instances;
 pub(crate) mod managed;
@@ -71,6 +72,14 @@ pub enum CloudMapError {
         id: String,
         /// The ECS service's ARN.
         owner: String,
+    },
+    /// Callers could not be led to the instance as its service says.
+    #[error("the service {service} cannot have instances: {reason}")]
+    UnusableSettings {
+        /// The service's id.
+        service: String,
+        /// What is wrong with its settings.
+        reason: String,
     },
     /// There is no such instance.
     #[error("there is no instance {instance:?} in the service {service}")]

@@ -19,6 +19,7 @@ use crate::{
     stream::directory::{ResourceSet, VersionedResource},
 };
 
+pub(crate) mod external;
 pub(crate) mod gateway;
 pub(crate) mod sidecar;
 
@@ -169,7 +170,7 @@ pub(crate) fn endpoints(registry: &Registry, service: &Service, port_name: &str)
                 weight: 1,
                 task_id: task.id.as_str().to_owned(),
                 draining: task.draining_since.is_some() || task.desired == DesiredStatus::Stopped,
-                zone: String::new(),
+                ..v1::Endpoint::default()
             });
         }
     }

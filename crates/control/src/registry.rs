@@ -425,6 +425,14 @@ impl Registry {
                 }
             }
         }
+        for name in crate::cloud_map::external::names_in(self, namespace) {
+            let (names, address) = (name.hostnames, name.address);
+            aliases.extend(name.ports.keys().map(|port| Alias {
+                names: names.clone(),
+                address,
+                port: *port,
+            }));
+        }
         aliases
     }
 }

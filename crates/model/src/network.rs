@@ -39,7 +39,8 @@ pub fn is_never_egress(address: Ipv4Addr) -> bool {
     NEVER_EGRESS.iter().any(|network| is_within(address, *network))
 }
 
-fn is_within(address: Ipv4Addr, (network, prefix): (Ipv4Addr, u8)) -> bool {
+/// Whether `address` is in a network, given by its first address and its prefix's length.
+pub fn is_within(address: Ipv4Addr, (network, prefix): (Ipv4Addr, u8)) -> bool {
     let host_bits = 32 - u32::from(prefix.min(32));
     u32::from(address).checked_shr(host_bits) == u32::from(network).checked_shr(host_bits)
 }
@@ -88,6 +89,12 @@ impl AliasAddresses {
     /// The address of `name`, if it has one.
     pub fn get(&self, name: &str) -> Option<Ipv4Addr> {
         self.by_name.get(name).copied()
+    }
+
+    /// How many names that begin with `prefix` have an address.
+    pub fn count_under(&self, prefix: &str) -> usize {
+        let from = self.by_name.range(prefix.to_owned()..);
+        from.take_while(|(name, _)| name.starts_with(prefix)).count()
     }
 
     /// Gives back the addresses of names for which `keep` is false.

@@ -12,7 +12,7 @@ use std::{
 use bowline_model::{clock::Timestamp, retry};
 use tokio::sync::Notify;
 
-use crate::config::{Cluster, Endpoint, Upstream};
+use crate::config::{Cluster, Endpoint};
 
 /// What a worker remembers of a cluster between requests.
 #[derive(Debug, Default)]
@@ -85,11 +85,10 @@ impl ClusterState {
         tried: &[SocketAddr],
         now: Timestamp,
     ) -> Option<Arc<Endpoint>> {
-        let Upstream::Mesh(mesh) = &cluster.upstream else { return None };
+        let all = cluster.upstream.endpoints();
         let usable = |endpoint: &&Arc<Endpoint>| !endpoint.draining;
         let healthy = |endpoint: &&Arc<Endpoint>| !endpoint.draining && endpoint.health.is_available(now);
         let fresh = |endpoint: &&Arc<Endpoint>| !tried.contains(&endpoint.address);
-        let all = &mesh.endpoints;
         self.among(all.iter().filter(healthy).filter(fresh))
             .or_else(|| self.among(all.iter().filter(usable).filter(fresh)))
             .or_else(|| self.among(all.iter().filter(healthy)))
@@ -121,7 +120,7 @@ impl ClusterState {
 mod tests {
     use super::*;
     use crate::{
-        config::{MeshUpstream, UpstreamTls},
+        config::{MeshUpstream, Upstream, UpstreamTls},
         health::ClusterHealth,
         metrics::ClusterMetrics,
     };
@@ -141,7 +140,16 @@ mod tests {
             .zip(healths)
             .map(|(((_, weight, draining), address), health)| {
                 let (weight, draining) = (*weight, *draining);
-                Arc::new(Endpoint { address, task_id: "t".to_owned(), weight, draining, health })
+                let (hostname, server_name) = (None, None);
+                Arc::new(Endpoint {
+                    address,
+                    task_id: "t".to_owned(),
+                    weight,
+                    draining,
+                    hostname,
+                    server_name,
+                    health,
+                })
             })
             .collect();
         Cluster {

@@ -5,6 +5,9 @@
 //! into one [`Snapshot`], which is swapped whole.
 
 pub(crate) mod convert;
+mod endpoints;
+pub(crate) mod external;
+pub(crate) mod origins;
 pub(crate) mod pattern;
 pub(crate) mod store;
 
@@ -19,8 +22,9 @@ use bowline_discovery::v1;
 use bowline_model::identity::{SpiffeId, SpiffePattern};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use rustls::{ClientConfig, ServerConfig};
+use rustls_pki_types::ServerName;
 
-use self::pattern::Wildcard;
+use self::{external::ExternalUpstream, pattern::Wildcard};
 use crate::{health::ClusterHealth, metrics::ClusterMetrics, tls::trust::Revoked};
 
 /// Everything that decides what happens to a connection or a request.
@@ -189,11 +193,24 @@ pub(crate) struct Cluster {
 #[derive(Debug)]
 pub(crate) enum Upstream {
     Mesh(MeshUpstream),
+    /// Servers outside the mesh.
+    External(ExternalUpstream),
     /// The task's own application; the host is the task's default if `None`.
     Application {
         address: Option<std::net::IpAddr>,
         port: u16,
     },
+}
+
+impl Upstream {
+    /// What can be picked from; the application is no endpoint.
+    pub(crate) fn endpoints(&self) -> &[Arc<Endpoint>] {
+        match self {
+            Self::Mesh(mesh) => &mesh.endpoints,
+            Self::External(external) => &external.endpoints,
+            Self::Application { .. } => &[],
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -214,19 +231,24 @@ pub(crate) enum UpstreamTls {
 /// The client's configuration, one for each protocol offered by ALPN.
 #[derive(Debug)]
 pub(crate) struct HopConfigs {
-    /// `h2` or `bowline-tcp`, by the cluster's protocol.
+    /// By the cluster's protocol: `h2` or `bowline-tcp` in the mesh; `h2`, `http/1.1` or nothing
+    /// outside.
     pub(crate) main: Arc<ClientConfig>,
     /// `http/1.1`, for upgrades.
     pub(crate) upgrade: Arc<ClientConfig>,
 }
 
-/// One sidecar's inbound socket.
+/// One sidecar's inbound socket, or a server's outside the mesh.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     pub(crate) task_id: String,
     pub(crate) weight: u32,
     pub(crate) draining: bool,
+    /// Outside the mesh: what it is called, where it was given by name.
+    pub(crate) hostname: Option<Arc<str>>,
+    /// Outside the mesh: in place of the cluster's.
+    pub(crate) server_name: Option<ServerName<'static>>,
     pub(crate) health: Arc<crate::health::EndpointHealth>,
 }
 

@@ -104,6 +104,7 @@ impl DataPlane {
         self.shared.snapshot.store(Arc::clone(&snapshot));
         let rejections = self.open_new(&snapshot);
         self.tell(|| Command::Refresh);
+        self.shared.names_changed.notify_one();
         self.write_hosts(&snapshot);
         rejections
     }

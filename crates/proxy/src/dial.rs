@@ -8,11 +8,14 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    config::{Cluster, Endpoint, Upstream, UpstreamTls},
+    config::{Cluster, Endpoint, HopConfigs, Upstream, UpstreamTls, external::ExternalSecurity},
     io::{ClientTransport, Transport},
     metrics::HandshakeFailure,
     shared::Shared,
-    tls::verify::{IdentityFault, identity_fault},
+    tls::{
+        ALPN_H2,
+        verify::{IdentityFault, identity_fault},
+    },
 };
 
 /// Why there is no connection. Nothing has been sent to the application.
@@ -30,6 +33,8 @@ pub(crate) enum DialError {
     Denied,
     /// The endpoint's connections and waiting requests are at their limit.
     Overflow,
+    /// Nothing may go there: what was asked for cannot be done.
+    Refused(Arc<str>),
 }
 
 impl fmt::Display for DialError {
@@ -41,6 +46,7 @@ impl fmt::Display for DialError {
             Self::ApplicationUnreachable => f.write_str("the application does not accept connections"),
             Self::Denied => f.write_str("access denied"),
             Self::Overflow => f.write_str("overflow"),
+            Self::Refused(reason) => write!(f, "refused: {reason}"),
         }
     }
 }
@@ -50,14 +56,14 @@ impl Error for DialError {}
 impl DialError {
     /// Whether outlier detection should hold it against the endpoint.
     pub(crate) fn blames_endpoint(&self) -> bool {
-        !matches!(self, Self::Overflow | Self::Handshake(HandshakeFailure::NotReady, _))
+        !matches!(self, Self::Overflow | Self::Refused(_) | Self::Handshake(HandshakeFailure::NotReady, _))
     }
 }
 
 /// What is connected to.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
-    /// Another proxy.
+    /// Another proxy, or a server outside the mesh.
     Endpoint(Arc<Endpoint>),
     /// The task's own application.
     Application(SocketAddr),
@@ -91,10 +97,11 @@ pub(crate) async fn dial(
         (Target::Endpoint(endpoint), Upstream::Mesh(mesh)) => {
             let config = match &mesh.tls {
                 UpstreamTls::Plaintext => None,
-                UpstreamTls::On(configs) => Some(match kind {
-                    HopKind::Main => &configs.main,
-                    HopKind::Upgrade => &configs.upgrade,
-                }),
+                UpstreamTls::On(configs) => {
+                    // The verifier goes by the SPIFFE id; a name is there because rustls wants one.
+                    let name = ServerName::IpAddress(endpoint.address.ip().into());
+                    Some(Terms { config: config_of(configs, kind), name, alpn: Alpn::Needed })
+                }
                 UpstreamTls::Waiting => {
                     return Err(DialError::Handshake(
                         HandshakeFailure::NotReady,
@@ -104,6 +111,18 @@ pub(crate) async fn dial(
             };
             dial_endpoint(cluster, endpoint.address, config).await
         }
+        (Target::Endpoint(endpoint), Upstream::External(external)) => match &external.security {
+            ExternalSecurity::Plain => dial_endpoint(cluster, endpoint.address, None).await,
+            ExternalSecurity::Refused(reason) => Err(DialError::Refused(Arc::clone(reason))),
+            ExternalSecurity::Tls(tls) => {
+                let name = endpoint.server_name.as_ref().unwrap_or(&tls.server_name).clone();
+                let config = config_of(&tls.configs, kind);
+                // A server that speaks HTTP/1.1 alone may know nothing of ALPN (RFC 7301).
+                let http2 = config.alpn_protocols.iter().any(|protocol| protocol == ALPN_H2);
+                let alpn = if http2 { Alpn::Needed } else { Alpn::Optional };
+                dial_endpoint(cluster, endpoint.address, Some(Terms { config, name, alpn })).await
+            }
+        },
         _ => match timeout(cluster.connect_timeout, shared.dialer.connect(target.address())).await {
             Ok(Ok(stream)) => Ok(Transport::Plain(stream)),
             Ok(Err(error)) => Err(DialError::Connect(error.kind())),
@@ -120,10 +139,32 @@ pub(crate) async fn dial(
     result
 }
 
+fn config_of(configs: &HopConfigs, kind: HopKind) -> &Arc<ClientConfig> {
+    match kind {
+        HopKind::Main => &configs.main,
+        HopKind::Upgrade => &configs.upgrade,
+    }
+}
+
+/// What a handshake is made with.
+struct Terms<'a> {
+    config: &'a Arc<ClientConfig>,
+    name: ServerName<'static>,
+    alpn: Alpn,
+}
+
+/// Whether the server has to choose what was offered by ALPN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alpn {
+    Needed,
+    /// It may as well choose nothing.
+    Optional,
+}
+
 async fn dial_endpoint(
     cluster: &Cluster,
     address: SocketAddr,
-    config: Option<&Arc<ClientConfig>>,
+    terms: Option<Terms<'_>>,
 ) -> Result<ClientTransport, DialError> {
     let stream = match timeout(cluster.connect_timeout, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => stream,
@@ -131,9 +172,9 @@ async fn dial_endpoint(
         Err(_) => return Err(DialError::Timeout),
     };
     stream.set_nodelay(true).map_err(|error| DialError::Connect(error.kind()))?;
-    let Some(config) = config else { return Ok(Transport::Plain(stream)) };
-    let connector = TlsConnector::from(Arc::clone(config));
-    let handshake = connector.connect(ServerName::IpAddress(address.ip().into()), stream);
+    let Some(terms) = terms else { return Ok(Transport::Plain(stream)) };
+    let connector = TlsConnector::from(Arc::clone(terms.config));
+    let handshake = connector.connect(terms.name, stream);
     let stream = match timeout(cluster.connect_timeout, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(handshake_error(&error)),
@@ -142,7 +183,8 @@ async fn dial_endpoint(
         }
     };
     let agreed = stream.get_ref().1.alpn_protocol();
-    if agreed != config.alpn_protocols.first().map(Vec::as_slice) {
+    let unspoken = agreed.is_none() && terms.alpn == Alpn::Optional;
+    if !unspoken && agreed != terms.config.alpn_protocols.first().map(Vec::as_slice) {
         let text = "the other side does not speak this hop's protocol".to_owned();
         return Err(DialError::Handshake(HandshakeFailure::Protocol, text));
     }
@@ -193,6 +235,9 @@ fn classify_tls(error: &rustls::Error) -> HandshakeFailure {
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. } => F::Expired,
             CertificateError::Revoked => F::Revoked,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                F::WrongIdentity
+            }
             _ => F::BadCertificate,
         },
         E::AlertReceived(AlertDescription::NoApplicationProtocol) => F::Protocol,

@@ -18,6 +18,7 @@ use crate::{
     config::{Cluster, ForwardPolicy, Upstream},
     dial::{DialError, Target},
     exchange::Exchange,
+    external_head::{self, OwnRequestId},
     headers::{join_cookies, strip_hop_by_hop},
     metrics::Flag,
     pool::Lease,
@@ -98,9 +99,9 @@ async fn try_upstreams(
     exchange: &mut Exchange,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
     let state = worker.clusters.of(cluster);
-    let is_mesh = matches!(cluster.upstream, Upstream::Mesh(_));
     // The task's one application is no other host to try.
-    let max_retries = if is_mesh { policy.max_retries } else { 0 };
+    let is_application = matches!(cluster.upstream, Upstream::Application { .. });
+    let max_retries = if is_application { 0 } else { policy.max_retries };
     let idempotent = retry::is_idempotent(parts.method.as_str());
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut retrying: Option<InFlight> = None;
@@ -114,7 +115,8 @@ async fn try_upstreams(
                 address.unwrap_or(worker.shared.application_address),
                 *port,
             )),
-            Upstream::Mesh(_) => match state.pick(cluster, &tried, wall_clock::now()) {
+            Upstream::Mesh(_) | Upstream::External(_) => match state.pick(cluster, &tried, wall_clock::now())
+            {
                 Some(endpoint) => Target::Endpoint(endpoint),
                 None => return Err(Failure::NO_UPSTREAM),
             },
@@ -166,7 +168,10 @@ async fn one_try(
 ) -> Result<(Response<Incoming>, Lease), TryError> {
     let mut lease =
         worker.pools.lease(&worker.shared, cluster, target, fresh).await.map_err(TryError::Dial)?;
-    let request = head_for(cluster, parts, lease.is_h1());
+    let mut request = head_for(cluster, parts, lease.is_h1());
+    if let (Upstream::External(external), Target::Endpoint(endpoint)) = (&cluster.upstream, target) {
+        external_head::adapt(&mut request, external, endpoint, lease.is_h1());
+    }
     match lease.send(request.map(|()| body.attempt())).await {
         Ok(response) => Ok((response, lease)),
         Err(mut error) => {
@@ -199,6 +204,9 @@ fn classify(error: &hyper::Error) -> TryError {
 fn head_for(cluster: &Cluster, parts: &Parts, h1: bool) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = parts.method.clone();
+    if let Some(own) = parts.extensions.get::<OwnRequestId>() {
+        request.extensions_mut().insert(*own);
+    }
     let headers = request.headers_mut();
     *headers = parts.headers.clone();
     strip_hop_by_hop(headers);
@@ -269,7 +277,7 @@ fn retries_status(policy: &ForwardPolicy, response: &Response<Incoming>) -> bool
 fn retries_error(policy: &ForwardPolicy, error: &TryError) -> bool {
     let on = &policy.retry_on;
     match error {
-        TryError::Dial(DialError::Overflow) | TryError::Client => false,
+        TryError::Dial(DialError::Overflow | DialError::Refused(_)) | TryError::Client => false,
         TryError::Dial(_) => on.connect_failure,
         TryError::Refused | TryError::StaleConnection => on.refused_stream,
         TryError::Broken => on.reset || on.server_error,

@@ -361,10 +361,12 @@ async fn connect_application(
             record.upstream = Some(address);
             dial(&worker.shared, cluster, &Target::Application(address), HopKind::Main).await
         }
-        Upstream::Mesh(_) => tcp::connect(worker, cluster).await.map(|(stream, target)| {
-            record.upstream = Some(target.address());
-            stream
-        }),
+        Upstream::Mesh(_) | Upstream::External(_) => {
+            tcp::connect(worker, cluster).await.map(|(stream, target)| {
+                record.upstream = Some(target.address());
+                stream
+            })
+        }
     };
     connected.map_err(|error| {
         tracing::warn!(listener = &*listener.name, %error, "the application does not accept a connection");

@@ -27,6 +27,7 @@ mod dial;
 mod dns;
 mod egress;
 mod exchange;
+mod external_head;
 mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -40,6 +41,7 @@ mod options;
 mod outbound;
 mod pool;
 mod reply;
+mod resolver;
 mod route;
 mod run;
 mod server;

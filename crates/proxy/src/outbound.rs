@@ -16,6 +16,7 @@ use crate::{
     config::{Action, Bind, Listener, PublicTls},
     dial::{DialError, classify},
     exchange::{Exchange, FORWARDED_FOR, REQUEST_ID},
+    external_head::OwnRequestId,
     forward::forward,
     headers::{CLIENT_CERT, append_forwarded_for, is_upgrade},
     io::{Metered, Spoken, sniff},
@@ -179,6 +180,7 @@ async fn respond(
 ) -> Response<ResponseBody> {
     if !parts.headers.contains_key(&REQUEST_ID) {
         parts.headers.insert(REQUEST_ID.clone(), request_id(&worker));
+        parts.extensions.insert(OwnRequestId);
     }
     let mut exchange = Exchange::begin(&worker.shared, edge.direction, &parts);
     exchange.counts(&body);

@@ -1,8 +1,8 @@
 //! Connections that are kept, one set a worker: nothing here is locked.
 //!
-//! Other proxies, and applications that speak HTTP/2, get one multiplexed
-//! connection (more when it is full); HTTP/1.1 applications get a stack of
-//! idle keep-alive connections.
+//! Other proxies, and whatever else speaks HTTP/2, get one multiplexed
+//! connection (more when it is full); HTTP/1.1 applications, and such servers
+//! outside the mesh, get a stack of idle keep-alive connections.
 
 use std::{
     cell::{Cell, RefCell},
@@ -24,11 +24,12 @@ use hyper::{
     client::conn::{TrySendError, http1, http2},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls_pki_types::ServerName;
 use tokio::{sync::oneshot, time::timeout};
 
 use crate::{
     body::RequestBody,
-    config::{Cluster, HopConfigs, Upstream, UpstreamTls},
+    config::{Cluster, HopConfigs, Upstream, UpstreamTls, external::ExternalSecurity},
     dial::{DialError, HopKind, Target, dial, handshake_error},
     io::FirstRead,
     metrics::HandshakeFailure,
@@ -60,16 +61,16 @@ pub(crate) struct Lease {
 #[derive(Debug)]
 enum Lent {
     H2(Rc<H2Connection>),
-    H1 { sender: http1::SendRequest<RequestBody>, home: Rc<EndpointPool> },
+    H1 { sender: http1::SendRequest<RequestBody>, home: Rc<EndpointPool>, made_with: Option<Arc<HopConfigs>> },
 }
 
 impl Lease {
     /// The exchange is complete: the connection can serve another one.
     pub(crate) fn done(mut self) {
-        if let Some(Lent::H1 { sender, home }) = self.inner.take() {
+        if let Some(Lent::H1 { sender, home, made_with }) = self.inner.take() {
             home.h1_active.set(home.h1_active.get() - 1);
             if !sender.is_closed() {
-                home.h1_idle.borrow_mut().push(Idle { sender, since: Instant::now() });
+                home.h1_idle.borrow_mut().push(Idle { sender, since: Instant::now(), made_with });
             }
         }
     }
@@ -108,6 +109,8 @@ impl Drop for Lease {
 struct Idle {
     sender: http1::SendRequest<RequestBody>,
     since: Instant,
+    /// As in [`H2Connection`].
+    made_with: Option<Arc<HopConfigs>>,
 }
 
 /// A multiplexed connection.
@@ -125,12 +128,30 @@ impl H2Connection {
     }
 
     fn serves(&self, config: Option<&Arc<HopConfigs>>) -> bool {
-        let same = match (&self.made_with, config) {
-            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
-            (None, None) => true,
-            _ => false,
-        };
-        same && !self.sender.is_closed()
+        made_with_same(self.made_with.as_ref(), config) && !self.sender.is_closed()
+    }
+}
+
+fn made_with_same(before: Option<&Arc<HopConfigs>>, now: Option<&Arc<HopConfigs>>) -> bool {
+    match (before, now) {
+        (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// What new connections of the cluster are made with; `None` for those without TLS.
+fn present_configs(cluster: &Cluster) -> Option<&Arc<HopConfigs>> {
+    match &cluster.upstream {
+        Upstream::Mesh(mesh) => match &mesh.tls {
+            UpstreamTls::On(configs) => Some(configs),
+            UpstreamTls::Plaintext | UpstreamTls::Waiting => None,
+        },
+        Upstream::External(external) => match &external.security {
+            ExternalSecurity::Tls(tls) => Some(&tls.configs),
+            ExternalSecurity::Plain | ExternalSecurity::Refused(_) => None,
+        },
+        Upstream::Application { .. } => None,
     }
 }
 
@@ -146,8 +167,9 @@ pub(crate) struct EndpointPool {
     h1_active: Cell<usize>,
 }
 
-/// A cluster's name and an endpoint's address.
-type PoolKey = (Arc<str>, SocketAddr);
+/// A cluster's name, an endpoint's address, and the name that its certificate was checked for where
+/// that is not its cluster's.
+type PoolKey = (Arc<str>, SocketAddr, Option<ServerName<'static>>);
 
 /// A worker's connections.
 #[derive(Debug, Default)]
@@ -156,18 +178,19 @@ pub(crate) struct Pools {
 }
 
 impl Pools {
-    fn of(&self, cluster: &Cluster, address: SocketAddr) -> Rc<EndpointPool> {
-        let mut pools = self.by_endpoint.borrow_mut();
-        if let Some(pool) = pools.get(&(Arc::clone(&cluster.name), address)) {
-            return Rc::clone(pool);
-        }
-        Rc::clone(pools.entry((Arc::clone(&cluster.name), address)).or_default())
+    fn of(&self, cluster: &Cluster, target: &Target) -> Rc<EndpointPool> {
+        let server_name = match target {
+            Target::Endpoint(endpoint) => endpoint.server_name.clone(),
+            Target::Application(_) => None,
+        };
+        let key = (Arc::clone(&cluster.name), target.address(), server_name);
+        Rc::clone(self.by_endpoint.borrow_mut().entry(key).or_default())
     }
 
     /// Drops connections to what `keep` no longer knows. Exchanges in flight
     /// hold theirs and finish.
     pub(crate) fn retain(&self, keep: impl Fn(&str, SocketAddr) -> bool) {
-        self.by_endpoint.borrow_mut().retain(|(cluster, address), pool| {
+        self.by_endpoint.borrow_mut().retain(|(cluster, address, _), pool| {
             pool.h2.borrow_mut().retain(|connection| !connection.sender.is_closed());
             pool.h1_idle
                 .borrow_mut()
@@ -184,9 +207,14 @@ impl Pools {
         target: &Target,
         fresh: bool,
     ) -> Result<Lease, DialError> {
-        let pool = self.of(cluster, target.address());
-        let is_h1 =
-            matches!(cluster.upstream, Upstream::Application { .. }) && cluster.protocol == Protocol::Http;
+        if let Upstream::External(external) = &cluster.upstream
+            && let ExternalSecurity::Refused(reason) = &external.security
+        {
+            // Not even over a connection that is there already.
+            return Err(DialError::Refused(Arc::clone(reason)));
+        }
+        let pool = self.of(cluster, target);
+        let is_h1 = !matches!(cluster.upstream, Upstream::Mesh(_)) && cluster.protocol == Protocol::Http;
         if is_h1 {
             lease_h1(pool, shared, cluster, target, fresh).await
         } else {
@@ -202,10 +230,13 @@ async fn lease_h1(
     target: &Target,
     fresh: bool,
 ) -> Result<Lease, DialError> {
+    let config = present_configs(cluster);
     while let Some(idle) = pool.h1_idle.borrow_mut().pop() {
-        if !fresh && idle.sender.is_ready() && idle.since.elapsed() < H1_REST_MAX {
+        let same = made_with_same(idle.made_with.as_ref(), config);
+        if same && !fresh && idle.sender.is_ready() && idle.since.elapsed() < H1_REST_MAX {
             pool.h1_active.set(pool.h1_active.get() + 1);
-            return Ok(Lease { inner: Some(Lent::H1 { sender: idle.sender, home: Rc::clone(&pool) }) });
+            let Idle { sender, made_with, .. } = idle;
+            return Ok(Lease { inner: Some(Lent::H1 { sender, home: Rc::clone(&pool), made_with }) });
         }
     }
     let most = if cluster.max_connections == 0 { H1_CONNECTIONS_DEFAULT } else { cluster.max_connections };
@@ -223,7 +254,7 @@ async fn lease_h1(
         .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))?;
     tokio::task::spawn_local(connection);
     reserved.keep();
-    Ok(Lease { inner: Some(Lent::H1 { sender, home: pool }) })
+    Ok(Lease { inner: Some(Lent::H1 { sender, home: pool, made_with: config.cloned() }) })
 }
 
 /// One of the pool's connections, counted before it is there.
@@ -250,13 +281,7 @@ async fn lease_h2(
     cluster: &Arc<Cluster>,
     target: &Target,
 ) -> Result<Lease, DialError> {
-    let config = match &cluster.upstream {
-        Upstream::Mesh(mesh) => match &mesh.tls {
-            UpstreamTls::On(configs) => Some(configs),
-            UpstreamTls::Plaintext | UpstreamTls::Waiting => None,
-        },
-        Upstream::Application { .. } => None,
-    };
+    let config = present_configs(cluster);
     let most = if cluster.max_connections == 0 { H2_CONNECTIONS_DEFAULT } else { cluster.max_connections };
     let least_loaded = {
         let mut connections = pool.h2.borrow_mut();

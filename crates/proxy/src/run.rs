@@ -24,6 +24,7 @@ use crate::{
     health,
     metrics::Metrics,
     options::{ProxyError, ProxyOptions},
+    resolver,
     shared::Shared,
     sockets::Sockets,
     tls::application::ApplicationAuthority,
@@ -168,10 +169,12 @@ pub fn start_from_file(path: &Path, options: &ProxyOptions) -> Result<ProxyHandl
     let thread = std::thread::Builder::new().name("proxy".to_owned()).spawn(move || {
         runtime.block_on(async move {
             let checks = tokio::spawn(health::check_forever(of_thread.clone()));
+            let names = tokio::spawn(resolver::resolve_forever(of_thread.clone()));
             let admin = tokio::spawn(admin::serve(background, of_thread.clone()));
             // The other end is kept by the handle.
             let _ = stopping.wait_for(|stop| *stop).await;
             checks.abort();
+            names.abort();
             let drained = of_thread.lock().drain(drain);
             drained.await;
             admin.abort();

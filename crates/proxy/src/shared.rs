@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     /// Mints what the task's application is shown when it calls `https://` on
     /// an alias; `None`: such calls are closed.
     pub(crate) application_authority: Option<ApplicationAuthority>,
+    /// The host names of servers outside the mesh may be others now.
+    pub(crate) names_changed: tokio::sync::Notify,
 }
 
 impl Shared {
@@ -44,6 +46,7 @@ impl Shared {
             application_address: application_address.into(),
             workers,
             application_authority,
+            names_changed: tokio::sync::Notify::new(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! certificate back without asking the verifier, past a revocation.
 
 pub(crate) mod application;
+pub(crate) mod origination;
 pub(crate) mod trust;
 pub(crate) mod verify;
 

@@ -13,6 +13,7 @@ use crate::{
     config::{Cluster, ForwardPolicy, Upstream},
     dial::{HopKind, Target, dial},
     exchange::Exchange,
+    external_head::{self, OwnRequestId},
     forward::carries_upgrades,
     headers::strip_hop_by_hop,
     metrics::Flag,
@@ -91,7 +92,8 @@ async fn send(
                 address.unwrap_or(worker.shared.application_address),
                 *port,
             )),
-            Upstream::Mesh(_) => match state.pick(cluster, &tried, wall_clock::now()) {
+            Upstream::Mesh(_) | Upstream::External(_) => match state.pick(cluster, &tried, wall_clock::now())
+            {
                 Some(endpoint) => Target::Endpoint(endpoint),
                 None => return Err(Failure::NO_UPSTREAM),
             },
@@ -120,7 +122,11 @@ async fn send(
         .await
         .map_err(|_| broken(Flag::UpstreamConnectionFailure))?;
     tokio::task::spawn_local(connection.with_upgrades());
-    sender.send_request(head_of(parts)).await.map_err(|_| broken(Flag::UpstreamConnectionTermination))
+    let mut request = head_of(parts);
+    if let (Upstream::External(external), Target::Endpoint(endpoint)) = (&cluster.upstream, &target) {
+        external_head::adapt(&mut request, external, endpoint, true);
+    }
+    sender.send_request(request).await.map_err(|_| broken(Flag::UpstreamConnectionTermination))
 }
 
 /// The request as it came, with its upgrade and without what else was meant
@@ -128,6 +134,9 @@ async fn send(
 fn head_of(parts: &Parts) -> Request<RequestBody> {
     let mut request = Request::new(RequestBody::empty());
     *request.method_mut() = parts.method.clone();
+    if let Some(own) = parts.extensions.get::<OwnRequestId>() {
+        request.extensions_mut().insert(*own);
+    }
     let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from(path);
     let headers = request.headers_mut();

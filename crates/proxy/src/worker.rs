@@ -249,7 +249,7 @@ fn refresh(worker: &Rc<Worker>) {
     worker.pools.retain(|name, address| {
         snapshot.clusters.get(name).is_some_and(|cluster| match &cluster.upstream {
             Upstream::Application { .. } => true,
-            Upstream::Mesh(mesh) => mesh.endpoints.iter().any(|endpoint| endpoint.address == address),
+            upstream => upstream.endpoints().iter().any(|endpoint| endpoint.address == address),
         })
     });
     worker.refreshed.send_replace(snapshot.generation);

@@ -22,7 +22,14 @@ fn main() -> std::io::Result<()> {
             "#[derive(serde::Serialize, serde::Deserialize)]\n\
              #[serde(default, deny_unknown_fields, rename_all = \"camelCase\")]",
         );
-    for oneof in ["Listener.bind", "RouteRule.action", "Cluster.kind", "Identity.source"] {
+    for oneof in [
+        "Listener.bind",
+        "RouteRule.action",
+        "Cluster.kind",
+        "Identity.source",
+        "ExternalUpstream.security",
+        "TlsOrigination.roots",
+    ] {
         build = build.enum_attribute(
             format!(".bowline.discovery.v1.{oneof}"),
             "#[derive(serde::Serialize, serde::Deserialize)]\n#[serde(rename_all = \"camelCase\")]",

@@ -82,7 +82,9 @@ impl From<CloudMapError> for Fault {
             })
         };
         match &error {
-            CloudMapError::InvalidInput(_) | CloudMapError::Managed { .. } => with("InvalidInput", &[]),
+            CloudMapError::InvalidInput(_)
+            | CloudMapError::Managed { .. }
+            | CloudMapError::UnusableSettings { .. } => with("InvalidInput", &[]),
             CloudMapError::NamespaceAlreadyExists { id, creator_request_id, .. } => with(
                 "NamespaceAlreadyExists",
                 &[("NamespaceId", Some(id)), ("CreatorRequestId", creator_request_id.as_deref())],

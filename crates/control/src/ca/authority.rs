@@ -201,8 +201,7 @@ impl Authority {
 
     /// The certificate in PEM (RFC 7468), for bundles and files.
     pub fn certificate_pem(&self) -> String {
-        let body = pem_body(&self.certificate);
-        format!("-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n")
+        certificate_pem(&self.certificate)
     }
 
     /// The certificate in DER.
@@ -237,6 +236,12 @@ impl Authority {
     pub(super) fn validity(&self) -> Validity {
         self.validity
     }
+}
+
+/// A certificate in PEM (RFC 7468).
+pub(crate) fn certificate_pem(der: &[u8]) -> String {
+    let body = pem_body(der);
+    format!("-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n")
 }
 
 fn pem_body(der: &[u8]) -> String {

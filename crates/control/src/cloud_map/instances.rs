@@ -9,7 +9,7 @@ use std::{
 use bowline_aws::servicediscovery::{DnsRecordType, RoutingPolicy};
 use bowline_model::clock::Timestamp;
 
-use super::{CloudMapError, services};
+use super::{CloudMapError, external, services};
 use crate::registry::{CustomHealth, DiscoveryService, Instance, Registry};
 
 /// Most attributes of an instance that are not AWS's own.
@@ -41,6 +41,12 @@ pub(crate) fn register(
 ) -> Result<String, CloudMapError> {
     let service = Arc::clone(services::find(registry, service)?);
     check(&service, &spec.attributes)?;
+    if let Err(error) = external::settings::of(registry, &service) {
+        return Err(CloudMapError::UnusableSettings {
+            service: service.id.clone(),
+            reason: error.to_string(),
+        });
+    }
     let custom_health =
         service.health_check_custom.then(|| match spec.attributes.get(INIT_HEALTH).map(String::as_str) {
             Some("UNHEALTHY") => CustomHealth::Unhealthy,
@@ -56,6 +62,7 @@ pub(crate) fn register(
         registered_at: now,
     };
     registry.instances.put(key, instance);
+    external::registered(registry, &service);
     next_revision(registry, &service.id, now);
     Ok(service.id.clone())
 }
@@ -70,12 +77,14 @@ pub(crate) fn deregister(
     id: &str,
     now: Timestamp,
 ) -> Result<String, CloudMapError> {
-    let service = services::find(registry, service)?.id.clone();
+    let row = Arc::clone(services::find(registry, service)?);
+    let service = row.id.clone();
     let key = Instance::key(&service, id);
     if registry.instances.get(&key).is_none() {
         return Err(CloudMapError::InstanceNotFound { service, instance: id.to_owned() });
     }
     registry.instances.remove(&key);
+    external::deregistered(registry, &row);
     next_revision(registry, &service, now);
     Ok(service)
 }
@@ -126,6 +135,9 @@ fn check(service: &DiscoveryService, attributes: &BTreeMap<String, String>) -> R
     let get = |name: &str| attributes.get(name).map(String::as_str);
     if get("AWS_EC2_INSTANCE_ID").is_some() {
         return refuse("AWS_EC2_INSTANCE_ID: there are no EC2 instances here; give AWS_INSTANCE_IPV4".into());
+    }
+    if get("AWS_INSTANCE_CNAME").is_some_and(|name| !external::is_dns_name(name)) {
+        return refuse("AWS_INSTANCE_CNAME is no host name".into());
     }
     if get("AWS_INSTANCE_IPV4").is_some_and(|value| value.parse::<Ipv4Addr>().is_err()) {
         return refuse("AWS_INSTANCE_IPV4 is no IPv4 address".into());

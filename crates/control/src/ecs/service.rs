@@ -359,6 +359,7 @@ pub fn assign_aliases(registry: &mut Registry) {
             }
         }
     }
+    wanted.extend(crate::cloud_map::external::wanted_aliases(registry, &settings.aliases));
     settings.aliases.retain(|key| wanted.contains(key));
     for key in &wanted {
         // There are more addresses than services can be.

@@ -39,6 +39,7 @@ pub(super) fn callable(
 ) -> Vec<Resource> {
     offered_in(registry, namespace)
         .flat_map(|(callee, offered)| outbound(registry, options, task, namespace, callee, offered))
+        .chain(super::external::callable(registry, namespace))
         .collect()
 }
 
@@ -192,8 +193,7 @@ fn outbound(
             port: u32::from(to.port()),
             weight: 1,
             task_id: "diverted".into(),
-            draining: false,
-            zone: String::new(),
+            ..v1::Endpoint::default()
         }];
     }
     resources.extend(upstream);

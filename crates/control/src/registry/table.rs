@@ -31,7 +31,7 @@ impl<T> Table<T> {
     }
 
     /// The rows whose keys begin with `prefix`, by key.
-    pub fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Arc<T>)> {
+    pub fn under<'a>(&'a self, prefix: &str) -> impl Iterator<Item = (&'a str, &'a Arc<T>)> {
         let from = (std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded);
         let rows = self.rows.range::<str, _>(from).map(|(key, row)| (key.as_str(), row));
         rows.take_while(move |(key, _)| key.starts_with(prefix))

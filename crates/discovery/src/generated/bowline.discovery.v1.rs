@@ -283,7 +283,7 @@ pub struct Cluster {
     /// Tells which health check the gateway runs against the endpoints.
     #[prost(message, optional, tag = "10")]
     pub health_check: ::core::option::Option<HealthCheck>,
-    #[prost(oneof = "cluster::Kind", tags = "3, 4")]
+    #[prost(oneof = "cluster::Kind", tags = "3, 4, 11")]
     pub kind: ::core::option::Option<cluster::Kind>,
 }
 /// Nested message and enum types in `Cluster`.
@@ -297,6 +297,8 @@ pub mod cluster {
         Mesh(super::MeshUpstream),
         #[prost(message, tag = "4")]
         Local(super::LocalApplication),
+        #[prost(message, tag = "11")]
+        External(super::ExternalUpstream),
     }
 }
 /// Endpoints behind another proxy.
@@ -311,6 +313,87 @@ pub struct MeshUpstream {
     /// SPIFFE ids that the server may prove to be. Empty trusts nobody.
     #[prost(string, repeated, tag = "2")]
     pub identities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Endpoints outside the mesh: a database, a cache, another company's API. The
+/// mesh's certificate is never shown to them.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExternalUpstream {
+    #[prost(oneof = "external_upstream::Security", tags = "1, 2, 3")]
+    pub security: ::core::option::Option<external_upstream::Security>,
+}
+/// Nested message and enum types in `ExternalUpstream`.
+pub mod external_upstream {
+    #[allow(clippy::all)]
+    #[derive(serde::Serialize, serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Security {
+        /// As it is, without encryption.
+        #[prost(message, tag = "1")]
+        Plain(super::PlainTransport),
+        /// The proxy begins TLS.
+        #[prost(message, tag = "2")]
+        Tls(super::TlsOrigination),
+        /// TLS was asked for in a way that cannot be done: nothing goes there.
+        #[prost(message, tag = "3")]
+        Refused(super::RefusedTransport),
+    }
+}
+/// Nothing is to be said of it.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlainTransport {}
+/// TLS from the proxy to a server outside the mesh. No client certificate.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TlsOrigination {
+    /// The name shown (SNI) and looked for in the certificate; a DNS name or an IP
+    /// address, which is looked for but not shown. An endpoint can have its own.
+    #[prost(string, tag = "3")]
+    pub server_name: ::prost::alloc::string::String,
+    /// Lowest version spoken, "1.2" or "1.3". Empty means "1.2".
+    #[prost(string, tag = "4")]
+    pub min_version: ::prost::alloc::string::String,
+    #[prost(oneof = "tls_origination::Roots", tags = "1, 2")]
+    pub roots: ::core::option::Option<tls_origination::Roots>,
+}
+/// Nested message and enum types in `TlsOrigination`.
+pub mod tls_origination {
+    #[allow(clippy::all)]
+    #[derive(serde::Serialize, serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Roots {
+        /// The bundle of the machine that the proxy runs on.
+        #[prost(message, tag = "1")]
+        System(super::SystemRoots),
+        /// PEM of root certificates, concatenated: only these are believed.
+        #[prost(string, tag = "2")]
+        RootsPem(::prost::alloc::string::String),
+    }
+}
+/// Nothing is to be said of it.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SystemRoots {}
+/// Why nothing goes to a cluster.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RefusedTransport {
+    /// For people: answered to HTTP requests, and logged.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// The application in the proxy's own task.
 #[allow(clippy::all)]
@@ -389,7 +472,8 @@ pub struct Endpoints {
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Endpoint {
-    /// IP address and port of the sidecar's inbound socket.
+    /// IP address and port of the sidecar's inbound socket; of a server, in a
+    /// cluster outside the mesh.
     #[prost(string, tag = "1")]
     pub address: ::prost::alloc::string::String,
     #[prost(uint32, tag = "2")]
@@ -406,6 +490,13 @@ pub struct Endpoint {
     /// Availability zone, for zone-aware balancing.
     #[prost(string, tag = "6")]
     pub zone: ::prost::alloc::string::String,
+    /// In place of `address`, outside the mesh only: a DNS name that the proxy's
+    /// machine resolves, again and again.
+    #[prost(string, tag = "7")]
+    pub hostname: ::prost::alloc::string::String,
+    /// In place of the cluster's `server_name`, outside the mesh only.
+    #[prost(string, tag = "8")]
+    pub server_name: ::prost::alloc::string::String,
 }
 /// A certificate that the proxy holds.
 #[allow(clippy::all)]

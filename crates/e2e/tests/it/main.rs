@@ -5,6 +5,7 @@ mod chapters;
 mod egress;
 mod examples;
 mod exec;
+mod external;
 mod reference;
 mod structure;
 mod two_services;

@@ -4,6 +4,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,11 +14,14 @@ use bowline_model::{
     outlier::OutlierPolicy,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use rustls_pki_types::ServerName;
 use thiserror::Error;
 
 use super::{
     Authorization, AuthorizationRule, Fixed, ForwardPolicy, HealthCheck, Match, OutboundBind, Redirect,
-    RetryOn, pattern::Wildcard,
+    RetryOn,
+    external::{self, SecurityDraft},
+    pattern::Wildcard,
 };
 
 /// Most connections of a listener that names no number.
@@ -98,14 +102,26 @@ pub(crate) struct ClusterDraft {
 pub(crate) enum ClusterKindDraft {
     Mesh { tls: v1::TlsMode, identities: Vec<SpiffeId> },
     Application { address: Option<IpAddr>, port: u16 },
+    External(SecurityDraft),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EndpointDraft {
-    pub(crate) address: SocketAddr,
+    pub(crate) host: HostDraft,
+    pub(crate) port: u16,
     pub(crate) task_id: String,
     pub(crate) weight: u32,
     pub(crate) draining: bool,
+    /// In place of the cluster's, outside the mesh.
+    pub(crate) server_name: Option<ServerName<'static>>,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HostDraft {
+    Address(IpAddr),
+    /// To be resolved, lower case.
+    Name(Arc<str>),
 }
 
 fn millis(value: u64) -> Option<Duration> {
@@ -204,7 +220,7 @@ pub(crate) fn listener(message: &v1::Listener) -> Result<ListenerDraft, Invalid>
 }
 
 /// Letters, digits, `-`, `_` and `.`: what may stand in `/etc/hosts`.
-fn is_host_name(name: &str) -> bool {
+pub(crate) fn is_host_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 253
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
@@ -366,7 +382,10 @@ fn forward_policy(forward: &v1::Forward) -> Result<ForwardPolicy, Invalid> {
 
 pub(crate) fn cluster(message: &v1::Cluster) -> Result<ClusterDraft, Invalid> {
     let kind = match &message.kind {
-        None => return Err(invalid("kind", "one of mesh and local is needed")),
+        None => return Err(invalid("kind", "one of mesh, local and external is needed")),
+        Some(v1::cluster::Kind::External(external)) => {
+            ClusterKindDraft::External(external::security(external)?)
+        }
         Some(v1::cluster::Kind::Mesh(mesh)) => {
             bounded("mesh.identities", mesh.identities.len())?;
             ClusterKindDraft::Mesh {
@@ -469,10 +488,19 @@ pub(crate) fn endpoints(message: &v1::Endpoints) -> Result<Vec<EndpointDraft>, I
                 return Err(invalid("endpoints.port", "0 cannot be connected to"));
             }
             Ok(EndpointDraft {
-                address: SocketAddr::new(ip("endpoints.address", &endpoint.address)?, port),
+                host: match (endpoint.address.as_str(), endpoint.hostname.as_str()) {
+                    (address, "") => HostDraft::Address(ip("endpoints.address", address)?),
+                    ("", name) => HostDraft::Name(external::host_name("endpoints.hostname", name)?),
+                    _ => return Err(invalid("endpoints.hostname", "is given in place of the address")),
+                },
+                port,
                 task_id: endpoint.task_id.clone(),
                 weight: endpoint.weight.clamp(1, 1_000),
                 draining: endpoint.draining,
+                server_name: match endpoint.server_name.as_str() {
+                    "" => None,
+                    name => Some(external::server_name("endpoints.serverName", name)?),
+                },
             })
         })
         .collect()

@@ -7,7 +7,7 @@
 //! types arrive one after another.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -19,16 +19,20 @@ use bowline_model::identity::SpiffeId;
 use rustls::sign::CertifiedKey;
 
 use super::{
-    Action, Authorization, Bind, Cluster, Endpoint, Forward, HopConfigs, InboundBind, Listener, MeshUpstream,
+    Action, Authorization, Bind, Cluster, Forward, HopConfigs, InboundBind, Listener, MeshUpstream,
     PublicBind, PublicTls, Route, Rule, Snapshot, Upstream, UpstreamTls,
     convert::{
-        self, ActionDraft, BindDraft, ClusterDraft, ClusterKindDraft, EndpointDraft, Invalid, ListenerDraft,
-        RouteDraft, invalid,
+        self, ActionDraft, BindDraft, ClusterDraft, ClusterKindDraft, EndpointDraft, HostDraft, Invalid,
+        ListenerDraft, RouteDraft, invalid,
     },
+    endpoints::link_endpoints,
+    external::ExternalUpstream,
+    origins::Origins,
 };
 use crate::{
     health::ClusterHealth,
     metrics::Metrics,
+    resolver::HostAddresses,
     tls::{
         self, ALPN_H2, ALPN_HTTP1, ALPN_TCP, TlsError,
         trust::{Revoked, Roots, TrustStore},
@@ -101,6 +105,8 @@ pub(crate) struct ResourceStore {
     inbound_configs: HashMap<(v1::TlsMode, v1::Protocol), (u64, Arc<rustls::ServerConfig>)>,
     public_configs: HashMap<String, CachedPublic>,
     hops: HashMap<String, CachedHop>,
+    origins: Origins,
+    host_addresses: HostAddresses,
     healths: HashMap<String, Arc<ClusterHealth>>,
     generation: u64,
 }
@@ -124,6 +130,8 @@ impl ResourceStore {
             inbound_configs: HashMap::new(),
             public_configs: HashMap::new(),
             hops: HashMap::new(),
+            origins: Origins::default(),
+            host_addresses: HostAddresses::new(),
             healths: HashMap::new(),
             generation: 0,
         }
@@ -212,6 +220,7 @@ impl ResourceStore {
             ResourceType::Cluster => {
                 self.clusters.remove(name);
                 self.hops.remove(name);
+                self.origins.forget(name);
                 self.healths.remove(name);
             }
             ResourceType::Endpoints => drop(self.endpoints.remove(name)),
@@ -291,6 +300,24 @@ impl ResourceStore {
                 _ => None,
             })
             .collect()
+    }
+
+    /// Host names of servers outside the mesh, which are to be resolved.
+    pub(crate) fn host_names(&self) -> BTreeSet<Arc<str>> {
+        let is_external = |draft: &ClusterDraft| matches!(draft.kind, ClusterKindDraft::External(_));
+        let external = self.clusters.iter().filter(|(_, draft)| is_external(draft));
+        external
+            .flat_map(|(name, _)| self.endpoints.get(name).into_iter().flatten())
+            .filter_map(|endpoint| match &endpoint.host {
+                HostDraft::Name(name) => Some(Arc::clone(name)),
+                HostDraft::Address(_) => None,
+            })
+            .collect()
+    }
+
+    /// What host names stand for from the next snapshot on.
+    pub(crate) fn set_host_addresses(&mut self, addresses: HostAddresses) {
+        self.host_addresses = addresses;
     }
 
     /// Links everything into one immutable whole.
@@ -381,20 +408,8 @@ impl ResourceStore {
                 }
                 ClusterKindDraft::Mesh { tls, identities } => {
                     let drafts = self.endpoints.get(name).map(Vec::as_slice).unwrap_or_default();
-                    let healths = health.of(drafts.iter().map(|e| (e.address, e.task_id.as_str())));
-                    let endpoints = drafts
-                        .iter()
-                        .zip(healths)
-                        .map(|(endpoint, health)| {
-                            Arc::new(Endpoint {
-                                address: endpoint.address,
-                                task_id: endpoint.task_id.clone(),
-                                weight: endpoint.weight,
-                                draining: endpoint.draining,
-                                health,
-                            })
-                        })
-                        .collect();
+                    // Other proxies are found by address alone.
+                    let endpoints = link_endpoints(drafts, &HostAddresses::new(), &health);
                     let own = self.identities.get(MESH_IDENTITY);
                     let tls = hop_configs(
                         &mut self.hops,
@@ -404,6 +419,13 @@ impl ResourceStore {
                         (name, draft.protocol, *tls, identities),
                     );
                     Upstream::Mesh(MeshUpstream { tls, endpoints })
+                }
+                ClusterKindDraft::External(security) => {
+                    let drafts = self.endpoints.get(name).map(Vec::as_slice).unwrap_or_default();
+                    Upstream::External(ExternalUpstream {
+                        security: self.origins.security(name, draft.protocol, security),
+                        endpoints: link_endpoints(drafts, &self.host_addresses, &health),
+                    })
                 }
             };
             let name: Arc<str> = Arc::from(name.as_str());

@@ -1,6 +1,7 @@
 //! Real proxies over loopback: two of them, a test CA, real applications.
 
 mod control_plane;
+mod external;
 mod harness;
 mod http;
 mod resilience;

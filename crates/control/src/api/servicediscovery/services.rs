@@ -23,6 +23,7 @@ use crate::{
         constraint,
     },
     cloud_map::{
+        external::warn_if_unusable,
         id_of,
         index::Discoverable,
         operations::{Asked, Targets},
@@ -221,6 +222,7 @@ pub(super) fn update_attributes(
             ));
         }
         registry.discovery_services.update(&row.id, |row| row.attributes = attributes);
+        warn_if_unusable(registry, &row.id);
         Ok(Nothing {})
     })
 }
@@ -235,6 +237,7 @@ pub(super) fn delete_attributes(
         registry
             .discovery_services
             .update(&id, |row| row.attributes.retain(|key, _| !request.attributes.contains(key)));
+        warn_if_unusable(registry, &id);
         Ok(Nothing {})
     })
 }

@@ -13,7 +13,7 @@ use bowline_aws::{
 use super::{Nothing, invalid};
 use crate::{
     api::{call::Call, constraint},
-    cloud_map::{CloudMapError, managed},
+    cloud_map::{CloudMapError, external, managed},
     registry::Registry,
 };
 
@@ -115,7 +115,10 @@ fn change(call: &Call<'_>, arn: &str, change: impl FnOnce(&mut Vec<Tag>)) -> Res
         };
         match kind(registry, arn) {
             Some(Kind::Namespace(name)) => registry.namespaces.update(&name, |row| change(&mut row.tags)),
-            Some(Kind::Service(id)) => registry.discovery_services.update(&id, |row| change(&mut row.tags)),
+            Some(Kind::Service(id)) => {
+                registry.discovery_services.update(&id, |row| change(&mut row.tags));
+                external::warn_if_unusable(registry, &id);
+            }
             None => {
                 let id = arn.rsplit('/').next().unwrap_or_default();
                 return Err(match managed::owner_of(registry, id) {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Endpoint;
 
 mod ecs;
+mod external;
 mod instances;
 mod namespaces;
 mod services;

@@ -32,6 +32,10 @@ demo:
 bench:
     bench/run
 
+# How many signed DiscoverInstances one core answers; needs target/release/bowline and wrk.
+bench-discover:
+    bench/discover
+
 # Regenerate the stream's types; needs protoc.
 protogen:
     cargo run --manifest-path tools/protogen/Cargo.toml

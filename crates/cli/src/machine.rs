@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 use bowline_agent::{Agent, AgentConfig, AgentHandle, NetworkMode, OutputLine, ProgramCommand};
 use bowline_control::{
-    api::AuthorizationMode,
+    api::{AuthorizationMode, EndpointCertificate},
     control_plane::{AgentPort, ControlConfig, ControlPlane},
     record_launcher,
     registry::LocalCommandRecord,
@@ -22,11 +22,13 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use crate::{local_api, output::OutputFormat, project, running::Running};
-
-/// Where the AWS endpoint listens unless told otherwise: LocalStack's port, which `awslocal`,
-/// `cdklocal` and `tflocal` expect.
-pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:4566";
+use crate::{
+    endpoint::{Endpoint, EndpointArgs},
+    local_api,
+    output::OutputFormat,
+    project,
+    running::Running,
+};
 
 /// How long tasks have to end after Ctrl-C; ECS's longest `stopTimeout`.
 const STOP_LIMIT: Duration = Duration::from_secs(125);
@@ -37,10 +39,8 @@ pub(crate) struct MachineArgs {
     /// Where state is kept. Default: $XDG_STATE_HOME/bowline, else ~/.local/state/bowline.
     #[arg(long, env = "BOWLINE_STATE_DIR", hide_env_values = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Where the AWS endpoint listens. Default: 127.0.0.1:4566, or a free port where `up` finds
-    /// that taken.
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) endpoint: EndpointArgs,
     /// Local command in place of a container's image; run by `sh -c`.
     #[arg(long = "exec", value_name = "CONTAINER=COMMAND")]
     pub(crate) exec: Vec<String>,
@@ -176,29 +176,6 @@ impl MachineArgs {
     ) -> anyhow::Result<ControlPlane> {
         Ok(ControlPlane::start(self.control_config(state_dir, ephemeral)?).await?)
     }
-
-    /// The AWS endpoint's socket. `or_any` allows another port where the default one is taken.
-    ///
-    /// # Errors
-    /// The address cannot be listened on.
-    pub(crate) fn endpoint(&self, or_any: bool) -> anyhow::Result<TcpListener> {
-        let wanted = match self.listen {
-            Some(given) => given,
-            None => DEFAULT_LISTEN.parse().context("the default address")?,
-        };
-        if !wanted.ip().is_loopback() {
-            bail!("--listen {wanted}: the endpoint can only listen on loopback for now");
-        }
-        match TcpListener::bind(wanted) {
-            Ok(listener) => Ok(listener),
-            Err(_) if or_any && self.listen.is_none() => {
-                TcpListener::bind("127.0.0.1:0").context("no port is free for the AWS endpoint")
-            }
-            Err(error) => Err(error).with_context(|| {
-                format!("the AWS endpoint cannot listen on {wanted}: name another address with --listen")
-            }),
-        }
-    }
 }
 
 fn start_agent(
@@ -220,8 +197,10 @@ fn start_agent(
 /// Everything that runs on this machine.
 pub(crate) struct Machine {
     pub(crate) running: Arc<Running>,
-    /// Where the AWS endpoint listens.
-    pub(crate) endpoint: SocketAddr,
+    /// Where the AWS endpoint listens: `http://127.0.0.1:4566`.
+    pub(crate) endpoint: String,
+    /// The CA that the endpoint's certificate is of, where that is Bowline's own.
+    pub(crate) endpoint_ca: Option<PathBuf>,
     _local_api: local_api::Server,
 }
 
@@ -234,7 +213,7 @@ impl Machine {
         control: ControlPlane,
         args: &MachineArgs,
         state_dir: &Path,
-        endpoint: TcpListener,
+        endpoint: Endpoint,
         format: OutputFormat,
     ) -> anyhow::Result<Self> {
         let (output, lines) = mpsc::channel(4_096);
@@ -247,8 +226,10 @@ impl Machine {
                 None
             }
         };
-        let address = endpoint.local_addr()?;
-        control.serve_api(endpoint)?;
+        let Endpoint { listener, certificate, url } = endpoint;
+        let of_own_authority = matches!(certificate, Some(EndpointCertificate::Own { .. }));
+        let endpoint_ca = of_own_authority.then(|| control.gateway_ca_path());
+        control.serve_api(listener, certificate)?;
         let running = Arc::new(Running {
             control,
             agent,
@@ -262,7 +243,7 @@ impl Machine {
         })?;
         tokio::spawn(print_output(lines, format));
         tokio::spawn(print_events(Arc::clone(&running)));
-        Ok(Self { running, endpoint: address, _local_api: local_api })
+        Ok(Self { running, endpoint: url, endpoint_ca, _local_api: local_api })
     }
 
     /// Takes everything down.

@@ -1,7 +1,7 @@
 //! The AWS endpoint: per operation authenticate, authorize, convert in, one call, convert out,
 //! record in the audit trail.
 //!
-//! - [`server::ApiServer`] takes HTTP.
+//! - `connection` takes connections, and `server` HTTP.
 //! - [`operation`] is the table of everything that is served; `docs/aws-coverage.md` comes from it.
 //! - `recording` is one call's record in the audit trail.
 //! - [`authorization`] asks IAM's policies.
@@ -12,9 +12,11 @@ pub(crate) mod authorization;
 mod call;
 pub(crate) mod cloudformation;
 mod cloudtrail;
+pub(crate) mod connection;
 mod constraint;
 pub(crate) mod ecs;
 mod iam;
+pub(crate) mod limits;
 pub mod operation;
 mod pages;
 mod recording;
@@ -23,9 +25,11 @@ pub(crate) mod servicediscovery;
 mod sts;
 #[cfg(test)]
 mod testing;
+pub(crate) mod tls;
 
 pub use authentication::DEFAULT_ACCESS_KEY;
 pub use authorization::AuthorizationMode;
+pub use tls::{EndpointCertificate, EndpointTlsError};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! The certificate authorities that there are: the mesh's own, those that
 //! templates make, and the one of the gateways' public certificates.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bowline_aws::acmpca;
@@ -87,6 +87,8 @@ pub(crate) struct LeafOrder {
     pub(crate) spiffe_id: Option<SpiffeId>,
     /// DNS SANs.
     pub(crate) dns_names: Vec<String>,
+    /// IP SANs.
+    pub(crate) addresses: Vec<IpAddr>,
     /// How long it lives.
     pub(crate) ttl: Duration,
     /// For clients outside the mesh.
@@ -261,6 +263,7 @@ impl Authorities {
             public_key: csr,
             spiffe_id: order.spiffe_id.clone(),
             dns_names: order.dns_names.clone(),
+            addresses: order.addresses.clone(),
             usage: if order.public { Usage::Server } else { Usage::Both },
             ttl: order.ttl,
         };
@@ -289,6 +292,7 @@ impl Authorities {
             authority: None,
             spiffe_id: Some(SpiffeId::of_control_plane(trust_domain)),
             dns_names: Vec::new(),
+            addresses: Vec::new(),
             ttl,
             public: false,
         };

@@ -25,7 +25,10 @@ use crate::{
     api::{
         authentication::Authentication,
         authorization::{AuthorizationMode, Authorizer},
-        server::{Api, ApiServer},
+        connection::ApiServer,
+        limits::Limits,
+        server::Api,
+        tls::{EndpointCertificate, EndpointTls, EndpointTlsError},
     },
     audit::AuditError,
     authorities::{Authorities, AuthoritiesError},
@@ -157,6 +160,20 @@ pub enum StartError {
     },
 }
 
+/// Why the AWS endpoint is not served.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// Others could reach it, and read along.
+    #[error("the AWS endpoint on {0} needs TLS: only on loopback does it speak plaintext")]
+    Plaintext(SocketAddr),
+    /// It has no certificate.
+    #[error(transparent)]
+    Tls(#[from] EndpointTlsError),
+    /// The listener cannot be used.
+    #[error("the AWS endpoint's socket cannot be used")]
+    Listener(#[from] io::Error),
+}
+
 /// What an agent needs of the control plane.
 pub struct AgentPort {
     /// The tasks that it should have, whole, whenever they change.
@@ -243,21 +260,45 @@ impl ControlPlane {
         Ok(Self { config, core, desired, reports, drain, drain_watch, tasks, stopping, _lock: lock })
     }
 
-    /// Serves AWS's API to whoever connects to `listener`, until the end.
+    /// Serves AWS's API to whoever connects to `listener`, until the end: by TLS with this
+    /// `certificate`, and only on loopback without one.
     ///
     /// # Errors
-    /// The listener cannot be used.
-    pub fn serve_api(&self, listener: TcpListener) -> io::Result<()> {
-        let local = listener.local_addr()?.ip().is_loopback();
+    /// See [`ServeError`].
+    pub fn serve_api(
+        &self,
+        listener: TcpListener,
+        certificate: Option<EndpointCertificate>,
+    ) -> Result<(), ServeError> {
+        let address = listener.local_addr()?;
+        let local = address.ip().is_loopback();
+        if !local && certificate.is_none() {
+            return Err(ServeError::Plaintext(address));
+        }
+        let tls = match certificate {
+            Some(certificate) => Some(Arc::new(EndpointTls::new(Arc::clone(&self.core), certificate)?)),
+            None => None,
+        };
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let api = Arc::new(Api {
             core: Arc::clone(&self.core),
             authentication: Authentication::new(local),
-            resettable: self.config.ephemeral,
+            // Whoever resets is not asked who he is.
+            resettable: self.config.ephemeral && local,
             audit_data_events: self.config.audit_data_events,
+            limits: Limits::new(local, Instant::now()),
         });
-        tokio::spawn(ApiServer::serve(listener, api, self.drain_watch.clone()));
+        let serving = ApiServer::serve(listener, api, tls.clone(), self.drain_watch.clone());
+        tokio::spawn(async move {
+            match tls {
+                Some(tls) => tokio::select! {
+                    () = serving => {}
+                    () = tls.renew() => {}
+                },
+                None => serving.await,
+            }
+        });
         Ok(())
     }
 

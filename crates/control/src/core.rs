@@ -169,9 +169,10 @@ impl Core {
         &self,
         change: impl FnOnce(&mut Registry) -> Result<R, E>,
     ) -> Result<R, E> {
-        let before = self.writer.snapshot().generation;
+        let before = self.writer.snapshot();
         let result = self.writer.change(change);
-        if self.writer.snapshot().generation != before {
+        // Streams are told of what bears on them: they would compute all that they have anew.
+        if publish::bears_on_proxies(&before, &self.writer.snapshot()) {
             self.publish();
         }
         result
@@ -353,6 +354,7 @@ impl Core {
             authority: None,
             spiffe_id: verifier_id(&trust_domain),
             dns_names: Vec::new(),
+            addresses: Vec::new(),
             ttl: VERIFIER_TTL,
             public: false,
         };
@@ -373,6 +375,7 @@ impl Core {
                 authority: offered.clone().find_map(|offered| offered.authority.clone()),
                 spiffe_id: Some(registry.identity_of(record)?),
                 dns_names: Vec::new(),
+                addresses: Vec::new(),
                 ttl: self.certificate_ttl,
                 public: false,
             });
@@ -385,6 +388,7 @@ impl Core {
                     authority: None,
                     spiffe_id: None,
                     dns_names: identity.dns_names.clone(),
+                    addresses: Vec::new(),
                     ttl: self.certificate_ttl,
                     public: true,
                 })

@@ -73,6 +73,24 @@ pub fn resources(registry: &Registry, options: &PublishOptions, task: &TaskRecor
     Some(resources.into_iter().map(versioned).collect())
 }
 
+/// Whether what is published may differ between two snapshots: all tables but those that nothing
+/// here reads.
+pub(crate) fn bears_on_proxies(before: &Registry, after: &Registry) -> bool {
+    !(before.settings.is_same(&after.settings)
+        && before.clusters.is_same(&after.clusters)
+        && before.namespaces.is_same(&after.namespaces)
+        && before.discovery_services.is_same(&after.discovery_services)
+        && before.instances.is_same(&after.instances)
+        && before.task_definitions.is_same(&after.task_definitions)
+        && before.services.is_same(&after.services)
+        && before.load_balancers.is_same(&after.load_balancers)
+        && before.target_groups.is_same(&after.target_groups)
+        && before.listeners.is_same(&after.listeners)
+        && before.rules.is_same(&after.rules)
+        && before.authorities.is_same(&after.authorities)
+        && before.tasks.is_same(&after.tasks))
+}
+
 fn common(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> Option<Vec<Resource>> {
     let trust_domain = registry.settings().trust_domain.clone();
     let identity = registry.identity_of(task)?;

@@ -22,7 +22,7 @@ async fn start(state_dir: &Path) -> Endpoint {
         .expect("it starts");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
-    control.serve_api(listener).expect("it serves");
+    control.serve_api(listener, None).expect("it serves");
     tokio::spawn(agent(control.agent_port()));
     Endpoint { control, address }
 }

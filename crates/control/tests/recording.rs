@@ -35,7 +35,7 @@ async fn start(state_dir: &Path) -> (ControlPlane, SocketAddr) {
     let control = ControlPlane::start(config(state_dir)).await.expect("starts");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("listens");
-    control.serve_api(listener).expect("serves");
+    control.serve_api(listener, None).expect("serves");
     (control, address)
 }
 

@@ -7,7 +7,7 @@ use serde::ser::{SerializeSeq, SerializeStruct};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// The most diagnostics kept for one template; a hopeless input must not fill the memory.
-const DIAGNOSTICS_MAX: usize = 500;
+const DIAGNOSTICS_MAX: usize = 100;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -152,31 +152,49 @@ impl Diagnostic {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     items: Vec<Diagnostic>,
+    /// How many errors there were, those that are not kept included.
+    errors: usize,
+    /// How many are not kept.
+    more: usize,
 }
 
 impl Report {
     /// Adds one, unless the very same was said of the same place before.
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
-        if self.items.len() < DIAGNOSTICS_MAX && !self.items.contains(&diagnostic) {
+        if self.items.contains(&diagnostic) {
+            return;
+        }
+        self.errors += usize::from(diagnostic.severity == Severity::Error);
+        if self.items.len() < DIAGNOSTICS_MAX {
             self.items.push(diagnostic);
+            return;
+        }
+        self.more += 1;
+        // Warnings must not hide why a template is refused.
+        let warning = self.items.iter().rposition(|item| item.severity != Severity::Error);
+        if let (Severity::Error, Some(warning)) = (diagnostic.severity, warning) {
+            self.items[warning] = diagnostic;
         }
     }
 
     pub(super) fn absorb(&mut self, other: Report) {
+        let kept = other.items.iter().filter(|item| item.severity == Severity::Error).count();
+        self.errors += other.errors - kept;
+        self.more += other.more;
         other.items.into_iter().for_each(|item| self.push(item));
     }
 
     pub(super) fn has_errors(&self) -> bool {
-        self.items.iter().any(|item| item.severity == Severity::Error)
+        self.errors > 0
     }
 
     pub(super) fn error_count(&self) -> usize {
-        self.items.iter().filter(|item| item.severity == Severity::Error).count()
+        self.errors
     }
 
     pub(super) fn into_diagnostics(mut self, files: Sources) -> Diagnostics {
         self.items.sort_by_key(|item| (item.span.file, item.span.line, item.span.column, item.severity));
-        Diagnostics { files, items: self.items }
+        Diagnostics { files, items: self.items, more: self.more }
     }
 }
 
@@ -188,6 +206,8 @@ impl Report {
 pub struct Diagnostics {
     pub(super) files: Sources,
     pub(super) items: Vec<Diagnostic>,
+    /// How many more there were.
+    pub(super) more: usize,
 }
 
 impl Diagnostics {
@@ -244,6 +264,9 @@ impl fmt::Display for Diagnostics {
                 writeln!(f)?;
             }
             self.render(item, f)?;
+        }
+        if self.more > 0 {
+            writeln!(f, "\nand {} more", self.more)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Template parameters: declaration, and the value that a stack is given.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use super::diagnostic::{Diagnostic, Report, Span};
 use super::schema::number;
@@ -170,7 +170,7 @@ impl Parameter {
             },
             "AllowedPattern" => match node.text() {
                 // CloudFormation's patterns match the whole value.
-                Some(pattern) => match Regex::new(&format!("^(?:{pattern})$")) {
+                Some(pattern) => match compiled(pattern) {
                     Ok(regex) => self.allowed_pattern = Some(regex),
                     Err(_) => {
                         let message = "this pattern is not understood, and not applied";
@@ -290,5 +290,31 @@ pub(super) fn check_unknown(declared: &[Parameter], inputs: &Inputs, report: &mu
             let fault = Diagnostic::error("unknown-parameter", start, "Parameters", message);
             report.push(fault.suggest(name, declared.iter().map(|parameter| parameter.name.as_str())));
         }
+    }
+}
+
+/// Most bytes that a compiled pattern may take, and its matcher's cache: `((a{99}){99}){99}` is as
+/// short as it is large.
+const PATTERN_BYTES_MAX: usize = 256 * 1024;
+
+/// A pattern for the whole of a value.
+fn compiled(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(&format!("^(?:{pattern})$"))
+        .size_limit(PATTERN_BYTES_MAX)
+        .dfa_size_limit(PATTERN_BYTES_MAX)
+        .nest_limit(64)
+        .build()
+}
+
+#[cfg(test)]
+mod pattern_tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_bounded() {
+        assert!(compiled("[a-z][a-z0-9-]{0,62}").expect("is small").is_match("a-1"));
+        assert!(compiled("((a{99}){99}){99}").is_err());
+        let nested = format!("{}a{}", "(".repeat(200), ")".repeat(200));
+        assert!(compiled(&nested).is_err());
     }
 }

@@ -136,7 +136,7 @@ impl Template {
     /// Warnings and notes about a template that is otherwise in order.
     #[must_use]
     pub fn warnings(&self) -> Diagnostics {
-        Diagnostics { files: Arc::clone(&self.files), items: self.remarks.clone() }
+        Diagnostics { files: Arc::clone(&self.files), items: self.remarks.clone(), more: 0 }
     }
 
     /// `Description`.

@@ -2,7 +2,7 @@
 
 use ciborium::Value;
 
-use super::{Document, Timestamp};
+use super::{Document, Timestamp, json::VALUES_MAX};
 
 /// Deepest nesting that is read.
 const DEPTH_MAX: usize = 128;
@@ -11,6 +11,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Document, String> {
     if bytes.is_empty() {
         return Ok(Document::empty());
     }
+    if values(bytes) > VALUES_MAX {
+        return Err("there are too many values".into());
+    }
     let mut rest = bytes;
     let value: Value = ciborium::de::from_reader_with_recursion_limit(&mut rest, DEPTH_MAX)
         .map_err(|error| error.to_string())?;
@@ -18,6 +21,37 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Document, String> {
         return Err("there are bytes after the value".into());
     }
     from_value(value)
+}
+
+/// How many values there are, or a few more: RFC 8949 §3 has them one after the other, each with a
+/// head that says how long it is. Counting ends where it is clear that they are too many, or that
+/// the bytes are none of CBOR.
+fn values(bytes: &[u8]) -> usize {
+    let (mut rest, mut count) = (bytes, 0);
+    while let [head, tail @ ..] = rest {
+        count += 1;
+        if count > VALUES_MAX {
+            break;
+        }
+        let (kind, info) = (head >> 5, head & 0x1f);
+        let argument_length = match info {
+            24..=27 => 1 << (info - 24),
+            _ => 0,
+        };
+        let Some((argument, tail)) = tail.split_at_checked(argument_length) else { break };
+        let argument = match argument_length {
+            0 => u64::from(info),
+            _ => argument.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)),
+        };
+        // Strings have their bytes after the head; those of no definite length have further values.
+        let skipped = match (kind, info) {
+            (2 | 3, 0..=27) => usize::try_from(argument).unwrap_or(usize::MAX),
+            _ => 0,
+        };
+        let Some((_, after)) = tail.split_at_checked(skipped) else { break };
+        rest = after;
+    }
+    count
 }
 
 fn from_value(value: Value) -> Result<Document, String> {
@@ -97,6 +131,30 @@ mod tests {
     #[test]
     fn nesting_is_limited() {
         assert!(parse(&[0x81].repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn values_are_bounded() {
+        let list = |count: usize| {
+            let mut bytes = vec![0x9f];
+            bytes.extend(vec![0x80; count]);
+            bytes.push(0xff);
+            bytes
+        };
+        assert!(parse(&list(VALUES_MAX - 2)).is_ok());
+        assert_eq!(parse(&list(VALUES_MAX)), Err("there are too many values".to_owned()));
+    }
+
+    #[test]
+    fn the_bytes_of_texts_are_no_values() {
+        let document = Document::Map(vec![
+            ("text".into(), Document::Text("\u{80}".repeat(VALUES_MAX))),
+            ("bytes".into(), Document::Blob(vec![0x80; VALUES_MAX])),
+            ("numbers".into(), Document::List(vec![Document::Integer(i64::MAX), Document::Double(0.1)])),
+        ]);
+        let written = write(&document);
+        assert_eq!(values(&written), 9);
+        assert_eq!(parse(&written), Ok(document));
     }
 
     proptest! {

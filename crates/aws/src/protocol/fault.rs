@@ -22,6 +22,8 @@ pub struct Fault {
     pub status: u16,
     /// For people.
     pub message: String,
+    /// `Retry-After`: how many seconds to wait before the next try.
+    pub retry_after: Option<u64>,
     /// What else the error's shape holds.
     pub members: Vec<(String, Document)>,
 }
@@ -34,6 +36,7 @@ impl Fault {
             query_code: None,
             status: 400,
             message: message.into(),
+            retry_after: None,
             members: Vec::new(),
         }
     }
@@ -42,6 +45,13 @@ impl Fault {
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = status;
+        self
+    }
+
+    /// The same with a time to wait, in seconds.
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
         self
     }
 

@@ -188,17 +188,19 @@ pub fn identify(head: &RequestHead<'_>, body: &[u8]) -> Result<OperationName, Un
         };
         return Ok(OperationName { service, operation: name(operation)?, protocol });
     }
-    let form = if head.method == "GET" { query::parse(head.query.as_bytes()) } else { query::parse(body) };
-    let form = form.map_err(|error| UnreadableRequest::Body(error.to_owned()))?;
-    let parameter = |name: &str| form.get(name).and_then(Document::as_text);
-    let Some(operation) = parameter("Action") else {
+    // Nothing is known of the sender yet: only what names the operation is looked for, and nothing
+    // is built of the rest.
+    let form = if head.method == "GET" { head.query.as_bytes() } else { body };
+    let [action, version] = query::values(form, ["Action", "Version"])
+        .map_err(|error| UnreadableRequest::Body(error.to_owned()))?;
+    let Some(operation) = action.as_deref() else {
         return Err(unknown("the request names no operation: X-Amz-Target or Action is needed".into()));
     };
     let of_query = || SERVICES.iter().filter(|service| service.target_prefix.is_none());
     let service = head
         .signed_for
         .and_then(|signed| of_query().find(|service| service.name == signed))
-        .or_else(|| of_query().find(|service| parameter("Version") == Some(service.version)));
+        .or_else(|| of_query().find(|service| version.as_deref() == Some(service.version)));
     let service =
         service.ok_or_else(|| unknown(format!("there is no service with the action {operation:?} here")))?;
     Ok(OperationName { service, operation: name(operation)?, protocol: service.protocol })
@@ -291,6 +293,7 @@ fn headers(protocol: Protocol) -> Vec<(&'static str, String)> {
 /// Writes an error in the protocol's own form.
 pub fn write_fault(protocol: Protocol, xml_namespace: &str, request_id: &str, fault: &Fault) -> Response {
     let mut headers = headers(protocol);
+    headers.extend(fault.retry_after.map(|seconds| ("retry-after", seconds.to_string())));
     let body = match protocol {
         Protocol::Json10 | Protocol::Json11 | Protocol::Cbor => {
             let mut members = vec![

@@ -8,6 +8,10 @@ use super::Document;
 /// Most parameters in one request.
 const PARAMETERS_MAX: usize = 10_000;
 
+/// Most structures, lists and values of one request together: what a form is turned into takes more
+/// room than the form.
+const NODES_MAX: usize = 20_000;
+
 /// Deepest path.
 const DEPTH_MAX: usize = 32;
 
@@ -22,10 +26,11 @@ struct Tree {
 }
 
 impl Tree {
-    fn child(&mut self, name: &str) -> &mut Self {
+    fn child(&mut self, name: &str, made: &mut usize) -> &mut Self {
         let at = match self.index.get(name) {
             Some(at) => *at,
             None => {
+                *made += 1;
                 self.children.push((name.to_owned(), Self::default()));
                 self.index.insert(name.to_owned(), self.children.len() - 1);
                 self.children.len() - 1
@@ -62,7 +67,7 @@ impl Tree {
 
 /// Reads a form (`application/x-www-form-urlencoded`).
 pub(crate) fn parse(form: &[u8]) -> Result<Document, &'static str> {
-    let mut tree = Tree::default();
+    let (mut tree, mut made) = (Tree::default(), 0);
     for (count, pair) in form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).enumerate() {
         if count >= PARAMETERS_MAX {
             return Err(TOO_MUCH);
@@ -75,7 +80,10 @@ pub(crate) fn parse(form: &[u8]) -> Result<Document, &'static str> {
             if depth >= DEPTH_MAX {
                 return Err(TOO_MUCH);
             }
-            node = node.child(segment);
+            node = node.child(segment, &mut made);
+            if made > NODES_MAX {
+                return Err(TOO_MUCH);
+            }
         }
         node.value = Some(value);
     }
@@ -85,6 +93,29 @@ pub(crate) fn parse(form: &[u8]) -> Result<Document, &'static str> {
             tree.children.into_iter().map(|(name, tree)| (name, tree.into_document())).collect(),
         ),
     })
+}
+
+/// The last value of each of these names in a form, without reading the others.
+pub(crate) fn values<const N: usize>(
+    form: &[u8],
+    names: [&str; N],
+) -> Result<[Option<String>; N], &'static str> {
+    let mut found = [const { None }; N];
+    for (count, pair) in form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).enumerate() {
+        if count >= PARAMETERS_MAX {
+            return Err(TOO_MUCH);
+        }
+        let at = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+        let (name, value) = (&pair[..at], pair.get(at + 1..).unwrap_or_default());
+        // A name that is longer than this, each byte escaped, is none of them.
+        if name.len() <= 3 * names.iter().map(|name| name.len()).max().unwrap_or(0) {
+            let name = decode(name);
+            if let Some(slot) = names.iter().position(|wanted| *wanted == name) {
+                found[slot] = Some(decode(value));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Percent-decoding with `+` for a space; what is no UTF-8 becomes U+FFFD, and a `%` that begins
@@ -141,12 +172,24 @@ mod tests {
     fn a_form_is_bounded() {
         assert!(parse("a=1&".repeat(PARAMETERS_MAX + 1).as_bytes()).is_err());
         assert!(parse(format!("{}=1", "a.".repeat(DEPTH_MAX + 1)).as_bytes()).is_err());
+        let deep: String =
+            (0..1_000).map(|number| format!("p{number}{}=1&", ".a".repeat(DEPTH_MAX - 1))).collect();
+        assert_eq!(parse(deep.as_bytes()), Err(TOO_MUCH), "many deep ones are too many together");
+        assert_eq!(values("a=1&".repeat(PARAMETERS_MAX + 1).as_bytes(), ["b"]), Err(TOO_MUCH));
+    }
+
+    #[test]
+    fn single_values_are_found_as_the_whole_form_has_them() {
+        let form = b"x=1&Action=First&%41ction=Create%2FStack&Version=2&Actions=no&Versio=no";
+        let [action, version] = values(form, ["Action", "Version"]).expect("reads");
+        assert_eq!((action.as_deref(), version.as_deref()), (Some("Create/Stack"), Some("2")));
+        assert_eq!(parse(form).expect("reads").get("Action"), Some(&untyped("Create/Stack")));
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse(&bytes);
+            let _ = (parse(&bytes), values(&bytes, ["Action"]));
         }
     }
 }

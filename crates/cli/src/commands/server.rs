@@ -29,16 +29,23 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut stop = Stop::new()?;
     let (state_dir, _removed_at_the_end) = state_dir_of(&args)?;
     let control = args.machine.control_plane(&state_dir, args.ephemeral).await?;
-    let endpoint = args.machine.endpoint(false)?;
+    let endpoint = args.machine.endpoint.open(false)?;
     let machine = Machine::start(control, &args.machine, &state_dir, endpoint, args.output)?;
     match args.output {
         OutputFormat::Json => {
-            println!("{}", serde_json::json!({ "endpoint": format!("http://{}", machine.endpoint) }));
+            println!(
+                "{}",
+                serde_json::json!({ "endpoint": machine.endpoint, "caBundle": machine.endpoint_ca })
+            );
         }
         OutputFormat::Text => {
-            println!("AWS endpoint: http://{}", machine.endpoint);
-            println!("try: aws --endpoint-url http://{} ecs create-cluster", machine.endpoint);
-            println!("(AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test); Ctrl-C ends it");
+            println!("AWS endpoint: {}", machine.endpoint);
+            println!("try: aws --endpoint-url {} ecs create-cluster", machine.endpoint);
+            match &machine.endpoint_ca {
+                Some(ca) => println!("(AWS_CA_BUNDLE={})", ca.display()),
+                None => println!("(AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test)"),
+            }
+            println!("Ctrl-C ends it");
         }
     }
     std::io::Write::flush(&mut std::io::stdout())?;

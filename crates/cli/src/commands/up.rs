@@ -72,7 +72,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             bail!("--exec {container}=…: no task definition of the template has a container of that name");
         }
     }
-    let endpoint = args.machine.endpoint(true)?;
+    let endpoint = args.machine.endpoint.open(true)?;
     if !args.no_build {
         build_step::run_all(build_steps(&args, &stack)?)?;
     }
@@ -231,7 +231,10 @@ fn announce(machine: &Machine, args: &Args, took: Duration) -> anyhow::Result<()
             for line in topology::curl_lines(&topology) {
                 println!("{line}");
             }
-            println!("aws --endpoint-url http://{} ecs list-services …", machine.endpoint);
+            println!("aws --endpoint-url {} ecs list-services …", machine.endpoint);
+            if let Some(ca) = &machine.endpoint_ca {
+                println!("(AWS_CA_BUNDLE={})", ca.display());
+            }
             println!(
                 "\nup in {:.1} s; `bowline verify` shows that it is encrypted; Ctrl-C ends it",
                 took.as_secs_f64()

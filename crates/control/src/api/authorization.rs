@@ -4,6 +4,7 @@ pub(crate) mod demand;
 mod ecs;
 mod iam;
 mod services;
+mod tags;
 
 use std::{
     collections::HashMap,
@@ -46,6 +47,8 @@ pub enum AuthorizationMode {
 pub(crate) struct Origin {
     /// `aws:SourceIp`.
     pub(crate) address: IpAddr,
+    /// `aws:SecureTransport`: it came by TLS.
+    pub(crate) secure: bool,
     /// `aws:RequestedRegion`: what the signature is for.
     pub(crate) region: String,
     /// `aws:UserAgent`.
@@ -78,6 +81,11 @@ impl Authorizer {
         Self { mode, read: Mutex::default() }
     }
 
+    /// Whether there is anything to ask of `caller`'s policies.
+    pub(crate) fn asks_of(&self, caller: &Caller) -> bool {
+        self.mode != AuthorizationMode::Off && !is_unlimited(caller)
+    }
+
     /// Whether `caller` may do all that is demanded.
     pub(crate) fn authorize(
         &self,
@@ -86,7 +94,7 @@ impl Authorizer {
         demands: &[Demand],
         origin: &Origin,
     ) -> Result<(), Denied> {
-        if self.mode == AuthorizationMode::Off || is_unlimited(caller) {
+        if !self.asks_of(caller) {
             return Ok(());
         }
         let held = self.held(registry, caller);
@@ -258,7 +266,7 @@ fn context(registry: &Registry, caller: &Caller, demand: &Demand, origin: &Origi
         .with("aws:CurrentTime", [origin.now.to_string()])
         .with("aws:EpochTime", [origin.now.as_secs().to_string()])
         .with("aws:RequestedRegion", [origin.region.as_str()])
-        .with("aws:SecureTransport", ["false"])
+        .with("aws:SecureTransport", [if origin.secure { "true" } else { "false" }])
         .with("aws:ViaAWSService", ["false"])
         .with("aws:PrincipalIsAWSService", ["false"])
         .with("aws:ResourceAccount", [caller.account_id.as_str()])

@@ -95,6 +95,11 @@ impl Recording {
         }
     }
 
+    /// Records nothing of it: there were too many like it.
+    pub(super) fn leave_out(&mut self) {
+        self.skipped = true;
+    }
+
     /// Who it is, once that is proven.
     pub(super) fn by(&mut self, caller: &Caller) {
         self.event.user_identity = identity::of(caller);

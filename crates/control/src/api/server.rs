@@ -1,6 +1,11 @@
 //! HTTP in front of the operations.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bowline_aws::{
     protocol::{
@@ -9,13 +14,11 @@ use bowline_aws::{
     },
     sigv4::{ErrorFamily, Presented, Received, SignatureError},
 };
-use bowline_plumbing::{drain::DrainWatch, wall_clock};
+use bowline_plumbing::wall_clock;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore};
 
 use super::{
     authentication::Authentication,
@@ -24,16 +27,12 @@ use super::{
         demand::{self, Asked},
     },
     call::{Call, Caller},
+    connection::Peer,
+    limits::{Limits, Throttled},
     operation::{self, Operation, Outcome},
     recording::{self, Recording},
 };
 use crate::{core::Core, random};
-
-/// Most connections at once.
-const CONNECTIONS_MAX: usize = 1_024;
-
-/// How long a client may take for the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a client may take for the body of a request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -52,82 +51,26 @@ pub(crate) struct Api {
     pub(crate) resettable: bool,
     /// Data events are recorded in the audit trail.
     pub(crate) audit_data_events: bool,
+    /// How much is answered.
+    pub(crate) limits: Limits,
 }
 
-/// The AWS endpoint, as it listens.
-pub struct ApiServer;
-
-impl ApiServer {
-    /// Serves until `drain` says to end.
-    pub(crate) async fn serve(listener: TcpListener, api: Arc<Api>, mut drain: DrainWatch) {
-        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = drain.signaled() => return,
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    // Answers are small: the peer should not wait for more to come.
-                    let _ = stream.set_nodelay(true);
-                    let (api, drain) = (Arc::clone(&api), drain.clone());
-                    tokio::spawn(async move {
-                        let _slot = slot;
-                        serve_connection(stream, peer, api, drain).await;
-                    });
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "a connection to the AWS endpoint was not accepted");
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            }
-        }
-    }
-}
-
-async fn serve_connection(
-    stream: tokio::net::TcpStream,
-    peer: SocketAddr,
-    api: Arc<Api>,
-    mut drain: DrainWatch,
-) {
-    let service = hyper::service::service_fn(move |request| {
-        let api = Arc::clone(&api);
-        async move { Ok::<_, std::convert::Infallible>(answer(&api, peer, request).await) }
-    });
-    let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(64 * 1024);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = drain.signaled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, error, "a connection to the AWS endpoint ended");
-    }
-}
-
-async fn answer(api: &Arc<Api>, peer: SocketAddr, request: Request<Incoming>) -> http::Response<Full<Bytes>> {
+/// The answer to a request.
+pub(super) async fn answer(
+    api: &Arc<Api>,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> http::Response<Full<Bytes>> {
     let request_id = random::uuid();
     let (parts, body) = request.into_parts();
+    if let Err(throttled) = api.limits.call_of(peer.address.ip(), Instant::now()) {
+        return into_http(throttled_early(&parts.headers, throttled, &request_id), &request_id);
+    }
     if parts.uri.path() == RESET_PATH {
         return reset(api, &parts).await;
     }
     let body = read_body(body).await;
-    // In a task of its own: a client that goes away must not leave a call unrecorded.
-    let (api, id) = (Arc::clone(api), request_id.clone());
-    let responding = tokio::spawn(async move { respond(&api, peer, &parts, body, &id).await });
-    let response = responding.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a call ended early");
-        let fault = Fault::new("InternalFailure", "the call ended early").with_status(500);
-        protocol::write_fault(Protocol::Json11, "", &request_id, &fault)
-    });
+    let response = respond(api, peer, &parts, body, &request_id).await;
     into_http(response, &request_id)
 }
 
@@ -183,13 +126,83 @@ fn into_http(response: Response, request_id: &str) -> http::Response<Full<Bytes>
 }
 
 /// From a request to its answer: identify, authenticate, read, authorize, call, record, write.
+///
+/// A call that waits for the disk is carried out beside the runtime, to its end: a client that goes
+/// away meanwhile must not leave it unrecorded.
 pub(super) async fn respond(
     api: &Arc<Api>,
-    peer: SocketAddr,
+    peer: Peer,
     parts: &http::request::Parts,
     body: Result<Bytes, Fault>,
     request_id: &str,
 ) -> Response {
+    let begun = catch_unwind(AssertUnwindSafe(|| begin(api, peer, parts, body, request_id)));
+    let ended = match begun {
+        Ok(Begun::Answered(response)) => Some(response),
+        Ok(Begun::Waits(waiting)) => {
+            let (api, request_id) = (Arc::clone(api), request_id.to_owned());
+            tokio::task::spawn_blocking(move || waiting.carry_out(&api, &request_id)).await.ok()
+        }
+        Err(_) => None,
+    };
+    // The panic itself is in the log, and the trail says that the call ended early.
+    ended.unwrap_or_else(|| {
+        let fault = Fault::new("InternalFailure", "the call ended early").with_status(500);
+        protocol::write_fault(Protocol::Json11, "", request_id, &fault)
+    })
+}
+
+/// How far a request came without waiting.
+enum Begun {
+    Answered(Response),
+    Waits(Box<Waiting>),
+}
+
+/// A call that may be carried out.
+struct Waiting {
+    operation: &'static Operation,
+    name: OperationName,
+    caller: Caller,
+    origin: Origin,
+    request: Document,
+    recording: Recording,
+}
+
+impl Waiting {
+    /// Carries it out, and records how it ended.
+    fn carry_out(self, api: &Api, request_id: &str) -> Response {
+        let Self { operation, name, caller, origin, request, recording } = self;
+        let scope = api.core.registry().settings().scope.clone();
+        let call = Call { core: &api.core, caller: &caller, scope, now: origin.now, origin: &origin };
+        let outcome = (operation.call)(&call, &request).map_err(|outcome| match outcome {
+            Outcome::Fault(fault) => fault,
+            Outcome::Violation(violation) => violated(&name, &violation),
+        });
+        end(&name, request_id, recording, &outcome)
+    }
+}
+
+/// Records how a call ended, and writes the answer.
+fn end(
+    name: &OperationName,
+    request_id: &str,
+    recording: Recording,
+    outcome: &Result<Document, Fault>,
+) -> Response {
+    recording.end(outcome);
+    match outcome {
+        Ok(document) => protocol::write(name, request_id, document),
+        Err(fault) => protocol::write_fault(name.protocol, name.service.xml_namespace, request_id, fault),
+    }
+}
+
+fn begin(
+    api: &Arc<Api>,
+    peer: Peer,
+    parts: &http::request::Parts,
+    body: Result<Bytes, Fault>,
+    request_id: &str,
+) -> Begun {
     let (body, unread) = match body {
         Ok(body) => (body, None),
         Err(fault) => (Bytes::new(), Some(fault)),
@@ -215,56 +228,81 @@ pub(super) async fn respond(
     };
     let name = match (protocol::identify(&head, &body), &unread) {
         (Ok(name), _) => name,
-        (Err(_), Some(fault)) => return protocol::write_fault(Protocol::Json11, "", request_id, fault),
-        (Err(error), None) => return unreadable(&head, &error, request_id),
+        (Err(_), Some(fault)) => {
+            return Begun::Answered(protocol::write_fault(Protocol::Json11, "", request_id, fault));
+        }
+        (Err(error), None) => return Begun::Answered(unreadable(&head, &error, request_id)),
     };
-    let mut recording = begin_recording(api, &name, peer, &parts.headers, request_id, &presented);
-    let family = if name.protocol.is_json_like() { ErrorFamily::AwsJson } else { ErrorFamily::Query };
-    let outcome = async {
+    let mut recording = begin_recording(api, &name, peer.address, &parts.headers, request_id, &presented);
+    let admit = || {
         if let Some(fault) = unread {
             return Err(fault);
         }
         let (now, registry) = (wall_clock::now(), api.core.registry());
-        let caller = api
-            .authentication
-            .authenticate(&registry, api.core.credentials(), &presented, &received, name.service, now)
-            .map_err(|error| {
-                let (code, status) = error.code(family);
-                Fault::new(code, error.to_string()).with_status(status)
-            })?;
+        let authentic = api.authentication.authenticate(
+            &registry,
+            api.core.credentials(),
+            &presented,
+            &received,
+            name.service,
+            now,
+        );
+        let caller = authentic.map_err(|error| {
+            // Nobody known may fill the disk with what was refused them.
+            if let Err(throttled) = api.limits.refused(peer.address.ip(), Instant::now()) {
+                recording.leave_out();
+                return throttled_fault(&name, throttled);
+            }
+            let family = if name.protocol.is_json_like() { ErrorFamily::AwsJson } else { ErrorFamily::Query };
+            let (code, status) = error.code(family);
+            Fault::new(code, error.to_string()).with_status(status)
+        })?;
+        if let Err(throttled) = api.limits.call_by(&caller.access_key_id, Instant::now()) {
+            recording.leave_out();
+            return Err(throttled_fault(&name, throttled));
+        }
         recording.by(&caller);
         let operation = operation::find(name.service, &name.operation).ok_or_else(|| unknown(&name))?;
         let request = protocol::read(name.protocol, &head, &body)
             .map_err(|error| Fault::new("SerializationException", error.to_string()))?;
         recording.asks(&request);
-        tracing::debug!(%peer, caller = %caller.arn, service = name.service.name, operation = operation.name);
-        let scope = registry.settings().scope.clone();
+        tracing::debug!(
+            peer = %peer.address, caller = %caller.arn, service = name.service.name, operation = operation.name
+        );
         let origin = Origin {
-            address: peer.ip(),
+            address: peer.address.ip().to_canonical(),
+            secure: peer.tls,
             region: presented.as_ref().map(|it| it.scope.region.clone()).unwrap_or_default(),
             user_agent: text(&parts.headers, "user-agent").map(str::to_owned),
             now,
         };
-        let asked = Asked {
-            registry: &registry,
-            scope: &scope,
-            caller: &caller,
-            operation: operation.name,
-            request: &request,
-        };
-        let demands = demand::of(name.service.name, &asked);
-        api.core
-            .authorizer()
-            .authorize(&registry, &caller, &demands, &origin)
-            .map_err(|denied| access_denied(&name, denied))?;
+        if api.core.authorizer().asks_of(&caller) {
+            let scope = registry.settings().scope.clone();
+            let asked = Asked {
+                registry: &registry,
+                scope: &scope,
+                caller: &caller,
+                operation: operation.name,
+                request: &request,
+            };
+            let demands = demand::of(name.service.name, &asked);
+            api.core
+                .authorizer()
+                .authorize(&registry, &caller, &demands, &origin)
+                .map_err(|denied| access_denied(&name, denied))?;
+        }
         recording.admit()?;
-        call(api, operation, &name, caller, origin, request).await
+        Ok((operation, caller, origin, request))
     };
-    let outcome = outcome.await;
-    recording.end(&outcome);
-    match outcome {
-        Ok(document) => protocol::write(&name, request_id, &document),
-        Err(fault) => protocol::write_fault(name.protocol, name.service.xml_namespace, request_id, &fault),
+    match admit() {
+        Ok((operation, caller, origin, request)) => {
+            let waiting = Waiting { operation, name, caller, origin, request, recording };
+            match operation.waits {
+                false => Begun::Answered(waiting.carry_out(api, request_id)),
+                true => Begun::Waits(Box::new(waiting)),
+            }
+        }
+        Err(fault) => Begun::Answered(end(&name, request_id, recording, &Err(fault))),
     }
 }
 
@@ -280,33 +318,6 @@ fn begin_recording(
     let account_id = &registry.settings().scope.account_id;
     let origin = recording::Origin { peer, headers, request_id, presented, account_id };
     Recording::begin(api.core.audit(), api.audit_data_events, name, &origin)
-}
-
-async fn call(
-    api: &Arc<Api>,
-    operation: &'static Operation,
-    name: &OperationName,
-    caller: Caller,
-    origin: Origin,
-    request: Document,
-) -> Result<Document, Fault> {
-    let core = Arc::clone(&api.core);
-    let carry_out = move || {
-        let scope = core.registry().settings().scope.clone();
-        let call = Call { core: &core, caller: &caller, scope, now: origin.now, origin: &origin };
-        (operation.call)(&call, &request)
-    };
-    let outcome = match operation.waits {
-        false => carry_out(),
-        true => tokio::task::spawn_blocking(carry_out).await.unwrap_or_else(|error| {
-            tracing::error!(%error, operation = operation.name, "an operation ended early");
-            Err(Outcome::Fault(Fault::new("InternalFailure", "the operation ended early").with_status(500)))
-        }),
-    };
-    outcome.map_err(|outcome| match outcome {
-        Outcome::Fault(fault) => fault,
-        Outcome::Violation(violation) => violated(name, &violation),
-    })
 }
 
 /// What does not fit an operation's shape, in the service's own code.
@@ -340,13 +351,32 @@ fn unknown(name: &OperationName) -> Fault {
     }
 }
 
-/// An answer to what is for no service that is served, in the form that it was asked in.
-fn unreadable(head: &RequestHead<'_>, error: &UnreadableRequest, request_id: &str) -> Response {
-    let protocol = match (head.smithy_protocol, head.target) {
+/// What is answered to one who asks too much. Source: each service's "Common Errors".
+fn throttled_fault(name: &OperationName, throttled: Throttled) -> Fault {
+    let code = if name.protocol.is_json_like() { "ThrottlingException" } else { "Throttling" };
+    Fault::new(code, "Rate exceeded").with_retry_after(throttled.retry_after)
+}
+
+/// The same before anything but the head was read.
+fn throttled_early(headers: &HeaderMap, throttled: Throttled, request_id: &str) -> Response {
+    let protocol = protocol_of(text(headers, "smithy-protocol"), text(headers, "x-amz-target"));
+    let code = if protocol.is_json_like() { "ThrottlingException" } else { "Throttling" };
+    let fault = Fault::new(code, "Rate exceeded").with_retry_after(throttled.retry_after);
+    protocol::write_fault(protocol, "", request_id, &fault)
+}
+
+/// The protocol of a request for nothing that is known.
+fn protocol_of(smithy_protocol: Option<&str>, target: Option<&str>) -> Protocol {
+    match (smithy_protocol, target) {
         (Some("rpc-v2-cbor"), _) => Protocol::Cbor,
         (_, Some(_)) => Protocol::Json11,
         (_, None) => Protocol::Query,
-    };
+    }
+}
+
+/// An answer to what is for no service that is served, in the form that it was asked in.
+fn unreadable(head: &RequestHead<'_>, error: &UnreadableRequest, request_id: &str) -> Response {
+    let protocol = protocol_of(head.smithy_protocol, head.target);
     let code = match (error, protocol) {
         (UnreadableRequest::Body(_), _) => "SerializationException",
         (UnreadableRequest::UnknownService(_), Protocol::Query) => "InvalidAction",

@@ -1,6 +1,9 @@
 //! For tests: the endpoint without a socket, and signed requests to it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bowline_aws::{
     protocol::{Response, SERVICES, ServiceProtocol},
@@ -13,6 +16,8 @@ use bytes::Bytes;
 use super::{
     authentication::Authentication,
     authorization::{AuthorizationMode, Authorizer},
+    connection::Peer,
+    limits::Limits,
     server::{Api, respond},
 };
 use crate::{
@@ -107,17 +112,32 @@ pub(super) fn core_in_memory(mode: AuthorizationMode) -> (Arc<Core>, tempfile::T
     (core, dir)
 }
 
+fn api_of(core: Arc<Core>, local: bool) -> Api {
+    Api {
+        core,
+        authentication: Authentication::new(local),
+        resettable: false,
+        audit_data_events: false,
+        limits: Limits::new(local, Instant::now()),
+    }
+}
+
 pub(super) struct TestApi {
     pub(super) api: Arc<Api>,
+    tls: bool,
     _dir: tempfile::TempDir,
 }
 
 impl TestApi {
     pub(super) fn new(mode: AuthorizationMode) -> Self {
         let (core, dir) = core_in_memory(mode);
-        let authentication = Authentication::new(true);
-        let api = Api { core, authentication, resettable: false, audit_data_events: false };
-        Self { api: Arc::new(api), _dir: dir }
+        Self { api: Arc::new(api_of(core, true)), tls: false, _dir: dir }
+    }
+
+    /// One that others than this machine can reach, and reach by TLS.
+    pub(super) fn open_to_others(mode: AuthorizationMode) -> Self {
+        let (core, dir) = core_in_memory(mode);
+        Self { api: Arc::new(api_of(core, false)), tls: true, _dir: dir }
     }
 
     pub(super) fn registry(&self) -> Arc<Registry> {
@@ -186,7 +206,7 @@ impl TestApi {
             request = request.header(*name, value);
         }
         let (parts, ()) = request.body(()).expect("a request").into_parts();
-        let peer = "127.0.0.1:50000".parse().expect("an address");
+        let peer = Peer { address: "127.0.0.1:50000".parse().expect("an address"), tls: self.tls };
         let Response { status, body, .. } =
             respond(&self.api, peer, &parts, Ok(Bytes::from(body)), "id").await;
         Answer { status, body: String::from_utf8(body).expect("text") }

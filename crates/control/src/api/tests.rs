@@ -32,6 +32,7 @@ struct Endpoint {
 fn origin() -> Origin {
     Origin {
         address: std::net::Ipv4Addr::LOCALHOST.into(),
+        secure: false,
         region: "us-east-1".into(),
         user_agent: None,
         now: wall_clock::now(),

@@ -191,6 +191,7 @@ impl Authority {
             public_key: &public_key,
             spiffe_id: Some(SpiffeId::of_control_plane("proof.invalid")),
             dns_names: vec!["proof.invalid".to_owned()],
+            addresses: Vec::new(),
             usage: Usage::Both,
             ttl: Duration::from_secs(1),
         };

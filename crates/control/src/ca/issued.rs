@@ -3,7 +3,7 @@
 //! It is read by another encoder's parser and verified by the verifier that
 //! the proxies use, so that an error of one is not confirmed by itself.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use bowline_model::clock::Timestamp;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -46,16 +46,27 @@ fn says(certificate: &CertificateDer<'_>, expected: &Expected<'_>) -> Result<(),
 
     let names = parsed.subject_alternative_name().map_err(|_| refuse("doubled subjectAltName"))?;
     let names = &names.ok_or_else(|| refuse("it has no names"))?.value.general_names;
-    let (mut uris, mut dns_names) = (Vec::new(), BTreeSet::new());
+    let (mut uris, mut dns_names, mut addresses) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for name in names {
         match name {
             GeneralName::URI(uri) => uris.push(*uri),
             GeneralName::DNSName(name) => demand(dns_names.insert(*name), "it has a name twice")?,
+            GeneralName::IPAddress(octets) => {
+                let address = address(octets).ok_or_else(|| refuse("it has a malformed address"))?;
+                demand(addresses.insert(address), "it has an address twice")?;
+            }
             _ => return Err(refuse("it has a name of another kind")),
         }
     }
     demand(uris.iter().copied().eq(expected.spiffe_id), "its SPIFFE id is another")?;
-    demand(dns_names == expected.dns_names, "its DNS names are others")
+    demand(dns_names == expected.dns_names, "its DNS names are others")?;
+    demand(addresses == expected.addresses, "its addresses are others")
+}
+
+/// RFC 5280 §4.2.1.6: four octets or sixteen.
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
 fn verifies(

@@ -1,6 +1,6 @@
 //! Certificates of workloads, gateways and the control plane itself.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use bowline_model::{clock::Timestamp, identity::SpiffeId};
 use rcgen::{
@@ -54,6 +54,8 @@ pub struct LeafRequest<'a> {
     pub spiffe_id: Option<SpiffeId>,
     /// The DNS names; the leftmost label may be `*`. Doubles are written once.
     pub dns_names: Vec<String>,
+    /// The addresses, at most [`DNS_NAMES_MAX`]. Doubles are written once.
+    pub addresses: Vec<IpAddr>,
     /// The extended key usage.
     pub usage: Usage,
     /// How long from now it is to be valid; at least a second. Shortened to the authority's end.
@@ -78,6 +80,7 @@ pub(super) struct Expected<'a> {
     pub(super) public_key: &'a CheckedCsr,
     pub(super) spiffe_id: Option<&'a str>,
     pub(super) dns_names: BTreeSet<&'a str>,
+    pub(super) addresses: BTreeSet<IpAddr>,
     pub(super) usage: Usage,
     pub(super) serial: [u8; 16],
     pub(super) validity: Validity,
@@ -106,12 +109,16 @@ impl Authority {
             public_key: request.public_key,
             spiffe_id: request.spiffe_id.as_ref().map(SpiffeId::as_str),
             dns_names: checked_dns_names(&request.dns_names)?,
+            addresses: request.addresses.iter().map(IpAddr::to_canonical).collect(),
             usage: request.usage,
             serial: random_serial()?,
             validity: Validity::starting(now, request.ttl)?.within(self.validity()),
         };
-        if expected.spiffe_id.is_none() && expected.dns_names.is_empty() {
+        if expected.spiffe_id.is_none() && expected.dns_names.is_empty() && expected.addresses.is_empty() {
             return Err(CaError::NoName);
+        }
+        if expected.addresses.len() > DNS_NAMES_MAX {
+            return Err(CaError::TooManyDnsNames { count: expected.addresses.len() });
         }
         let common_name = request.dns_names.first().filter(|name| name.len() <= NAME_FIELD_MAX);
         let params = params_of(&expected, common_name)?;
@@ -140,6 +147,7 @@ fn params_of(leaf: &Expected<'_>, common_name: Option<&String>) -> Result<Certif
     for name in &leaf.dns_names {
         params.subject_alt_names.push(SanType::DnsName((*name).try_into()?));
     }
+    params.subject_alt_names.extend(leaf.addresses.iter().copied().map(SanType::IpAddress));
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     if leaf.usage.server() {

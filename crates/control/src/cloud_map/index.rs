@@ -1,10 +1,10 @@
 //! Services with their instances as they are discovered: by namespace and name, ready to be told.
 //!
 //! An index is made from a snapshot of the registry at the first question after a change. What did
-//! not change is taken from the index before.
+//! not change is taken from the index before; where only instances did, nothing else is looked at.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -52,9 +52,14 @@ impl DiscoveryCache {
 #[derive(Default)]
 pub(crate) struct DiscoveryIndex {
     generation: u64,
-    by_name: HashMap<String, HashMap<String, Arc<Discoverable>>>,
-    by_id: BTreeMap<String, Arc<Discoverable>>,
+    /// What it was made from.
+    of: Registry,
+    by_name: HashMap<String, Arc<Named>>,
+    by_id: Arc<BTreeMap<Arc<str>, Arc<Discoverable>>>,
 }
+
+/// A namespace's services by name.
+type Named = HashMap<Arc<str>, Arc<Discoverable>>;
 
 /// A service with its instances.
 pub(crate) struct Discoverable {
@@ -112,11 +117,14 @@ impl DiscoveryIndex {
 
     /// How many services a namespace has.
     pub(crate) fn count_in(&self, namespace: &str) -> usize {
-        self.by_name.get(namespace).map_or(0, HashMap::len)
+        self.by_name.get(namespace).map_or(0, |services| services.len())
     }
 
     fn new(registry: &Registry, before: &Self, now: Timestamp) -> Self {
-        let mut index = Self { generation: registry.generation, ..Self::default() };
+        if let Some(index) = before.advanced_to(registry, now) {
+            return index;
+        }
+        let mut index = Self { generation: registry.generation, of: registry.clone(), ..Self::default() };
         let making = Making { registry, before, now, tasks: tasks_by_service(registry) };
         let registrations = managed::registrations(registry);
         let names: HashMap<&str, &str> = registry
@@ -139,11 +147,66 @@ impl DiscoveryIndex {
         index
     }
 
-    fn add(&mut self, namespace: &str, service: Arc<Discoverable>) {
-        self.by_id.insert(service.row.id.clone(), Arc::clone(&service));
-        let names = self.by_name.entry(namespace.to_owned()).or_default();
-        names.insert(service.row.name.clone(), service);
+    /// The index of a later registry, made from this one; `None` where more has changed than
+    /// instances and the services that hold them.
+    fn advanced_to(&self, registry: &Registry, now: Timestamp) -> Option<Self> {
+        if self.generation == 0 || !is_same_beside_services(&self.of, registry) {
+            return None;
+        }
+        let (rows, gone) = registry.discovery_services.changes_since(&self.of.discovery_services);
+        let stays = |row: &DiscoveryService| {
+            let before = self.of.discovery_services.get(&row.id);
+            before.is_some_and(|before| before.name == row.name && before.namespace_id == row.namespace_id)
+        };
+        if !gone.is_empty() {
+            return None;
+        }
+        let (put, removed) = registry.instances.changes_since(&self.of.instances);
+        let of_instances = put.into_iter().map(|(key, _)| key).chain(removed);
+        let of_instances = of_instances.filter_map(Instance::service_of_key);
+        let changed: BTreeSet<&str> = rows.iter().map(|(id, _)| *id).chain(of_instances).collect();
+        let mut index = Self {
+            generation: registry.generation,
+            of: registry.clone(),
+            by_name: self.by_name.clone(),
+            by_id: Arc::clone(&self.by_id),
+        };
+        if changed.is_empty() {
+            return Some(index);
+        }
+        let making = Making { registry, before: self, now, tasks: tasks_by_service(registry) };
+        let registrations = managed::registrations(registry);
+        for row in changed.into_iter().filter_map(|id| registry.discovery_services.get(id)) {
+            let mut namespaces = registry.namespaces.values();
+            let Some(namespace) = namespaces.find(|namespace| namespace.id == row.namespace_id) else {
+                continue;
+            };
+            // A new one may take the place of one that ECS brings.
+            if !stays(row) && index.named(&namespace.name, &row.name).is_some() {
+                return None;
+            }
+            let bindings = registrations.get(&row.id).map_or(&[][..], Vec::as_slice);
+            index.add(&namespace.name, making.stored(&namespace.name, row, bindings));
+        }
+        Some(index)
     }
+
+    fn add(&mut self, namespace: &str, service: Arc<Discoverable>) {
+        Arc::make_mut(&mut self.by_id).insert(service.row.id.as_str().into(), Arc::clone(&service));
+        let names = self.by_name.entry(namespace.to_owned()).or_default();
+        Arc::make_mut(names).insert(service.row.name.as_str().into(), service);
+    }
+}
+
+/// Whether all that an index is made from is the same in both, but for services and instances that
+/// are stored.
+fn is_same_beside_services(before: &Registry, after: &Registry) -> bool {
+    before.settings.is_same(&after.settings)
+        && before.namespaces.is_same(&after.namespaces)
+        && before.services.is_same(&after.services)
+        && before.service_records.is_same(&after.service_records)
+        && before.task_definitions.is_same(&after.task_definitions)
+        && before.tasks.is_same(&after.tasks)
 }
 
 fn tasks_by_service(registry: &Registry) -> HashMap<&Arn, Vec<&TaskRecord>> {
@@ -272,3 +335,6 @@ fn of_task(
         creator_request_id: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,6 +104,11 @@ impl Instance {
     pub fn key(service_id: &str, id: &str) -> String {
         format!("{service_id}/{id}")
     }
+
+    /// The id of the service in such a key; services' ids have no slash.
+    pub(crate) fn service_of_key(key: &str) -> Option<&str> {
+        key.split_once('/').map(|(service, _)| service)
+    }
 }
 
 pub use bowline_aws::servicediscovery::api::CustomHealthStatus as CustomHealth;

@@ -80,6 +80,7 @@ pub(crate) fn of(service: &str, asked: &Asked<'_>) -> Vec<Demand> {
     let tags = request_tags(asked.request);
     for demand in &mut demands {
         demand.keys.extend(tags.iter().cloned());
+        demand.keys.extend(super::tags::keys(asked.registry, &demand.resource));
     }
     demands
 }

@@ -300,3 +300,123 @@ fn expired_session(api: &TestApi) -> Keys {
     let (id, secret, token) = made.expect("randomness");
     Keys { id, secret: (*secret).clone(), token: Some(token) }
 }
+
+/// A key of the root user that is not the default one.
+fn made_key(api: &TestApi) -> Keys {
+    use crate::{iam::KeyOwner, registry::RegistryError};
+    let new = api.api.core.credentials().make(KeyOwner::Root, wall_clock::now()).expect("is made");
+    let keys = Keys { id: new.record.id.clone(), secret: (*new.secret).clone(), token: None };
+    let put = api.api.core.change::<_, RegistryError>(|registry| {
+        registry.access_keys.put(new.record.id.clone(), new.record);
+        Ok(())
+    });
+    put.expect("is stored");
+    keys
+}
+
+#[tokio::test]
+async fn the_default_key_is_nobodys_off_loopback() {
+    let list = |api: TestApi, keys: Keys| async move {
+        api.json(&keys, "ecs", "ListClusters", serde_json::json!({})).await.code()
+    };
+    assert_eq!(list(TestApi::new(AuthorizationMode::Enforce), Keys::root()).await, "");
+    let open = TestApi::open_to_others(AuthorizationMode::Enforce);
+    let made = made_key(&open);
+    assert_eq!(open.json(&made, "ecs", "ListClusters", serde_json::json!({})).await.code(), "");
+    assert_eq!(list(open, Keys::root()).await, "UnrecognizedClientException");
+    let open = TestApi::open_to_others(AuthorizationMode::Off);
+    assert_eq!(list(open, Keys::root()).await, "UnrecognizedClientException", "nor where nobody is asked");
+}
+
+/// A bucket that was emptied then gains nothing now.
+fn in_an_hour() -> std::time::Instant {
+    std::time::Instant::now() + std::time::Duration::from_secs(3600)
+}
+
+#[tokio::test]
+async fn a_key_that_asks_too_much_is_told_to_wait() {
+    let open = TestApi::open_to_others(AuthorizationMode::Enforce);
+    let keys = made_key(&open);
+    while open.api.limits.call_by(&keys.id, in_an_hour()).is_ok() {}
+    let answer = open.json(&keys, "ecs", "ListClusters", serde_json::json!({})).await;
+    assert_eq!(answer.code(), "ThrottlingException");
+}
+
+#[tokio::test]
+async fn calls_by_nobody_do_not_fill_the_trail() {
+    let api = TestApi::new(AuthorizationMode::Enforce);
+    let address = "127.0.0.1".parse().expect("an address");
+    while api.api.limits.refused(address, in_an_hour()).is_ok() {}
+    let recorded = || {
+        let page = api.api.core.audit().lookup(&crate::audit::LookupQuery::default());
+        page.expect("is found").events.len()
+    };
+    let before = recorded();
+    let now = wall_clock::now().as_secs();
+    let answer = api.send(None, "ecs", "ListClusters", "{}".to_owned(), now).await;
+    assert_eq!(answer.code(), "ThrottlingException");
+    let form = "Action=GetCallerIdentity&Version=2011-06-15".to_owned();
+    assert_eq!(api.send(None, "sts", "GetCallerIdentity", form, now).await.code(), "Throttling");
+    assert_eq!(recorded(), before);
+    // Who is known is not concerned.
+    assert_eq!(api.json(&Keys::root(), "ecs", "ListClusters", serde_json::json!({})).await.code(), "");
+}
+
+#[tokio::test]
+async fn policies_can_ask_for_tls() {
+    let policy = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"ecs:*","Resource":"*",
+        "Condition":{"Bool":{"aws:SecureTransport":"true"},"IpAddress":{"aws:SourceIp":"127.0.0.0/8"}}}}"#;
+    let plain = TestApi::new(AuthorizationMode::Enforce);
+    let keys = plain.user("somebody", &[policy]).await;
+    let list = serde_json::json!({});
+    assert_eq!(plain.json(&keys, "ecs", "ListClusters", list.clone()).await.code(), "AccessDeniedException");
+    let open = TestApi::open_to_others(AuthorizationMode::Enforce);
+    let root = made_key(&open);
+    let call = |action: &'static str, parameters: Vec<(&'static str, &'static str)>| {
+        let (open, root) = (&open, &root);
+        async move { open.query(root, "iam", action, &parameters).await.ok() }
+    };
+    call("CreateUser", vec![("UserName", "somebody")]).await;
+    let policy = vec![("UserName", "somebody"), ("PolicyName", "p"), ("PolicyDocument", policy)];
+    call("PutUserPolicy", policy).await;
+    let made = call("CreateAccessKey", vec![("UserName", "somebody")]).await;
+    let keys = Keys { id: made.element("AccessKeyId"), secret: made.element("SecretAccessKey"), token: None };
+    assert_eq!(open.json(&keys, "ecs", "ListClusters", list).await.code(), "");
+}
+
+#[tokio::test]
+async fn policies_can_ask_for_a_resources_tags() {
+    let policy = r#"{"Version":"2012-10-17","Statement":[
+        {"Effect":"Allow","Action":"ecs:DeleteCluster","Resource":"*",
+         "Condition":{"StringEquals":{"aws:ResourceTag/team":"shop"}}},
+        {"Effect":"Allow","Action":"iam:GetRole","Resource":"*",
+         "Condition":{"StringEquals":{"iam:ResourceTag/team":"shop"}}},
+        {"Effect":"Allow","Action":"servicediscovery:GetNamespace","Resource":"*",
+         "Condition":{"StringEquals":{"aws:ResourceTag/team":"shop"}}}]}"#;
+    let api = TestApi::new(AuthorizationMode::Enforce);
+    let (root, keys) = (Keys::root(), api.user("somebody", &[policy]).await);
+    for (name, team) in [("ours", "shop"), ("theirs", "other")] {
+        let tags = serde_json::json!([{"key": "team", "value": team}]);
+        let made = serde_json::json!({"clusterName": name, "tags": tags});
+        assert_eq!(api.json(&root, "ecs", "CreateCluster", made).await.code(), "");
+        let trust = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"Service":"ecs.amazonaws.com"},"Action":"sts:AssumeRole"}}"#;
+        let role = [
+            ("RoleName", name),
+            ("AssumeRolePolicyDocument", trust),
+            ("Tags.member.1.Key", "team"),
+            ("Tags.member.1.Value", team),
+        ];
+        assert_eq!(api.query(&root, "iam", "CreateRole", &role).await.code(), "");
+        let tags = serde_json::json!([{"Key": "team", "Value": team}]);
+        let made = serde_json::json!({"Name": name, "Tags": tags});
+        assert_eq!(api.json(&root, "servicediscovery", "CreateHttpNamespace", made).await.code(), "");
+        let id = api.registry().namespaces.get(name).expect("is made").id.clone();
+        let codes = [
+            api.json(&keys, "ecs", "DeleteCluster", serde_json::json!({"cluster": name})).await.code(),
+            api.query(&keys, "iam", "GetRole", &[("RoleName", name)]).await.code(),
+            api.json(&keys, "servicediscovery", "GetNamespace", serde_json::json!({"Id": id})).await.code(),
+        ];
+        let refused = ["AccessDeniedException", "AccessDenied", "AccessDeniedException"];
+        assert_eq!(codes, if team == "shop" { [""; 3] } else { refused }, "{name}");
+    }
+}

@@ -35,6 +35,7 @@ fn of_service(public_key: &CheckedCsr) -> LeafRequest<'_> {
         public_key,
         spiffe_id: Some(service("orders")),
         dns_names: Vec::new(),
+        addresses: Vec::new(),
         usage: Usage::Both,
         ttl: HOUR,
     }
@@ -175,6 +176,12 @@ fn refuses_names_a_certificate_cannot_carry() {
         assert!(matches!(refused, CaError::DnsName { .. }), "{name:?}: {refused}");
     }
     assert!(matches!(authority.issue(&of_names(&key, &[]), NOW).unwrap_err(), CaError::NoName));
+    let addresses = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+    let of =
+        |addresses: &[std::net::IpAddr]| LeafRequest { addresses: addresses.to_vec(), ..of_names(&key, &[]) };
+    authority.issue(&of(&addresses), NOW).expect("addresses are names enough");
+    let many = vec![addresses[1]; 3];
+    authority.issue(&of(&many), NOW).expect("doubles are written once");
     let many = vec!["a.example"; DNS_NAMES_MAX + 1];
     assert!(matches!(
         authority.issue(&of_names(&key, &many), NOW).unwrap_err(),
@@ -202,6 +209,7 @@ fn the_check_refuses_a_certificate_of_another_content() {
     let (authority, other) = (root(KeyAlgorithm::EcP256), root(KeyAlgorithm::EcP256));
     let [key, another_key] = [0, 1].map(|_| csr(KeyAlgorithm::EcP256, Vec::new()));
     let expected = || Expected {
+        addresses: BTreeSet::new(),
         public_key: &key,
         spiffe_id: Some("spiffe://bowline.local/ns/shop/cluster/default/svc/orders"),
         dns_names: BTreeSet::from(["orders.shop"]),
@@ -221,11 +229,14 @@ fn the_check_refuses_a_certificate_of_another_content() {
     assert!(refused(&other, &key, &|_| ()).unwrap().contains("does not verify"));
     assert!(refused(&authority, &another_key, &|_| ()).unwrap().contains("its key is another"));
     let uri = |text: &str| SanType::URI(text.try_into().unwrap());
-    let changes: [(&str, Change<'_>); 9] = [
+    let changes: [(&str, Change<'_>); 10] = [
         ("SPIFFE id", &|leaf| leaf.subject_alt_names[0] = uri("spiffe://bowline.local/control-plane")),
         ("SPIFFE id", &|leaf| leaf.subject_alt_names.push(uri("spiffe://bowline.local/control-plane"))),
         ("DNS names", &|leaf| leaf.subject_alt_names.truncate(1)),
-        ("another kind", &|leaf| leaf.subject_alt_names.push(SanType::IpAddress([10, 0, 0, 1].into()))),
+        ("addresses", &|leaf| leaf.subject_alt_names.push(SanType::IpAddress([10, 0, 0, 1].into()))),
+        ("another kind", &|leaf| {
+            leaf.subject_alt_names.push(SanType::Rfc822Name("a@b.example".try_into().unwrap()));
+        }),
         ("authority", &|leaf| leaf.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained)),
         ("keyUsage", &|leaf| leaf.key_usages.push(KeyUsagePurpose::KeyCertSign)),
         ("extKeyUsage", &|leaf| leaf.insert_extended_key_usage(ExtendedKeyUsagePurpose::ClientAuth)),

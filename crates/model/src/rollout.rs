@@ -13,6 +13,8 @@ pub struct RolloutTask {
     pub current: bool,
     /// It serves.
     pub healthy: bool,
+    /// It must not be stopped now: `UpdateTaskProtection`.
+    pub protected: bool,
 }
 
 /// What to do.
@@ -50,9 +52,10 @@ pub fn decide(
 
     let mut healthy = count(|task| task.healthy);
     let mut surplus = current.saturating_sub(desired);
-    let old_first = tasks.iter().filter(|task| !task.current);
-    let unhealthy_current = tasks.iter().rev().filter(|task| task.current && !task.healthy);
-    let healthy_current = tasks.iter().rev().filter(|task| task.current && task.healthy);
+    let tasks = || tasks.iter().filter(|task| !task.protected);
+    let old_first = tasks().filter(|task| !task.current);
+    let unhealthy_current = tasks().rev().filter(|task| task.current && !task.healthy);
+    let healthy_current = tasks().rev().filter(|task| task.current && task.healthy);
     for task in old_first.chain(unhealthy_current).chain(healthy_current) {
         if task.current {
             if surplus == 0 {
@@ -85,7 +88,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn task(number: u8, current: bool, healthy: bool) -> RolloutTask {
-        RolloutTask { id: TaskId::from_random([number; 16]), current, healthy }
+        RolloutTask { id: TaskId::from_random([number; 16]), current, healthy, protected: false }
     }
 
     #[test]
@@ -111,7 +114,36 @@ mod tests {
         assert_eq!(decide(0, RollingBounds::default(), &tasks, true).stop.len(), 3);
     }
 
+    #[test]
+    fn others_leave_in_the_place_of_protected_tasks() {
+        let mut tasks = [task(1, true, true), task(2, true, true), task(3, true, true)];
+        tasks[2].protected = true;
+        assert_eq!(decide(2, RollingBounds::default(), &tasks, true).stop, [tasks[1].id.clone()]);
+        tasks[0].protected = true;
+        tasks[1].protected = true;
+        assert_eq!(decide(0, RollingBounds::default(), &tasks, true).stop, []);
+    }
+
     proptest! {
+        #[test]
+        fn a_protected_task_is_never_stopped(
+            desired in 0u32..6,
+            minimum in 0u32..=100,
+            kinds in proptest::collection::vec(any::<(bool, bool, bool)>(), 0..12),
+        ) {
+            let bounds = RollingBounds { minimum_healthy_percent: minimum, maximum_percent: 200 };
+            let tasks: Vec<_> = kinds
+                .iter()
+                .enumerate()
+                .map(|(number, (current, healthy, protected))| RolloutTask {
+                    protected: *protected,
+                    ..task(u8::try_from(number).expect("small"), *current, *healthy)
+                })
+                .collect();
+            let stop = decide(desired, bounds, &tasks, true).stop;
+            prop_assert!(tasks.iter().filter(|task| task.protected).all(|task| !stop.contains(&task.id)));
+        }
+
         /// Simulates a replacement: whatever becomes healthy when, never fewer
         /// than the floor serve once that many did, and it ends.
         #[test]

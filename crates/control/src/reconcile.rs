@@ -16,6 +16,10 @@ use bowline_model::{
     task::{DesiredStatus, TaskId, TaskStatus},
 };
 
+mod bake;
+
+use bake::Bake;
+
 use crate::{
     ecs::{
         capacity::{self, Placement},
@@ -117,6 +121,7 @@ pub fn pass(
                 .is_some_and(|definition| definition.is_health_checked()),
             proxied: task_spec::has_sidecar(registry, service),
             placeable: is_placeable(registry, service),
+            whole_set: Bake::of(registry, service),
         };
         let tasks =
             registry.tasks_of_service(&service.arn).into_iter().map(|task| (**task).clone()).collect();
@@ -136,6 +141,7 @@ pub fn pass(
             health_checked: false,
             proxied: true,
             placeable: true,
+            whole_set: None,
         };
         let tasks =
             registry.tasks_of_gateway(&balancer.arn).into_iter().map(|task| (**task).clone()).collect();
@@ -200,6 +206,8 @@ struct Wanted<'a> {
     proxied: bool,
     /// There is something to place its tasks on.
     placeable: bool,
+    /// A new set of tasks takes the old one's place whole.
+    whole_set: Option<Bake>,
 }
 
 impl Wanted<'_> {
@@ -317,7 +325,15 @@ fn reconcile_owner(
         .collect();
     let history = histories.by_owner.entry(wanted.key.to_owned()).or_default();
     let may_start = history.may_start(now);
-    let decision = rollout::decide(wanted.count, wanted.bounds, &live, may_start && wanted.placeable);
+    let may_place = may_start && wanted.placeable;
+    let decision = match wanted.whole_set {
+        // What must leave a draining machine does so by the bounds.
+        Some(bake) if wanted.placeable => {
+            let release = bake.is_over(registry, &wanted, &live, now, pass);
+            rollout::decide_whole_set(wanted.count, &live, may_place, release)
+        }
+        _ => rollout::decide(wanted.count, wanted.bounds, &live, may_place),
+    };
     announce_unplaced(histories, &wanted, live.len(), now, pass);
     if !may_start {
         look_again(pass, Duration::from_millis(500));
@@ -353,6 +369,9 @@ fn reconcile_owner(
         };
         registry.tasks.put(id.as_str(), record);
         started.push(format!("(task {id})"));
+    }
+    if !started.is_empty() && live.iter().any(|task| !task.current) && wanted.whole_set.is_some() {
+        pass.events.push(wanted.event(now, bake::BOTH_SERVE.to_owned()));
     }
     if !started.is_empty() {
         let message = format!("has started {} tasks: {}.", started.len(), started.join(" "));

@@ -7,6 +7,7 @@ mod attributes;
 mod capacity_providers;
 mod clusters;
 mod container_instances;
+mod deployment_configuration;
 mod deployments;
 mod exec;
 mod protection;

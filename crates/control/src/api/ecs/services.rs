@@ -16,7 +16,7 @@ use bowline_aws::{
 };
 use bowline_model::{arn::Arn, service::DeploymentId, task::TaskStatus};
 
-use super::{arn_in_cluster, client, deployments, find_cluster, invalid, page_of, tags};
+use super::{arn_in_cluster, client, deployment_configuration, deployments, find_cluster, invalid, page_of, tags};
 use crate::{
     api::{
         call::{Call, wire},
@@ -85,6 +85,7 @@ fn check(request: &CreateServiceRequest) -> Result<(), Fault> {
         constraint::range("desiredCount", count, 0..=5_000).map_err(invalid)?;
     }
     check_platform(request.platform_version.as_deref())?;
+    deployment_configuration::check(request)?;
     let connect = request.service_connect_configuration.iter().filter(|connect| connect.enabled);
     for offered in connect.flat_map(|connect| &connect.services) {
         if offered.client_aliases.len() > 1 {

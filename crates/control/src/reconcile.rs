@@ -305,10 +305,8 @@ fn reconcile_owner(
     pass: &mut Pass,
 ) {
     // Nothing of a service that was deleted is kept.
-    let deleted = registry
-        .service_records
-        .get(wanted.key)
-        .is_some_and(|record| record.status != ServiceStatus::Active);
+    let deleted =
+        registry.service_records.get(wanted.key).is_some_and(|record| record.status != ServiceStatus::Active);
     for until in tasks.iter().filter(|task| task.is_protected(now)).filter_map(|task| task.protected_until) {
         look_again(pass, until.since(now));
     }
@@ -405,9 +403,10 @@ fn announce_unplaced(
     if wanted.placeable || !missing {
         histories.unplaced.remove(wanted.key);
     } else if histories.unplaced.insert(wanted.key.to_owned()) {
-        let message = "was unable to place a task because no container instance met all of its requirements. \
+        let message =
+            "was unable to place a task because no container instance met all of its requirements. \
                        Reason: No Container Instances were found in your cluster."
-            .to_owned();
+                .to_owned();
         pass.events.push(wanted.event(now, message));
     }
 }

@@ -160,7 +160,10 @@ mod tests {
         assert_eq!(decide_whole_set(2, &half, true, true), RolloutDecision::default());
         let whole = [task(1, false, true), task(2, false, true), task(3, true, true), task(4, true, true)];
         assert_eq!(decide_whole_set(2, &whole, true, false), RolloutDecision::default());
-        assert_eq!(decide_whole_set(2, &whole, true, true).stop, [task(1, false, true).id, task(2, false, true).id]);
+        assert_eq!(
+            decide_whole_set(2, &whole, true, true).stop,
+            [task(1, false, true).id, task(2, false, true).id]
+        );
     }
 
     proptest! {

@@ -92,13 +92,17 @@ pub fn check_strategy(
         names.push(name);
     }
     if strategy.iter().filter(|item| item.base.unwrap_or(0) > 0).count() > 1 {
-        return Err("Only one capacity provider in a capacity provider strategy can have a base defined.".into());
+        return Err(
+            "Only one capacity provider in a capacity provider strategy can have a base defined.".into()
+        );
     }
     let fargate = names.iter().filter(|name| FARGATE.contains(name)).count();
     if fargate > 0 && fargate < names.len() {
-        return Err("A capacity provider strategy cannot contain a mix of capacity providers using Auto Scaling \
+        return Err(
+            "A capacity provider strategy cannot contain a mix of capacity providers using Auto Scaling \
                     groups and Fargate."
-            .into());
+                .into(),
+        );
     }
     if strategy.len() > 1 && strategy.iter().all(|item| item.weight.unwrap_or(0) == 0) {
         return Err(

@@ -206,7 +206,11 @@ pub fn finish_draining(registry: &mut Registry) {
 ///
 /// # Errors
 /// What of it cannot be done, all of it.
-pub(super) fn convert(registry: &Registry, arn: &Arn, body: &CreateServiceRequest) -> Result<Service, Vec<String>> {
+pub(super) fn convert(
+    registry: &Registry,
+    arn: &Arn,
+    body: &CreateServiceRequest,
+) -> Result<Service, Vec<String>> {
     let mut faults = Vec::new();
     let cluster = cluster_name(body.cluster.as_deref());
     let name = body.task_definition.as_deref().unwrap_or_default();

@@ -12,7 +12,10 @@ use bowline_model::{
 
 use super::{Pass, Wanted, look_again};
 use crate::{
-    ecs::service::mark_deployment_healthy,
+    ecs::{
+        record::{Deployment, DeploymentState},
+        service::mark_deployment_healthy,
+    },
     registry::{Registry, TaskOwner},
 };
 
@@ -36,6 +39,9 @@ impl Bake {
     pub(super) fn of(registry: &Registry, service: &Service) -> Option<Self> {
         let record = registry.service_records.get(service.arn.as_str())?;
         let minutes = minutes(record.request.deployment_configuration.as_ref()?)?;
+        // The way back is not baked: what it goes back to has served before.
+        let returns = |one: &Deployment| one.state == DeploymentState::RollbackInProgress;
+        let minutes = if record.deployments.iter().any(returns) { 0 } else { minutes };
         Some(Self(Duration::from_secs(u64::try_from(minutes).unwrap_or(0).saturating_mul(60))))
     }
 
@@ -104,16 +110,12 @@ mod tests {
         assert_eq!(minutes(&of(DeploymentStrategy::Canary)), Some(15));
         assert_eq!(minutes(&of(DeploymentStrategy::Linear)), Some(5 + 9 * 6));
         let linear = LinearConfiguration { step_percent: Some(50.0), step_bake_time_in_minutes: Some(1) };
-        let halves = DeploymentConfiguration {
-            linear_configuration: Some(linear),
-            ..of(DeploymentStrategy::Linear)
-        };
+        let halves =
+            DeploymentConfiguration { linear_configuration: Some(linear), ..of(DeploymentStrategy::Linear) };
         assert_eq!(minutes(&halves), Some(6));
         let canary = CanaryConfiguration { canary_percent: None, canary_bake_time_in_minutes: Some(0) };
-        let at_once = DeploymentConfiguration {
-            canary_configuration: Some(canary),
-            ..of(DeploymentStrategy::Canary)
-        };
+        let at_once =
+            DeploymentConfiguration { canary_configuration: Some(canary), ..of(DeploymentStrategy::Canary) };
         assert_eq!(minutes(&at_once), Some(5));
     }
 }

@@ -160,6 +160,11 @@ fn fail(
         (StackStatus::CreateInProgress, true) => {
             record.set_status(now, StackStatus::CreateFailed, Some(what));
         }
+        (StackStatus::CreateInProgress, false) if record.delete_on_failure => {
+            let reason = format!("{what} Delete requested by user.");
+            record.set_status(now, StackStatus::DeleteInProgress, Some(reason));
+            begin_removal(registry, record, now);
+        }
         (StackStatus::CreateInProgress, false) => {
             let reason = format!("{what} Rollback requested by user.");
             record.set_status(now, StackStatus::RollbackInProgress, Some(reason));

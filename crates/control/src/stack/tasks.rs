@@ -60,7 +60,7 @@ impl Applying<'_> {
         if strategy.is_some_and(|strategy| strategy != ecs::DeploymentStrategy::Rolling) {
             self.note(
                 resource,
-                "the deployment strategy is not here yet: new revisions replace the old ones ROLLING",
+                "traffic is not shifted in steps here: old and new tasks both serve until the bake time is over",
             );
         }
         self.made("services", arn.as_str());

@@ -42,16 +42,19 @@ pub(super) fn demands(asked: &Asked<'_>) -> Vec<Demand> {
         "DescribeContainerInstances" | "UpdateContainerInstancesState" => {
             each("container-instance", "containerInstances")
         }
-        "PutAttributes" | "DeleteAttributes" => targets(asked)
-            .into_iter()
-            .map(|given| in_cluster("container-instance", given))
-            .collect(),
-        "CreateCapacityProvider" | "UpdateCapacityProvider" => vec![provider(asked.text("name").unwrap_or_default())],
+        "PutAttributes" | "DeleteAttributes" => {
+            targets(asked).into_iter().map(|given| in_cluster("container-instance", given)).collect()
+        }
+        "CreateCapacityProvider" | "UpdateCapacityProvider" => {
+            vec![provider(asked.text("name").unwrap_or_default())]
+        }
         "DeleteCapacityProvider" => vec![provider(asked.text("capacityProvider").unwrap_or_default())],
         "DescribeCapacityProviders" => asked.texts("capacityProviders").into_iter().map(provider).collect(),
         "StopServiceDeployment" => vec![asked.text("serviceDeploymentArn").unwrap_or("*").to_owned()],
         "GetTaskProtection" | "UpdateTaskProtection" => each("task", "tasks"),
-        "ExecuteCommand" => vec![cluster_arn.clone(), in_cluster("task", asked.text("task").unwrap_or_default())],
+        "ExecuteCommand" => {
+            vec![cluster_arn.clone(), in_cluster("task", asked.text("task").unwrap_or_default())]
+        }
         "DescribeClusters" => match asked.texts("clusters") {
             named if named.is_empty() => vec![asked.arn("ecs", "cluster/default")],
             named => named

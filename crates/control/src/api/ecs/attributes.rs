@@ -23,7 +23,9 @@ pub(super) fn check(attributes: &[Attribute]) -> Result<(), Fault> {
         constraint::length("attributes.name", name, 1..=128).map_err(invalid)?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./\\".contains(c);
         if !name.chars().all(plain) {
-            return Err(invalid(format!("Invalid attribute name {name:?}: letters, numbers and -_./\\ are allowed.")));
+            return Err(invalid(format!(
+                "Invalid attribute name {name:?}: letters, numbers and -_./\\ are allowed."
+            )));
         }
         if name.starts_with("ecs.") {
             return Err(invalid(format!("Invalid attribute name {name:?}: the prefix ecs. is ECS's own.")));
@@ -58,7 +60,8 @@ fn target(registry: &Registry, cluster: &Cluster, attribute: &Attribute) -> Resu
     }
     match attribute.target_type.as_deref() {
         Some("container-instance") => {}
-        None if arn_in_cluster("container-instance", given, cluster).is_some_and(|_| given.starts_with("arn:")) => {}
+        None if arn_in_cluster("container-instance", given, cluster)
+            .is_some_and(|_| given.starts_with("arn:")) => {}
         _ => return Err(invalid("targetType must be container-instance where targetId is no ARN.")),
     }
     container_instances::find(registry, cluster, given)
@@ -120,10 +123,7 @@ pub(super) fn delete(call: &Call<'_>, request: AttributesRequest) -> Result<Attr
     })
 }
 
-pub(super) fn list(
-    call: &Call<'_>,
-    request: ListAttributesRequest,
-) -> Result<ListAttributesResponse, Fault> {
+pub(super) fn list(call: &Call<'_>, request: ListAttributesRequest) -> Result<ListAttributesResponse, Fault> {
     let AttributeTarget::ContainerInstance = request.target_type;
     let registry = call.registry();
     let cluster = find_cluster(&registry, request.cluster.as_deref())?;

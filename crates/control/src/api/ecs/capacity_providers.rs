@@ -17,9 +17,7 @@ use bowline_model::arn::Arn;
 use super::{client, clusters, find_cluster, invalid, page_of, tags};
 use crate::{
     api::{call::Call, constraint},
-    ecs::capacity::{
-        self, CapacityProviderRecord, FARGATE, OF_CLUSTER_MAX, PROVIDERS_MAX, provider_name,
-    },
+    ecs::capacity::{self, CapacityProviderRecord, FARGATE, OF_CLUSTER_MAX, PROVIDERS_MAX, provider_name},
     registry::Registry,
 };
 
@@ -85,7 +83,12 @@ fn completed(mut group: AutoScalingGroupProvider) -> Result<AutoScalingGroupProv
             10_000,
             1..=10_000,
         )?,
-        instance_warmup_period: member("instanceWarmupPeriod", given.instance_warmup_period, 300, 0..=10_000)?,
+        instance_warmup_period: member(
+            "instanceWarmupPeriod",
+            given.instance_warmup_period,
+            300,
+            0..=10_000,
+        )?,
     };
     let protection = group.managed_termination_protection.unwrap_or(Switch::Disabled);
     if protection == Switch::Enabled && scaling.status != Some(Switch::Enabled) {
@@ -200,7 +203,8 @@ pub(super) fn update(
             });
         }
         let protection = update.managed_termination_protection;
-        record.group.managed_termination_protection = protection.or(record.group.managed_termination_protection);
+        record.group.managed_termination_protection =
+            protection.or(record.group.managed_termination_protection);
         record.group.managed_draining = update.managed_draining.or(record.group.managed_draining);
         record.group = completed(record.group)?;
         let response = CapacityProvider { update_status: Some("UPDATE_COMPLETE"), ..told(&record) };
@@ -335,12 +339,17 @@ pub(super) fn put_of_cluster(
     request: PutClusterCapacityProvidersRequest,
 ) -> Result<ClusterResponse, Fault> {
     clusters::change(call, &request.cluster, |registry, name| {
-        check_association(registry, &request.capacity_providers, &request.default_capacity_provider_strategy)?;
+        check_association(
+            registry,
+            &request.capacity_providers,
+            &request.default_capacity_provider_strategy,
+        )?;
         let present = registry.clusters.get(name).map(|cluster| cluster.request.capacity_providers.clone());
         for removed in present.unwrap_or_default() {
             let removed = provider_name(&removed);
             let stays = request.capacity_providers.iter().any(|given| provider_name(given) == removed);
-            if let Some(service) = capacity::services_using(registry, name, removed).next().filter(|_| !stays) {
+            if let Some(service) = capacity::services_using(registry, name, removed).next().filter(|_| !stays)
+            {
                 return Err(Fault::new(
                     "ResourceInUseException",
                     format!(

@@ -6,8 +6,7 @@ use bowline_aws::{
         api::{
             Cluster as WireCluster, ClusterField, ClusterResponse, DeleteClusterRequest,
             DescribeClustersRequest, DescribeClustersResponse, Failure, ListClustersRequest,
-            ListClustersResponse, UpdateClusterRequest,
-            UpdateClusterSettingsRequest,
+            ListClustersResponse, UpdateClusterRequest, UpdateClusterSettingsRequest,
         },
     },
     protocol::Fault,
@@ -262,8 +261,7 @@ fn statistics(registry: &Registry, cluster: &Cluster) -> Vec<KeyValuePair> {
         };
         let services = |status| {
             let of_cluster = registry.services.values().filter(|service| service.cluster == cluster.name);
-            let records =
-                of_cluster.filter_map(|service| registry.service_records.get(service.arn.as_str()));
+            let records = of_cluster.filter_map(|service| registry.service_records.get(service.arn.as_str()));
             let matching = records.filter(|record| {
                 record.status == status && capacity::service_launch_type(&record.request) == launch_type
             });

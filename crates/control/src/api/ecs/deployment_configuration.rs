@@ -22,7 +22,8 @@ pub(super) fn check(request: &CreateServiceRequest) -> Result<(), Fault> {
     match request.deployment_controller.as_ref().and_then(|controller| controller.r#type) {
         None | Some(DeploymentControllerType::Ecs) => {}
         Some(DeploymentControllerType::CodeDeploy | DeploymentControllerType::External) => {
-            return Err(invalid(
+            return Err(Fault::new(
+                "UnsupportedFeatureException",
                 "The deployment controllers CODE_DEPLOY and EXTERNAL are not here: task sets are made by others than \
                  ECS. Use ECS, with one of its deployment strategies.",
             ));
@@ -34,7 +35,9 @@ pub(super) fn check(request: &CreateServiceRequest) -> Result<(), Fault> {
     let daemon = request.scheduling_strategy == Some(SchedulingStrategy::Daemon);
     let rolling = configuration.strategy.is_none_or(|strategy| strategy == DeploymentStrategy::Rolling);
     if daemon && !rolling {
-        return Err(invalid("A service with the DAEMON scheduling strategy can only have ROLLING deployments."));
+        return Err(invalid(
+            "A service with the DAEMON scheduling strategy can only have ROLLING deployments.",
+        ));
     }
     if let Some(alarms) = &configuration.alarms
         && alarms.enable
@@ -49,10 +52,12 @@ fn percentages(configuration: &DeploymentConfiguration) -> Result<(), Fault> {
     let minimum = configuration.minimum_healthy_percent;
     let maximum = configuration.maximum_percent;
     if let Some(minimum) = minimum {
-        constraint::range("deploymentConfiguration.minimumHealthyPercent", minimum, 0..=100).map_err(invalid)?;
+        constraint::range("deploymentConfiguration.minimumHealthyPercent", minimum, 0..=100)
+            .map_err(invalid)?;
     }
     if let Some(maximum) = maximum {
-        constraint::range("deploymentConfiguration.maximumPercent", maximum, 100..=200_000).map_err(invalid)?;
+        constraint::range("deploymentConfiguration.maximumPercent", maximum, 100..=200_000)
+            .map_err(invalid)?;
     }
     Ok(())
 }
@@ -88,8 +93,12 @@ fn strategy(configuration: &DeploymentConfiguration) -> Result<(), Fault> {
     if rolling && !configuration.lifecycle_hooks.is_empty() {
         return Err(invalid("lifecycleHooks are only for the strategies BLUE_GREEN, LINEAR and CANARY."));
     }
-    constraint::items("deploymentConfiguration.lifecycleHooks", configuration.lifecycle_hooks.len(), 0..=HOOKS_MAX)
-        .map_err(invalid)?;
+    constraint::items(
+        "deploymentConfiguration.lifecycleHooks",
+        configuration.lifecycle_hooks.len(),
+        0..=HOOKS_MAX,
+    )
+    .map_err(invalid)?;
     if configuration.lifecycle_hooks.iter().any(|hook| hook.lifecycle_stages.is_empty()) {
         return Err(invalid("A lifecycle hook needs at least one of lifecycleStages."));
     }

@@ -7,9 +7,9 @@ use bowline_aws::{
             ContainerImage, CurrentServiceRevision, DescribeServiceDeploymentsRequest,
             DescribeServiceDeploymentsResponse, DescribeServiceRevisionsRequest,
             DescribeServiceRevisionsResponse, Failure, ListServiceDeploymentsRequest,
-            ListServiceDeploymentsResponse, ServiceDeployment, ServiceDeploymentBrief,
-            Rollback as WireRollback, ServiceDeploymentStatus, ServiceRevision,
-            StopServiceDeploymentRequest, StopServiceDeploymentResponse, StopServiceDeploymentStopType,
+            ListServiceDeploymentsResponse, Rollback as WireRollback, ServiceDeployment,
+            ServiceDeploymentBrief, ServiceDeploymentStatus, ServiceRevision, StopServiceDeploymentRequest,
+            StopServiceDeploymentResponse, StopServiceDeploymentStopType,
         },
     },
     protocol::Fault,
@@ -161,7 +161,10 @@ pub(super) fn stop(
     }
     call.change(|registry| {
         let (service, _, deployment) = find(registry, "service-deployment", given).ok_or_else(|| {
-            Fault::new("ServiceDeploymentNotFoundException", "The specified service deployment was not found.")
+            Fault::new(
+                "ServiceDeploymentNotFoundException",
+                "The specified service deployment was not found.",
+            )
         })?;
         if deployment.state != DeploymentState::InProgress {
             return Err(Fault::new(
@@ -169,12 +172,16 @@ pub(super) fn stop(
                 "The service deployment cannot be stopped because it is not in progress.",
             ));
         }
-        let reason = format!("Service deployment rolled back by a call of StopServiceDeployment from {}.", call.caller.arn);
+        let reason = format!(
+            "Service deployment rolled back by a call of StopServiceDeployment from {}.",
+            call.caller.arn
+        );
         match rollback::begin(registry, &service, &reason, call.now) {
             Ok(_) => Ok(StopServiceDeploymentResponse { service_deployment_arn: given.clone() }),
-            Err(error @ RollbackError::NothingInProgress) => {
-                Err(Fault::new("ConflictException", format!("The service deployment cannot be stopped: {error}.")))
-            }
+            Err(error @ RollbackError::NothingInProgress) => Err(Fault::new(
+                "ConflictException",
+                format!("The service deployment cannot be stopped: {error}."),
+            )),
             Err(error) => Err(invalid(format!("The service deployment cannot be rolled back: {error}."))),
         }
     })

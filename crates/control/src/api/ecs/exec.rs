@@ -2,10 +2,7 @@
 //! Manager plugin speaks; that is not here. What is asked is checked as ECS checks it, and then
 //! refused with the way that there is.
 
-use bowline_aws::{
-    ecs::api::ExecuteCommandRequest,
-    protocol::Fault,
-};
+use bowline_aws::{ecs::api::ExecuteCommandRequest, protocol::Fault};
 use bowline_model::task::TaskStatus;
 use serde::Serialize;
 

@@ -16,7 +16,9 @@ use bowline_aws::{
 };
 use bowline_model::{arn::Arn, service::DeploymentId, task::TaskStatus};
 
-use super::{arn_in_cluster, client, deployment_configuration, deployments, find_cluster, invalid, page_of, tags};
+use super::{
+    arn_in_cluster, client, deployment_configuration, deployments, find_cluster, invalid, page_of, tags,
+};
 use crate::{
     api::{
         call::{Call, wire},
@@ -406,7 +408,9 @@ fn told(call: &Call<'_>, registry: &Registry, arn: &Arn) -> Result<ServiceRespon
             current_service_deployment: record
                 .deployments
                 .iter()
-                .find(|one| matches!(one.state, DeploymentState::InProgress | DeploymentState::RollbackInProgress))
+                .find(|one| {
+                    matches!(one.state, DeploymentState::InProgress | DeploymentState::RollbackInProgress)
+                })
                 .map(|primary| deployments::arn(arn, &primary.id)),
             current_service_revisions: primary
                 .map(|primary| CurrentServiceRevision {

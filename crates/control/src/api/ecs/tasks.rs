@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bowline_aws::{
     ecs::{
-        AssignPublicIp, CapacityProviderStrategyItem, KeyValuePair, LaunchType, NetworkConfiguration, PropagateTags, Tag,
+        AssignPublicIp, CapacityProviderStrategyItem, KeyValuePair, LaunchType, NetworkConfiguration,
+        PropagateTags, Tag,
         api::{
             Attachment, Attribute, Container, ContainerOverride as WireOverride, DescribeTasksRequest,
             DesiredTaskStatus, Failure, ListTasksRequest, ListTasksResponse, NetworkBinding, RunTaskRequest,
@@ -21,7 +22,9 @@ use bowline_model::{
     task::{DesiredStatus, HealthStatus, StopCode, TaskReport, TaskStatus},
 };
 
-use super::{arn_in_cluster, client, container_instances, deployments, find_cluster, invalid, page_of, services, tags};
+use super::{
+    arn_in_cluster, client, container_instances, deployments, find_cluster, invalid, page_of, services, tags,
+};
 use crate::{
     api::{
         call::{Call, wire},

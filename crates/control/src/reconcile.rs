@@ -17,6 +17,7 @@ use bowline_model::{
 };
 
 mod bake;
+pub(crate) mod breaker;
 
 use bake::Bake;
 
@@ -152,6 +153,7 @@ pub fn pass(
     service::finish_draining(registry);
     forget_unused_definitions(registry);
     forget_stopped_tasks(registry, now);
+    breaker::roll_back(registry, now, &mut pass);
     pass.failed_updates = lifecycle::advance(registry, now);
     histories.forget_absent(registry);
     pass

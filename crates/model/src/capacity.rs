@@ -14,7 +14,7 @@ pub struct CapacityShare {
 /// The provider for one task more, where `placed` tells how many tasks each has. A base that is
 /// not reached comes first; then whichever has the fewest tasks beyond its base for its weight, the
 /// earlier of two alike. `None` where nothing has a base left or a weight.
-pub fn place<'a>(strategy: &'a [CapacityShare], placed: impl Fn(&str) -> u32) -> Option<&'a str> {
+pub fn place(strategy: &[CapacityShare], placed: impl Fn(&str) -> u32) -> Option<&str> {
     if let Some(share) = strategy.iter().find(|share| placed(&share.provider) < share.base) {
         return Some(&share.provider);
     }

@@ -66,6 +66,22 @@ def test_a_deployment_that_cannot_come_up_is_rolled_back(ecs, cluster):
     eventually("it is complete", lambda: described(ecs, again)["status"] == "SUCCESSFUL")
 
 
+def test_the_circuit_breaker_rolls_back(ecs, cluster):
+    good = define(ecs, "idle", IDLE)
+    breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
+    serve(ecs, definition="idle", deploymentConfiguration=breaker)
+    wait(ecs, "services_stable", services=["web"])
+    bad = define(ecs, "idle", {**IDLE, "command": ["false"], "healthCheck": {"command": ["CMD", "false"]}})
+    failing = ecs.update_service(service="web", taskDefinition=bad)["service"]["currentServiceDeployment"]
+    eventually("it is rolled back", lambda: described(ecs, failing)["status"] == "ROLLBACK_SUCCESSFUL", limit=30)
+    assert "circuit breaker" in described(ecs, failing)["rollback"]["reason"]
+    told = service(ecs)
+    assert told["taskDefinition"] == good
+    messages = [event["message"] for event in told["events"]]
+    assert any("deployment failed: tasks failed to start" in message for message in messages)
+    assert any("rolling back to deployment ecs-svc/" in message for message in messages)
+
+
 def test_deployments_that_cannot_be_stopped(ecs, cluster):
     define(ecs, "idle", {**IDLE, "command": ["false"]})
     first = serve(ecs, definition="idle")["currentServiceDeployment"]

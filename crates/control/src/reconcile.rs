@@ -362,7 +362,7 @@ fn reconcile_owner(
             proxied: wanted.proxied,
             serving_since: None,
             stop_reason: None,
-            capacity_provider: placement.next(),
+            capacity_provider: placement.place(),
             protected_until: None,
             tags: tags.clone(),
             report: None,

@@ -50,7 +50,8 @@ pub fn exists(registry: &Registry, name: &str) -> bool {
     FARGATE.contains(&name) || registry.capacity_providers.get(name).is_some()
 }
 
-/// Refuses a strategy that ECS would, in its words; `most_of` is the cluster that it is for.
+/// Refuses a strategy that ECS would, in its words; `associated` are the providers of its
+/// cluster.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -159,7 +160,7 @@ impl Placement {
     }
 
     /// The provider of the next task; `None` without a strategy.
-    pub fn next(&mut self) -> Option<String> {
+    pub fn place(&mut self) -> Option<String> {
         let placed = &self.placed;
         let provider = place(&self.shares, |name| placed.get(name).copied().unwrap_or(0))?.to_owned();
         *self.placed.entry(provider.clone()).or_insert(0) += 1;
@@ -195,8 +196,7 @@ pub fn service_launch_type(request: &CreateServiceRequest) -> LaunchType {
     }
 }
 
-/// The clusters and services that use a provider, by what `DeleteCapacityProvider` and
-/// `PutClusterCapacityProviders` ask.
+/// The names of a cluster's services whose strategy has the provider.
 pub fn services_using<'a>(
     registry: &'a Registry,
     cluster: &'a str,

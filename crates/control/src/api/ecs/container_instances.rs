@@ -198,7 +198,7 @@ pub(super) fn register(
         let present = registry.container_instances.get(&cluster.name).cloned();
         let again = present.filter(|instance| instance.status != InstanceStatus::Inactive);
         if let Some(given) = &request.container_instance_arn
-            && !again.as_ref().is_some_and(|instance| instance.arn.as_str() == given)
+            && again.as_ref().is_none_or(|instance| instance.arn.as_str() != given)
         {
             return Err(invalid("The container instance of containerInstanceArn is not registered."));
         }
@@ -246,9 +246,9 @@ fn told(
     })?;
     let tasks: Vec<_> = instance::tasks_on(registry, instance).collect();
     let there = instance.status != InstanceStatus::Inactive;
-    let health = include.contains(&ContainerInstanceField::ContainerInstanceHealth).then(|| {
-        ContainerInstanceHealthStatus { overall_status: if there { "OK" } else { "INSUFFICIENT_DATA" } }
-    });
+    let health = include.contains(&ContainerInstanceField::ContainerInstanceHealth).then_some(
+        ContainerInstanceHealthStatus { overall_status: if there { "OK" } else { "INSUFFICIENT_DATA" } },
+    );
     Ok(ContainerInstance {
         container_instance_arn: instance.arn.to_string(),
         version: instance.version,
@@ -288,15 +288,21 @@ fn used(registry: &Registry, tasks: &[&TaskRecord]) -> Used {
         let request = &record.request;
         let containers = || request.container_definitions.iter();
         let of_task = |given: Option<&str>| given.and_then(|text| text.trim().parse::<i64>().ok());
-        used.cpu += of_task(request.cpu.as_deref())
-            .unwrap_or_else(|| containers().filter_map(|one| one.cpu).map(i64::from).sum());
-        used.memory += of_task(request.memory.as_deref()).unwrap_or_else(|| {
-            containers().filter_map(|one| one.memory_reservation.or(one.memory)).map(i64::from).sum()
-        });
+        let cpu =
+            of_task(request.cpu.as_deref()).unwrap_or_else(|| total(containers().filter_map(|one| one.cpu)));
+        let memory = of_task(request.memory.as_deref())
+            .unwrap_or_else(|| total(containers().filter_map(|one| one.memory_reservation.or(one.memory))));
+        used.cpu = used.cpu.saturating_add(cpu);
+        used.memory = used.memory.saturating_add(memory);
         let published = task.report.iter().flat_map(|report| &report.published);
         used.ports.extend(published.map(|published| published.address.port().to_string()));
     }
     used
+}
+
+/// The sum of numbers that users gave.
+fn total(numbers: impl Iterator<Item = i64>) -> i64 {
+    numbers.fold(0, i64::saturating_add)
 }
 
 /// What is left of a machine. More may be reserved than there is: no task is refused for it.
@@ -315,8 +321,8 @@ fn resources(machine: &Machine, used: &Used) -> Vec<Resource> {
     };
     let memory = i64::try_from(machine.memory_mib).unwrap_or(i64::MAX);
     vec![
-        integer("CPU", i64::from(machine.processors) * UNITS_OF_PROCESSOR - used.cpu),
-        integer("MEMORY", memory - used.memory),
+        integer("CPU", (i64::from(machine.processors) * UNITS_OF_PROCESSOR).saturating_sub(used.cpu)),
+        integer("MEMORY", memory.saturating_sub(used.memory)),
         ports("PORTS", &used.ports),
         ports("PORTS_UDP", &[]),
     ]

@@ -222,7 +222,7 @@ fn start_tasks(call: &Call<'_>, start: Start) -> Result<TasksResponse, Fault> {
                 proxied: standalone.namespace.is_some(),
                 serving_since: None,
                 stop_reason: None,
-                capacity_provider: placement.next(),
+                capacity_provider: placement.place(),
                 protected_until: None,
                 tags: tags.clone(),
                 report: None,

@@ -24,6 +24,8 @@ pub enum Effect {
     Effective,
     /// It keeps what it is given, and tells it; nothing here acts on it.
     Recorded,
+    /// It is checked as AWS checks it, and then refused: what it does on AWS cannot be done here.
+    Refused,
 }
 
 /// An operation that is served.

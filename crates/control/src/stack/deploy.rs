@@ -30,6 +30,8 @@ pub(crate) struct StackOrder {
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) capabilities: Vec<String>,
     pub(crate) disable_rollback: bool,
+    /// A failed creation deletes the stack.
+    pub(crate) delete_on_failure: bool,
     pub(crate) timeout_minutes: Option<u32>,
     pub(crate) termination_protection: bool,
     /// A failed update goes back to what was before.
@@ -230,6 +232,7 @@ fn ordered(mut record: StackRecord, source: StackSource, order: &StackOrder, now
         return record;
     }
     record.disable_rollback = order.disable_rollback;
+    record.delete_on_failure = order.delete_on_failure;
     record.timeout_minutes = order.timeout_minutes;
     record.termination_protection |= order.termination_protection;
     let (status, reason) = if creates {

@@ -37,6 +37,9 @@ pub struct StackRecord {
     pub previous: Option<StackSource>,
     /// Whether a failed creation is left as it is.
     pub disable_rollback: bool,
+    /// Whether a failed creation deletes the stack, not only its resources.
+    #[serde(default)]
+    pub delete_on_failure: bool,
     /// How long a creation or update may take. Minutes; CloudFormation's own patience with an ECS
     /// service is three hours.
     pub timeout_minutes: Option<u32>,
@@ -240,6 +243,9 @@ pub struct ChangeSetRecord {
     pub executed: bool,
     /// Whether a failed creation is left as it is.
     pub disable_rollback: bool,
+    /// Whether a failed creation deletes the stack, not only its resources.
+    #[serde(default)]
+    pub delete_on_failure: bool,
 }
 
 /// A resource that a change set would change.

@@ -7,7 +7,7 @@ use bowline_aws::{
 
 use super::{Applying, secrets};
 use crate::{
-    ecs::{definition, service},
+    ecs::{capacity, definition, service},
     registry::Registry,
     task_spec,
 };
@@ -48,14 +48,19 @@ impl Applying<'_> {
         body: &CreateServiceRequest,
     ) {
         let Some(arn) = self.arn(resource) else { return };
-        if let Err(faults) = service::put(registry, &arn, body, &self.change()) {
+        let mut body = body.clone();
+        if let Some(cluster) = registry.clusters.get(&service::cluster_name(body.cluster.as_deref())) {
+            body.capacity_provider_strategy =
+                capacity::or_default(cluster, body.launch_type, body.capacity_provider_strategy);
+        }
+        if let Err(faults) = service::put(registry, &arn, &body, &self.change()) {
             return faults.into_iter().for_each(|message| self.fault(resource, message));
         }
         let strategy = body.deployment_configuration.as_ref().and_then(|deployment| deployment.strategy);
         if strategy.is_some_and(|strategy| strategy != ecs::DeploymentStrategy::Rolling) {
             self.note(
                 resource,
-                "the deployment strategy is not here yet: new revisions replace the old ones ROLLING",
+                "traffic is not shifted in steps here: old and new tasks both serve until the bake time is over",
             );
         }
         self.made("services", arn.as_str());

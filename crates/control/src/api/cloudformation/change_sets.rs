@@ -107,6 +107,7 @@ pub(super) fn create(call: &Call<'_>, request: CreateChangeSetInput) -> Result<C
             .then(|| NO_CHANGES.to_owned()),
         executed: false,
         disable_rollback: request.on_stack_failure == Some(OnFailure::DoNothing),
+        delete_on_failure: request.on_stack_failure == Some(OnFailure::Delete),
     };
     call.change(|registry| {
         if creates && registry.stacks.get(&name).is_none() {
@@ -240,6 +241,7 @@ pub(super) fn execute(call: &Call<'_>, request: ChangeSetInput) -> Result<Nothin
         tags: record.tags.clone(),
         capabilities: record.capabilities.clone(),
         disable_rollback: request.disable_rollback.unwrap_or(record.disable_rollback),
+        delete_on_failure: record.delete_on_failure,
         ..StackOrder::default()
     };
     call.core.deploy(&resolved, &template, &order).map_err(refused)?;

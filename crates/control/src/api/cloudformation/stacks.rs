@@ -36,6 +36,7 @@ pub(super) fn create(call: &Call<'_>, request: CreateStackInput) -> Result<Stack
     let mut order = order(call, &request.tags, &request.capabilities);
     order.disable_rollback =
         request.disable_rollback.unwrap_or(false) || request.on_failure == Some(OnFailure::DoNothing);
+    order.delete_on_failure = request.on_failure == Some(OnFailure::Delete);
     order.timeout_minutes = request.timeout_in_minutes;
     order.termination_protection = request.enable_termination_protection.unwrap_or(false);
     call.core.deploy(&stack, &template, &order).map_err(refused)?;

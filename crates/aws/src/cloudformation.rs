@@ -72,6 +72,7 @@ pub struct CreateStackInput {
     #[serde(default)]
     pub tags: Vec<Tag>,
     pub enable_termination_protection: Option<bool>,
+    pub client_request_token: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -88,6 +89,7 @@ pub struct UpdateStackInput {
     pub capabilities: Vec<Capability>,
     pub tags: Option<Vec<Tag>>,
     pub disable_rollback: Option<bool>,
+    pub client_request_token: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -101,6 +103,8 @@ pub struct StackIdOutput {
 #[serde(rename_all = "PascalCase")]
 pub struct StackInput {
     pub stack_name: String,
+    /// Of `DeleteStack` alone.
+    pub client_request_token: Option<String>,
     pub next_token: Option<String>,
 }
 
@@ -203,6 +207,7 @@ pub struct StackEvent {
     pub timestamp: Timestamp,
     pub resource_status: String,
     pub resource_status_reason: Option<String>,
+    pub client_request_token: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -361,7 +366,12 @@ pub struct CreateChangeSetOutput {
 pub struct ChangeSetInput {
     pub change_set_name: String,
     pub stack_name: Option<String>,
+    /// Of `ExecuteChangeSet` alone.
     pub disable_rollback: Option<bool>,
+    /// Of `ExecuteChangeSet` alone.
+    pub client_request_token: Option<String>,
+    /// Of `DescribeChangeSet` alone.
+    pub next_token: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -380,6 +390,7 @@ pub struct DescribeChangeSetOutput {
     pub capabilities: Vec<String>,
     pub tags: Vec<Tag>,
     pub changes: Vec<Change>,
+    pub next_token: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

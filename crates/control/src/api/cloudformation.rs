@@ -24,7 +24,7 @@ use crate::{
     registry::Registry,
     stack::{
         ApplyError, StackOrder,
-        record::{StackRecord, StackTemplate},
+        record::{StackRecord, StackRequest, StackTemplate},
     },
 };
 
@@ -217,6 +217,41 @@ fn order(call: &Call<'_>, tags: &[Tag], capabilities: &[Capability]) -> StackOrd
 
 fn tag_map(tags: &[Tag]) -> BTreeMap<String, String> {
     tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect()
+}
+
+/// A request with a token, `asked` being what it asks for.
+fn request_of(token: Option<String>, asked: &str) -> Result<Option<StackRequest>, Fault> {
+    let Some(token) = token else { return Ok(None) };
+    constraint::length("clientRequestToken", &token, 1..=128).map_err(invalid)?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    constraint::characters("clientRequestToken", &token, "[a-zA-Z0-9][-a-zA-Z0-9]*", allowed)
+        .map_err(invalid)?;
+    Ok(Some(StackRequest { token, asked: asked.to_owned() }))
+}
+
+/// The stack that the same request was done with before. A token of another request is refused.
+fn done_before(
+    registry: &Registry,
+    name: &str,
+    request: Option<&StackRequest>,
+) -> Result<Option<Arc<StackRecord>>, Fault> {
+    let Some(request) = request else { return Ok(None) };
+    // Of a stack that is gone, one of the same name may take the token.
+    for stack in registry.stacks.values() {
+        match stack.requests.iter().find(|known| known.token == request.token) {
+            Some(known) if known == request && (stack.name == name || stack.id == name) => {
+                return Ok(Some(Arc::clone(stack)));
+            }
+            Some(_) => {
+                return Err(Fault::new(
+                    "TokenAlreadyExistsException",
+                    format!("The client request token {} belongs to another request", request.token),
+                ));
+            }
+            None => {}
+        }
+    }
+    Ok(None)
 }
 
 fn told_tags(tags: &BTreeMap<String, String>) -> Vec<Tag> {

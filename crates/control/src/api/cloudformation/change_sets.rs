@@ -13,8 +13,8 @@ use bowline_aws::{
 };
 
 use super::{
-    Nothing, body, check_name, find as find_stack, find_any, invalid, made_from, no_stack, page, refused,
-    resolve, source, stacks, tag_map, told_parameters, told_tags,
+    Nothing, body, check_name, done_before, find as find_stack, find_any, invalid, made_from, no_stack, page,
+    refused, request_of, resolve, source, stacks, tag_map, told_parameters, told_tags,
 };
 use crate::{
     api::{
@@ -179,6 +179,7 @@ pub(super) fn describe(call: &Call<'_>, request: ChangeSetInput) -> Result<Descr
     let registry = call.registry();
     let record = find(&registry, &request.change_set_name, request.stack_name.as_deref())?;
     let (status, execution_status) = status(&record);
+    let changes = page("DescribeChangeSet", record.changes.iter().collect(), request.next_token.as_deref())?;
     Ok(DescribeChangeSetOutput {
         change_set_name: record.name.clone(),
         change_set_id: record.id.clone(),
@@ -192,9 +193,9 @@ pub(super) fn describe(call: &Call<'_>, request: ChangeSetInput) -> Result<Descr
         status_reason: record.failure.clone(),
         capabilities: record.capabilities.clone(),
         tags: told_tags(&record.tags),
-        changes: record
-            .changes
-            .iter()
+        changes: changes
+            .items
+            .into_iter()
             .map(|change| Change {
                 r#type: "Resource",
                 resource_change: WireChange {
@@ -206,12 +207,18 @@ pub(super) fn describe(call: &Call<'_>, request: ChangeSetInput) -> Result<Descr
                 },
             })
             .collect(),
+        next_token: changes.next_token,
     })
 }
 
 pub(super) fn execute(call: &Call<'_>, request: ChangeSetInput) -> Result<Nothing, Fault> {
     let registry = call.registry();
     let record = find(&registry, &request.change_set_name, request.stack_name.as_deref())?;
+    let asked = format!("ExecuteChangeSet {}", record.id);
+    let token = request_of(request.client_request_token, &asked)?;
+    if done_before(&registry, &record.stack, token.as_ref())?.is_some() {
+        return Ok(Nothing {});
+    }
     let (_, execution_status) = status(&record);
     let stack = find_stack(&registry, &record.stack).ok_or_else(|| no_stack(&record.stack))?;
     let ready = execution_status == "AVAILABLE"
@@ -240,6 +247,7 @@ pub(super) fn execute(call: &Call<'_>, request: ChangeSetInput) -> Result<Nothin
         tags: record.tags.clone(),
         capabilities: record.capabilities.clone(),
         disable_rollback: request.disable_rollback.unwrap_or(record.disable_rollback),
+        request: token,
         ..StackOrder::default()
     };
     call.core.deploy(&resolved, &template, &order).map_err(refused)?;

@@ -304,11 +304,29 @@ pub struct TemplateInput {
     pub stack_name: Option<String>,
 }
 
-/// The response of `ValidateTemplate` and `GetTemplateSummary`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct TemplateOutput {
+pub struct ValidateTemplateOutput {
     pub parameters: Vec<TemplateParameter>,
+    pub description: Option<String>,
+    pub capabilities: Vec<&'static str>,
+    pub capabilities_reason: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TemplateParameter {
+    pub parameter_key: String,
+    pub default_value: Option<String>,
+    pub no_echo: bool,
+    pub description: Option<String>,
+}
+
+/// The response of `GetTemplateSummary`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TemplateSummary {
+    pub parameters: Vec<ParameterDeclaration>,
     pub description: Option<String>,
     pub capabilities: Vec<&'static str>,
     pub capabilities_reason: Option<String>,
@@ -317,7 +335,7 @@ pub struct TemplateOutput {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct TemplateParameter {
+pub struct ParameterDeclaration {
     pub parameter_key: String,
     pub default_value: Option<String>,
     pub parameter_type: String,
@@ -346,8 +364,7 @@ pub struct CreateChangeSetInput {
     pub parameters: Vec<Parameter>,
     #[serde(default)]
     pub capabilities: Vec<Capability>,
-    #[serde(default)]
-    pub tags: Vec<Tag>,
+    pub tags: Option<Vec<Tag>>,
     pub description: Option<String>,
     pub change_set_type: Option<ChangeSetType>,
     pub on_stack_failure: Option<OnFailure>,

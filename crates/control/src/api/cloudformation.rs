@@ -9,7 +9,7 @@ mod templates;
 use std::{collections::BTreeMap, sync::Arc};
 
 use bowline_aws::{
-    cfn::{Diagnostics, ResourceBody, Stack},
+    cfn::{Diagnostics, Stack, Template},
     cloudformation::{Capability, Parameter, Tag},
     protocol::Fault,
 };
@@ -162,7 +162,7 @@ fn resolve(
     given: &[Capability],
 ) -> Result<Stack, Fault> {
     let stack = call.core.resolve_stack(name, template).map_err(|faults| malformed(&faults))?;
-    let needed = needed_capabilities(&stack);
+    let needed = read(template)?.and_then(|template| needed_capability(&template));
     let acknowledged = match needed {
         None => true,
         Some(Capability::NamedIam) => given.contains(&Capability::NamedIam),
@@ -177,21 +177,18 @@ fn resolve(
     }
 }
 
+/// The template itself.
+fn read(template: &StackTemplate) -> Result<Option<Template>, Fault> {
+    let files: Vec<_> = template.files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    match files.is_empty() {
+        true => Ok(None),
+        false => Template::parse_many(&files).map(Some).map_err(|faults| malformed(&faults)),
+    }
+}
+
 /// IAM resources, the more so with names of their own, are acknowledged.
-fn needed_capabilities(stack: &Stack) -> Option<Capability> {
-    let iam = stack.resources.iter().filter(|resource| resource.resource_type.starts_with("AWS::IAM::"));
-    let named = |body: &ResourceBody| match body {
-        ResourceBody::Record(body) => {
-            ["RoleName", "UserName", "GroupName", "ManagedPolicyName", "InstanceProfileName"]
-                .iter()
-                .any(|name| body.get(name).is_some())
-        }
-        _ => false,
-    };
-    iam.fold(None, |needed, resource| match (needed, named(&resource.body)) {
-        (Some(Capability::NamedIam), _) | (_, true) => Some(Capability::NamedIam),
-        _ => Some(Capability::Iam),
-    })
+fn needed_capability(template: &Template) -> Option<Capability> {
+    template.names_iam_resources().map(|named| if named { Capability::NamedIam } else { Capability::Iam })
 }
 
 /// What an order is refused with.

@@ -149,7 +149,8 @@ impl Core {
         let deployed = self.change(|registry| {
             let (notes, changed) = apply(registry, stack, before.as_ref(), &mut context)?;
             let record = registry.stacks.get(&stack.name).cloned();
-            if let Some(record) = record.filter(|_| changed || !same_source || order.back) {
+            let asks_more = |record: &StackRecord| !same_source || order.back || record.tags != order.tags;
+            if let Some(record) = record.filter(|record| changed || asks_more(record)) {
                 let record = ordered((*record).clone(), source, order, now);
                 registry.stacks.put(stack.name.clone(), record);
             }

@@ -32,6 +32,7 @@ COMMON = {
     "InvalidClientTokenId",
     "InvalidParameterValue",
     "SerializationException",
+    "SignatureDoesNotMatch",
     "UnknownOperationException",
     "ValidationError",
     "ValidationException",

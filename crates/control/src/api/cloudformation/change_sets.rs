@@ -85,9 +85,15 @@ pub(super) fn create(call: &Call<'_>, request: CreateChangeSetInput) -> Result<C
     let stack = resolve(call, &name, &template, &request.capabilities)?;
     let before = previous.as_ref().and_then(|previous| call.core.resolve_stack(&name, previous).ok());
     let changes = changes(&stack, before.as_ref());
+    // Those that are not given stay.
+    let tags = match (&request.tags, &present) {
+        (Some(tags), _) => tag_map(tags),
+        (None, Some(stack)) => stack.tags.clone(),
+        (None, None) => Default::default(),
+    };
     let unchanged = !creates
-        && previous.as_ref() == Some(&template)
-        && present.as_ref().is_some_and(|stack| stack.tags == tag_map(&request.tags));
+        && is_same(&stack, before.as_ref())
+        && present.as_ref().is_some_and(|stack| stack.tags == tags);
     let id = call
         .scope
         .arn("cloudformation", format_args!("changeSet/{}/{}", request.change_set_name, random::uuid()))
@@ -100,11 +106,10 @@ pub(super) fn create(call: &Call<'_>, request: CreateChangeSetInput) -> Result<C
         created_at: call.now,
         description: request.description,
         source: call.core.seal_source(&id, &template).map_err(refused)?,
-        tags: tag_map(&request.tags),
+        tags,
         capabilities: request.capabilities.iter().map(|capability| capability.name().to_owned()).collect(),
         changes,
-        failure: (unchanged || (!creates && before.is_some() && template_is_same(&stack, before.as_ref())))
-            .then(|| NO_CHANGES.to_owned()),
+        failure: unchanged.then(|| NO_CHANGES.to_owned()),
         executed: false,
         disable_rollback: request.on_stack_failure == Some(OnFailure::DoNothing),
     };
@@ -138,7 +143,8 @@ fn check_stack(given: &str, present: Option<&StackRecord>, creates: bool) -> Res
     }
 }
 
-fn template_is_same(stack: &cfn::Stack, before: Option<&cfn::Stack>) -> bool {
+/// Whether a stack would be what it was. As on AWS, another description alone is no change.
+pub(super) fn is_same(stack: &cfn::Stack, before: Option<&cfn::Stack>) -> bool {
     let outputs = before.map(|before| &before.outputs);
     changes(stack, before).is_empty() && outputs == Some(&stack.outputs)
 }

@@ -13,8 +13,8 @@ use bowline_aws::{
 };
 
 use super::{
-    Nothing, body, check_name, done_before, find, find_any, invalid, made_from, no_stack, order, page, refused,
-    request_of, resolve, source, told_parameters, told_tags,
+    Nothing, body, change_sets, check_name, done_before, find, find_any, invalid, made_from, no_stack, order,
+    page, refused, request_of, resolve, source, told_parameters, told_tags,
 };
 use crate::{
     api::call::{Call, wire},
@@ -64,7 +64,8 @@ pub(super) fn update(call: &Call<'_>, request: UpdateStackInput) -> Result<Stack
     let mut order = order(call, tags, &request.capabilities);
     order.request = token;
     order.disable_rollback = request.disable_rollback.unwrap_or(false);
-    if previous.as_ref() == Some(&template) && order.tags == record.tags {
+    let before = previous.as_ref().and_then(|previous| call.core.resolve_stack(&record.name, previous).ok());
+    if change_sets::is_same(&stack, before.as_ref()) && order.tags == record.tags {
         return Err(invalid("No updates are to be performed."));
     }
     call.core.deploy(&stack, &template, &order).map_err(refused)?;

@@ -10,7 +10,8 @@ use bowline_aws::{
 };
 
 use super::{
-    check_name, conflict, exists, limit, no_entity, not_found, page_of, path, path_prefix, roles, tags_of, wire_tags,
+    check_name, conflict, exists, limit, no_entity, not_found, page_of, path, path_prefix, roles, tags_of,
+    wire_tags,
 };
 use crate::{
     api::call::{Call, wire},

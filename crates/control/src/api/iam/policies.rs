@@ -15,8 +15,8 @@ use bowline_model::{
 };
 
 use super::{
-    check_name, conflict, exists, invalid, limit, no_entity, page_of, path, path_prefix, policy_not_found, tags_of,
-    wire_tags_if_any,
+    check_name, conflict, exists, invalid, limit, no_entity, page_of, path, path_prefix, policy_not_found,
+    tags_of, wire_tags_if_any,
 };
 use crate::{
     api::{

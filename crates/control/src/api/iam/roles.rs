@@ -13,8 +13,8 @@ use bowline_model::policy::{PolicyKind, TRUST_POLICY_CHARACTERS_MAX};
 use serde_json::json;
 
 use super::{
-    check_boundary, check_name, conflict, exists, invalid, limit, no_entity, not_found, page_of, path, path_prefix,
-    tags_of, wire_boundary, wire_tags_if_any,
+    check_boundary, check_name, conflict, exists, invalid, limit, no_entity, not_found, page_of, path,
+    path_prefix, tags_of, wire_boundary, wire_tags_if_any,
 };
 use crate::{
     api::{
@@ -40,7 +40,9 @@ pub(super) fn is_service_linked(path: &str) -> bool {
 pub(super) fn unmodifiable(name: &str) -> Fault {
     Fault::new(
         "UnmodifiableEntity",
-        format!("Cannot perform the operation on the protected role '{name}' - this role is only modifiable by AWS"),
+        format!(
+            "Cannot perform the operation on the protected role '{name}' - this role is only modifiable by AWS"
+        ),
     )
 }
 
@@ -276,7 +278,10 @@ pub(super) fn deletion_status(
     constraint::length("deletionTaskId", id, 1..=1000).map_err(invalid)?;
     let parts: Vec<_> = id.split('/').collect();
     let &["task", "aws-service-role", _, role, _] = parts.as_slice() else {
-        return Err(Fault::new("InvalidInput", "The deletion task id is none that DeleteServiceLinkedRole gives out."));
+        return Err(Fault::new(
+            "InvalidInput",
+            "The deletion task id is none that DeleteServiceLinkedRole gives out.",
+        ));
     };
     match call.registry().iam_roles.get(role) {
         Some(_) => Err(no_entity(format!("There is no deletion task {id}."))),

@@ -9,8 +9,8 @@ use bowline_aws::{
 };
 
 use super::{
-    check_boundary, check_name, conflict, exists, invalid, limit, not_found, page_of, path, path_prefix, tags_of,
-    wire_boundary, wire_tags_if_any,
+    check_boundary, check_name, conflict, exists, invalid, limit, not_found, page_of, path, path_prefix,
+    tags_of, wire_boundary, wire_tags_if_any,
 };
 use crate::{
     api::call::{Call, CallerPrincipal, wire},

@@ -73,6 +73,11 @@ fn no_stack(name: &str) -> Fault {
     invalid(format!("Stack with id {name} does not exist"))
 }
 
+/// What UpdateStack, DescribeStackEvents and CreateChangeSet say; `cdk destroy` looks for it.
+fn no_stack_in_brackets(name: &str) -> Fault {
+    invalid(format!("Stack [{name}] does not exist"))
+}
+
 /// A live stack by name or ARN.
 fn find(registry: &Registry, given: &str) -> Option<Arc<StackRecord>> {
     let by_name = registry.stacks.get(given);

@@ -237,6 +237,11 @@ def test_stacks_that_are_refused(cloudformation, loose):
     ):
         with refused("ValidationError", "does not exist"):
             operation(StackName="nothing", **more)
+    # `cdk destroy` and `aws cloudformation deploy` look at the words.
+    with refused("ValidationError", r"^Stack \[nothing\] does not exist$"):
+        cloudformation.describe_stack_events(StackName="nothing")
+    with refused("ValidationError", "^Stack with id nothing does not exist$"):
+        cloudformation.describe_stacks(StackName="nothing")
     with refused("ValidationError", "does not exist"):
         cloudformation.describe_stack_resource(StackName="shop", LogicalResourceId="Nothing")
     with refused("ValidationError", "does not exist"):

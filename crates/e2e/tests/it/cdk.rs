@@ -6,7 +6,7 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use bowline_e2e::{
-    command::{Outcome, run_limited},
+    command::{Outcome, eventually, run_limited},
     leftovers,
     mesh::{bowline, repository},
     server::TestServer,
@@ -25,9 +25,16 @@ fn aws(server: &TestServer, command: &[&str], more: &[&str]) -> Value {
     serde_json::from_str(&outcome.stdout).unwrap_or_default()
 }
 
-fn status(server: &TestServer) -> String {
-    let told = aws(server, &["cloudformation", "describe-stacks"], &STACK);
-    told["Stacks"][0]["StackStatus"].as_str().unwrap_or_default().to_owned()
+/// Waits for the stack: asked first by us, since the CLI's own waiters ask every 30 seconds.
+fn wait(server: &TestServer, waiter: &str, id: &str) {
+    let wanted = waiter.trim_start_matches("stack-").replace('-', "_").to_uppercase();
+    eventually(waiter, LIMIT, || {
+        let told = aws(server, &["cloudformation", "describe-stacks"], &["--stack-name", id]);
+        let status = told["Stacks"][0]["StackStatus"].as_str().unwrap_or_default().to_owned();
+        assert!(!status.contains("FAILED") && !status.contains("ROLLBACK"), "{told:#}\n{}", server.log());
+        (status == wanted).then_some(())
+    });
+    aws(server, &["cloudformation", "wait", waiter], &["--stack-name", id]);
 }
 
 fn call_the_responder(state: &Path) -> Outcome {
@@ -42,11 +49,11 @@ fn a_synthesised_app_is_deployed_updated_and_deleted_by_the_aws_cli() {
     let state = directory.path().join("state");
     let server = TestServer::start(["--state-dir", state.to_str().expect("UTF-8")]);
     let template = repository().join("examples/cdk/templates/CdkMesh.json");
-    let file = template.to_str().expect("UTF-8");
-
-    let deploy = ["cloudformation", "deploy", "--template-file", file, "--capabilities", "CAPABILITY_IAM"];
-    aws(&server, &deploy, &STACK);
-    assert_eq!(status(&server), "CREATE_COMPLETE");
+    let body = format!("file://{}", template.display());
+    let from = ["--template-body", &body, "--capabilities", "CAPABILITY_IAM"];
+    let made = aws(&server, &["cloudformation", "create-stack"], &[STACK.as_slice(), &from].concat());
+    let id = made["StackId"].as_str().expect("the stack's id");
+    wait(&server, "stack-create-complete", id);
     let answer = call_the_responder(&state);
     assert_eq!(answer.stdout, "hello from the responder", "{answer:?}\n{}", server.log());
 
@@ -62,41 +69,31 @@ fn a_synthesised_app_is_deployed_updated_and_deleted_by_the_aws_cli() {
     let mut more: Value =
         serde_json::from_str(&std::fs::read_to_string(&template).expect("the template")).expect("JSON");
     let resources = more["Resources"].as_object_mut().expect("resources");
-    let (id, responder) = resources
+    let (logical_id, responder) = resources
         .iter_mut()
         .find(|(id, resource)| resource["Type"] == "AWS::ECS::Service" && id.starts_with("Responder"))
         .expect("the responder");
     responder["Properties"]["DesiredCount"] = 2.into();
-    let id = id.clone();
+    let logical_id = logical_id.clone();
     let changed = directory.path().join("changed.json");
     std::fs::write(&changed, more.to_string()).expect("written");
     let body = format!("file://{}", changed.display());
     let named = [STACK.as_slice(), &["--change-set-name", "second-task"]].concat();
-    aws(
-        &server,
-        &[
-            "cloudformation",
-            "create-change-set",
-            "--template-body",
-            &body,
-            "--capabilities",
-            "CAPABILITY_IAM",
-        ],
-        &named,
-    );
+    let from = ["--template-body", &body, "--capabilities", "CAPABILITY_IAM"];
+    aws(&server, &["cloudformation", "create-change-set"], &[named.as_slice(), &from].concat());
     aws(&server, &["cloudformation", "wait", "change-set-create-complete"], &named);
     let set = aws(&server, &["cloudformation", "describe-change-set"], &named);
     assert_eq!(set["Changes"].as_array().map(Vec::len), Some(1), "{set:#}");
-    assert_eq!(set["Changes"][0]["ResourceChange"]["LogicalResourceId"], id.as_str());
+    assert_eq!(set["Changes"][0]["ResourceChange"]["LogicalResourceId"], logical_id.as_str());
     aws(&server, &["cloudformation", "execute-change-set"], &named);
-    aws(&server, &["cloudformation", "wait", "stack-update-complete"], &STACK);
+    wait(&server, "stack-update-complete", id);
     let services =
         aws(&server, &["ecs", "describe-services", "--cluster", "cdk-mesh", "--services", "responder"], &[]);
     assert_eq!(services["services"][0]["runningCount"], 2, "{services:#}");
     assert!(call_the_responder(&state).success());
 
     aws(&server, &["cloudformation", "delete-stack"], &STACK);
-    aws(&server, &["cloudformation", "wait", "stack-delete-complete"], &STACK);
+    wait(&server, "stack-delete-complete", id);
     for (command, key) in [
         (["ecs", "list-clusters"], "clusterArns"),
         (["servicediscovery", "list-namespaces"], "Namespaces"),

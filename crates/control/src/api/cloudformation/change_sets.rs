@@ -13,8 +13,9 @@ use bowline_aws::{
 };
 
 use super::{
-    Nothing, body, check_name, done_before, find as find_stack, find_any, invalid, made_from, no_stack, page,
-    refused, request_of, resolve, source, stacks, tag_map, told_parameters, told_tags,
+    Nothing, body, check_name, done_before, find as find_stack, find_any, invalid, made_from, no_stack,
+    no_stack_in_brackets, page, refused, request_of, resolve, source, stacks, tag_map, told_parameters,
+    told_tags,
 };
 use crate::{
     api::{
@@ -138,7 +139,7 @@ fn check_stack(given: &str, present: Option<&StackRecord>, creates: bool) -> Res
             "Stack [{}] already exists and cannot be created again with the changeSet [CREATE].",
             stack.name
         ))),
-        (None, false) => Err(no_stack(given)),
+        (None, false) => Err(no_stack_in_brackets(given)),
         (Some(stack), false) => stacks::check_can_update(stack),
     }
 }

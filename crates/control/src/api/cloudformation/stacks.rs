@@ -13,8 +13,8 @@ use bowline_aws::{
 };
 
 use super::{
-    Nothing, body, change_sets, check_name, done_before, find, find_any, invalid, made_from, no_stack, order,
-    page, refused, request_of, resolve, source, told_parameters, told_tags,
+    Nothing, body, change_sets, check_name, done_before, find, find_any, invalid, made_from, no_stack,
+    no_stack_in_brackets, order, page, refused, request_of, resolve, source, told_parameters, told_tags,
 };
 use crate::{
     api::call::{Call, wire},
@@ -48,7 +48,8 @@ pub(super) fn create(call: &Call<'_>, request: CreateStackInput) -> Result<Stack
 }
 
 pub(super) fn update(call: &Call<'_>, request: UpdateStackInput) -> Result<StackIdOutput, Fault> {
-    let record = find(&call.registry(), &request.stack_name).ok_or_else(|| no_stack(&request.stack_name))?;
+    let record = find(&call.registry(), &request.stack_name)
+        .ok_or_else(|| no_stack_in_brackets(&request.stack_name))?;
     let token = request_of(request.client_request_token, "UpdateStack")?;
     if let Some(before) = done_before(&call.registry(), &request.stack_name, token.as_ref())? {
         return Ok(StackIdOutput { stack_id: before.id.clone() });
@@ -198,7 +199,8 @@ pub(super) fn list(call: &Call<'_>, request: ListStacksInput) -> Result<ListStac
 }
 
 pub(super) fn events(call: &Call<'_>, request: StackInput) -> Result<DescribeStackEventsOutput, Fault> {
-    let record = find_any(&call.registry(), &request.stack_name)?;
+    let record = find_any(&call.registry(), &request.stack_name)
+        .map_err(|_| no_stack_in_brackets(&request.stack_name))?;
     let events = record.events.iter().rev().map(|event| StackEvent {
         stack_id: record.id.clone(),
         event_id: format!("{}-{:08}", event.logical_id, event.number),

@@ -62,6 +62,15 @@ impl TestServer {
         server
     }
 
+    /// The aws CLI, told of this server and of nothing else.
+    pub fn aws(&self, arguments: &[&str], limit: Duration) -> Outcome {
+        let aws = aws_clients().join("bin/aws");
+        let mut command = Command::new(&aws);
+        command.args(arguments);
+        client_environment(&mut command, aws.parent().unwrap_or(Path::new("/")));
+        run_limited(command.env("AWS_ENDPOINT_URL", &self.endpoint), limit)
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log.path()).unwrap_or_default()

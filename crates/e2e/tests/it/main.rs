@@ -1,6 +1,7 @@
 //! One binary for all end-to-end tests: linked once.
 
 mod aws_api;
+mod cdk;
 mod chapters;
 mod egress;
 mod examples;

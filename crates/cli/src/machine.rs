@@ -13,6 +13,7 @@ use bowline_agent::{Agent, AgentConfig, AgentHandle, NetworkMode, OutputLine, Pr
 use bowline_control::{
     api::AuthorizationMode,
     control_plane::{AgentPort, ControlConfig, ControlPlane},
+    dns::Network,
     record_launcher,
     registry::LocalCommandRecord,
 };
@@ -22,7 +23,13 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use crate::{local_api, output::OutputFormat, project, running::Running};
+use crate::{
+    dns_args::{self, DnsForward, DnsListen},
+    local_api,
+    output::OutputFormat,
+    project,
+    running::Running,
+};
 
 /// Where the AWS endpoint listens unless told otherwise: LocalStack's port, which `awslocal`,
 /// `cdklocal` and `tflocal` expect.
@@ -76,6 +83,17 @@ pub(crate) struct MachineArgs {
     /// Where proxies find the control plane. Port 0: a free one, kept for this state directory.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
     pub(crate) discovery_listen: SocketAddr,
+    /// Where the DNS server of private namespaces listens, by UDP and TCP; may be given more than
+    /// once. Port 0: a free one, kept for this state directory. `off`: there is none.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS|off")]
+    pub(crate) dns_listen: Vec<DnsListen>,
+    /// Whom the DNS server asks for names of others, for clients that it serves: nobody (`none`,
+    /// such names are refused), the resolvers of this machine (`system`), or these.
+    #[arg(long, default_value = "none", value_name = "none|system|ADDRESS,...")]
+    pub(crate) dns_forward: DnsForward,
+    /// Networks whose clients the DNS server serves besides this machine; others are refused.
+    #[arg(long, value_delimiter = ',', value_name = "CIDR")]
+    pub(crate) dns_allow: Vec<Network>,
 }
 
 fn account_id(text: &str) -> Result<String, String> {
@@ -162,6 +180,7 @@ impl MachineArgs {
                 AuthorizationArg::Enforce => AuthorizationMode::Enforce,
             },
             ephemeral,
+            dns: dns_args::config(&self.dns_listen, &self.dns_forward, &self.dns_allow)?,
         })
     }
 

@@ -33,10 +33,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let machine = Machine::start(control, &args.machine, &state_dir, endpoint, args.output)?;
     match args.output {
         OutputFormat::Json => {
-            println!("{}", serde_json::json!({ "endpoint": format!("http://{}", machine.endpoint) }));
+            let endpoint = format!("http://{}", machine.endpoint);
+            let dns = machine.running.control.dns_addresses();
+            println!("{}", serde_json::json!({ "endpoint": endpoint, "dns": dns }));
         }
         OutputFormat::Text => {
             println!("AWS endpoint: http://{}", machine.endpoint);
+            for address in machine.running.control.dns_addresses() {
+                println!("DNS of private namespaces: {address}");
+            }
             println!("try: aws --endpoint-url http://{} ecs create-cluster", machine.endpoint);
             println!("(AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test); Ctrl-C ends it");
         }

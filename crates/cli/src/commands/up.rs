@@ -232,6 +232,9 @@ fn announce(machine: &Machine, args: &Args, took: Duration) -> anyhow::Result<()
                 println!("{line}");
             }
             println!("aws --endpoint-url http://{} ecs list-services …", machine.endpoint);
+            for address in &topology.dns {
+                println!("dig @{} -p {} … for names of private DNS namespaces", address.ip(), address.port());
+            }
             println!(
                 "\nup in {:.1} s; `bowline verify` shows that it is encrypted; Ctrl-C ends it",
                 took.as_secs_f64()

@@ -193,6 +193,7 @@ impl Running {
         });
         Topology {
             trust_domain: registry.settings().trust_domain.clone(),
+            dns: self.control.dns_addresses().to_vec(),
             services: services.collect(),
             gateways: view::gateways(&registry)
                 .into_iter()

@@ -113,6 +113,9 @@ pub struct Settings {
     pub scope: Scope,
     /// Where the stream's servers listen.
     pub discovery_address: Option<SocketAddr>,
+    /// Where the DNS server listens.
+    #[serde(default)]
+    pub dns_address: Option<SocketAddr>,
     /// Where each load balancer's port listens: `ARN` of the listener → address.
     pub gateway_addresses: BTreeMap<String, SocketAddr>,
     /// The virtual address of each alias: `namespace/name`.

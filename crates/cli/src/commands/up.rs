@@ -235,6 +235,9 @@ fn announce(machine: &Machine, args: &Args, took: Duration) -> anyhow::Result<()
             if let Some(ca) = &machine.endpoint_ca {
                 println!("(AWS_CA_BUNDLE={})", ca.display());
             }
+            for address in &topology.dns {
+                println!("dig @{} -p {} … for names of private DNS namespaces", address.ip(), address.port());
+            }
             println!(
                 "\nup in {:.1} s; `bowline verify` shows that it is encrypted; Ctrl-C ends it",
                 took.as_secs_f64()

@@ -211,8 +211,6 @@ fn start_agent(
 /// Everything that runs on this machine.
 pub(crate) struct Machine {
     pub(crate) running: Arc<Running>,
-    /// Where the AWS endpoint listens: `http://127.0.0.1:4566`.
-    pub(crate) endpoint: String,
     /// The CA that the endpoint's certificate is of, where that is Bowline's own.
     pub(crate) endpoint_ca: Option<PathBuf>,
     _local_api: local_api::Server,
@@ -248,6 +246,7 @@ impl Machine {
             control,
             agent,
             state_dir: state_dir.to_owned(),
+            endpoint: url,
             ended: watch::channel(false).0,
         });
         let handler = Arc::clone(&running);
@@ -257,7 +256,7 @@ impl Machine {
         })?;
         tokio::spawn(print_output(lines, format));
         tokio::spawn(print_events(Arc::clone(&running)));
-        Ok(Self { running, endpoint: url, endpoint_ca, _local_api: local_api })
+        Ok(Self { running, endpoint_ca, _local_api: local_api })
     }
 
     /// Takes everything down.

@@ -30,6 +30,8 @@ pub struct TestServer {
     child: Child,
     /// Where it listens: `http://127.0.0.1:PORT`.
     pub endpoint: String,
+    /// What it printed when it listened.
+    pub printed: Value,
     log: tempfile::NamedTempFile,
 }
 
@@ -57,7 +59,7 @@ impl TestServer {
         let first = receiver.recv_timeout(START_LIMIT).unwrap_or_default();
         let printed: Value = serde_json::from_str(&first).unwrap_or_default();
         let endpoint = printed["endpoint"].as_str().unwrap_or_default().to_owned();
-        let server = Self { child, endpoint, log };
+        let server = Self { child, endpoint, printed, log };
         assert!(!server.endpoint.is_empty(), "it does not listen: {first}\n{}", server.log());
         server
     }

@@ -231,7 +231,7 @@ fn announce(machine: &Machine, args: &Args, took: Duration) -> anyhow::Result<()
             for line in topology::curl_lines(&topology) {
                 println!("{line}");
             }
-            println!("aws --endpoint-url {} ecs list-services …", machine.endpoint);
+            println!("aws --endpoint-url {} ecs list-services …", machine.running.endpoint);
             if let Some(ca) = &machine.endpoint_ca {
                 println!("(AWS_CA_BUNDLE={})", ca.display());
             }

@@ -3,6 +3,7 @@
 mod aws_api;
 mod cdk;
 mod chapters;
+mod dns;
 mod egress;
 mod examples;
 mod exec;

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ecs::record::{ServiceRecord, StoppedTask, TaskDefinitionRecord},
     iam::{AccessKeyRecord, InstanceProfileRecord, PolicyRecord, RoleRecord, UserRecord},
+    secrets::{SealedValue, SecretRecord},
     stack::record::{ChangeSetRecord, StackRecord},
 };
 
@@ -93,6 +94,10 @@ pub struct Registry {
     pub iam_instance_profiles: Table<InstanceProfileRecord>,
     /// Access keys, by id. Their secrets are sealed.
     pub access_keys: Table<AccessKeyRecord>,
+    /// Secrets Manager's secrets, by name.
+    pub secrets: Table<SecretRecord>,
+    /// Their versions' values, sealed, by name and version.
+    pub secret_values: Table<SealedValue>,
 }
 
 /// What is decided once for a state directory, so that a restart finds the

@@ -18,6 +18,8 @@ mod iam;
 pub mod operation;
 mod pages;
 mod recording;
+pub(crate) mod role_call;
+mod secretsmanager;
 pub mod server;
 pub(crate) mod servicediscovery;
 mod sts;

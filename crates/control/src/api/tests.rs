@@ -19,6 +19,7 @@ use crate::{
     registry::{Registry, RegistryError},
 };
 
+mod secretsmanager;
 mod servicediscovery;
 
 /// A control plane in memory, and who calls it.

@@ -43,7 +43,7 @@ use crate::{
 };
 
 mod access_keys;
-mod task_secrets;
+pub(crate) mod task_secrets;
 
 pub use access_keys::{AccessKeyError, AccessKeyView};
 pub use audit_trail::{AUDIT_DIRECTORY, AUDIT_KEY_LABEL};

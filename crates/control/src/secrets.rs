@@ -170,7 +170,9 @@ impl SecretRecord {
     /// The version with this label.
     pub fn version_with(&self, stage: &str) -> Option<(&str, &SecretVersion)> {
         let mut versions = self.versions.iter();
-        versions.find(|(_, version)| version.stages.contains(stage)).map(|(id, version)| (id.as_str(), version))
+        versions
+            .find(|(_, version)| version.stages.contains(stage))
+            .map(|(id, version)| (id.as_str(), version))
     }
 
     /// Whether its recovery window is over.
@@ -205,7 +207,11 @@ fn by_arn<'a>(registry: &'a Registry, given: &str) -> Option<&'a std::sync::Arc<
     let whole = whole.filter(|secret| secret.arn.as_str() == given);
     whole.or_else(|| {
         registry.secrets.get(name).filter(|secret| {
-            secret.arn.as_str().strip_prefix(given).is_some_and(|rest| rest.len() == 7 && rest.starts_with('-'))
+            secret
+                .arn
+                .as_str()
+                .strip_prefix(given)
+                .is_some_and(|rest| rest.len() == 7 && rest.starts_with('-'))
         })
     })
 }

@@ -105,9 +105,7 @@ impl Authorizer {
                     held.decide(&request, Some(AttachedPolicy { name: &demand.resource, policy: own }))
                 }
                 // A policy that cannot be read may be the one that denies.
-                (None, _) | (_, Some(None)) => {
-                    Decision::ImplicitDeny { because: Missing::NoIdentityPolicy }
-                }
+                (None, _) | (_, Some(None)) => Decision::ImplicitDeny { because: Missing::NoIdentityPolicy },
             };
             self.settle(&decision, &request)?;
         }

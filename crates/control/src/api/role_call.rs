@@ -96,8 +96,7 @@ impl RoleCall {
         }
         event.request_parameters = Some(parameters);
         if let Some(fault) = fault {
-            event.outcome =
-                AuditOutcome::Error { code: fault.code.clone(), message: fault.message.clone() };
+            event.outcome = AuditOutcome::Error { code: fault.code.clone(), message: fault.message.clone() };
         }
         // The trail itself counts what it cannot take, and tells of it once it can.
         if let Err(full) = core.audit().record(event) {

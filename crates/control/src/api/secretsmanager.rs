@@ -78,9 +78,9 @@ fn vault<'a>(call: &'a Call<'_>) -> Vault<'a> {
 /// `SecretString` or `SecretBinary`: not both.
 fn value_of(text: Option<String>, bytes: Option<Blob>) -> Result<Option<SecretValue>, Fault> {
     match (text, bytes) {
-        (Some(_), Some(_)) => {
-            Err(invalid("You can't specify both a binary secret value and a string secret value in the same secret."))
-        }
+        (Some(_), Some(_)) => Err(invalid(
+            "You can't specify both a binary secret value and a string secret value in the same secret.",
+        )),
         (Some(text), None) => Ok(Some(SecretValue::text(text))),
         (None, Some(Blob(bytes))) => Ok(Some(SecretValue::Bytes(Zeroizing::new(bytes)))),
         (None, None) => Ok(None),

@@ -27,7 +27,7 @@ const UNABLE: &str = "ResourceInitializationError: unable to pull secrets or reg
 /// # Errors
 /// A secret is not there, or not for this task's execution role; the text is the task's
 /// `stoppedReason`.
-pub(super) fn of_task(
+pub(crate) fn of_task(
     core: &Core,
     registry: &Registry,
     task: &TaskRecord,
@@ -85,7 +85,8 @@ fn execution_role(
         return Ok(None);
     };
     let name = given.rsplit('/').next().unwrap_or(given);
-    let role = registry.iam_roles.get(name).filter(|role| !given.starts_with("arn:") || role.arn.as_str() == given);
+    let role =
+        registry.iam_roles.get(name).filter(|role| !given.starts_with("arn:") || role.arn.as_str() == given);
     match role {
         Some(role) => Ok(Some(RoleCall::new(registry, role, task.id.as_str(), now))),
         None if core.authorizer().is_enforced() => Err(format!(
@@ -112,7 +113,8 @@ fn take(
         role.get_secret_value(core, registry, &reference.secret, version, stage)
             .map_err(|fault| format!("{}: {}", fault.code, fault.message))?;
     }
-    let found = reference.find(registry, now).map_err(|error| format!("ResourceNotFoundException: {error}"))?;
+    let found =
+        reference.find(registry, now).map_err(|error| format!("ResourceNotFoundException: {error}"))?;
     let vault = Vault::new(core.authorities().master_key());
     let (value, version) = reference.value(registry, vault, found).map_err(|error| error.to_string())?;
     let read_today =
@@ -130,7 +132,7 @@ fn take(
 }
 
 /// Ends a task that was never started.
-pub(super) fn refuse(core: &Core, task: &TaskRecord, reason: String) {
+pub(crate) fn refuse(core: &Core, task: &TaskRecord, reason: String) {
     let report = TaskReport {
         id: task.id.clone(),
         at: wall_clock::now(),

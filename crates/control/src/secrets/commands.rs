@@ -497,7 +497,9 @@ pub(crate) fn set_rotation(
     let rules = rules.or_else(|| present.map(|present| present.rules)).unwrap_or_default();
     super::rotation::check(&rules).map_err(SecretError::Parameter)?;
     if function.is_none() {
-        return Err(SecretError::State("No Lambda rotation function ARN is associated with this secret.".into()));
+        return Err(SecretError::State(
+            "No Lambda rotation function ARN is associated with this secret.".into(),
+        ));
     }
     if at_once {
         return Err(SecretError::State(

@@ -75,7 +75,14 @@ mod tests {
         assert_eq!(every("rate(10 days)"), Some(Duration::from_secs(10 * 24 * 3600)));
         assert_eq!(check(&schedule("rate(4 hours)")), Ok(()));
         assert_eq!(check(&schedule("cron(0 8 1 * ? *)")), Ok(()));
-        for wrong in ["rate(3 hours)", "rate(x days)", "rate(1 weeks)", "cron(0 8)", "", "rate(99999999999999999999 days)"] {
+        for wrong in [
+            "rate(3 hours)",
+            "rate(x days)",
+            "rate(1 weeks)",
+            "cron(0 8)",
+            "",
+            "rate(99999999999999999999 days)",
+        ] {
             assert!(check(&schedule(wrong)).is_err(), "{wrong}");
         }
         let both = RotationRules { automatically_after_days: Some(1), ..schedule("rate(1 day)") };

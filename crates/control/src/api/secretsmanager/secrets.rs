@@ -125,9 +125,7 @@ pub(super) fn delete(call: &Call<'_>, request: DeleteSecretRequest) -> Result<De
 }
 
 pub(super) fn restore(call: &Call<'_>, request: SecretIdRequest) -> Result<SecretReference, Fault> {
-    call.change(|registry| {
-        Ok(reference(&commands::restore(registry, &request.secret_id, call.now)?, None))
-    })
+    call.change(|registry| Ok(reference(&commands::restore(registry, &request.secret_id, call.now)?, None)))
 }
 
 /// What is told of a secret, without its versions.

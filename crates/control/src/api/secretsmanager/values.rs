@@ -78,8 +78,7 @@ fn touch(call: &Call<'_>, registry: &Registry, read: &[SecretValueEntry]) -> Res
 pub(super) fn get(call: &Call<'_>, request: GetSecretValueRequest) -> Result<SecretValueEntry, Fault> {
     let registry = call.registry();
     let secret = find(&registry, &request.secret_id, call.now)?;
-    let wanted =
-        Wanted { version: request.version_id.as_deref(), stage: request.version_stage.as_deref() };
+    let wanted = Wanted { version: request.version_id.as_deref(), stage: request.version_stage.as_deref() };
     let entry = entry(call, &registry, secret, wanted)?;
     touch(call, &registry, std::slice::from_ref(&entry))?;
     Ok(entry)

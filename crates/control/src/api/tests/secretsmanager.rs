@@ -9,6 +9,8 @@ use crate::{
         testing::{Keys, TestApi},
     },
     audit::LookupQuery,
+    control_plane::task_secrets,
+    registry::TaskRecord,
 };
 
 fn ok(endpoint: &Endpoint, name: &str, request: Value) -> Value {
@@ -60,10 +62,7 @@ fn a_secret_lives_from_its_creation_to_its_end() {
     }
 
     let told = ok(&api, "DescribeSecret", json!({"SecretId": "db"}));
-    assert_eq!(
-        told["VersionIdsToStages"],
-        json!({token('a'): ["AWSPREVIOUS"], token('b'): ["AWSCURRENT"]})
-    );
+    assert_eq!(told["VersionIdsToStages"], json!({token('a'): ["AWSPREVIOUS"], token('b'): ["AWSCURRENT"]}));
     assert!(told["LastAccessedDate"].is_number());
     assert_eq!(told["Tags"], json!([{"Key": "team", "Value": "a"}]));
 
@@ -138,7 +137,8 @@ async fn policies_of_callers_and_of_secrets_decide_together() {
             "Action": "secretsmanager:GetSecretValue", "Resource": "*"},
         {"Effect": "Deny", "Principal": {"AWS": "arn:aws:iam::000000000000:user/all"},
             "Action": "secretsmanager:GetSecretValue", "Resource": "*"}]});
-    let request = json!({"SecretId": "theirs", "ResourcePolicy": policy.to_string(), "BlockPublicPolicy": true});
+    let request =
+        json!({"SecretId": "theirs", "ResourcePolicy": policy.to_string(), "BlockPublicPolicy": true});
     api.json(&root, "secretsmanager", "PutResourcePolicy", request).await.ok();
     assert_eq!(get(&nothing, json!({"SecretId": "theirs"})).await, "");
     assert_eq!(get(&nothing, json!({"SecretId": "mine"})).await, denied);
@@ -183,4 +183,82 @@ async fn no_value_is_in_the_audit_trail_or_in_the_clear_in_a_row() {
         assert!(!String::from_utf8_lossy(&json).contains(VALUE));
         assert!(!row.sealed.windows(VALUE.len()).any(|part| part == VALUE.as_bytes()));
     }
+}
+
+/// A task that wants a secret, of a definition with this execution role.
+async fn task_wanting(api: &TestApi, value_from: &str, role: Option<&str>) -> TaskRecord {
+    let root = Keys::root();
+    let mut definition = json!({"family": "f", "containerDefinitions": [{"name": "app", "image": "i",
+        "secrets": [{"name": "DB", "valueFrom": value_from}]}]});
+    if let Some(role) = role {
+        definition["executionRoleArn"] = json!(format!("arn:aws:iam::000000000000:role/{role}"));
+    }
+    api.json(&root, "ecs", "RegisterTaskDefinition", definition).await.ok();
+    api.json(&root, "ecs", "RunTask", json!({"taskDefinition": "f"})).await.ok();
+    let registry = api.registry();
+    let newest = registry.tasks.values().max_by_key(|task| {
+        let definition = task.owner.task_definition().expect("a task of a definition").to_string();
+        let revision: u32 = definition.rsplit(':').next().unwrap().parse().unwrap();
+        revision
+    });
+    (**newest.expect("a task")).clone()
+}
+
+#[tokio::test]
+async fn a_task_gets_what_its_execution_role_may_read_and_the_rest_is_denied_and_audited() {
+    let api = TestApi::new(AuthorizationMode::Enforce);
+    let root = Keys::root();
+    let request = json!({"Name": "db", "SecretString": r#"{"user":"app"}"#});
+    let made = api.json(&root, "secretsmanager", "CreateSecret", request).await.ok();
+    let arn = serde_json::from_str::<Value>(&made.body).unwrap()["ARN"].as_str().unwrap().to_owned();
+    let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ecs-tasks.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
+    for (role, resource) in [("reader", arn.as_str()), ("other", "arn:aws:secretsmanager:*:*:secret:other-*")]
+    {
+        let parameters = [("RoleName", role), ("AssumeRolePolicyDocument", trust)];
+        api.query(&root, "iam", "CreateRole", &parameters).await.ok();
+        let document = get_one(resource, "");
+        let parameters = [("RoleName", role), ("PolicyName", "p"), ("PolicyDocument", &document)];
+        api.query(&root, "iam", "PutRolePolicy", &parameters).await.ok();
+    }
+    let core = &api.api.core;
+    let reference = format!("{arn}:user::");
+    let take = |task: &TaskRecord| {
+        let values = task_secrets::of_task(core, &core.registry(), task)?;
+        Ok::<_, String>(values.get(&reference).expect("is among them").expose().to_owned())
+    };
+    let task = task_wanting(&api, &reference, Some("reader")).await;
+    assert_eq!(take(&task).as_deref(), Ok("app"));
+    assert_eq!(take(&task_wanting(&api, &reference, None).await).as_deref(), Ok("app"));
+
+    let mut denied = task_wanting(&api, &reference, Some("other")).await;
+    let reason = take(&denied).expect_err("is denied");
+    let words = "ResourceInitializationError: unable to pull secrets or registry auth: ";
+    assert!(reason.starts_with(words) && reason.contains("AccessDeniedException"), "{reason}");
+    assert!(take(&task_wanting(&api, &reference, Some("nobody")).await).is_err());
+
+    let page = core.audit().lookup(&LookupQuery::default()).expect("is found");
+    let records: Vec<Value> = page
+        .events
+        .iter()
+        .map(|event| serde_json::from_str(&event.cloud_trail_event).expect("is JSON"))
+        .filter(|record: &Value| record["eventName"] == "GetSecretValue")
+        .collect();
+    let of = |role: &str| {
+        let session = format!("assumed-role/{role}/");
+        let mut of = records
+            .iter()
+            .filter(|record| record["userIdentity"]["arn"].as_str().unwrap().contains(&session));
+        of.next().unwrap_or_else(|| panic!("{role} is not in the trail: {records:?}")).clone()
+    };
+    assert_eq!(of("reader")["errorCode"], Value::Null);
+    assert_eq!(of("other")["errorCode"], "AccessDeniedException");
+    assert_eq!(of("other")["requestParameters"]["secretId"], arn);
+
+    // The task ends without having started; one that runs already stays.
+    task_secrets::refuse(core, &denied, reason.clone());
+    let refused = core.registry().tasks.get(denied.id.as_str()).cloned().expect("is there");
+    denied.report.clone_from(&refused.report);
+    let report = refused.report.as_ref().expect("it has ended");
+    assert_eq!(report.stopped_reason.as_ref(), Some(&reason));
+    assert_eq!(take(&denied).as_deref(), Ok("app"));
 }

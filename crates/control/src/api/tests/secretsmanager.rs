@@ -220,6 +220,7 @@ async fn a_task_gets_what_its_execution_role_may_read_and_the_rest_is_denied_and
         let parameters = [("RoleName", role), ("PolicyName", "p"), ("PolicyDocument", &document)];
         api.query(&root, "iam", "PutRolePolicy", &parameters).await.ok();
     }
+    api.json(&root, "ecs", "CreateCluster", json!({})).await.ok();
     let core = &api.api.core;
     let reference = format!("{arn}:user::");
     let take = |task: &TaskRecord| {

@@ -96,6 +96,14 @@ impl Endpoint {
             .unwrap();
     }
 
+    /// Lets the reconciler finish what a stack's change has begun.
+    fn finish_stack(&self) {
+        let mut histories = crate::reconcile::Histories::default();
+        for _ in 0..2 {
+            self.core.reconcile(&mut histories, false).unwrap();
+        }
+    }
+
     fn now(&self) -> Timestamp {
         wall_clock::now()
     }

@@ -72,7 +72,8 @@ pub(crate) fn of_task(
     Ok(Arc::new(values))
 }
 
-/// A session of the task definition's execution role; `None` where it names none.
+/// A session of the task definition's execution role; `None` where it names none and the root user
+/// registered it, who may read every secret.
 fn execution_role(
     core: &Core,
     registry: &Registry,
@@ -82,6 +83,14 @@ fn execution_role(
     let definition = task.owner.task_definition();
     let record = definition.and_then(|arn| registry.task_definition_records.get(arn.as_str()));
     let Some(given) = record.and_then(|record| record.request.execution_role_arn.as_deref()) else {
+        // Whoever may register definitions could otherwise read every secret. AWS refuses all such.
+        let root = registry.settings().scope.root_arn();
+        if core.authorizer().is_enforced() && record.is_none_or(|record| record.registered_by != root) {
+            return Err(format!(
+                "{UNABLE}the task definition has no executionRoleArn, and was not registered by the root user: \
+                 secrets are read as the execution role"
+            ));
+        }
         return Ok(None);
     };
     let name = given.rsplit('/').next().unwrap_or(given);

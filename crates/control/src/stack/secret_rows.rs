@@ -194,6 +194,11 @@ impl Applying<'_> {
                 return;
             }
         };
+        // Whoever may make stacks could otherwise open another's secret to themselves.
+        let own = (SECRETS.to_owned(), name.clone());
+        if resource.resource_type != SECRET && !self.record.resources.contains(&own) {
+            return self.fault(resource, format!("the secret {name} is not of this stack"));
+        }
         match resource.resource_type.as_str() {
             "AWS::SecretsManager::ResourcePolicy" => {
                 let document = match body.get("ResourcePolicy") {

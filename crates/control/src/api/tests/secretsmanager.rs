@@ -10,7 +10,7 @@ use crate::{
     },
     audit::LookupQuery,
     control_plane::task_secrets,
-    registry::TaskRecord,
+    registry::{RegistryError, TaskRecord},
 };
 
 fn ok(endpoint: &Endpoint, name: &str, request: Value) -> Value {
@@ -96,6 +96,57 @@ fn the_schedule_of_a_rotation_is_recorded_and_none_is_run() {
     ok(&api, "CancelRotateSecret", json!({"SecretId": "db"}));
     let told = ok(&api, "DescribeSecret", json!({"SecretId": "db"}));
     assert_eq!((&told["RotationEnabled"], &told["NextRotationDate"]), (&json!(false), &Value::Null));
+}
+
+#[test]
+fn a_templates_secrets_are_rows_that_keep_what_was_put_by_other_means() {
+    let api = Endpoint::new();
+    let template = |value: &str, description: &str| {
+        let document = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Principal": "*",
+            "Action": "secretsmanager:DeleteSecret", "Resource": "*"}]});
+        json!({"Resources": {
+            "Db": {"Type": "AWS::SecretsManager::Secret", "Properties":
+                {"Name": "db", "Description": description, "SecretString": value,
+                 "Tags": [{"Key": "team", "Value": "a"}]}},
+            "Key": {"Type": "AWS::SecretsManager::Secret", "Properties": {"Name": "key", "GenerateSecretString":
+                {"SecretStringTemplate": "{\"user\":\"app\"}", "GenerateStringKey": "password", "PasswordLength": 20}}},
+            "Guard": {"Type": "AWS::SecretsManager::ResourcePolicy", "Properties":
+                {"SecretId": {"Ref": "Db"}, "ResourcePolicy": document}}
+        }, "Outputs": {"Arn": {"Value": {"Ref": "Db"}}}})
+        .to_string()
+    };
+    let value = |id: &str| ok(&api, "GetSecretValue", json!({"SecretId": id}))["SecretString"].clone();
+    let update = |body: String| {
+        api.ok("cloudformation", "UpdateStack", json!({"StackName": "s", "TemplateBody": body}));
+    };
+    api.ok("cloudformation", "CreateStack", json!({"StackName": "s", "TemplateBody": template("one", "a")}));
+    assert_eq!(value("db"), "one");
+    let generated: Value = serde_json::from_str(value("key").as_str().unwrap()).unwrap();
+    assert_eq!((&generated["user"], generated["password"].as_str().unwrap().len()), (&json!("app"), 20));
+    let told = ok(&api, "GetResourcePolicy", json!({"SecretId": "db"}));
+    assert!(told["ResourcePolicy"].as_str().unwrap().contains("DeleteSecret"));
+
+    let key = value("key");
+    ok(&api, "PutSecretValue", json!({"SecretId": "db", "SecretString": "rotated"}));
+    api.finish_stack();
+    update(template("one", "b"));
+    let told = ok(&api, "DescribeSecret", json!({"SecretId": "db"}));
+    assert_eq!((told["Description"].clone(), value("db")), (json!("b"), json!("rotated")));
+    api.finish_stack();
+    update(template("two", "b"));
+    assert_eq!((value("db"), value("key")), (json!("two"), key));
+    api.finish_stack();
+
+    let foreign = json!({"Resources": {"P": {"Type": "AWS::SecretsManager::ResourcePolicy", "Properties":
+        {"SecretId": "db", "ResourcePolicy": {"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
+            "Principal": {"AWS": "000000000000"}, "Action": "secretsmanager:*", "Resource": "*"}]}}}}});
+    let request = json!({"StackName": "t", "TemplateBody": foreign.to_string()});
+    assert!(api.fault("cloudformation", "CreateStack", request).message.contains("not of this stack"));
+
+    api.ok("cloudformation", "DeleteStack", json!({"StackName": "s"}));
+    api.finish_stack();
+    assert_eq!(code(&api, "DescribeSecret", json!({"SecretId": "db"})), "ResourceNotFoundException");
+    assert!(api.core.registry().secret_values.is_empty());
 }
 
 const GET_ALL: &str =
@@ -236,6 +287,18 @@ async fn a_task_gets_what_its_execution_role_may_read_and_the_rest_is_denied_and
     let words = "ResourceInitializationError: unable to pull secrets or registry auth: ";
     assert!(reason.starts_with(words) && reason.contains("AccessDeniedException"), "{reason}");
     assert!(take(&task_wanting(&api, &reference, Some("nobody")).await).is_err());
+
+    // Without a role, a definition is as good as who registered it.
+    let rootless = task_wanting(&api, &reference, None).await;
+    core.change::<_, RegistryError>(|registry| {
+        let arn = rootless.owner.task_definition().expect("one of a definition").to_string();
+        registry.task_definition_records.update(&arn, |record| {
+            record.registered_by = "arn:aws:iam::000000000000:user/somebody".into();
+        });
+        Ok(())
+    })
+    .expect("is changed");
+    assert!(take(&rootless).expect_err("is denied").starts_with("ResourceInitializationError"));
 
     let page = core.audit().lookup(&LookupQuery::default()).expect("is found");
     let records: Vec<Value> = page

@@ -16,7 +16,7 @@ use bowline_aws::cfn::{Revision, Stack};
 use bowline_model::{
     arn::Scope,
     identity::SpiffeId,
-    task::{DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TokenIssuer},
+    task::{DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskStatus, TokenIssuer},
 };
 use bowline_plumbing::{drain, wall_clock};
 use thiserror::Error;
@@ -48,6 +48,7 @@ use crate::{
 };
 
 mod access_keys;
+pub(crate) mod task_secrets;
 
 use private_dns::PrivateDns;
 
@@ -601,14 +602,20 @@ async fn publish_desired(
         generation.mark_unchanged();
         let registry = core.registry();
         options.roots_pem = core.roots_pem();
-        options.secrets = core.secrets();
         specs.retain(|id, _| registry.tasks.get(id.as_str()).is_some());
         let mut list = Vec::new();
         for task in registry.tasks.values() {
-            if !specs.contains_key(&task.id)
-                && let Some(spec) = task_spec::build(&registry, &options, task)
-            {
-                specs.insert(task.id.clone(), Arc::new(spec));
+            if !specs.contains_key(&task.id) && task.status() != TaskStatus::Stopped {
+                match task_secrets::of_task(&core, &registry, task) {
+                    Ok(secrets) => options.secrets = secrets,
+                    Err(reason) => {
+                        task_secrets::refuse(&core, task, reason);
+                        continue;
+                    }
+                }
+                if let Some(spec) = task_spec::build(&registry, &options, task) {
+                    specs.insert(task.id.clone(), Arc::new(spec));
+                }
             }
             if let Some(spec) = specs.get(&task.id) {
                 list.push(TaskDesire { spec: Arc::clone(spec), status: task.desired });

@@ -26,6 +26,7 @@ use crate::{
         record::{ServiceRecord, StoppedTask, TaskDefinitionRecord},
     },
     iam::{AccessKeyRecord, InstanceProfileRecord, PolicyRecord, RoleRecord, UserRecord},
+    secrets::{SealedValue, SecretRecord},
     stack::record::{ChangeSetRecord, StackRecord},
 };
 
@@ -101,6 +102,10 @@ pub struct Registry {
     pub iam_instance_profiles: Table<InstanceProfileRecord>,
     /// Access keys, by id. Their secrets are sealed.
     pub access_keys: Table<AccessKeyRecord>,
+    /// Secrets Manager's secrets, by name.
+    pub secrets: Table<SecretRecord>,
+    /// Their versions' values, sealed, by name and version.
+    pub secret_values: Table<SealedValue>,
 }
 
 /// What is decided once for a state directory, so that a restart finds the

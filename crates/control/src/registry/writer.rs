@@ -77,6 +77,8 @@ macro_rules! for_each_table {
         $apply!(iam_policies, "iam-policies");
         $apply!(iam_instance_profiles, "iam-instance-profiles");
         $apply!(access_keys, "access-keys");
+        $apply!(secrets, "secrets");
+        $apply!(secret_values, "secret-values");
     };
 }
 

@@ -20,7 +20,7 @@ use super::{
     record::{ResourceStatus, StackRecord, StackRequest, StackSource, StackStatus, StackTemplate},
     secrets,
 };
-use crate::{core::Core, ecs::record::Asker, registry::Registry};
+use crate::{core::Core, ecs::record::Asker, registry::Registry, secrets::Vault};
 
 /// How a stack is to be carried out, besides its template.
 #[derive(Clone, Debug, Default)]
@@ -142,6 +142,7 @@ impl Core {
         let mut context = ApplyContext {
             now,
             by: order.by.clone(),
+            vault: Vault::new(self.authorities().master_key()),
             make_authority: &mut make_authority,
             gateway_address: &mut gateway_address,
         };

@@ -9,6 +9,7 @@ use super::{Applying, secrets};
 use crate::{
     ecs::{capacity, definition, service},
     registry::Registry,
+    secrets::reference::SecretReference,
     task_spec,
 };
 
@@ -28,12 +29,15 @@ impl Applying<'_> {
         for (container, secret) in
             registered.iter().flat_map(|definition| task_spec::wanted_secrets(definition))
         {
-            if secrets::resolve(&self.secrets, secret).is_none() {
+            let known = secrets::resolve(&self.secrets, secret).is_some()
+                || SecretReference::parse(secret).find(registry, self.now).is_ok();
+            if !known {
                 self.fault(
                     resource,
                     format!(
-                        "container {container} wants the secret {secret}: only secrets and parameters that the \
-                         template itself holds (SecretString, Value) can be injected here"
+                        "container {container} wants the secret {secret}, which is not here: make it first (aws \
+                         secretsmanager create-secret), or in the template; parameters (AWS::SSM::Parameter) come from \
+                         the template alone"
                     ),
                 );
             }

@@ -36,6 +36,10 @@ bench:
 bench-discover:
     bench/discover
 
+# How soon a change is seen by DiscoverInstances, DNS and every proxy.
+bench-change:
+    bench/change
+
 # Regenerate the stream's types; needs protoc.
 protogen:
     cargo run --manifest-path tools/protogen/Cargo.toml

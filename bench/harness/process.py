@@ -34,7 +34,8 @@ def _prepare_child(core):
     """Runs between fork and exec."""
 
     def prepare():
-        os.sched_setaffinity(0, {core})
+        if core is not None:
+            os.sched_setaffinity(0, {core})
         # Dies with the harness, even when that is killed with SIGKILL.
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
@@ -73,6 +74,7 @@ class Process:
     """A daemon of the topology: runs from construction until `stop`."""
 
     def __init__(self, name, argv, *, core, directory, env=None):
+        """On `core` alone, or on all with None."""
         self.name = name
         self.log = Path(directory) / f"{name}.log"
         with self.log.open("wb") as log:
@@ -126,12 +128,12 @@ class Process:
                     total += int(line.split()[1])
         return total / 1024
 
-    def stop(self):
-        """SIGTERM, and SIGKILL after two seconds; then whatever is left of its session's group."""
+    def stop(self, patience=2.0):
+        """SIGTERM, and SIGKILL after so many seconds; then whatever is left of its session's group."""
         if self._child.poll() is None:
             self._child.terminate()
             try:
-                self._child.wait(2)
+                self._child.wait(patience)
             except subprocess.TimeoutExpired:
                 self._child.kill()
                 self._child.wait()

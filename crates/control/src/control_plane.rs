@@ -249,6 +249,7 @@ impl ControlPlane {
             egress: config.egress,
             exec: config.exec.clone(),
             secrets: Arc::default(),
+            aws_endpoint: true,
         };
         let tasks = vec![
             tokio::spawn(take_reports(Arc::clone(&core), report_receiver)),
@@ -279,6 +280,7 @@ impl ControlPlane {
             Some(certificate) => Some(Arc::new(EndpointTls::new(Arc::clone(&self.core), certificate)?)),
             None => None,
         };
+        self.core.set_plain_endpoint((local && tls.is_none()).then_some(address));
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let api = Arc::new(Api {
@@ -574,6 +576,8 @@ async fn publish_desired(
         let registry = core.registry();
         options.roots_pem = core.roots_pem();
         options.secrets = core.secrets();
+        // Where it is not served yet, it is not known to speak TLS.
+        options.aws_endpoint = core.plain_endpoint() != Some(None);
         specs.retain(|id, _| registry.tasks.get(id.as_str()).is_some());
         let mut list = Vec::new();
         for task in registry.tasks.values() {

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -35,6 +35,7 @@ use crate::{
         directory::{Acknowledgement, Directory, IssueError, IssuedCertificate, Peer, ResourceSet},
         tls::TlsMaterial,
     },
+    task_role::{TaskCredentials, TaskCredentialsError},
     tokens::Tokens,
 };
 
@@ -69,6 +70,8 @@ pub(crate) struct Core {
     events: EventLog,
     discovery: DiscoveryCache,
     secrets: ArcSwap<SecretValues>,
+    /// Where the AWS endpoint takes plaintext on loopback; `None` within where it does not.
+    plain_endpoint: OnceLock<Option<SocketAddr>>,
     /// Holds the gateways' addresses until they listen themselves.
     pub(crate) reserved: Mutex<Vec<socket2::Socket>>,
 }
@@ -120,8 +123,20 @@ impl Core {
             events: EventLog::default(),
             discovery: DiscoveryCache::default(),
             secrets: ArcSwap::default(),
+            plain_endpoint: OnceLock::new(),
             reserved: Mutex::default(),
         }
+    }
+
+    /// Where the AWS endpoint takes plaintext on this machine's loopback: not known before it is
+    /// served, and `None` within where it takes none.
+    pub(crate) fn plain_endpoint(&self) -> Option<Option<SocketAddr>> {
+        self.plain_endpoint.get().copied()
+    }
+
+    /// Tells where the AWS endpoint is. The first one served is the one.
+    pub(crate) fn set_plain_endpoint(&self, address: Option<SocketAddr>) {
+        let _ = self.plain_endpoint.set(address);
     }
 
     /// Who called what.
@@ -478,6 +493,10 @@ impl Directory for Core {
             IssueError::Internal
         })?;
         Ok(issued)
+    }
+
+    fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError> {
+        self.task_credentials(task)
     }
 
     fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>> {

@@ -16,6 +16,7 @@ use crate::{
     publish::service_ports,
     registry::{LocalCommandRecord, Registry, StandaloneTask, TaskOwner, TaskRecord},
     stack::secrets::{self, SecretValues},
+    task_role,
 };
 
 /// What building a spec takes besides the registry.
@@ -31,6 +32,8 @@ pub struct SpecOptions {
     pub secrets: Arc<SecretValues>,
     /// `--exec`: wins over a template's local commands.
     pub exec: Vec<LocalCommandRecord>,
+    /// Tasks that have a role reach the AWS endpoint through their sidecars.
+    pub aws_endpoint: bool,
 }
 
 /// The spec of a task; `None` when what it belongs to is gone.
@@ -64,16 +67,19 @@ pub fn build(registry: &Registry, options: &SpecOptions, task: &TaskRecord) -> O
                 published: Vec::new(),
                 egress: options.egress,
                 limits: ResourceLimits::default(),
+                role: None,
             })
         }
     }
 }
 
-/// Whether a service's tasks have a sidecar: those in a namespace, and targets of load balancers.
+/// Whether a service's tasks have a sidecar: those in a namespace, targets of load balancers, and
+/// those that have a role, whose credentials it gives out.
 pub fn has_sidecar(registry: &Registry, service: &Service) -> bool {
     let definition = registry.task_definitions.get(service.task_definition.as_str());
     service.connect.is_some()
         || definition.is_some_and(|definition| !service_ports(service, definition).is_empty())
+        || task_role::of_definition(registry, &service.task_definition).is_some()
 }
 
 fn control_plane(registry: &Registry, options: &SpecOptions) -> ControlPlaneAddress {
@@ -116,10 +122,12 @@ fn service_task(
                 self::container(registry, options, definition, container, environment)
             })
             .collect(),
-        proxy: has_sidecar(registry, service).then(|| sidecar(registry, options, inbound, namespace)),
+        proxy: (task.proxied || has_sidecar(registry, service))
+            .then(|| sidecar(registry, options, inbound, namespace)),
         published: published(service.assign_public_ip, definition),
         egress: options.egress,
         limits: definition.limits,
+        role: task_role::told(registry, task, options.aws_endpoint),
     }
 }
 
@@ -137,7 +145,8 @@ fn sidecar(
     }
 }
 
-/// A task of nobody's: a client of its cluster's default namespace, where there is one.
+/// A task of nobody's: a client of its cluster's default namespace, where there is one. It has a
+/// sidecar for that, or for its role.
 fn standalone_task(
     registry: &Registry,
     options: &SpecOptions,
@@ -163,13 +172,12 @@ fn standalone_task(
         cluster: standalone.cluster.clone(),
         group: standalone.group.clone(),
         containers: containers.collect(),
-        proxy: standalone
-            .namespace
-            .as_deref()
-            .map(|namespace| sidecar(registry, options, Vec::new(), Some(namespace))),
+        proxy: (task.proxied || standalone.namespace.is_some())
+            .then(|| sidecar(registry, options, Vec::new(), standalone.namespace.as_deref())),
         published: published(standalone.assign_public_ip, definition),
         egress: options.egress,
         limits: definition.limits,
+        role: task_role::told(registry, task, options.aws_endpoint),
     }
 }
 

@@ -118,6 +118,25 @@ pub struct TaskSpec {
     pub egress: Egress,
     /// The task's limits, from the task definition's `cpu` and `memory`.
     pub limits: ResourceLimits,
+    /// The role whose credentials the task's sidecar gives out; `None` where it has none.
+    #[serde(default)]
+    pub role: Option<TaskRole>,
+}
+
+/// What a task's containers are told of the task's role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRole {
+    /// `AWS_REGION` where the definition does not say.
+    pub region: String,
+    /// Whether the AWS endpoint can be reached through the sidecar: `AWS_ENDPOINT_URL`.
+    pub endpoint: bool,
+}
+
+impl TaskRole {
+    /// `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` of a task: the path of its credentials.
+    pub fn credentials_path(task: &TaskId) -> String {
+        format!("/v2/credentials/{task}")
+    }
 }
 
 /// The proxy beside a task.

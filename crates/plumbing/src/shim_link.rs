@@ -180,6 +180,11 @@ pub struct Hello {
     /// what a shim that knows no such field means.
     #[serde(default)]
     pub egress: Option<SocketAddrV4>,
+    /// Whether the task has a role whose credentials the proxy gives out, on
+    /// [`CREDENTIALS_ADDRESS`](bowline_model::network::CREDENTIALS_ADDRESS) of
+    /// the alias network (asked for with `Listen { place: Aliases }`).
+    #[serde(default)]
+    pub credentials: bool,
     /// The CA that the task's application trusts, the same for every proxy of
     /// the task; `None` where no application calls through this proxy.
     pub task_authority: Option<TaskAuthority>,

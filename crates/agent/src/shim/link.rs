@@ -213,6 +213,7 @@ impl Link {
             dns: isolated.then(|| SocketAddrV4::new(ALIAS_GATEWAY, 53)),
             published: self.published.iter().map(|port| (v4(port.address), port.container_port)).collect(),
             egress: (self.egress == Egress::Allow).then(|| SocketAddrV4::new(ALIAS_GATEWAY, EGRESS_PORT)),
+            credentials: isolated && self.spec.role.is_some(),
             task_authority: self.trust.as_ref().map(|trust| trust.authority().clone()),
         }
     }

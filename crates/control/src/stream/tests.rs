@@ -140,6 +140,20 @@ impl Directory for FakeDirectory {
         })
     }
 
+    fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError> {
+        if *task != self::task(A) {
+            return Err(TaskCredentialsError::NoRole);
+        }
+        Ok(TaskCredentials {
+            access_key_id: "ASIA".into(),
+            secret_access_key: Zeroizing::new("secret".into()),
+            session_token: "token".into(),
+            expires_at: Timestamp::from_secs(3),
+            role_arn: "arn:aws:iam::000000000000:role/a".parse().expect("an ARN"),
+            endpoint: Some(([127, 0, 0, 1], 4566).into()),
+        })
+    }
+
     fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>> {
         self.world.lock().expect("nothing panicked").sets.get(task.as_str()).cloned().map(Arc::new)
     }

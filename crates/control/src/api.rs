@@ -24,7 +24,7 @@ pub mod server;
 pub(crate) mod servicediscovery;
 mod sts;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub(crate) mod tls;
 
 pub use authentication::DEFAULT_ACCESS_KEY;

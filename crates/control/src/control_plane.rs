@@ -1,6 +1,7 @@
 //! The control plane as one thing: started, told what to run, watched.
 
 mod audit_trail;
+mod task_endpoint;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -249,7 +250,6 @@ impl ControlPlane {
             egress: config.egress,
             exec: config.exec.clone(),
             secrets: Arc::default(),
-            aws_endpoint: true,
         };
         let tasks = vec![
             tokio::spawn(take_reports(Arc::clone(&core), report_receiver)),
@@ -280,7 +280,6 @@ impl ControlPlane {
             Some(certificate) => Some(Arc::new(EndpointTls::new(Arc::clone(&self.core), certificate)?)),
             None => None,
         };
-        self.core.set_plain_endpoint((local && tls.is_none()).then_some(address));
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let api = Arc::new(Api {
@@ -291,6 +290,7 @@ impl ControlPlane {
             audit_data_events: self.config.audit_data_events,
             limits: Limits::new(local, Instant::now()),
         });
+        task_endpoint::serve(&self.core, self.config.audit_data_events, self.drain_watch.clone())?;
         let serving = ApiServer::serve(listener, api, tls.clone(), self.drain_watch.clone());
         tokio::spawn(async move {
             match tls {
@@ -576,8 +576,6 @@ async fn publish_desired(
         let registry = core.registry();
         options.roots_pem = core.roots_pem();
         options.secrets = core.secrets();
-        // Where it is not served yet, it is not known to speak TLS.
-        options.aws_endpoint = core.plain_endpoint() != Some(None);
         specs.retain(|id, _| registry.tasks.get(id.as_str()).is_some());
         let mut list = Vec::new();
         for task in registry.tasks.values() {

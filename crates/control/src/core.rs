@@ -70,8 +70,8 @@ pub(crate) struct Core {
     events: EventLog,
     discovery: DiscoveryCache,
     secrets: ArcSwap<SecretValues>,
-    /// Where the AWS endpoint takes plaintext on loopback; `None` within where it does not.
-    plain_endpoint: OnceLock<Option<SocketAddr>>,
+    /// Where the AWS endpoint listens for tasks, on loopback.
+    task_endpoint: OnceLock<SocketAddr>,
     /// Holds the gateways' addresses until they listen themselves.
     pub(crate) reserved: Mutex<Vec<socket2::Socket>>,
 }
@@ -123,20 +123,20 @@ impl Core {
             events: EventLog::default(),
             discovery: DiscoveryCache::default(),
             secrets: ArcSwap::default(),
-            plain_endpoint: OnceLock::new(),
+            task_endpoint: OnceLock::new(),
             reserved: Mutex::default(),
         }
     }
 
-    /// Where the AWS endpoint takes plaintext on this machine's loopback: not known before it is
-    /// served, and `None` within where it takes none.
-    pub(crate) fn plain_endpoint(&self) -> Option<Option<SocketAddr>> {
-        self.plain_endpoint.get().copied()
+    /// Where the AWS endpoint listens for tasks, on this machine's loopback; `None` before it is
+    /// served.
+    pub(crate) fn task_endpoint(&self) -> Option<SocketAddr> {
+        self.task_endpoint.get().copied()
     }
 
-    /// Tells where the AWS endpoint is. The first one served is the one.
-    pub(crate) fn set_plain_endpoint(&self, address: Option<SocketAddr>) {
-        let _ = self.plain_endpoint.set(address);
+    /// Tells where it listens for tasks. The first one served is the one.
+    pub(crate) fn set_task_endpoint(&self, address: SocketAddr) {
+        let _ = self.task_endpoint.set(address);
     }
 
     /// Who called what.

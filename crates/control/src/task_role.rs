@@ -38,7 +38,7 @@ pub struct TaskCredentials {
     pub expires_at: Timestamp,
     /// The role.
     pub role_arn: Arn,
-    /// Where the AWS endpoint takes plaintext on this machine's loopback.
+    /// Where the AWS endpoint listens for tasks, on this machine's loopback.
     pub endpoint: Option<SocketAddr>,
 }
 
@@ -81,11 +81,10 @@ fn named<'a>(registry: &'a Registry, given: &str) -> Option<&'a Arc<RoleRecord>>
     (given == name || role.arn.as_str() == given).then_some(role)
 }
 
-/// What the task's containers are told. `endpoint`: whether the AWS endpoint can be reached
-/// through sidecars.
-pub(crate) fn told(registry: &Registry, task: &TaskRecord, endpoint: bool) -> Option<TaskRole> {
+/// What the task's containers are told.
+pub(crate) fn told(registry: &Registry, task: &TaskRecord) -> Option<TaskRole> {
     of_owner(registry, &task.owner)?;
-    Some(TaskRole { region: registry.settings().scope.region.clone(), endpoint })
+    Some(TaskRole { region: registry.settings().scope.region.clone() })
 }
 
 impl Core {
@@ -131,7 +130,7 @@ impl Core {
             session_token,
             expires_at,
             role_arn: role.arn.clone(),
-            endpoint: self.plain_endpoint().flatten(),
+            endpoint: self.task_endpoint(),
         })
     }
 }

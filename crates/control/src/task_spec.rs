@@ -32,8 +32,6 @@ pub struct SpecOptions {
     pub secrets: Arc<SecretValues>,
     /// `--exec`: wins over a template's local commands.
     pub exec: Vec<LocalCommandRecord>,
-    /// Tasks that have a role reach the AWS endpoint through their sidecars.
-    pub aws_endpoint: bool,
 }
 
 /// The spec of a task; `None` when what it belongs to is gone.
@@ -127,7 +125,7 @@ fn service_task(
         published: published(service.assign_public_ip, definition),
         egress: options.egress,
         limits: definition.limits,
-        role: task_role::told(registry, task, options.aws_endpoint),
+        role: task_role::told(registry, task),
     }
 }
 
@@ -177,7 +175,7 @@ fn standalone_task(
         published: published(standalone.assign_public_ip, definition),
         egress: options.egress,
         limits: definition.limits,
-        role: task_role::told(registry, task, options.aws_endpoint),
+        role: task_role::told(registry, task),
     }
 }
 

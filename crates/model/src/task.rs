@@ -128,8 +128,6 @@ pub struct TaskSpec {
 pub struct TaskRole {
     /// `AWS_REGION` where the definition does not say.
     pub region: String,
-    /// Whether the AWS endpoint can be reached through the sidecar: `AWS_ENDPOINT_URL`.
-    pub endpoint: bool,
 }
 
 impl TaskRole {

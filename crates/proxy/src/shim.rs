@@ -78,9 +78,15 @@ pub fn start_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<ProxyHa
     let (stop, stopping) = watch::channel(false);
     let (of_thread, drain) = (control.clone(), options.drain);
     let thread = std::thread::Builder::new().name("proxy".to_owned()).spawn(move || {
-        runtime.block_on(follow(&of_thread, &link, hello, key, admin, credentials, stopping, drain));
+        runtime.block_on(follow(&of_thread, &link, hello, key, Opened { admin, credentials }, stopping, drain));
     })?;
     Ok(ProxyHandle::new(control, None, stop, thread))
+}
+
+/// Sockets that are not traffic's.
+struct Opened {
+    admin: AdminSocket,
+    credentials: Option<Listeners>,
 }
 
 async fn follow(
@@ -88,8 +94,7 @@ async fn follow(
     link: &Arc<ShimLink>,
     hello: Hello,
     key: SealKey,
-    admin: AdminSocket,
-    credentials: Option<Listeners>,
+    Opened { admin, credentials }: Opened,
     mut stopping: watch::Receiver<bool>,
     drain: Duration,
 ) {

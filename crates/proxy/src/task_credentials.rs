@@ -234,7 +234,7 @@ async fn connect<A: Ask>(keeper: &Keeper<A>) -> Option<TcpStream> {
         }
     };
     let Some(endpoint) = endpoint else {
-        tracing::warn!("the AWS endpoint takes no plaintext: the task does not reach it through its sidecar");
+        tracing::warn!("the control plane serves no AWS endpoint");
         return None;
     };
     match timeout(CONNECT_TIMEOUT, TcpStream::connect(endpoint)).await {

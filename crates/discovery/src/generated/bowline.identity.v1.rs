@@ -49,8 +49,8 @@ pub struct TaskCredentialsResponse {
     pub expiration: i64,
     #[prost(string, tag = "5")]
     pub role_arn: ::prost::alloc::string::String,
-    /// Where the AWS endpoint takes plaintext on this machine's loopback, as
-    /// ADDRESS:PORT; empty where it does not.
+    /// Where the AWS endpoint listens for tasks, on the control plane's loopback,
+    /// as ADDRESS:PORT; empty where none is served.
     #[prost(string, tag = "6")]
     pub endpoint: ::prost::alloc::string::String,
 }

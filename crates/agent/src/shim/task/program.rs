@@ -64,17 +64,15 @@ impl Task {
     /// Nothing on host networking, where no address is the task's alone.
     fn role_variables(&self) -> Vec<(&'static str, String)> {
         let (Some(role), None) = (&self.spec.role, &self.host_network) else { return Vec::new() };
+        let endpoint = format!("http://{CREDENTIALS_ADDRESS}:{AWS_ENDPOINT_PORT}");
         let mut variables = vec![
             ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", TaskRole::credentials_path(&self.spec.id)),
             ("AWS_REGION", role.region.clone()),
             ("AWS_DEFAULT_REGION", role.region.clone()),
+            ("AWS_ENDPOINT_URL", endpoint),
         ];
         // SDKs read the user's own keys before they ask for the task's; an image has none.
         variables.extend(NO_FILES.map(|name| (name, "/dev/null".to_owned())));
-        if role.endpoint {
-            let url = format!("http://{CREDENTIALS_ADDRESS}:{AWS_ENDPOINT_PORT}");
-            variables.push(("AWS_ENDPOINT_URL", url));
-        }
         variables
     }
 }

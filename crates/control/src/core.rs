@@ -30,6 +30,7 @@ use crate::{
     random,
     reconcile::{self, Event, Histories, Pass},
     registry::{CertificateRecord, Registry, RegistryError, RegistryWriter},
+    secrets,
     stack::secrets::SecretValues,
     stream::{
         directory::{Acknowledgement, Directory, IssueError, IssuedCertificate, Peer, ResourceSet},
@@ -268,6 +269,7 @@ impl Core {
                 reconcile::forget(registry);
                 return Ok(Pass::default());
             }
+            secrets::commands::sweep(registry, now);
             Ok(reconcile::pass(registry, histories, now, random::task_id))
         })?;
         for event in &pass.events {

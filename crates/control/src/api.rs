@@ -9,7 +9,7 @@
 
 pub(crate) mod authentication;
 pub(crate) mod authorization;
-mod call;
+pub(crate) mod call;
 pub(crate) mod cloudformation;
 mod cloudtrail;
 pub(crate) mod connection;

@@ -13,13 +13,20 @@ use bowline_model::{
     task::{TaskId, TaskRole},
 };
 use bowline_plumbing::wall_clock;
+use serde_json::json;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::{
+    api::{authorization::Denied, call::Caller},
+    audit::{
+        AuditEvent,
+        event::{AuditOutcome, AuditResource, UserIdentity, UserIdentityType},
+    },
     core::Core,
     credentials::{Session, SessionOf},
     iam::{RoleRecord, SESSION_SECONDS_DEFAULT},
+    random,
     registry::{Registry, TaskOwner, TaskRecord},
 };
 
@@ -81,9 +88,10 @@ fn named<'a>(registry: &'a Registry, given: &str) -> Option<&'a Arc<RoleRecord>>
     (given == name || role.arn.as_str() == given).then_some(role)
 }
 
-/// What the task's containers are told.
-pub(crate) fn told(registry: &Registry, task: &TaskRecord) -> Option<TaskRole> {
-    of_owner(registry, &task.owner)?;
+/// What the task's containers are told, where the task has a sidecar that gives the credentials out:
+/// one that started before its role was made may have none.
+pub(crate) fn told(registry: &Registry, task: &TaskRecord, has_sidecar: bool) -> Option<TaskRole> {
+    of_owner(registry, &task.owner).filter(|_| has_sidecar)?;
     Some(TaskRole { region: registry.settings().scope.region.clone() })
 }
 
@@ -100,9 +108,9 @@ impl Core {
             ("aws:SourceArn", record.arn.as_str()),
             ("aws:SourceAccount", account.as_str()),
         ];
-        self.authorizer()
-            .authorize_service(SERVICE, role, account, now, &keys)
-            .map_err(|denied| TaskCredentialsError::Denied(denied.0))?;
+        let allowed = self.authorizer().authorize_service(SERVICE, role, account, now, &keys);
+        self.record_assumption(&registry, role, task, allowed.as_ref().err());
+        allowed.map_err(|denied| TaskCredentialsError::Denied(denied.0))?;
         let expires_at = now + Duration::from_secs(u64::from(SESSION_SECONDS_DEFAULT));
         let of = SessionOf::Role {
             name: role.name.clone(),
@@ -132,6 +140,56 @@ impl Core {
             role_arn: role.arn.clone(),
             endpoint: self.task_endpoint(),
         })
+    }
+
+    /// As `CloudTrail` has it: the service assumed the role, not the task.
+    fn record_assumption(
+        &self,
+        registry: &Registry,
+        role: &RoleRecord,
+        task: &TaskId,
+        denied: Option<&Denied>,
+    ) {
+        let scope = &registry.settings().scope;
+        let mut event = AuditEvent::new(wall_clock::now(), "sts.amazonaws.com", "AssumeRole");
+        event.region = scope.region.clone();
+        event.source_ip_address = SERVICE.to_owned();
+        event.user_agent = Some(SERVICE.to_owned());
+        event.user_identity = UserIdentity {
+            kind: UserIdentityType::AwsService,
+            invoked_by: Some(SERVICE.to_owned()),
+            ..UserIdentity::default()
+        };
+        event.request_id = Some(random::uuid());
+        event.read_only = true;
+        event.recipient_account_id = scope.account_id.clone();
+        event.resources = vec![AuditResource {
+            arn: role.arn.to_string(),
+            account_id: scope.account_id.clone(),
+            resource_type: "AWS::IAM::Role".to_owned(),
+        }];
+        event.request_parameters = Some(json!({
+            "roleArn": role.arn.as_str(),
+            "roleSessionName": task.as_str(),
+            "durationSeconds": SESSION_SECONDS_DEFAULT,
+        }));
+        match denied {
+            Some(Denied(message)) => {
+                let code = "AccessDenied".to_owned();
+                event.outcome = AuditOutcome::Error { code, message: message.clone() };
+            }
+            None => {
+                // Not the key: `CloudTrail` would tell its id, but of credentials the trail tells nothing.
+                let session = Caller::assumed_role(scope, role, task.as_str(), "");
+                event.response_elements = Some(json!({
+                    "assumedRoleUser": {"assumedRoleId": session.user_id, "arn": session.arn},
+                }));
+            }
+        }
+        // The trail itself counts what it cannot take, and tells of it once it can.
+        if let Err(full) = self.audit().record(event) {
+            tracing::warn!(%task, reason = %full, "that a task assumed its role was not recorded");
+        }
     }
 }
 

@@ -105,6 +105,7 @@ fn service_task(
         })
         .collect::<Vec<_>>();
     let namespace = service.connect.as_ref().map(|connect| connect.namespace.as_str());
+    let proxied = task.proxied || has_sidecar(registry, service);
     TaskSpec {
         id: task.id.clone(),
         arn: task.arn.clone(),
@@ -120,12 +121,11 @@ fn service_task(
                 self::container(registry, options, definition, container, environment)
             })
             .collect(),
-        proxy: (task.proxied || has_sidecar(registry, service))
-            .then(|| sidecar(registry, options, inbound, namespace)),
+        proxy: proxied.then(|| sidecar(registry, options, inbound, namespace)),
         published: published(service.assign_public_ip, definition),
         egress: options.egress,
         limits: definition.limits,
-        role: task_role::told(registry, task),
+        role: task_role::told(registry, task, proxied),
     }
 }
 
@@ -162,6 +162,8 @@ fn standalone_task(
         }
         spec
     });
+    let namespace = standalone.namespace.as_deref();
+    let proxied = task.proxied || namespace.is_some();
     TaskSpec {
         id: task.id.clone(),
         arn: task.arn.clone(),
@@ -170,12 +172,11 @@ fn standalone_task(
         cluster: standalone.cluster.clone(),
         group: standalone.group.clone(),
         containers: containers.collect(),
-        proxy: (task.proxied || standalone.namespace.is_some())
-            .then(|| sidecar(registry, options, Vec::new(), standalone.namespace.as_deref())),
+        proxy: proxied.then(|| sidecar(registry, options, Vec::new(), namespace)),
         published: published(standalone.assign_public_ip, definition),
         egress: options.egress,
         limits: definition.limits,
-        role: task_role::told(registry, task),
+        role: task_role::told(registry, task, proxied),
     }
 }
 

@@ -130,13 +130,6 @@ pub struct TaskRole {
     pub region: String,
 }
 
-impl TaskRole {
-    /// `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` of a task: the path of its credentials.
-    pub fn credentials_path(task: &TaskId) -> String {
-        format!("/v2/credentials/{task}")
-    }
-}
-
 /// The proxy beside a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProxySpec {

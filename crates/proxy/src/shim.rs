@@ -78,7 +78,15 @@ pub fn start_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<ProxyHa
     let (stop, stopping) = watch::channel(false);
     let (of_thread, drain) = (control.clone(), options.drain);
     let thread = std::thread::Builder::new().name("proxy".to_owned()).spawn(move || {
-        runtime.block_on(follow(&of_thread, &link, hello, key, Opened { admin, credentials }, stopping, drain));
+        runtime.block_on(follow(
+            &of_thread,
+            &link,
+            hello,
+            key,
+            Opened { admin, credentials },
+            stopping,
+            drain,
+        ));
     })?;
     Ok(ProxyHandle::new(control, None, stop, thread))
 }
@@ -131,7 +139,7 @@ async fn follow(
     let upstream = hello.egress.is_some().then(Upstream::of_host);
     let tasks = [
         tokio::spawn(certificates.run(changed)),
-        tokio::spawn(task_credentials::serve(credentials, control_plane.clone(), hello.task_id.clone())),
+        tokio::spawn(task_credentials::serve(credentials, control_plane.clone())),
         tokio::spawn(watch_certified(control_plane, published.clone(), certified)),
         tokio::spawn(stream.run(is_certified.clone())),
         tokio::spawn(keeper.keep(control.clone(), published, revised)),

@@ -1,21 +1,25 @@
 //! The credentials of the task's role, as ECS gives them out: one HTTP path of
-//! 169.254.170.2 within the task; and a port beside it that leads to the
-//! control plane's AWS endpoint.
+//! 169.254.170.2 within the task, which nobody can guess; and a port beside it
+//! that leads to the control plane's AWS endpoint. On host networking both are
+//! on loopback, and who asks must show the token that the task was given.
 //!
 //! Whose credentials they are the control plane knows by the sidecar's
 //! certificate. They are kept here until they are renewed, so that SDKs may
 //! ask as often as they like, and go on while the control plane is away.
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, net::SocketAddrV4, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, future::Future, net::SocketAddr, net::SocketAddrV4, sync::Arc, time::Duration,
+};
 
+use aws_lc_rs::constant_time;
 use bowline_discovery::{identity::TaskCredentialsResponse, tonic};
 use bowline_model::{
     clock::Timestamp,
     network::{AWS_ENDPOINT_PORT, CREDENTIALS_ADDRESS, CREDENTIALS_PORT},
-    task::{TaskId, TaskRole},
+    task::Secret,
 };
 use bowline_plumbing::{
-    shim_link::{Hello, Place, ShimLink, Transport},
+    shim_link::{CredentialsAccess, Hello, Place, ShimLink, Transport},
     wall_clock,
 };
 use http::{Method, Request, Response, StatusCode, header};
@@ -57,6 +61,8 @@ const FORWARDED_LIFETIME: Duration = Duration::from_secs(3_600);
 const RENEW_BEFORE: Duration = Duration::from_secs(20 * 60);
 /// How long a refusal is repeated before the control plane is asked again.
 const REFUSED_FOR: Duration = Duration::from_secs(1);
+/// How often it is asked where the AWS endpoint is, at most.
+const LOOKED_FOR_EVERY: Duration = Duration::from_secs(1);
 /// Pause after a failed accept: out of file descriptors is not over at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -65,6 +71,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Listeners {
     credentials: std::net::TcpListener,
     endpoint: std::net::TcpListener,
+    access: CredentialsAccess,
 }
 
 impl Listeners {
@@ -73,9 +80,7 @@ impl Listeners {
     /// # Errors
     /// The shim does not answer, or gives none.
     pub(crate) fn open(link: &ShimLink, hello: &Hello) -> Result<Option<Self>, ProxyError> {
-        if !hello.credentials {
-            return Ok(None);
-        }
+        let Some(access) = hello.credentials.clone() else { return Ok(None) };
         let listen = |port| -> Result<std::net::TcpListener, ProxyError> {
             let address = SocketAddrV4::new(CREDENTIALS_ADDRESS, port);
             let (socket, _) = link.listen(Place::Aliases, Transport::Tcp, address)?;
@@ -83,37 +88,34 @@ impl Listeners {
             socket.set_nonblocking(true)?;
             Ok(socket)
         };
-        Ok(Some(Self { credentials: listen(CREDENTIALS_PORT)?, endpoint: listen(AWS_ENDPOINT_PORT)? }))
+        let (credentials, endpoint) = (listen(CREDENTIALS_PORT)?, listen(AWS_ENDPOINT_PORT)?);
+        Ok(Some(Self { credentials, endpoint, access }))
     }
 }
 
 /// Serves until it is aborted.
-pub(crate) async fn serve(listeners: Option<Listeners>, control_plane: ControlPlane, task: TaskId) {
-    let Some(Listeners { credentials, endpoint }) = listeners else { return };
+pub(crate) async fn serve(listeners: Option<Listeners>, control_plane: ControlPlane) {
+    let Some(listeners) = listeners else { return };
     let ask = move || {
         let control_plane = control_plane.clone();
         async move { control_plane.task_credentials().await }
     };
-    serve_with(credentials, endpoint, Arc::new(Keeper::new(ask)), &task).await;
+    serve_with(listeners, Arc::new(Keeper::new(ask))).await;
 }
 
-async fn serve_with<A: Ask>(
-    credentials: std::net::TcpListener,
-    endpoint: std::net::TcpListener,
-    keeper: Arc<Keeper<A>>,
-    task: &TaskId,
-) {
+async fn serve_with<A: Ask>(listeners: Listeners, keeper: Arc<Keeper<A>>) {
+    let Listeners { credentials, endpoint, access } = listeners;
     let sockets = TcpListener::from_std(credentials)
         .and_then(|credentials| Ok((credentials, TcpListener::from_std(endpoint)?)));
     let (credentials, endpoint) = match sockets {
         Ok(sockets) => sockets,
         Err(error) => return tracing::error!(%error, "the task has no credentials"),
     };
-    let path: Arc<str> = TaskRole::credentials_path(task).into();
+    let access = Arc::new(access);
     let asking = accept(credentials, ASKING_MAX, |stream| {
-        let (keeper, path) = (Arc::clone(&keeper), Arc::clone(&path));
+        let (keeper, access) = (Arc::clone(&keeper), Arc::clone(&access));
         async move {
-            let _ = timeout(ASKING_TIMEOUT, serve_one(stream, &keeper, &path)).await;
+            let _ = timeout(ASKING_TIMEOUT, serve_one(stream, &keeper, &access)).await;
         }
     });
     let forwarding = accept(endpoint, FORWARDED_MAX, |stream| {
@@ -148,9 +150,9 @@ where
     }
 }
 
-async fn serve_one<A: Ask>(stream: TcpStream, keeper: &Keeper<A>, path: &str) {
+async fn serve_one<A: Ask>(stream: TcpStream, keeper: &Keeper<A>, access: &CredentialsAccess) {
     let service = service_fn(|request: Request<Incoming>| async move {
-        Ok::<_, Infallible>(answer(request.method(), request.uri().path(), keeper, path).await)
+        Ok::<_, Infallible>(answer(&request, keeper, access).await)
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -163,16 +165,25 @@ async fn serve_one<A: Ask>(stream: TcpStream, keeper: &Keeper<A>, path: &str) {
     }
 }
 
-async fn answer<A: Ask>(
-    method: &Method,
-    asked: &str,
+async fn answer<A: Ask, B>(
+    request: &Request<B>,
     keeper: &Keeper<A>,
-    path: &str,
+    access: &CredentialsAccess,
 ) -> Response<Full<Bytes>> {
-    if asked != path {
+    if !is_same(request.uri().path().as_bytes(), &access.path) {
         return response(&Refusal::new(StatusCode::NOT_FOUND, "InvalidIdInRequest", "CredentialsNotFound"));
     }
-    if method != Method::GET {
+    let shown = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    if let Some(token) = &access.authorization
+        && !shown.is_some_and(|shown| is_same(shown, token))
+    {
+        return response(&Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "InvalidAuthorizationToken",
+            "the Authorization header is not AWS_CONTAINER_AUTHORIZATION_TOKEN",
+        ));
+    }
+    if request.method() != Method::GET {
         return response(&Refusal::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "InvalidMethod",
@@ -183,6 +194,11 @@ async fn answer<A: Ask>(
         Ok(held) => json_response(StatusCode::OK, held.body),
         Err(refusal) => response(&refusal),
     }
+}
+
+/// Whether it is the secret; how long that takes does not tell how much of it is right.
+fn is_same(shown: &[u8], secret: &Secret) -> bool {
+    constant_time::verify_slices_are_equal(shown, secret.expose().as_bytes()).is_ok()
 }
 
 fn response(refusal: &Refusal) -> Response<Full<Bytes>> {
@@ -208,13 +224,13 @@ fn json_response(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
 /// of the control plane, it is asked where it is now.
 async fn forward<A: Ask>(mut stream: TcpStream, keeper: &Keeper<A>) {
     let connected = match connect(keeper).await {
-        Some(connected) => Some(connected),
-        None => {
-            keeper.forget_endpoint().await;
+        Err(gone) => {
+            keeper.look_for_endpoint(gone).await;
             connect(keeper).await
         }
+        connected => connected,
     };
-    let Some(mut upstream) = connected else {
+    let Ok(mut upstream) = connected else {
         // A reset is nearest to a refusal.
         let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         return;
@@ -225,25 +241,27 @@ async fn forward<A: Ask>(mut stream: TcpStream, keeper: &Keeper<A>) {
     }
 }
 
-async fn connect<A: Ask>(keeper: &Keeper<A>) -> Option<TcpStream> {
+/// # Errors
+/// Where it was thought to be, if that is known, nobody answers.
+async fn connect<A: Ask>(keeper: &Keeper<A>) -> Result<TcpStream, Option<SocketAddr>> {
     let endpoint = match keeper.get(wall_clock::now()).await {
         Ok(held) => held.endpoint,
         Err(refusal) => {
             tracing::debug!(message = refusal.message, "the AWS endpoint is not known");
-            return None;
+            return Err(None);
         }
     };
     let Some(endpoint) = endpoint else {
-        tracing::warn!("the control plane serves no AWS endpoint");
-        return None;
+        tracing::debug!("the control plane serves no AWS endpoint");
+        return Err(None);
     };
     match timeout(CONNECT_TIMEOUT, TcpStream::connect(endpoint)).await {
-        Ok(Ok(stream)) => Some(stream),
+        Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => {
             tracing::debug!(%endpoint, %error, "the AWS endpoint does not answer");
-            None
+            Err(Some(endpoint))
         }
-        Err(_) => None,
+        Err(_) => Err(Some(endpoint)),
     }
 }
 
@@ -327,6 +345,8 @@ impl Refusal {
 struct Kept {
     held: Option<Held>,
     refused: Option<(Instant, Refusal)>,
+    /// When the AWS endpoint was last looked for anew.
+    looked_for: Option<Instant>,
 }
 
 /// Credentials, kept until they are renewed. One asks at a time; the others wait for the answer.
@@ -351,7 +371,7 @@ impl<A: Ask> Keeper<A> {
             None => match self.ask.ask().await {
                 Ok(answer) => {
                     let held = Held::new(&answer);
-                    *kept = Kept { held: Some(held.clone()), refused: None };
+                    (kept.held, kept.refused) = (Some(held.clone()), None);
                     return Ok(held);
                 }
                 Err(error) => {
@@ -370,15 +390,22 @@ impl<A: Ask> Keeper<A> {
         }
     }
 
-    /// Where the AWS endpoint was, it is not any more: asks anew at the next occasion, and keeps
-    /// what there is in case nobody answers.
-    async fn forget_endpoint(&self) {
+    /// Where the AWS endpoint was, `gone`, it is not any more: asks anew, and keeps what there is
+    /// in case nobody answers.
+    async fn look_for_endpoint(&self, gone: Option<SocketAddr>) {
         let mut kept = self.kept.lock().await;
-        if kept.refused.as_ref().is_some_and(|(at, _)| at.elapsed() < REFUSED_FOR) {
+        // Another connection that waited with this one may have found it.
+        let is_known = kept.held.as_ref().is_some_and(|held| held.endpoint != gone);
+        let recently = |at: &Instant, pause| at.elapsed() < pause;
+        if is_known
+            || kept.refused.as_ref().is_some_and(|(at, _)| recently(at, REFUSED_FOR))
+            || kept.looked_for.as_ref().is_some_and(|at| recently(at, LOOKED_FOR_EVERY))
+        {
             return;
         }
+        kept.looked_for = Some(Instant::now());
         match self.ask.ask().await {
-            Ok(answer) => *kept = Kept { held: Some(Held::new(&answer)), refused: None },
+            Ok(answer) => (kept.held, kept.refused) = (Some(Held::new(&answer)), None),
             Err(error) => kept.refused = Some((Instant::now(), Refusal::of(&error))),
         }
     }

@@ -13,12 +13,7 @@ use std::{
 use bowline_plumbing::drain::DrainWatch;
 
 use crate::{
-    api::{
-        authentication::Authentication,
-        connection::ApiServer,
-        limits::Limits,
-        server::Api,
-    },
+    api::{authentication::Authentication, connection::ApiServer, limits::Limits, server::Api},
     core::Core,
 };
 

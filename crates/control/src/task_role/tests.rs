@@ -7,6 +7,7 @@ use crate::{
         authorization::AuthorizationMode,
         testing::{Keys, TestApi},
     },
+    audit::LookupQuery,
     stream::directory::Directory,
     task_spec::{self, SpecOptions},
 };
@@ -67,6 +68,42 @@ fn spec(api: &TestApi, task: &TaskId) -> (bool, bool) {
     let spec = task_spec::build(&registry, &options, record).expect("a spec");
     assert_eq!(record.proxied, spec.proxy.is_some());
     (spec.proxy.is_some(), spec.role.is_some())
+}
+
+/// The trail's records of roles that tasks assumed, latest first.
+fn assumptions(api: &TestApi) -> Vec<Value> {
+    let page = api.api.core.audit().lookup(&LookupQuery::default()).expect("is found");
+    let records =
+        page.events.iter().map(|event| serde_json::from_str(&event.cloud_trail_event).expect("JSON"));
+    records.filter(|record: &Value| record["eventName"] == "AssumeRole").collect()
+}
+
+#[tokio::test]
+async fn that_a_task_s_role_was_assumed_or_not_is_in_the_audit_trail_and_the_key_is_not() {
+    let api = TestApi::new(AuthorizationMode::Enforce);
+    role(&api, "reader", TASKS).await;
+    role(&api, "closed", SERVICES).await;
+    let task = run(&api, Some(&arn("reader")), json!({})).await;
+    let credentials = given(&api, &task).expect("credentials");
+    let denied = run(&api, Some(&arn("closed")), json!({})).await;
+    assert!(given(&api, &denied).is_err());
+    let records = assumptions(&api);
+    let of = |task: &TaskId| {
+        let mut of = records.iter().filter(|it| it["requestParameters"]["roleSessionName"] == task.as_str());
+        of.next().unwrap_or_else(|| panic!("{task} is not in the trail: {records:?}"))
+    };
+    let record = of(&task);
+    let expected = json!({"type": "AWSService", "invokedBy": "ecs-tasks.amazonaws.com"});
+    assert_eq!(record["userIdentity"], expected);
+    assert_eq!(record["eventSource"], "sts.amazonaws.com");
+    assert_eq!(record["sourceIPAddress"], "ecs-tasks.amazonaws.com");
+    assert_eq!(record["resources"][0]["ARN"], arn("reader"));
+    let session = format!("arn:aws:sts::000000000000:assumed-role/reader/{task}");
+    assert_eq!(record["responseElements"]["assumedRoleUser"]["arn"], session);
+    assert_eq!(record["errorCode"], Value::Null);
+    assert_eq!(of(&denied)["errorCode"], "AccessDenied");
+    let trail = format!("{records:?}");
+    assert!(!trail.contains(&**credentials.secret_access_key) && !trail.contains(&credentials.session_token));
 }
 
 #[tokio::test]

@@ -66,11 +66,8 @@ fn an_unmodified_sdk_in_a_task_has_the_task_s_role_and_no_more() {
     let server = TestServer::start(["--state-dir", state.to_str().expect("UTF-8")]);
     let aws = Aws { server };
     aws.ok("ecs", "create-cluster", &[]);
-    let role = aws.ok(
-        "iam",
-        "create-role",
-        &["--role-name", "reader", "--assume-role-policy-document", TRUST],
-    );
+    let role =
+        aws.ok("iam", "create-role", &["--role-name", "reader", "--assume-role-policy-document", TRUST]);
     let put = ["--role-name", "reader", "--policy-name", "list", "--policy-document", LIST];
     aws.ok("iam", "put-role-policy", &put);
     let role = role["Role"]["Arn"].as_str().expect("an ARN");

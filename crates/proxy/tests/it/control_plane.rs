@@ -372,7 +372,7 @@ fn hello(ca: &Ca, control_plane: SocketAddr, token: Option<&str>, state: PathBuf
         dns: Some("198.18.0.2:53".parse().expect("an address")),
         published: vec![],
         egress: None,
-        credentials: false,
+        credentials: None,
         task_authority: Some(TaskAuthority {
             certificate_pem: ca.root_pem.clone(),
             key_pem: Secret::new(ca.key_pem.clone()),

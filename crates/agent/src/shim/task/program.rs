@@ -2,22 +2,19 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use bowline_model::{
-    network::{AWS_ENDPOINT_PORT, CREDENTIALS_ADDRESS},
-    task::{Secret, TaskRole},
-};
+use bowline_model::task::Secret;
 
 use super::Task;
-use crate::protocol::{MAIN_PROGRAM, Program};
+use crate::{
+    protocol::{MAIN_PROGRAM, Program},
+    shim::credentials::Credentials,
+};
 
 /// Where programs are looked for when nothing says so.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Variables by which many applications take their bind address.
 const BIND_VARIABLES: [&str; 3] = ["HOST", "BIND_ADDRESS", "SERVER_HOST"];
-
-/// Variables that name the files of SDKs' settings, which programs would find in the user's home.
-const NO_FILES: [&str; 2] = ["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"];
 
 impl Task {
     /// A program with the container's environment and directory.
@@ -42,8 +39,9 @@ impl Task {
                 environment.insert(name.to_owned(), Secret::new(path));
             }
         }
-        for (name, value) in self.role_variables() {
-            environment.insert(name.to_owned(), Secret::new(value));
+        let credentials = self.link.as_ref().and_then(|link| link.credentials());
+        for (name, value) in credentials.into_iter().flat_map(Credentials::variables) {
+            environment.insert(name.to_owned(), value);
         }
         for (name, value) in &spec.environment {
             let replaced = self
@@ -58,21 +56,5 @@ impl Task {
         let working_directory: PathBuf =
             spec.working_directory.clone().unwrap_or_else(|| self.directory.work());
         Program { id: MAIN_PROGRAM, command, environment, working_directory, ulimits: Vec::new() }
-    }
-
-    /// By what AWS's SDKs find the credentials of the task's role, its region and the endpoint.
-    /// Nothing on host networking, where no address is the task's alone.
-    fn role_variables(&self) -> Vec<(&'static str, String)> {
-        let (Some(role), None) = (&self.spec.role, &self.host_network) else { return Vec::new() };
-        let endpoint = format!("http://{CREDENTIALS_ADDRESS}:{AWS_ENDPOINT_PORT}");
-        let mut variables = vec![
-            ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", TaskRole::credentials_path(&self.spec.id)),
-            ("AWS_REGION", role.region.clone()),
-            ("AWS_DEFAULT_REGION", role.region.clone()),
-            ("AWS_ENDPOINT_URL", endpoint),
-        ];
-        // SDKs read the user's own keys before they ask for the task's; an image has none.
-        variables.extend(NO_FILES.map(|name| (name, "/dev/null".to_owned())));
-        variables
     }
 }

@@ -1,7 +1,7 @@
 //! A task's role, as an unmodified SDK finds it from within the task: its credentials, the region
 //! and the endpoint come from the environment that the task was given, and nothing else.
 
-use std::{process::Command, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use bowline_e2e::{
     command::{eventually, run_limited},
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ecs-tasks.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
+const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"SERVICE"},"Action":"sts:AssumeRole"}]}"#;
 const LIST: &str =
     r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ecs:ListClusters","Resource":"*"}]}"#;
 
@@ -20,6 +20,7 @@ const PROGRAM: &str = include_str!("task_role/program.py");
 
 struct Aws {
     server: TestServer,
+    state: PathBuf,
 }
 
 impl Aws {
@@ -37,11 +38,21 @@ impl Aws {
         serde_json::from_str(&outcome.stdout).unwrap_or_default()
     }
 
-    /// Runs the program in a task to its end; the exit code and what is known of the task.
-    fn run(&self, family: &str, role: Option<&str>, mode: &str) -> (Value, Value) {
+    /// A role that `service` may assume, and that may list clusters; its ARN.
+    fn role(&self, name: &str, service: &str) -> String {
+        let trust = TRUST.replace("SERVICE", service);
+        let made =
+            self.ok("iam", "create-role", &["--role-name", name, "--assume-role-policy-document", &trust]);
+        let put = ["--role-name", name, "--policy-name", "list", "--policy-document", LIST];
+        self.ok("iam", "put-role-policy", &put);
+        made["Role"]["Arn"].as_str().expect("an ARN").to_owned()
+    }
+
+    /// Starts the program in a task; the task's ARN.
+    fn start(&self, mode: &str, role: Option<&str>) -> String {
         let python = aws_clients().join("bin/python");
         let definition = json!({
-            "family": family,
+            "family": mode,
             "networkMode": "awsvpc",
             "taskRoleArn": role.unwrap_or_default(),
             "containerDefinitions": [{
@@ -49,39 +60,88 @@ impl Aws {
             }],
         });
         self.ok("ecs", "register-task-definition", &["--cli-input-json", &definition.to_string()]);
-        let started = self.ok("ecs", "run-task", &["--task-definition", family]);
-        let task = started["tasks"][0]["taskArn"].as_str().expect("a task").to_owned();
-        let ended = eventually("the task ends", LIMIT, || {
-            let told = self.ok("ecs", "describe-tasks", &["--tasks", &task])["tasks"][0].clone();
+        let started = self.ok("ecs", "run-task", &["--task-definition", mode]);
+        started["tasks"][0]["taskArn"].as_str().expect("a task").to_owned()
+    }
+
+    /// Waits until the task ends, as it should; what it has written.
+    fn end(&self, task: &str) -> String {
+        let told = eventually("the task ends", LIMIT, || {
+            let told = self.ok("ecs", "describe-tasks", &["--tasks", task])["tasks"][0].clone();
             (told["lastStatus"] == "STOPPED").then_some(told)
         });
-        (ended["containers"][0]["exitCode"].clone(), ended)
+        let written = self.written(id(task));
+        assert_eq!(told["containers"][0]["exitCode"], 0, "{told:#}\n{written}\n{}", self.server.log());
+        written
     }
+
+    /// What the task's logs say.
+    fn written(&self, task: &str) -> String {
+        let mut find = Command::new("find");
+        find.arg(&self.state).args(["-path", &format!("*{task}*"), "-name", "*.log"]);
+        find.args(["-exec", "tail", "-n", "40", "{}", "+"]);
+        run_limited(&mut find, LIMIT).stdout
+    }
+
+    /// Who assumed the role for the task, by the audit trail.
+    fn assumed_by(&self, task: &str) -> Vec<Value> {
+        let named = "AttributeKey=EventName,AttributeValue=AssumeRole";
+        let told = self.ok("cloudtrail", "lookup-events", &["--lookup-attributes", named]);
+        let texts = told["Events"].as_array().expect("events").iter();
+        texts
+            .map(|event| {
+                serde_json::from_str(event["CloudTrailEvent"].as_str().expect("text")).expect("JSON")
+            })
+            .filter(|record: &Value| record["requestParameters"]["roleSessionName"] == id(task))
+            .collect()
+    }
+}
+
+fn id(task: &str) -> &str {
+    task.rsplit('/').next().unwrap_or(task)
+}
+
+fn start(network: &str) -> (Aws, tempfile::TempDir) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let state = directory.path().join("state");
+    let server = TestServer::start(["--state-dir", state.to_str().expect("UTF-8"), "--network", network]);
+    let aws = Aws { server, state };
+    aws.ok("ecs", "create-cluster", &[]);
+    (aws, directory)
 }
 
 #[test]
 fn an_unmodified_sdk_in_a_task_has_the_task_s_role_and_no_more() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let state = directory.path().join("state");
-    let server = TestServer::start(["--state-dir", state.to_str().expect("UTF-8")]);
-    let aws = Aws { server };
-    aws.ok("ecs", "create-cluster", &[]);
-    let role =
-        aws.ok("iam", "create-role", &["--role-name", "reader", "--assume-role-policy-document", TRUST]);
-    let put = ["--role-name", "reader", "--policy-name", "list", "--policy-document", LIST];
-    aws.ok("iam", "put-role-policy", &put);
-    let role = role["Role"]["Arn"].as_str().expect("an ARN");
+    let (aws, _directory) = start("isolated");
+    let reader = aws.role("reader", "ecs-tasks.amazonaws.com");
+    let closed = aws.role("closed", "ecs.amazonaws.com");
+    let with = aws.start("role", Some(&reader));
+    let denied = aws.start("denied", Some(&closed));
+    let without = aws.start("none", None);
 
-    let (code, task) = aws.run("with", Some(role), "role");
-    assert_eq!(code, 0, "{task:#}\n{}\n{}", outputs(&state), aws.server.log());
-    let (code, task) = aws.run("without", None, "none");
-    assert_eq!(code, 0, "{task:#}\n{}\n{}", outputs(&state), aws.server.log());
+    let written = aws.end(&with);
+    for who in ["I am", "The CLI is"] {
+        let session = format!("{who} arn:aws:sts::000000000000:assumed-role/reader/{}", id(&with));
+        assert!(written.contains(&session), "{session}:\n{written}");
+    }
+    let assumed = aws.assumed_by(&with);
+    assert_eq!(assumed.len(), 1, "the sidecar keeps them: {assumed:?}");
+    assert_eq!(assumed[0]["userIdentity"]["invokedBy"], "ecs-tasks.amazonaws.com");
+    assert_eq!(assumed[0]["requestParameters"]["roleArn"], reader.as_str());
+    aws.end(&denied);
+    assert_eq!(aws.assumed_by(&denied)[0]["errorCode"], "AccessDenied");
+    aws.end(&without);
+    assert!(aws.assumed_by(&without).is_empty());
     assert_eq!(aws.server.interrupt(), Some(0));
 }
 
-/// What the tasks' logs say.
-fn outputs(state: &std::path::Path) -> String {
-    let mut find = Command::new("find");
-    find.arg(state).args(["-name", "*.log", "-exec", "tail", "-n", "40", "{}", "+"]);
-    run_limited(&mut find, LIMIT).stdout
+#[test]
+fn on_the_host_s_network_it_has_them_by_a_token() {
+    let (aws, _directory) = start("host");
+    let reader = aws.role("reader", "ecs-tasks.amazonaws.com");
+    let task = aws.start("host", Some(&reader));
+    let session = format!("I am arn:aws:sts::000000000000:assumed-role/reader/{}", id(&task));
+    let written = aws.end(&task);
+    assert!(written.contains(&session), "{session}:\n{written}");
+    assert_eq!(aws.server.interrupt(), Some(0));
 }

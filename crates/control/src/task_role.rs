@@ -10,7 +10,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bowline_model::{
     arn::Arn,
     clock::Timestamp,
-    task::{TaskId, TaskRole},
+    task::{TaskId, TaskRole, TaskStatus},
 };
 use bowline_plumbing::wall_clock;
 use serde_json::json;
@@ -99,7 +99,9 @@ impl Core {
     /// Temporary credentials of the task's role, good for an hour.
     pub(crate) fn task_credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError> {
         let registry = self.registry();
-        let record = registry.tasks.get(task.as_str()).ok_or(TaskCredentialsError::NoRole)?;
+        let record = registry.tasks.get(task.as_str());
+        let record = record.filter(|task| task.status() != TaskStatus::Stopped);
+        let record = record.ok_or(TaskCredentialsError::NoRole)?;
         let role = of_owner(&registry, &record.owner).ok_or(TaskCredentialsError::NoRole)?;
         let now = wall_clock::now();
         let account = &registry.settings().scope.account_id;

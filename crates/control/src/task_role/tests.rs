@@ -8,6 +8,7 @@ use crate::{
         testing::{Keys, TestApi},
     },
     audit::LookupQuery,
+    control_plane::task_secrets,
     stream::directory::Directory,
     task_spec::{self, SpecOptions},
 };
@@ -154,6 +155,17 @@ async fn a_task_without_a_role_of_this_account_has_none() {
     api.query(&root, "iam", "DeleteRolePolicy", &parameters).await.ok();
     api.query(&root, "iam", "DeleteRole", &[("RoleName", "reader")]).await.ok();
     assert!(matches!(given(&api, &task), Err(TaskCredentialsError::NoRole)), "the role is gone");
+}
+
+#[tokio::test]
+async fn a_task_that_is_over_has_none() {
+    let api = TestApi::new(AuthorizationMode::Enforce);
+    role(&api, "reader", TASKS).await;
+    let task = run(&api, Some(&arn("reader")), json!({})).await;
+    assert!(given(&api, &task).is_ok());
+    let record = api.registry().tasks.get(task.as_str()).cloned().expect("the task");
+    task_secrets::refuse(&api.api.core, &record, "it cannot run".into());
+    assert!(matches!(given(&api, &task), Err(TaskCredentialsError::NoRole)));
 }
 
 #[tokio::test]

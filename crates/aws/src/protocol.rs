@@ -15,7 +15,7 @@ mod query;
 mod timestamp;
 mod xml;
 
-pub use decode::{Violation, ViolationKind, from_document};
+pub use decode::{Violation, ViolationKind, from_document, from_json};
 pub use document::Document;
 pub use encode::to_document;
 pub use fault::{Fault, FaultBlame};

@@ -1,6 +1,6 @@
 //! Template parameters: declaration, and the value that a stack is given.
 
-use regex::{Regex, RegexBuilder};
+use regex_lite::{Regex, RegexBuilder};
 
 use super::diagnostic::{Diagnostic, Report, Span};
 use super::schema::number;
@@ -298,12 +298,8 @@ pub(super) fn check_unknown(declared: &[Parameter], inputs: &Inputs, report: &mu
 const PATTERN_BYTES_MAX: usize = 256 * 1024;
 
 /// A pattern for the whole of a value.
-fn compiled(pattern: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .size_limit(PATTERN_BYTES_MAX)
-        .dfa_size_limit(PATTERN_BYTES_MAX)
-        .nest_limit(64)
-        .build()
+fn compiled(pattern: &str) -> Result<Regex, regex_lite::Error> {
+    RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(PATTERN_BYTES_MAX).nest_limit(64).build()
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use serde_json::Value;
 use super::schema::{ResourceType, to_json};
 use super::stack::Inputs;
 use super::tree::Node;
+use crate::protocol::from_json;
 
 /// What `Ref` and `Fn::GetAtt` yield for a resource.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +86,7 @@ impl Facts<'_> {
         for (name, default) in defaults {
             object.entry(*name).or_insert_with(|| Value::from(*default));
         }
-        serde_json::from_value(value).ok()
+        from_json(value).ok()
     }
 
     pub(super) fn partition(&self) -> &'static str {

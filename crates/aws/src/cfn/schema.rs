@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use super::physical::{self, Facts, Identity};
 use super::stack::ResourceBody;
+use crate::protocol::Violation;
 
 pub(super) use shape::{Case, Property, Shape, check, free_json, number, to_json};
 
@@ -32,7 +33,7 @@ pub(super) struct ResourceType {
     pub(super) attributes: &'static [&'static str],
     pub(super) case: Case,
     pub(super) identify: fn(&Facts<'_>) -> Identity,
-    pub(super) body: fn(Value) -> Result<ResourceBody, serde_json::Error>,
+    pub(super) body: fn(Value) -> Result<ResourceBody, Violation>,
 }
 
 const fn resource(name: &'static str, properties: &'static [Property]) -> ResourceType {
@@ -60,7 +61,7 @@ impl ResourceType {
         ResourceType { identify, ..self }
     }
 
-    const fn typed_as(self, body: fn(Value) -> Result<ResourceBody, serde_json::Error>) -> Self {
+    const fn typed_as(self, body: fn(Value) -> Result<ResourceBody, Violation>) -> Self {
         ResourceType { body, ..self }
     }
 }
@@ -143,7 +144,7 @@ mod tests {
         ALL.iter().for_each(|resource| shape::patterns(&resource.properties, &mut found));
         assert!(found.len() > 20, "the walk finds the patterns");
         for pattern in found {
-            assert!(regex::Regex::new(pattern).is_ok(), "{pattern}");
+            assert!(regex_lite::Regex::new(pattern).is_ok(), "{pattern}");
         }
     }
 

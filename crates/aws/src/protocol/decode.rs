@@ -125,13 +125,22 @@ pub fn from_document<T: de::DeserializeOwned>(document: &Document) -> Result<T, 
     T::deserialize(Node(document))
 }
 
+/// Reads a typed value from JSON, as [`from_document`]. Shapes are read by this one way wherever they stand
+/// (requests, templates, the registry): the code that a second reader of them all takes is over a megabyte.
+///
+/// # Errors
+/// The JSON does not fit the type.
+pub fn from_json<T: de::DeserializeOwned>(json: serde_json::Value) -> Result<T, Violation> {
+    from_document(&json.into())
+}
+
 #[derive(Clone, Copy)]
 struct Node<'a>(&'a Document);
 
 macro_rules! number {
     ($method:ident, $visit:ident, $type:ty, $expected:literal) => {
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Violation> {
-            let fits = |value: i64| {
+            let fits = |value: i128| {
                 <$type>::try_from(value).map_err(|_| {
                     Violation::new(ViolationKind::Other(format!(
                         "Member must have value between {} and {}",
@@ -141,11 +150,11 @@ macro_rules! number {
                 })
             };
             match self.0 {
-                Document::Integer(value) => visitor.$visit(fits(*value)?),
+                Document::Integer(value) => visitor.$visit(fits((*value).into())?),
                 Document::Double(value) if value.fract() == 0.0 && value.abs() < 9e15 => {
-                    visitor.$visit(fits(*value as i64)?)
+                    visitor.$visit(fits(*value as i128)?)
                 }
-                Document::Untyped(text) => match text.trim().parse::<i64>() {
+                Document::Untyped(text) => match text.trim().parse::<i128>() {
                     Ok(value) => visitor.$visit(fits(value)?),
                     Err(_) => Err(Violation::of_type(self.0, $expected)),
                 },
@@ -390,7 +399,7 @@ impl<'de> MapAccess<'de> for Members<'de> {
         match next {
             Some((name, value)) => {
                 self.value = Some((name, value));
-                seed.deserialize(IntoDeserializer::<Violation>::into_deserializer(name.as_str())).map(Some)
+                seed.deserialize(Key(name)).map(Some)
             }
             None => Ok(None),
         }
@@ -401,6 +410,52 @@ impl<'de> MapAccess<'de> for Members<'de> {
             Some((name, value)) => seed.deserialize(Node(value)).map_err(|error| error.under(name)),
             None => Err(de::Error::custom("a value was asked for before its key")),
         }
+    }
+}
+
+/// A member's name. Numbers are names of members too, where a map has them for keys.
+struct Key<'de>(&'de str);
+
+macro_rules! number_key {
+    ($($method:ident $visit:ident)*) => {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Violation> {
+            match self.0.parse() {
+                Ok(number) => visitor.$visit(number),
+                Err(_) => visitor.visit_borrowed_str(self.0),
+            }
+        })*
+    };
+}
+
+impl<'de> Deserializer<'de> for Key<'de> {
+    type Error = Violation;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Violation> {
+        visitor.visit_borrowed_str(self.0)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Violation> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Violation> {
+        visitor.visit_enum(Choice { name: self.0, content: None })
+    }
+
+    number_key!(deserialize_u16 visit_u16 deserialize_u32 visit_u32 deserialize_u64 visit_u64);
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u128 f32 f64 char str string bytes byte_buf option unit unit_struct seq tuple
+        tuple_struct map struct identifier ignored_any
     }
 }
 
@@ -464,8 +519,11 @@ impl<'de> VariantAccess<'de> for Choice<'de> {
         }
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Violation> {
-        Err(de::Error::custom("no shape of AWS is a tuple"))
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Violation> {
+        match self.content {
+            Some(content) => Node(content).deserialize_seq(visitor).map_err(|error| error.under(self.name)),
+            None => Err(Violation::new(ViolationKind::Missing).under(self.name)),
+        }
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -557,5 +615,33 @@ mod tests {
         assert_eq!((request.name.as_str(), request.count), ("5", Some(12)));
         assert_eq!(request.tags.get("k").map(String::as_str), Some("7"));
         assert_eq!(request.at, Some(Timestamp::from_milliseconds(1000)));
+    }
+
+    #[test]
+    fn json_is_read_as_it_was_written() {
+        #[derive(Debug, Deserialize, serde::Serialize, PartialEq)]
+        enum Kind {
+            Unit,
+            Newtype(u64),
+            Tuple(u8, String),
+            Struct { at: Option<Timestamp> },
+        }
+        type Row = (BTreeMap<u32, u64>, Vec<Kind>, f64, i64);
+        let row: Row = (
+            BTreeMap::from([(7, u64::MAX), (40_000, 0)]),
+            vec![
+                Kind::Unit,
+                Kind::Newtype(u64::MAX),
+                Kind::Tuple(1, "7".into()),
+                Kind::Struct { at: None },
+                Kind::Struct { at: Some(Timestamp::from_milliseconds(1500)) },
+            ],
+            0.1,
+            i64::MIN,
+        );
+        let json = serde_json::to_value(&row).expect("plain data");
+        assert_eq!(from_json::<Row>(json).expect("reads"), row);
+        assert!(from_json::<BTreeMap<u32, u8>>(serde_json::json!({"x": 1})).is_err());
+        assert!(from_json::<u64>(serde_json::json!(-1)).is_err());
     }
 }

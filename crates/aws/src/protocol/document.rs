@@ -66,6 +66,27 @@ impl Document {
     }
 }
 
+/// From JSON that was already read, for shapes that stand in templates and in the registry.
+impl From<serde_json::Value> for Document {
+    fn from(json: serde_json::Value) -> Self {
+        match json {
+            serde_json::Value::Null => Self::Null,
+            serde_json::Value::Bool(value) => Self::Bool(value),
+            serde_json::Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(value), _) => Self::Integer(value),
+                // Beyond an i64: what is expected of the digits decides.
+                (None, _) if number.is_u64() => Self::Untyped(number.to_string()),
+                (None, value) => Self::Double(value.unwrap_or(f64::NAN)),
+            },
+            serde_json::Value::String(text) => Self::Text(text),
+            serde_json::Value::Array(items) => Self::List(items.into_iter().map(Self::from).collect()),
+            serde_json::Value::Object(members) => {
+                Self::Map(members.into_iter().map(|(name, value)| (name, value.into())).collect())
+            }
+        }
+    }
+}
+
 /// As JSON, for records of what was asked (the audit trail).
 impl From<&Document> for serde_json::Value {
     fn from(document: &Document) -> Self {

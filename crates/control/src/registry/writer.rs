@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use bowline_aws::protocol::{Violation, from_json};
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -12,6 +13,17 @@ use crate::store::{Change, CommitError, Store, StoreError, Transaction};
 
 /// Version of the rows' JSON; a store with another one is refused.
 const FORMAT: u32 = 1;
+
+/// Why a row could not be read or written.
+#[derive(Debug, Error)]
+pub enum RowError {
+    /// It is no JSON, or cannot become JSON.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// It has not the members that this version reads.
+    #[error("{}", .0.message())]
+    Shape(#[from] Violation),
+}
 
 /// Why the registry could not be read or changed.
 #[derive(Debug, Error)]
@@ -28,7 +40,7 @@ pub enum RegistryError {
         /// The row's key.
         key: String,
         /// What is wrong.
-        source: serde_json::Error,
+        source: RowError,
     },
     /// The store was written by another version.
     #[error("the store has format {found}, this version reads format {FORMAT}")]
@@ -210,14 +222,13 @@ fn load_table<T: DeserializeOwned + PartialEq>(
 }
 
 fn write_row<T: Serialize + ?Sized>(row: &T) -> Result<Vec<u8>, RegistryError> {
-    serde_json::to_vec(row).map_err(|source| RegistryError::Row { key: "being written".into(), source })
+    serde_json::to_vec(row)
+        .map_err(|source| RegistryError::Row { key: "being written".into(), source: source.into() })
 }
 
-/// By way of a [`serde_json::Value`], as templates are read: the code that reads a shape from bytes directly would
-/// be there for this alone, and is as large.
 fn read_row<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, RegistryError> {
-    let read = serde_json::from_slice::<serde_json::Value>(value).and_then(serde_json::from_value);
-    read.map_err(|source| RegistryError::Row { key: key.to_owned(), source })
+    let read = || Ok(from_json(serde_json::from_slice(value)?)?);
+    read().map_err(|source: RowError| RegistryError::Row { key: key.to_owned(), source })
 }
 
 #[cfg(test)]

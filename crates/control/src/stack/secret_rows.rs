@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use bowline_aws::{
     cfn::{ResourceBody, Stack, StackResource},
+    protocol::from_json,
     secretsmanager::{GetRandomPasswordRequest, RotationRules},
 };
 use serde_json::Value;
@@ -215,8 +216,8 @@ impl Applying<'_> {
             }
             "AWS::SecretsManager::RotationSchedule" => {
                 let rules = body.get("RotationRules").cloned().unwrap_or(Value::Object(Default::default()));
-                let rules = serde_json::from_value::<RotationRules>(rules)
-                    .map_err(|error| error.to_string())
+                let rules = from_json::<RotationRules>(rules)
+                    .map_err(|violation| violation.message())
                     .and_then(|rules| rotation::check(&rules).map(|()| rules));
                 let rules = match rules {
                     Ok(rules) => rules,

@@ -14,6 +14,7 @@ _NO_FAILURE = "the server's own failure"
 _ONE_WRITER = "changes are made one after the other, and are done when they are answered"
 _NOT_PUBLIC = "public DNS namespaces are refused as InvalidInput: their names are not this machine's to give"
 _NO_SERVICE_POLICY = "of AWS's policies, those for services' own roles are not there"
+_NO_KMS_FAILURE = "values are sealed under the server's own master key, which it has or does not start without"
 _NO_INPUT = "what is wrong is said as ValidationError, as AWS does"
 
 # Errors that nothing here can cause, whatever the operation.
@@ -43,6 +44,12 @@ NEVER = {
     "cloudformation": {
         "LimitExceededException": "AWS's quota of 2000 stacks is not kept",
         "StackSetNotFoundException": "stack sets are not served",
+    },
+    "secretsmanager": {
+        "DecryptionFailure": _NO_KMS_FAILURE,
+        "EncryptionFailure": _NO_KMS_FAILURE,
+        "InternalServiceError": _NO_FAILURE,
+        "PreconditionNotMetException": "what replication demands; replicas are refused as InvalidParameterException",
     },
     "cloudtrail": {
         "NoManagementAccountSLRExistsException": "there is no organization",
@@ -128,6 +135,25 @@ NOT_OF_OPERATION = {
         "ExecuteChangeSet": {
             "InsufficientCapabilitiesException": "CreateChangeSet has demanded what the template needs",
         },
+    },
+    "secretsmanager": {
+        "BatchGetSecretValue": {
+            "InvalidRequestException": "of a batch, what fails is told in its Errors",
+            "ResourceNotFoundException": "of a batch, what fails is told in its Errors",
+        },
+        "CreateSecret": {
+            "LimitExceededException": "AWS's quota of 500,000 secrets is not kept",
+            "MalformedPolicyDocumentException": "its input has no policy",
+            "ResourceNotFoundException": "it names nothing that is to be there",
+        },
+        "GetRandomPassword": {"InvalidRequestException": "nothing has a state that it depends on"},
+        "ListSecrets": {"InvalidRequestException": "nothing has a state that it depends on"},
+        "RestoreSecret": {"InvalidRequestException": "to restore what is not deleted succeeds, as on AWS"},
+        "UpdateSecret": {
+            "LimitExceededException": "it adds no label but AWSCURRENT",
+            "MalformedPolicyDocumentException": "its input has no policy",
+        },
+        "ValidateResourcePolicy": {"InvalidRequestException": "a policy is validated for a deleted secret too"},
     },
 }
 

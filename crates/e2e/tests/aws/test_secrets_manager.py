@@ -118,6 +118,10 @@ def test_more_labels_than_there_may_be(secrets, secret):
         )
     with refused("LimitExceededException"):
         secrets.update_secret_version_stage(SecretId=secret, VersionStage="one more", MoveToVersionId=TOKENS[0])
+    with refused("LimitExceededException"):
+        secrets.put_secret_value(
+            SecretId=secret, SecretString="two", ClientRequestToken=TOKENS[1], VersionStages=["one more"]
+        )
 
 
 def test_updating(secrets, secret):
@@ -244,6 +248,25 @@ def test_what_is_not_there(secrets):
         (secrets.validate_resource_policy, {"ResourcePolicy": policy({"AWS": ACCOUNT})}),
     ):
         with refused("ResourceNotFoundException"):
+            operation(**one, **arguments)
+
+
+def test_names_are_bounded(secrets, anything):
+    one = {"SecretId": "x" * 2_049}
+    for operation, arguments in (
+        (anything.get_secret_value, {}),
+        (anything.put_secret_value, {"SecretString": "x"}),
+        (anything.describe_secret, {}),
+        (anything.list_secret_version_ids, {}),
+        (anything.restore_secret, {}),
+        (anything.cancel_rotate_secret, {}),
+        (anything.untag_resource, {"TagKeys": []}),
+        (anything.get_resource_policy, {}),
+        (anything.put_resource_policy, {"ResourcePolicy": policy({"AWS": ACCOUNT})}),
+        (anything.delete_resource_policy, {}),
+        (anything.validate_resource_policy, {"ResourcePolicy": policy({"AWS": ACCOUNT})}),
+    ):
+        with refused("InvalidParameterException"):
             operation(**one, **arguments)
 
 

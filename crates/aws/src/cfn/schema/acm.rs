@@ -4,6 +4,7 @@ use super::shape::{STR, Shape, TAG, list, object, optional, required};
 use super::{ResourceType, resource};
 use crate::cfn::physical::security;
 use crate::cfn::stack::ResourceBody;
+use crate::protocol::from_json;
 
 const DOMAIN_VALIDATION_OPTION: Shape =
     object(&[optional("DomainName", STR), optional("HostedZoneId", STR), optional("ValidationDomain", STR)]);
@@ -24,4 +25,4 @@ pub(super) static CERTIFICATE: ResourceType = resource(
 )
 .attributes(&["CertificateArn"])
 .identified_by(security::acm_certificate)
-.typed_as(|value| Ok(ResourceBody::AcmCertificate(serde_json::from_value(value)?)));
+.typed_as(|value| Ok(ResourceBody::AcmCertificate(from_json(value)?)));

@@ -4,6 +4,7 @@ use super::shape::{BOOL, INT, STR, Shape, TAG, list, object, optional, required}
 use super::{ResourceType, resource};
 use crate::cfn::physical::security;
 use crate::cfn::stack::ResourceBody;
+use crate::protocol::from_json;
 
 const CSR_EXTENSIONS: Shape = object(&[
     optional("KeyUsage", KEY_USAGE),
@@ -140,7 +141,7 @@ pub(super) static CERTIFICATE_AUTHORITY: ResourceType = resource(
 )
 .attributes(&["Arn", "CertificateSigningRequest"])
 .identified_by(security::certificate_authority)
-.typed_as(|value| Ok(ResourceBody::CertificateAuthority(serde_json::from_value(value)?)));
+.typed_as(|value| Ok(ResourceBody::CertificateAuthority(from_json(value)?)));
 
 const API_PASSTHROUGH: Shape = object(&[optional("Extensions", EXTENSIONS), optional("Subject", SUBJECT)]);
 
@@ -199,7 +200,7 @@ pub(super) static CERTIFICATE: ResourceType = resource(
 )
 .attributes(&["Arn", "Certificate"])
 .identified_by(security::private_certificate)
-.typed_as(|value| Ok(ResourceBody::PrivateCertificate(serde_json::from_value(value)?)));
+.typed_as(|value| Ok(ResourceBody::PrivateCertificate(from_json(value)?)));
 
 pub(super) static CERTIFICATE_AUTHORITY_ACTIVATION: ResourceType = resource(
     "AWS::ACMPCA::CertificateAuthorityActivation",
@@ -212,4 +213,4 @@ pub(super) static CERTIFICATE_AUTHORITY_ACTIVATION: ResourceType = resource(
 )
 .attributes(&["CompleteCertificateChain"])
 .identified_by(security::certificate_authority_activation)
-.typed_as(|value| Ok(ResourceBody::CertificateAuthorityActivation(serde_json::from_value(value)?)));
+.typed_as(|value| Ok(ResourceBody::CertificateAuthorityActivation(from_json(value)?)));

@@ -3,6 +3,7 @@
 use super::shape::{COMMAND, STR, Shape, list, map, object, optional, required};
 use super::{ResourceType, resource};
 use crate::cfn::stack::ResourceBody;
+use crate::protocol::from_json;
 
 const CONTAINER: Shape = object(&[
     required("Name", STR.len(1, 255)),
@@ -16,4 +17,4 @@ pub(super) static LOCAL_COMMAND: ResourceType = resource(
     "Bowline::ServiceConnect::LocalCommand",
     &[required("TaskDefinition", STR.len(1, 2048)), required("Containers", list(&CONTAINER).items(1, 10))],
 )
-.typed_as(|value| Ok(ResourceBody::LocalCommand(serde_json::from_value(value)?)));
+.typed_as(|value| Ok(ResourceBody::LocalCommand(from_json(value)?)));

@@ -5,6 +5,7 @@ use super::shape::{BOOL, INT, JSON, NUM, STR, Shape, TAG, list, object, optional
 use super::{ResourceType, resource};
 use crate::cfn::physical::ecs;
 use crate::cfn::stack::ResourceBody;
+use crate::protocol::from_json;
 
 pub(super) const CLUSTER_SETTINGS: Shape = object(&[optional("Name", STR), optional("Value", STR)]);
 
@@ -53,7 +54,7 @@ pub(super) static CLUSTER: ResourceType = resource(
 .camel_case()
 .attributes(&["Arn"])
 .identified_by(ecs::ecs_cluster)
-.typed_as(|value| Ok(ResourceBody::EcsCluster(serde_json::from_value(value)?)));
+.typed_as(|value| Ok(ResourceBody::EcsCluster(from_json(value)?)));
 
 pub(super) const DEPLOYMENT_CONFIGURATION: Shape = object(&[
     optional("Alarms", DEPLOYMENT_ALARMS),
@@ -328,4 +329,4 @@ pub(super) static SERVICE: ResourceType = resource(
 .camel_case()
 .attributes(&["ServiceArn", "Name"])
 .identified_by(ecs::ecs_service)
-.typed_as(|value| Ok(ResourceBody::EcsService(serde_json::from_value(value)?)));
+.typed_as(|value| Ok(ResourceBody::EcsService(from_json(value)?)));

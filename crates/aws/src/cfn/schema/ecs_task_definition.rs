@@ -4,6 +4,7 @@ use super::shape::{BOOL, INT, STR, Shape, TAG, list, map, object, optional, requ
 use super::{ResourceType, resource};
 use crate::cfn::physical::ecs;
 use crate::cfn::stack::ResourceBody;
+use crate::protocol::from_json;
 
 pub(super) const CONTAINER_DEFINITION: Shape = object(&[
     optional("Command", list(&STR)),
@@ -277,4 +278,4 @@ pub(super) static TASK_DEFINITION: ResourceType = resource(
 .camel_case()
 .attributes(&["TaskDefinitionArn"])
 .identified_by(ecs::ecs_task_definition)
-.typed_as(|value| Ok(ResourceBody::EcsTaskDefinition(serde_json::from_value(value)?)));
+.typed_as(|value| Ok(ResourceBody::EcsTaskDefinition(from_json(value)?)));

@@ -4,6 +4,7 @@ use super::shape::{BOOL, INT, STR, Shape, TAG, list, map, object, optional, requ
 use super::{ResourceType, resource};
 use crate::cfn::physical::elbv2;
 use crate::cfn::stack::ResourceBody;
+use crate::protocol::from_json;
 
 const LOAD_BALANCER_ATTRIBUTE: Shape = object(&[optional("Key", STR), optional("Value", STR)]);
 
@@ -45,7 +46,7 @@ pub(super) static LOAD_BALANCER: ResourceType = resource(
     "SecurityGroups",
 ])
 .identified_by(elbv2::load_balancer)
-.typed_as(|value| Ok(ResourceBody::LoadBalancer(serde_json::from_value(value)?)));
+.typed_as(|value| Ok(ResourceBody::LoadBalancer(from_json(value)?)));
 
 const MATCHER: Shape = object(&[optional("GrpcCode", STR), optional("HttpCode", STR)]);
 
@@ -91,7 +92,7 @@ pub(super) static TARGET_GROUP: ResourceType = resource(
 )
 .attributes(&["TargetGroupArn", "TargetGroupName", "TargetGroupFullName"])
 .identified_by(elbv2::target_group)
-.typed_as(|value| Ok(ResourceBody::TargetGroup(serde_json::from_value(value)?)));
+.typed_as(|value| Ok(ResourceBody::TargetGroup(from_json(value)?)));
 
 const CERTIFICATE: Shape = object(&[optional("CertificateArn", STR)]);
 
@@ -210,7 +211,7 @@ pub(super) static LISTENER: ResourceType = resource(
 )
 .attributes(&["ListenerArn"])
 .identified_by(elbv2::listener)
-.typed_as(|value| Ok(ResourceBody::Listener(serde_json::from_value(value)?)));
+.typed_as(|value| Ok(ResourceBody::Listener(from_json(value)?)));
 
 const RULE_CONDITION: Shape = object(&[
     optional("Field", STR.len(0, 64)),
@@ -268,7 +269,7 @@ pub(super) static LISTENER_RULE: ResourceType = resource(
 )
 .attributes(&["RuleArn", "IsDefault"])
 .identified_by(elbv2::listener_rule)
-.typed_as(|value| Ok(ResourceBody::ListenerRule(serde_json::from_value(value)?)));
+.typed_as(|value| Ok(ResourceBody::ListenerRule(from_json(value)?)));
 
 pub(super) static LISTENER_CERTIFICATE: ResourceType = resource(
     "AWS::ElasticLoadBalancingV2::ListenerCertificate",
@@ -276,4 +277,4 @@ pub(super) static LISTENER_CERTIFICATE: ResourceType = resource(
 )
 .attributes(&["Id"])
 .identified_by(elbv2::listener_certificate)
-.typed_as(|value| Ok(ResourceBody::ListenerCertificate(serde_json::from_value(value)?)));
+.typed_as(|value| Ok(ResourceBody::ListenerCertificate(from_json(value)?)));

@@ -214,7 +214,7 @@ pub(super) static SCALABLE_TARGET: ResourceType = resource(
 pub(super) static SCALING_POLICY: ResourceType = resource(
     "AWS::ApplicationAutoScaling::ScalingPolicy",
     &[
-        required("PolicyName", STR.pattern(r"^\P{Cc}+$").len(1, 256)),
+        required("PolicyName", STR.pattern(r"^[^\x00-\x1f\x7f-\x9f]+$").len(1, 256)),
         required("PolicyType", STR.one_of(&["PredictiveScaling", "StepScaling", "TargetTrackingScaling"])),
         optional("PredictiveScalingPolicyConfiguration", JSON),
         optional("ResourceId", STR.len(1, 1600)),

@@ -4,6 +4,7 @@ use super::shape::{INT, STR, Shape, TAG, list, map, object, optional, required};
 use super::{ResourceType, resource};
 use crate::cfn::physical::servicediscovery;
 use crate::cfn::stack::ResourceBody;
+use crate::protocol::from_json;
 
 const PROPERTIES: Shape = object(&[optional("DnsProperties", PRIVATE_DNS_PROPERTIES_MUTABLE)]);
 
@@ -23,7 +24,7 @@ pub(super) static PRIVATE_DNS_NAMESPACE: ResourceType = resource(
 )
 .attributes(&["Id", "HostedZoneId", "Arn"])
 .identified_by(servicediscovery::private_dns_namespace)
-.typed_as(|value| Ok(ResourceBody::PrivateDnsNamespace(serde_json::from_value(value)?)));
+.typed_as(|value| Ok(ResourceBody::PrivateDnsNamespace(from_json(value)?)));
 
 pub(super) static HTTP_NAMESPACE: ResourceType = resource(
     "AWS::ServiceDiscovery::HttpNamespace",
@@ -35,7 +36,7 @@ pub(super) static HTTP_NAMESPACE: ResourceType = resource(
 )
 .attributes(&["Id", "Arn"])
 .identified_by(servicediscovery::http_namespace)
-.typed_as(|value| Ok(ResourceBody::HttpNamespace(serde_json::from_value(value)?)));
+.typed_as(|value| Ok(ResourceBody::HttpNamespace(from_json(value)?)));
 
 const DNS_CONFIG: Shape = object(&[
     required("DnsRecords", list(&DNS_RECORD)),
@@ -72,4 +73,4 @@ pub(super) static SERVICE: ResourceType = resource(
 )
 .attributes(&["Id", "Arn", "Name"])
 .identified_by(servicediscovery::discovery_service)
-.typed_as(|value| Ok(ResourceBody::DiscoveryService(serde_json::from_value(value)?)));
+.typed_as(|value| Ok(ResourceBody::DiscoveryService(from_json(value)?)));

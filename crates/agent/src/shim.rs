@@ -6,6 +6,7 @@ mod client;
 mod container_init;
 mod container_link;
 mod containers;
+mod credentials;
 mod descendants;
 mod egress;
 mod event;

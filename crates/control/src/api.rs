@@ -9,7 +9,7 @@
 
 pub(crate) mod authentication;
 pub(crate) mod authorization;
-mod call;
+pub(crate) mod call;
 pub(crate) mod cloudformation;
 mod cloudtrail;
 pub(crate) mod connection;
@@ -26,7 +26,7 @@ pub mod server;
 pub(crate) mod servicediscovery;
 mod sts;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub(crate) mod tls;
 
 pub use authentication::DEFAULT_ACCESS_KEY;

@@ -2,6 +2,7 @@
 
 mod audit_trail;
 mod private_dns;
+mod task_endpoint;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -313,6 +314,7 @@ impl ControlPlane {
             audit_data_events: self.config.audit_data_events,
             limits: Limits::new(local, Instant::now()),
         });
+        task_endpoint::serve(&self.core, self.config.audit_data_events, self.drain_watch.clone())?;
         let serving = ApiServer::serve(listener, api, tls.clone(), self.drain_watch.clone());
         tokio::spawn(async move {
             match tls {

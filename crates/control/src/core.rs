@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -36,6 +36,7 @@ use crate::{
         directory::{Acknowledgement, Directory, IssueError, IssuedCertificate, Peer, ResourceSet},
         tls::TlsMaterial,
     },
+    task_role::{TaskCredentials, TaskCredentialsError},
     tokens::Tokens,
 };
 
@@ -70,6 +71,8 @@ pub(crate) struct Core {
     events: EventLog,
     discovery: DiscoveryCache,
     secrets: ArcSwap<SecretValues>,
+    /// Where the AWS endpoint listens for tasks, on loopback.
+    task_endpoint: OnceLock<SocketAddr>,
     /// Holds the gateways' addresses until they listen themselves.
     pub(crate) reserved: Mutex<Vec<socket2::Socket>>,
 }
@@ -121,8 +124,20 @@ impl Core {
             events: EventLog::default(),
             discovery: DiscoveryCache::default(),
             secrets: ArcSwap::default(),
+            task_endpoint: OnceLock::new(),
             reserved: Mutex::default(),
         }
+    }
+
+    /// Where the AWS endpoint listens for tasks, on this machine's loopback; `None` before it is
+    /// served.
+    pub(crate) fn task_endpoint(&self) -> Option<SocketAddr> {
+        self.task_endpoint.get().copied()
+    }
+
+    /// Tells where it listens for tasks. The first one served is the one.
+    pub(crate) fn set_task_endpoint(&self, address: SocketAddr) {
+        let _ = self.task_endpoint.set(address);
     }
 
     /// Who called what.
@@ -480,6 +495,10 @@ impl Directory for Core {
             IssueError::Internal
         })?;
         Ok(issued)
+    }
+
+    fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError> {
+        self.task_credentials(task)
     }
 
     fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>> {

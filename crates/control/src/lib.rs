@@ -9,6 +9,7 @@
 //! - [`ecs`]: ECS's resources on the registry.
 //! - `cloud_map`: Cloud Map's.
 //! - [`iam`]: users, roles, policies and access keys; `credentials` opens the keys.
+//! - `task_role`: the role of a task, and credentials of it.
 //! - [`reconcile`]: services become tasks.
 //! - [`publish`]: the registry becomes what each proxy should have.
 //! - [`stream`]: the servers that proxies connect to.
@@ -38,6 +39,7 @@ pub mod stack;
 pub mod state_lock;
 pub mod store;
 pub mod stream;
+mod task_role;
 pub mod task_spec;
 pub mod tokens;
 pub mod view;

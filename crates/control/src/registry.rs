@@ -257,6 +257,9 @@ pub struct StandaloneTask {
     pub started_by: Option<String>,
     /// Commands and environment in place of the definition's, by container.
     pub overrides: BTreeMap<String, ContainerOverride>,
+    /// `overrides.taskRoleArn`: the role in place of the definition's.
+    #[serde(default)]
+    pub task_role: Option<String>,
     /// `assignPublicIp: ENABLED`: ports are published on the host's loopback.
     pub assign_public_ip: bool,
     /// `launchType`, where one was given.

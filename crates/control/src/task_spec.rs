@@ -16,6 +16,7 @@ use crate::{
     publish::service_ports,
     registry::{LocalCommandRecord, Registry, StandaloneTask, TaskOwner, TaskRecord},
     stack::secrets::{self, SecretValues},
+    task_role,
 };
 
 /// What building a spec takes besides the registry.
@@ -64,16 +65,19 @@ pub fn build(registry: &Registry, options: &SpecOptions, task: &TaskRecord) -> O
                 published: Vec::new(),
                 egress: options.egress,
                 limits: ResourceLimits::default(),
+                role: None,
             })
         }
     }
 }
 
-/// Whether a service's tasks have a sidecar: those in a namespace, and targets of load balancers.
+/// Whether a service's tasks have a sidecar: those in a namespace, targets of load balancers, and
+/// those that have a role, whose credentials it gives out.
 pub fn has_sidecar(registry: &Registry, service: &Service) -> bool {
     let definition = registry.task_definitions.get(service.task_definition.as_str());
     service.connect.is_some()
         || definition.is_some_and(|definition| !service_ports(service, definition).is_empty())
+        || task_role::of_definition(registry, &service.task_definition).is_some()
 }
 
 fn control_plane(registry: &Registry, options: &SpecOptions) -> ControlPlaneAddress {
@@ -101,6 +105,7 @@ fn service_task(
         })
         .collect::<Vec<_>>();
     let namespace = service.connect.as_ref().map(|connect| connect.namespace.as_str());
+    let proxied = task.proxied || has_sidecar(registry, service);
     TaskSpec {
         id: task.id.clone(),
         arn: task.arn.clone(),
@@ -116,10 +121,11 @@ fn service_task(
                 self::container(registry, options, definition, container, environment)
             })
             .collect(),
-        proxy: has_sidecar(registry, service).then(|| sidecar(registry, options, inbound, namespace)),
+        proxy: proxied.then(|| sidecar(registry, options, inbound, namespace)),
         published: published(service.assign_public_ip, definition),
         egress: options.egress,
         limits: definition.limits,
+        role: task_role::told(registry, task, proxied),
     }
 }
 
@@ -137,7 +143,8 @@ fn sidecar(
     }
 }
 
-/// A task of nobody's: a client of its cluster's default namespace, where there is one.
+/// A task of nobody's: a client of its cluster's default namespace, where there is one. It has a
+/// sidecar for that, or for its role.
 fn standalone_task(
     registry: &Registry,
     options: &SpecOptions,
@@ -155,6 +162,8 @@ fn standalone_task(
         }
         spec
     });
+    let namespace = standalone.namespace.as_deref();
+    let proxied = task.proxied || namespace.is_some();
     TaskSpec {
         id: task.id.clone(),
         arn: task.arn.clone(),
@@ -163,13 +172,11 @@ fn standalone_task(
         cluster: standalone.cluster.clone(),
         group: standalone.group.clone(),
         containers: containers.collect(),
-        proxy: standalone
-            .namespace
-            .as_deref()
-            .map(|namespace| sidecar(registry, options, Vec::new(), Some(namespace))),
+        proxy: proxied.then(|| sidecar(registry, options, Vec::new(), namespace)),
         published: published(standalone.assign_public_ip, definition),
         egress: options.egress,
         limits: definition.limits,
+        role: task_role::told(registry, task, proxied),
     }
 }
 

@@ -20,6 +20,16 @@ pub const ALIAS_GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 /// Istio capture outbound traffic on the same.
 pub const EGRESS_PORT: u16 = 15_001;
 
+/// Where a task that has a role finds its credentials, as in ECS: SDKs know the address by heart.
+/// It is in the task's own networks; the sidecar answers.
+pub const CREDENTIALS_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 2);
+
+/// Port of [`CREDENTIALS_ADDRESS`] for the credentials, by HTTP.
+pub const CREDENTIALS_PORT: u16 = 80;
+
+/// Port of [`CREDENTIALS_ADDRESS`] that leads to the control plane's AWS endpoint.
+pub const AWS_ENDPOINT_PORT: u16 = 4_566;
+
 /// Networks that no task reaches, whatever its egress: what is this machine's
 /// own, what is nobody's, and where clouds keep a machine's credentials.
 pub const NEVER_EGRESS: [(Ipv4Addr, u8); 9] = [

@@ -118,6 +118,16 @@ pub struct TaskSpec {
     pub egress: Egress,
     /// The task's limits, from the task definition's `cpu` and `memory`.
     pub limits: ResourceLimits,
+    /// The role whose credentials the task's sidecar gives out; `None` where it has none.
+    #[serde(default)]
+    pub role: Option<TaskRole>,
+}
+
+/// What a task's containers are told of the task's role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRole {
+    /// `AWS_REGION` where the definition does not say.
+    pub region: String,
 }
 
 /// The proxy beside a task.

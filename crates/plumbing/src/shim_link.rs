@@ -180,9 +180,57 @@ pub struct Hello {
     /// what a shim that knows no such field means.
     #[serde(default)]
     pub egress: Option<SocketAddrV4>,
+    /// The task has a role, whose credentials the proxy gives out so, on
+    /// [`CREDENTIALS_ADDRESS`](bowline_model::network::CREDENTIALS_ADDRESS) of
+    /// the alias network (asked for with `Listen { place: Aliases }`).
+    #[serde(default)]
+    pub credentials: Option<CredentialsAccess>,
     /// The CA that the task's application trusts, the same for every proxy of
     /// the task; `None` where no application calls through this proxy.
     pub task_authority: Option<TaskAuthority>,
+}
+
+/// Who is given the credentials of the task's role: who knows this. Only the
+/// task's containers are told, and it is another for each task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CredentialsAccess {
+    /// The one path that is answered, with a random UUID at its end, as ECS
+    /// has it: who can make an application fetch a URL knows no such path,
+    /// while a task's id is no secret.
+    pub path: Secret,
+    /// What the `Authorization` header must say; `None` where nobody but the
+    /// task reaches the address.
+    pub authorization: Option<Secret>,
+}
+
+impl CredentialsAccess {
+    /// A new one; with something to authorize by where others reach the address.
+    ///
+    /// # Errors
+    /// The system gives no randomness.
+    pub fn generate(isolated: bool) -> io::Result<Self> {
+        let path = Secret::new(format!("/v2/credentials/{}", uuid(random()?)));
+        let authorization = match isolated {
+            true => None,
+            false => Some(Secret::new(random::<32>()?.iter().map(|byte| format!("{byte:02x}")).collect())),
+        };
+        Ok(Self { path, authorization })
+    }
+}
+
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("no randomness from the system"))?;
+    Ok(bytes)
+}
+
+/// A UUID of version 4 (RFC 9562) from random bytes.
+fn uuid(bytes: [u8; 16]) -> String {
+    const VERSION: u128 = 0xf << 76;
+    const VARIANT: u128 = 0b11 << 62;
+    let number = u128::from_be_bytes(bytes) & !VERSION & !VARIANT | 0x4 << 76 | 0b10 << 62;
+    let hex = format!("{number:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 /// Why a request was not answered as it should be.
@@ -324,5 +372,16 @@ impl ShimLink {
     /// The shim is gone.
     pub fn ready(&self) -> Result<(), LinkError> {
         self.done_call("ready", &Request::Ready)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_of_version_4_and_keeps_all_other_bits() {
+        assert_eq!(uuid([0; 16]), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(uuid([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
     }
 }

@@ -4,7 +4,10 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bowline_discovery::{
-    identity::{IssueRequest, IssueResponse, identity_client::IdentityClient},
+    identity::{
+        IssueRequest, IssueResponse, TaskCredentialsRequest, TaskCredentialsResponse,
+        identity_client::IdentityClient,
+    },
     tonic::{
         self,
         transport::{Channel, Endpoint, Uri},
@@ -25,7 +28,7 @@ use crate::{
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time for an answer to Issue.
+/// Time for an answer to Issue or TaskCredentials.
 const ISSUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why the control plane could not be asked.
@@ -88,6 +91,17 @@ impl ControlPlane {
         });
         request.set_timeout(ISSUE_TIMEOUT);
         let answer = timeout(ISSUE_TIMEOUT, client.issue(request))
+            .await
+            .map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))?;
+        Ok(answer?.into_inner())
+    }
+
+    /// Asks for credentials of the task's role, in the name of the certificate at hand.
+    pub(crate) async fn task_credentials(&self) -> Result<TaskCredentialsResponse, ControlPlaneError> {
+        let mut client = IdentityClient::new(self.channel(true)?);
+        let mut request = tonic::Request::new(TaskCredentialsRequest {});
+        request.set_timeout(ISSUE_TIMEOUT);
+        let answer = timeout(ISSUE_TIMEOUT, client.task_credentials(request))
             .await
             .map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))?;
         Ok(answer?.into_inner())

@@ -49,6 +49,7 @@ mod shared;
 mod shim;
 mod sockets;
 mod stream;
+mod task_credentials;
 mod tcp;
 mod tls;
 mod upgrade;

@@ -26,6 +26,7 @@ use crate::{
     run::{Control, End, ProxyHandle, build},
     sockets::Sockets,
     stream::{Stream, watch_certified},
+    task_credentials::{self, Listeners},
     tls::application::ApplicationAuthority,
 };
 
@@ -67,6 +68,7 @@ pub fn start_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<ProxyHa
     control.lock().store.set_bootstrap_roots(&authority.trust_domain, &authority.roots_pem)?;
     publish_ports(&control, &link, &hello)?;
     open_egress(&control, &link, &hello)?;
+    let credentials = Listeners::open(&link, &hello)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let admin = {
         let _entered = runtime.enter();
@@ -76,9 +78,23 @@ pub fn start_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<ProxyHa
     let (stop, stopping) = watch::channel(false);
     let (of_thread, drain) = (control.clone(), options.drain);
     let thread = std::thread::Builder::new().name("proxy".to_owned()).spawn(move || {
-        runtime.block_on(follow(&of_thread, &link, hello, key, admin, stopping, drain));
+        runtime.block_on(follow(
+            &of_thread,
+            &link,
+            hello,
+            key,
+            Opened { admin, credentials },
+            stopping,
+            drain,
+        ));
     })?;
     Ok(ProxyHandle::new(control, None, stop, thread))
+}
+
+/// Sockets that are not traffic's.
+struct Opened {
+    admin: AdminSocket,
+    credentials: Option<Listeners>,
 }
 
 async fn follow(
@@ -86,7 +102,7 @@ async fn follow(
     link: &Arc<ShimLink>,
     hello: Hello,
     key: SealKey,
-    admin: AdminSocket,
+    Opened { admin, credentials }: Opened,
     mut stopping: watch::Receiver<bool>,
     drain: Duration,
 ) {
@@ -123,6 +139,7 @@ async fn follow(
     let upstream = hello.egress.is_some().then(Upstream::of_host);
     let tasks = [
         tokio::spawn(certificates.run(changed)),
+        tokio::spawn(task_credentials::serve(credentials, control_plane.clone())),
         tokio::spawn(watch_certified(control_plane, published.clone(), certified)),
         tokio::spawn(stream.run(is_certified.clone())),
         tokio::spawn(keeper.keep(control.clone(), published, revised)),

@@ -3,7 +3,10 @@
 
 use std::{collections::HashSet, io, net::Ipv4Addr, os::fd::OwnedFd};
 
-use bowline_model::{network::is_never_egress, task::Egress};
+use bowline_model::{
+    network::{CREDENTIALS_ADDRESS, is_never_egress},
+    task::Egress,
+};
 use bowline_plumbing::sys::watch_fd;
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -20,8 +23,9 @@ pub(crate) fn tap(init: &InitProcess) -> io::Result<AsyncFd<OwnedFd>> {
     watch_fd(socket, Interest::READABLE)
 }
 
-/// Logs attempts that `egress` denies until the limit is reached.
-pub(crate) async fn watch(tap: AsyncFd<OwnedFd>, egress: Egress, outputs: &Outputs) {
+/// Logs attempts that `egress` denies until the limit is reached. Where the task has a role,
+/// `credentials`, its credentials are no attempt.
+pub(crate) async fn watch(tap: AsyncFd<OwnedFd>, egress: Egress, credentials: bool, outputs: &Outputs) {
     let mut seen = HashSet::new();
     let mut packet = [0u8; 64];
     loop {
@@ -33,7 +37,8 @@ pub(crate) async fn watch(tap: AsyncFd<OwnedFd>, egress: Egress, outputs: &Outpu
             .await;
         let Ok(length) = length else { return };
         let Some(destination) = destination(&packet[..length]) else { continue };
-        if is_redirected(egress, destination) || !seen.insert(destination) {
+        let own = credentials && destination.1 == CREDENTIALS_ADDRESS;
+        if own || is_redirected(egress, destination) || !seen.insert(destination) {
             continue;
         }
         let (protocol, address, port) = destination;

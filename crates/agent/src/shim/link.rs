@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use super::{
+    credentials::Credentials,
     event::Event,
     host_network::HostNetwork,
     hosts::{hosts_text, write_in_place},
@@ -49,6 +50,7 @@ pub(crate) struct Link {
     inbound: Vec<(InboundSocket, OwnedFd)>,
     published: Vec<PublishedSocket>,
     seal_key: SealKey,
+    credentials: Option<Credentials>,
     trust: Option<Rc<Trust>>,
     first_token: RefCell<Option<Secret>>,
     was_ready: Cell<bool>,
@@ -107,6 +109,16 @@ impl Link {
             sockets.insert((Place::Host, Transport::Tcp, v4(address)), socket, address);
             published.push(PublishedSocket { container_port: port.container_port, address });
         }
+        let credentials = match &spec.role {
+            Some(role) => {
+                let network = parts.host_network.as_ref().map(|network| network.borrow_mut());
+                let opened = Credentials::open(role, network, &mut sockets);
+                Some(opened.map_err(|error| {
+                    format!("the credentials of the task's role cannot be given out: {error}")
+                })?)
+            }
+            None => None,
+        };
         let seal_key = SealKey::generate().map_err(|error| error.to_string())?;
         let link = Self {
             spec: spec.clone(),
@@ -119,6 +131,7 @@ impl Link {
             inbound,
             published,
             seal_key,
+            credentials,
             trust: parts.trust,
             first_token: RefCell::new(parts.token),
             was_ready: Cell::new(false),
@@ -133,6 +146,11 @@ impl Link {
 
     pub(crate) fn published(&self) -> Vec<PublishedSocket> {
         self.published.clone()
+    }
+
+    /// How the task's programs find the credentials of its role, if it has one.
+    pub(crate) fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
     }
 
     /// Answers one proxy's requests until it closes.
@@ -213,6 +231,7 @@ impl Link {
             dns: isolated.then(|| SocketAddrV4::new(ALIAS_GATEWAY, 53)),
             published: self.published.iter().map(|port| (v4(port.address), port.container_port)).collect(),
             egress: (self.egress == Egress::Allow).then(|| SocketAddrV4::new(ALIAS_GATEWAY, EGRESS_PORT)),
+            credentials: self.credentials.as_ref().map(|credentials| credentials.access().clone()),
             task_authority: self.trust.as_ref().map(|trust| trust.authority().clone()),
         }
     }

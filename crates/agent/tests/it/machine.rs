@@ -226,6 +226,7 @@ pub(crate) fn task(containers: Vec<ContainerSpec>) -> TaskSpec {
         published: Vec::new(),
         egress: Egress::Deny,
         limits: ResourceLimits::default(),
+        role: None,
     }
 }
 

@@ -144,6 +144,42 @@ impl Authorizer {
         self.settle(&decision, &request)
     }
 
+    /// Whether the AWS service `service` may assume `role`: its trust policy alone says. `keys` are
+    /// the condition keys of the request besides those of every request.
+    pub(crate) fn authorize_service(
+        &self,
+        service: &str,
+        role: &RoleRecord,
+        account_id: &str,
+        now: Timestamp,
+        keys: &[(&str, &str)],
+    ) -> Result<(), Denied> {
+        if self.mode == AuthorizationMode::Off {
+            return Ok(());
+        }
+        let principal = Principal::Service { name: service.to_owned() };
+        let mut request = RequestContext::new(principal, "sts:AssumeRole", role.arn.as_str())
+            .with_resource_account(account_id)
+            .with("aws:CurrentTime", [now.to_string()])
+            .with("aws:EpochTime", [now.as_secs().to_string()])
+            .with("aws:SecureTransport", ["true"])
+            .with("aws:ViaAWSService", ["false"])
+            .with("aws:PrincipalIsAWSService", ["true"])
+            .with("aws:PrincipalServiceName", [service])
+            .with("aws:ResourceAccount", [account_id]);
+        for (key, value) in keys {
+            request = request.with(key, [*value]);
+        }
+        let decision = match self.read(PolicyKind::Trust, &role.trust_policy) {
+            Some(trust) => {
+                let trust = AttachedPolicy { name: role.arn.as_str(), policy: &trust };
+                Held::default().decide(&request, Some(trust))
+            }
+            None => Decision::ImplicitDeny { because: Missing::TrustPolicy },
+        };
+        self.settle(&decision, &request)
+    }
+
     fn settle(&self, decision: &Decision, request: &RequestContext) -> Result<(), Denied> {
         let Some(denied) = decision.access_denied(request) else { return Ok(()) };
         match self.mode {

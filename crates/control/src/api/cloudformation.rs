@@ -3,6 +3,7 @@
 //! Source of names, shapes and errors: AWS's CloudFormation API reference.
 
 mod change_sets;
+mod passed_roles;
 mod stacks;
 mod templates;
 

@@ -33,28 +33,28 @@ use crate::{
 
 /// What requests are signed with: id, secret, token.
 #[derive(Clone, Debug)]
-pub(super) struct Keys {
-    pub(super) id: String,
-    pub(super) secret: String,
-    pub(super) token: Option<String>,
+pub(crate) struct Keys {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+    pub(crate) token: Option<String>,
 }
 
 impl Keys {
-    pub(super) fn root() -> Self {
+    pub(crate) fn root() -> Self {
         Self { id: "test".into(), secret: "test".into(), token: None }
     }
 }
 
 /// An answer.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
 }
 
 impl Answer {
     /// The text of the first XML element of this name.
-    pub(super) fn element(&self, name: &str) -> String {
+    pub(crate) fn element(&self, name: &str) -> String {
         let (start, end) = (format!("<{name}>"), format!("</{name}>"));
         let from =
             self.body.find(&start).unwrap_or_else(|| panic!("no {name} in {}", self.body)) + start.len();
@@ -63,7 +63,7 @@ impl Answer {
     }
 
     /// The error's code; empty for a success.
-    pub(super) fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         if self.status == 200 {
             return String::new();
         }
@@ -74,20 +74,20 @@ impl Answer {
     }
 
     #[track_caller]
-    pub(super) fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(self.status, 200, "{}", self.body);
         self
     }
 
     #[track_caller]
-    pub(super) fn refused(self, code: &str, status: u16) -> Self {
+    pub(crate) fn refused(self, code: &str, status: u16) -> Self {
         assert_eq!((self.code().as_str(), self.status), (code, status), "{}", self.body);
         self
     }
 }
 
 /// A control plane without loops and servers, and the directory of its key.
-pub(super) fn core_in_memory(mode: AuthorizationMode) -> (Arc<Core>, tempfile::TempDir) {
+pub(crate) fn core_in_memory(mode: AuthorizationMode) -> (Arc<Core>, tempfile::TempDir) {
     let dir = tempfile::tempdir().expect("a directory");
     let store = EmbeddedStore::in_memory().expect("memory");
     let writer = RegistryWriter::load(Arc::new(store)).expect("an empty store");
@@ -122,30 +122,30 @@ fn api_of(core: Arc<Core>, local: bool) -> Api {
     }
 }
 
-pub(super) struct TestApi {
-    pub(super) api: Arc<Api>,
+pub(crate) struct TestApi {
+    pub(crate) api: Arc<Api>,
     tls: bool,
     _dir: tempfile::TempDir,
 }
 
 impl TestApi {
-    pub(super) fn new(mode: AuthorizationMode) -> Self {
+    pub(crate) fn new(mode: AuthorizationMode) -> Self {
         let (core, dir) = core_in_memory(mode);
         Self { api: Arc::new(api_of(core, true)), tls: false, _dir: dir }
     }
 
     /// One that others than this machine can reach, and reach by TLS.
-    pub(super) fn open_to_others(mode: AuthorizationMode) -> Self {
+    pub(crate) fn open_to_others(mode: AuthorizationMode) -> Self {
         let (core, dir) = core_in_memory(mode);
         Self { api: Arc::new(api_of(core, false)), tls: true, _dir: dir }
     }
 
-    pub(super) fn registry(&self) -> Arc<Registry> {
+    pub(crate) fn registry(&self) -> Arc<Registry> {
         self.api.core.registry()
     }
 
     /// A call of a query service with these parameters.
-    pub(super) async fn query(
+    pub(crate) async fn query(
         &self,
         keys: &Keys,
         service: &str,
@@ -160,7 +160,7 @@ impl TestApi {
     }
 
     /// A call of a JSON service.
-    pub(super) async fn json(
+    pub(crate) async fn json(
         &self,
         keys: &Keys,
         service: &str,
@@ -171,7 +171,7 @@ impl TestApi {
     }
 
     /// A request as it is, signed at `at` if there are keys.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         keys: Option<&Keys>,
         service: &str,
@@ -213,7 +213,7 @@ impl TestApi {
     }
 
     /// A new user with these inline policies, and a key of its own.
-    pub(super) async fn user(&self, name: &str, policies: &[&str]) -> Keys {
+    pub(crate) async fn user(&self, name: &str, policies: &[&str]) -> Keys {
         let root = Keys::root();
         self.query(&root, "iam", "CreateUser", &[("UserName", name)]).await.ok();
         for (number, document) in policies.iter().enumerate() {
@@ -227,7 +227,7 @@ impl TestApi {
 }
 
 /// The keys of an answer of STS.
-pub(super) fn temporary(answer: &Answer) -> Keys {
+pub(crate) fn temporary(answer: &Answer) -> Keys {
     Keys {
         id: answer.element("AccessKeyId"),
         secret: answer.element("SecretAccessKey"),

@@ -6,6 +6,8 @@ use bowline_discovery::resource::{Resource, ResourceType};
 use bowline_model::{clock::Timestamp, identity::SpiffeId, task::TaskId};
 use tokio::sync::watch;
 
+pub use crate::task_role::{TaskCredentials, TaskCredentialsError};
+
 /// Everything that one proxy should have.
 pub type ResourceSet = BTreeMap<(ResourceType, String), VersionedResource>;
 
@@ -84,6 +86,8 @@ pub trait Directory: Send + Sync + 'static {
     /// Issues a certificate for one of the task's identities: `""` and
     /// `"mesh"` for its own, else an Identity resource's name.
     fn issue(&self, task: &TaskId, name: &str, csr_der: &[u8]) -> Result<IssuedCertificate, IssueError>;
+    /// Temporary credentials of the task's role.
+    fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError>;
     /// What the task's proxy should have; `None` when the task is over.
     fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>>;
     /// The snapshot's generation; changes whenever any resource may have.

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use bowline_discovery::identity::{IssueRequest, IssueResponse, identity_server::Identity};
+use bowline_discovery::identity::{
+    IssueRequest, IssueResponse, TaskCredentialsRequest, TaskCredentialsResponse, identity_server::Identity,
+};
+use bowline_model::clock::Timestamp;
 use tonic::{Request, Response, Status};
 
 use super::{
     connection::Connection,
     connection_of,
-    directory::{Directory, IssueError, IssuedCertificate},
+    directory::{Directory, IssueError, IssuedCertificate, TaskCredentials, TaskCredentialsError},
 };
 
 /// Longest token accepted, in bytes.
@@ -32,6 +35,24 @@ impl Identity for IdentityService {
         connection.spend(ISSUE_COST)?;
         let issued = self.issue_over(&connection, request.get_ref())?;
         Ok(Response::new(wire(issued)))
+    }
+
+    async fn task_credentials(
+        &self,
+        request: Request<TaskCredentialsRequest>,
+    ) -> Result<Response<TaskCredentialsResponse>, Status> {
+        let connection = connection_of(&request)?;
+        connection.spend(ISSUE_COST)?;
+        let task = self.directory.task_of(&connection.peer()?.peer).ok_or_else(no_task)?;
+        let made = self.directory.credentials(&task).map_err(|error| {
+            let text = error.to_string();
+            match error {
+                TaskCredentialsError::NoRole => Status::not_found(text),
+                TaskCredentialsError::Denied(_) => Status::failed_precondition(text),
+                TaskCredentialsError::Internal => Status::internal(text),
+            }
+        })?;
+        Ok(Response::new(wire_credentials(made)))
     }
 }
 
@@ -75,10 +96,23 @@ fn status(error: IssueError) -> Status {
     }
 }
 
+/// Seconds since 1970. 2^63 of them are further off than milliseconds in a u64 can say.
+fn seconds(moment: Timestamp) -> i64 {
+    i64::try_from(moment.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn wire_credentials(made: TaskCredentials) -> TaskCredentialsResponse {
+    TaskCredentialsResponse {
+        access_key_id: made.access_key_id,
+        secret_access_key: made.secret_access_key.to_string(),
+        session_token: made.session_token,
+        expiration: seconds(made.expires_at),
+        role_arn: made.role_arn.to_string(),
+        endpoint: made.endpoint.map(|address| address.to_string()).unwrap_or_default(),
+    }
+}
+
 fn wire(issued: IssuedCertificate) -> IssueResponse {
-    // 2^63 seconds are further off than milliseconds in a u64 can say.
-    let seconds =
-        |moment: bowline_model::clock::Timestamp| i64::try_from(moment.as_secs()).unwrap_or(i64::MAX);
     IssueResponse {
         not_before: seconds(issued.not_before),
         not_after: seconds(issued.not_after),

@@ -4,7 +4,7 @@ use std::{
 };
 
 use bowline_discovery::{
-    identity::{IssueRequest, IssueResponse, identity_client::IdentityClient},
+    identity::{IssueRequest, IssueResponse, TaskCredentialsRequest, identity_client::IdentityClient},
     resource::{Resource, ResourceType},
     v1,
     xds::{
@@ -26,7 +26,10 @@ use tonic::{
 use zeroize::Zeroizing;
 
 use super::{
-    directory::{Acknowledgement, IssueError, IssuedCertificate, Peer, ResourceSet, VersionedResource},
+    directory::{
+        Acknowledgement, IssueError, IssuedCertificate, Peer, ResourceSet, TaskCredentials,
+        TaskCredentialsError, VersionedResource,
+    },
     tls::TlsMaterial,
     *,
 };
@@ -137,6 +140,20 @@ impl Directory for FakeDirectory {
             not_after: Timestamp::from_secs(2),
             spiffe_id: Some("spiffe://test/a".parse().expect("an id")),
             serial: "01".into(),
+        })
+    }
+
+    fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError> {
+        if *task != self::task(A) {
+            return Err(TaskCredentialsError::NoRole);
+        }
+        Ok(TaskCredentials {
+            access_key_id: "ASIA".into(),
+            secret_access_key: Zeroizing::new("secret".into()),
+            session_token: "token".into(),
+            expires_at: Timestamp::from_secs(3),
+            role_arn: "arn:aws:iam::000000000000:role/a".parse().expect("an ARN"),
+            endpoint: Some(([127, 0, 0, 1], 4566).into()),
         })
     }
 
@@ -459,4 +476,21 @@ async fn a_drain_ends_streams_and_then_itself() {
     assert_eq!(stream.try_next().await.expect_err("drained").code(), Code::Unavailable);
     timeout(PATIENCE, draining).await.expect("in time").expect("no panic");
     fixture.server.stopped().await;
+}
+
+#[tokio::test]
+async fn credentials_are_of_the_role_of_the_certificate_s_own_task() {
+    let fixture = start();
+    let ask = |channel| async move {
+        let mut client = IdentityClient::new(channel);
+        let call = client.task_credentials(TaskCredentialsRequest {});
+        timeout(PATIENCE, call).await.expect("in time").map(tonic::Response::into_inner)
+    };
+    let given = ask(fixture.connect_as(A).await).await.expect("a role");
+    assert_eq!(given.role_arn, "arn:aws:iam::000000000000:role/a");
+    assert_eq!((given.expiration, given.endpoint.as_str()), (3, "127.0.0.1:4566"));
+    let refused = |answer: Result<_, Status>| answer.map(|_| ()).expect_err("refused").code();
+    assert_eq!(refused(ask(fixture.connect_as(B).await).await), Code::NotFound);
+    assert_eq!(refused(ask(fixture.connect_as("spiffe://test/gone").await).await), Code::PermissionDenied);
+    assert_eq!(refused(ask(fixture.connect(None).await).await), Code::Unauthenticated);
 }

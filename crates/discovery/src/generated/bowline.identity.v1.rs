@@ -31,6 +31,29 @@ pub struct IssueResponse {
     #[prost(string, tag = "5")]
     pub spiffe_id: ::prost::alloc::string::String,
 }
+/// Who asks is in the certificate: there is nothing to say.
+#[allow(clippy::all)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskCredentialsRequest {}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskCredentialsResponse {
+    #[prost(string, tag = "1")]
+    pub access_key_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub secret_access_key: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub session_token: ::prost::alloc::string::String,
+    /// Seconds since 1970.
+    #[prost(int64, tag = "4")]
+    pub expiration: i64,
+    #[prost(string, tag = "5")]
+    pub role_arn: ::prost::alloc::string::String,
+    /// Where the AWS endpoint listens for tasks, on the control plane's loopback,
+    /// as ADDRESS:PORT; empty where none is served.
+    #[prost(string, tag = "6")]
+    pub endpoint: ::prost::alloc::string::String,
+}
 /// Generated client implementations.
 pub mod identity_client {
     #![allow(
@@ -137,6 +160,35 @@ pub mod identity_client {
                 .insert(GrpcMethod::new("bowline.identity.v1.Identity", "Issue"));
             self.inner.unary(req, path, codec).await
         }
+        /// Temporary credentials of the role of the caller's task, over a connection
+        /// authenticated with a certificate. Which task, and so which role, goes by
+        /// the certificate's record.
+        pub async fn task_credentials(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TaskCredentialsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TaskCredentialsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/bowline.identity.v1.Identity/TaskCredentials",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("bowline.identity.v1.Identity", "TaskCredentials"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -160,6 +212,16 @@ pub mod identity_server {
             &self,
             request: tonic::Request<super::IssueRequest>,
         ) -> std::result::Result<tonic::Response<super::IssueResponse>, tonic::Status>;
+        /// Temporary credentials of the role of the caller's task, over a connection
+        /// authenticated with a certificate. Which task, and so which role, goes by
+        /// the certificate's record.
+        async fn task_credentials(
+            &self,
+            request: tonic::Request<super::TaskCredentialsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TaskCredentialsResponse>,
+            tonic::Status,
+        >;
     }
     /// Turns a proof of who a proxy is into a short-lived certificate.
     #[derive(Debug)]
@@ -266,6 +328,51 @@ pub mod identity_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = IssueSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/bowline.identity.v1.Identity/TaskCredentials" => {
+                    #[allow(non_camel_case_types)]
+                    struct TaskCredentialsSvc<T: Identity>(pub Arc<T>);
+                    impl<
+                        T: Identity,
+                    > tonic::server::UnaryService<super::TaskCredentialsRequest>
+                    for TaskCredentialsSvc<T> {
+                        type Response = super::TaskCredentialsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TaskCredentialsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Identity>::task_credentials(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TaskCredentialsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

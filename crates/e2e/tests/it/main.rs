@@ -10,4 +10,5 @@ mod exec;
 mod external;
 mod reference;
 mod structure;
+mod task_role;
 mod two_services;

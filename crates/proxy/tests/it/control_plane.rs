@@ -14,7 +14,7 @@ use std::{
 
 use bowline_discovery::{
     identity::{
-        IssueRequest, IssueResponse,
+        IssueRequest, IssueResponse, TaskCredentialsRequest, TaskCredentialsResponse,
         identity_server::{Identity, IdentityServer},
     },
     prost_types::Any,
@@ -126,6 +126,13 @@ impl AggregatedDiscoveryService for ControlPlane {
 
 #[tonic::async_trait]
 impl Identity for ControlPlane {
+    async fn task_credentials(
+        &self,
+        _: Request<TaskCredentialsRequest>,
+    ) -> Result<tonic::Response<TaskCredentialsResponse>, Status> {
+        Err(Status::not_found("the task has no role"))
+    }
+
     async fn issue(&self, request: Request<IssueRequest>) -> Result<tonic::Response<IssueResponse>, Status> {
         let authenticated = request.extensions().get::<bool>() == Some(&true);
         let request = request.into_inner();
@@ -365,6 +372,7 @@ fn hello(ca: &Ca, control_plane: SocketAddr, token: Option<&str>, state: PathBuf
         dns: Some("198.18.0.2:53".parse().expect("an address")),
         published: vec![],
         egress: None,
+        credentials: None,
         task_authority: Some(TaskAuthority {
             certificate_pem: ca.root_pem.clone(),
             key_pem: Secret::new(ca.key_pem.clone()),

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use bowline_model::task::Secret;
 
 use super::Task;
-use crate::protocol::{MAIN_PROGRAM, Program};
+use crate::{
+    protocol::{MAIN_PROGRAM, Program},
+    shim::credentials::Credentials,
+};
 
 /// Where programs are looked for when nothing says so.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -35,6 +38,10 @@ impl Task {
             if let Ok(path) = path.into_os_string().into_string() {
                 environment.insert(name.to_owned(), Secret::new(path));
             }
+        }
+        let credentials = self.link.as_ref().and_then(|link| link.credentials());
+        for (name, value) in credentials.into_iter().flat_map(Credentials::variables) {
+            environment.insert(name.to_owned(), value);
         }
         for (name, value) in &spec.environment {
             let replaced = self

@@ -90,6 +90,18 @@ pub(crate) fn of(service: &str, asked: &Asked<'_>) -> Vec<Demand> {
     demands
 }
 
+/// What handing `role`, an ARN or a name, to tasks demands.
+pub(crate) fn of_passing_to_tasks(registry: &Registry, scope: &Scope, role: &str) -> Demand {
+    let arn = match registry.iam_roles.get(role) {
+        Some(known) => known.arn.to_string(),
+        None if role.starts_with("arn:") => role.to_owned(),
+        None => format!("arn:{}:iam::{}:role/{role}", scope.partition, scope.account_id),
+    };
+    let mut demand = Demand::new("iam:PassRole", arn).with("iam:PassedToService", ecs::TASKS);
+    demand.keys.extend(super::tags::keys(registry, &demand.resource));
+    demand
+}
+
 /// `aws:RequestTag/…` and `aws:TagKeys`.
 pub(crate) fn request_tags(request: &Document) -> Vec<(String, Vec<String>)> {
     let member = |names: [&str; 2]| names.into_iter().find_map(|name| request.get(name));

@@ -6,7 +6,7 @@ use super::demand::{Asked, Demand};
 use crate::{ecs::definition, ecs::service::cluster_name};
 
 /// Whom roles are passed to by task definitions.
-const TASKS: &str = "ecs-tasks.amazonaws.com";
+pub(super) const TASKS: &str = "ecs-tasks.amazonaws.com";
 /// Whom roles are passed to by services and their volumes.
 const SERVICE: &str = "ecs.amazonaws.com";
 

@@ -14,8 +14,8 @@ use bowline_aws::{
 
 use super::{
     Nothing, body, check_name, done_before, find as find_stack, find_any, invalid, made_from, no_stack,
-    no_stack_in_brackets, page, refused, request_of, resolve, source, stacks, tag_map, told_parameters,
-    told_tags,
+    no_stack_in_brackets, page, passed_roles, refused, request_of, resolve, source, stacks, tag_map,
+    told_parameters, told_tags,
 };
 use crate::{
     api::{
@@ -250,6 +250,9 @@ pub(super) fn execute(call: &Call<'_>, request: ChangeSetInput) -> Result<Nothin
         .filter(|capability| record.capabilities.iter().any(|name| name == capability.name()))
         .collect();
     let resolved = resolve(call, &record.stack, &template, &given)?;
+    let made_from = made_from(call, &stack);
+    let before = made_from.and_then(|made_from| call.core.resolve_stack(&record.stack, &made_from).ok());
+    passed_roles::check(call, &resolved, before.as_ref())?;
     let order = StackOrder {
         by: call.caller.arn.clone(),
         tags: record.tags.clone(),

@@ -14,7 +14,8 @@ use bowline_aws::{
 
 use super::{
     Nothing, body, change_sets, check_name, done_before, find, find_any, invalid, made_from, no_stack,
-    no_stack_in_brackets, order, page, refused, request_of, resolve, source, told_parameters, told_tags,
+    no_stack_in_brackets, order, page, passed_roles, refused, request_of, resolve, source, told_parameters,
+    told_tags,
 };
 use crate::{
     api::call::{Call, wire},
@@ -37,6 +38,7 @@ pub(super) fn create(call: &Call<'_>, request: CreateStackInput) -> Result<Stack
     let body = body(request.template_body, request.template_url.as_deref())?;
     let template = source(body, false, &request.parameters, None)?;
     let stack = resolve(call, &request.stack_name, &template, &request.capabilities)?;
+    passed_roles::check(call, &stack, None)?;
     let mut order = order(call, &request.tags, &request.capabilities);
     order.disable_rollback =
         request.disable_rollback.unwrap_or(false) || request.on_failure == Some(OnFailure::DoNothing);
@@ -70,6 +72,7 @@ pub(super) fn update(call: &Call<'_>, request: UpdateStackInput) -> Result<Stack
     if change_sets::is_same(&stack, before.as_ref()) && order.tags == record.tags {
         return Err(invalid("No updates are to be performed."));
     }
+    passed_roles::check(call, &stack, before.as_ref())?;
     call.core.deploy(&stack, &template, &order).map_err(refused)?;
     Ok(StackIdOutput { stack_id: stack.id })
 }

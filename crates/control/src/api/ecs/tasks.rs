@@ -36,6 +36,7 @@ use crate::{
     },
     random,
     registry::{Cluster, ContainerOverride, Registry, StandaloneTask, StopReason, TaskOwner, TaskRecord},
+    task_role,
 };
 
 /// Most tasks in one `DescribeTasks`.
@@ -179,6 +180,7 @@ fn start_tasks(call: &Call<'_>, start: Start) -> Result<TasksResponse, Fault> {
             group: start.group.clone().unwrap_or_else(|| format!("family:{}", definition.family)),
             started_by: start.started_by.clone(),
             overrides,
+            task_role: start.overrides.task_role_arn.clone().filter(|role| !role.is_empty()),
             assign_public_ip: start
                 .network
                 .as_ref()
@@ -206,6 +208,9 @@ fn start_tasks(call: &Call<'_>, start: Start) -> Result<TasksResponse, Fault> {
         let recorded = registry.task_definition_records.get(standalone.task_definition.as_str());
         let propagated = recorded.filter(|_| start.propagate_tags).map(|record| &record.request.tags[..]);
         let tags = tags::merged(&start.tags, propagated.unwrap_or_default());
+        let in_namespace = standalone.namespace.is_some();
+        let owner = TaskOwner::Standalone(Box::new(standalone));
+        let proxied = in_namespace || task_role::of_owner(registry, &owner).is_some();
         let mut tasks = Vec::new();
         for _ in 0..start.count {
             let id = random::task_id();
@@ -213,13 +218,13 @@ fn start_tasks(call: &Call<'_>, start: Start) -> Result<TasksResponse, Fault> {
             let record = TaskRecord {
                 id: id.clone(),
                 arn,
-                owner: TaskOwner::Standalone(Box::new(standalone.clone())),
+                owner: owner.clone(),
                 created_at: call.now,
                 desired: DesiredStatus::Running,
                 draining_since: None,
                 was_healthy: false,
                 health_checked: definition.is_health_checked(),
-                proxied: standalone.namespace.is_some(),
+                proxied,
                 serving_since: None,
                 stop_reason: None,
                 capacity_provider: placement.place(),
@@ -586,5 +591,6 @@ fn told_overrides(task: &TaskRecord) -> TaskOverride {
             ..WireOverride::default()
         })
         .collect();
-    TaskOverride { container_overrides, ..TaskOverride::default() }
+    let task_role_arn = standalone.task_role.clone();
+    TaskOverride { container_overrides, task_role_arn, ..TaskOverride::default() }
 }

@@ -251,17 +251,8 @@ pub fn identify_among(
         };
         return Ok(OperationName { service, operation: name(operation)?, protocol });
     }
-    if let Some((service, rest)) = rest_service(services, head) {
-        let route = rest.find(head.method, head.path, head.query).map_err(|no_route| {
-            let path: String = head.path.chars().take(200).collect();
-            let message = format!("there is no operation {} {path:?} of {} here", head.method, service.name);
-            UnreadableRequest::NoRoute { no_route, service, message }
-        })?;
-        return Ok(OperationName {
-            service,
-            operation: route.operation.to_owned(),
-            protocol: Protocol::RestJson,
-        });
+    if let Some(found) = rest_route(services, head) {
+        return found;
     }
     // Nothing is known of the sender yet: only what names the operation is looked for, and nothing
     // is built of the rest.
@@ -281,20 +272,44 @@ pub fn identify_among(
     Ok(OperationName { service, operation: name(operation)?, protocol: service.protocol })
 }
 
-/// The service of restJson1 that a request is for: that of its signature, or, without one, that
-/// whose endpoint the host is called after.
-fn rest_service(
+/// The operation of restJson1 that a request is for; `None` where it is for no service of that
+/// protocol. The service is that of the signature, or, without one, that whose endpoint the host is
+/// called after. Services may share a signature's name (both of API Gateway's do), but no path.
+fn rest_route(
     services: &'static [ServiceProtocol],
     head: &RequestHead<'_>,
-) -> Option<(&'static ServiceProtocol, &'static Rest)> {
-    let host = || head.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
-    let label = || host()?.1.split(|byte| *byte == b'.').next();
-    services.iter().find_map(|service| {
-        let meant = match head.signed_for {
-            Some(signed) => signed == service.name,
-            None => label().is_some_and(|it| it.eq_ignore_ascii_case(service.endpoint_prefix.as_bytes())),
+) -> Option<Result<OperationName, UnreadableRequest>> {
+    let host = head.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, host)| *host);
+    let is_at = |host: &[u8], prefix: &str| {
+        host.split_at_checked(prefix.len()).is_some_and(|(start, rest)| {
+            start.eq_ignore_ascii_case(prefix.as_bytes()) && rest.starts_with(b".")
+        })
+    };
+    let mut missed = None::<(NoRoute, &ServiceProtocol)>;
+    for service in services {
+        let meant = match (head.signed_for, host) {
+            (Some(signed), _) => signed == service.name,
+            (None, Some(host)) => is_at(host, service.endpoint_prefix),
+            (None, None) => false,
         };
-        meant.then_some(service).zip(service.rest)
+        let Some(rest) = service.rest.filter(|_| meant) else { continue };
+        match rest.find(head.method, head.path, head.query) {
+            Ok(route) => {
+                let operation = route.operation.to_owned();
+                return Some(Ok(OperationName { service, operation, protocol: Protocol::RestJson }));
+            }
+            // That the path is known says more than that it is not.
+            Err(no_route) if missed.as_ref().is_none_or(|(before, _)| before.allowed.is_empty()) => {
+                missed = Some((no_route, service));
+            }
+            Err(_) => {}
+        }
+    }
+    missed.map(|(no_route, service)| {
+        let path: String = head.path.chars().take(200).collect();
+        let method: String = head.method.chars().take(20).collect();
+        let message = format!("there is no operation {method} {path:?} of {} here", service.name);
+        Err(UnreadableRequest::NoRoute { no_route, service, message })
     })
 }
 

@@ -77,8 +77,11 @@ impl Pattern {
             return Err(format!("{:?} does not begin with a slash", self.path));
         }
         let mut greedy = false;
-        for segment in self.segments() {
+        // A slash at the end is a segment of its own that is empty (`/tags/{id}/` of EFS).
+        let last = self.segments().count().saturating_sub(1);
+        for (at, segment) in self.segments().enumerate() {
             match segment {
+                Segment::Literal("") if at == last => {}
                 Segment::Literal(text) if text.is_empty() || text.contains(['{', '}', '%']) => {
                     return Err(format!("{:?} has the segment {text:?}", self.path));
                 }
@@ -279,6 +282,9 @@ mod tests {
         assert_eq!(values("/", "/"), Some(vec![]));
         assert_eq!(values("/a/{x}", "/a/b%2Fc"), Some(vec![("x", "b%2Fc")]));
         assert_eq!(values("/a/{x}/b", "/a/1/b"), Some(vec![("x", "1")]));
+        assert_eq!(values("/a/{x}/", "/a/1/"), Some(vec![("x", "1")]));
+        assert_eq!(values("/a/{x}/", "/a/1"), None);
+        assert_eq!(Pattern::new("/a/{x}/").check(), Ok(()));
         assert_eq!(values("/{x}/{y+}", "/1/2/3/4"), Some(vec![("x", "1"), ("y", "2/3/4")]));
         assert_eq!(values("/{y+}/end", "/1/2//end"), Some(vec![("y", "1/2/")]));
         assert_eq!(values("/%61", "/a"), None, "a pattern has no escapes");

@@ -82,11 +82,25 @@ pub(in crate::protocol) fn read(
     Ok(document)
 }
 
+/// The parameters of a signature in the query and the headers of one elsewhere: they are between the
+/// client and the endpoint, are of no operation, and some are secret.
+const SIGNATURE_PARAMETERS: [&str; 7] = [
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "X-Amz-SignedHeaders",
+];
+const SIGNATURE_HEADERS: [&str; 2] = ["authorization", "x-amz-security-token"];
+
 /// A map of all parameters, in their order.
 fn query_map<'a, T: AsRef<str> + 'a>(query: &'a [(T, T)], lists: bool) -> Option<Document> {
     let mut map: Vec<(String, Document)> = Vec::new();
     let mut places = std::collections::HashMap::new();
-    for (name, text) in query {
+    let of_operation = |name: &str| !SIGNATURE_PARAMETERS.contains(&name);
+    for (name, text) in query.iter().filter(|(name, _)| of_operation(name.as_ref())) {
         let text = Document::Text(text.as_ref().to_owned());
         let place = *places.entry(name.as_ref()).or_insert(map.len());
         match map.get_mut(place) {
@@ -139,6 +153,9 @@ fn header(head: &RequestHead<'_>, name: &str, kind: Kind) -> Result<Option<Docum
 fn prefixed(head: &RequestHead<'_>, prefix: &str) -> Result<Option<Document>, String> {
     let mut map: Vec<(String, Document)> = Vec::new();
     for (name, value) in head.headers {
+        if SIGNATURE_HEADERS.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+            continue;
+        }
         let Some((start, rest)) = name.split_at_checked(prefix.len()) else { continue };
         if start.eq_ignore_ascii_case(prefix) {
             let rest = rest.to_ascii_lowercase();

@@ -207,11 +207,25 @@ fn the_host_names_the_service_of_what_is_not_signed() {
     let unsigned = |host: &'static [u8]| {
         let headers: [(&str, &[u8]); 1] = [("Host", host)];
         let head = RequestHead { signed_for: None, headers: &headers, ..head("GET", "/things/1", &[]) };
-        static HOSTED: &[ServiceProtocol] = &[ServiceProtocol { endpoint_prefix: "things", ..SERVICE }];
-        identify_among(HOSTED, &head, b"").map(|name| name.operation)
+        identify_among(AMONG, &head, b"").map(|name| name.operation)
     };
-    assert_eq!(unsigned(b"things.us-east-1.amazonaws.com").as_deref(), Ok("Get"));
-    assert!(matches!(unsigned(b"localhost:1"), Err(UnreadableRequest::UnknownService(_))));
+    assert_eq!(unsigned(b"API.things.us-east-1.amazonaws.com").as_deref(), Ok("Get"));
+    for other in [&b"localhost:1"[..], b"things.us-east-1.amazonaws.com", b"api.things", b""] {
+        assert!(matches!(unsigned(other), Err(UnreadableRequest::UnknownService(_))));
+    }
+}
+
+#[test]
+fn services_may_share_the_name_in_the_signature() {
+    static OTHER: Rest = Rest { routes: &[Route::new("Other", "GET", "/texts")], ..Rest::EMPTY };
+    static BOTH: &[ServiceProtocol] = &[SERVICE, ServiceProtocol { rest: Some(&OTHER), ..SERVICE }];
+    let find = |method, path| identify_among(BOTH, &head(method, path, &[]), b"").map(|name| name.operation);
+    assert_eq!(find("GET", "/texts").as_deref(), Ok("Other"));
+    assert_eq!(find("PUT", "/texts").as_deref(), Ok("PutText"));
+    let Err(UnreadableRequest::NoRoute { no_route, .. }) = find("POST", "/blobs/x") else {
+        panic!("it is known")
+    };
+    assert_eq!(no_route.allowed, ["PUT"], "the path is known to one of them");
 }
 
 #[test]
@@ -257,6 +271,11 @@ fn queries_are_read_as_their_types() {
     assert_eq!(
         json("GET", "/things/x/parts/2026-11-21T07:01:19Z?a=1&a=2&b=", &[], "")["all"],
         serde_json::json!({"a": "1", "b": ""})
+    );
+    assert_eq!(
+        json("GET", "/things/x?a=1&X-Amz-Security-Token=secret&X-Amz-Signature=secret", &[], "")["all"],
+        serde_json::json!({"a": ["1"]}),
+        "a signature is no member"
     );
     let many = format!("/things/x?{}", "a&".repeat(2_000));
     assert!(document("GET", &many, &[], b"").is_err());

@@ -181,7 +181,7 @@ pub(super) fn join(scalar: Scalar, items: impl Iterator<Item = String>) -> Strin
             out.push_str(", ");
         }
         let plain = !item.is_empty()
-            && !item.contains(['"', ','])
+            && !item.contains(|c: char| c.is_control() || matches!(c, '"' | ','))
             && !item.starts_with([' ', '\t'])
             && !item.ends_with([' ', '\t']);
         if plain || !quoted {

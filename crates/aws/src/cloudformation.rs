@@ -72,6 +72,7 @@ pub struct CreateStackInput {
     #[serde(default)]
     pub tags: Vec<Tag>,
     pub enable_termination_protection: Option<bool>,
+    pub client_request_token: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -88,6 +89,7 @@ pub struct UpdateStackInput {
     pub capabilities: Vec<Capability>,
     pub tags: Option<Vec<Tag>>,
     pub disable_rollback: Option<bool>,
+    pub client_request_token: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -101,6 +103,8 @@ pub struct StackIdOutput {
 #[serde(rename_all = "PascalCase")]
 pub struct StackInput {
     pub stack_name: String,
+    /// Of `DeleteStack` alone.
+    pub client_request_token: Option<String>,
     pub next_token: Option<String>,
 }
 
@@ -203,6 +207,7 @@ pub struct StackEvent {
     pub timestamp: Timestamp,
     pub resource_status: String,
     pub resource_status_reason: Option<String>,
+    pub client_request_token: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -299,11 +304,29 @@ pub struct TemplateInput {
     pub stack_name: Option<String>,
 }
 
-/// The response of `ValidateTemplate` and `GetTemplateSummary`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct TemplateOutput {
+pub struct ValidateTemplateOutput {
     pub parameters: Vec<TemplateParameter>,
+    pub description: Option<String>,
+    pub capabilities: Vec<&'static str>,
+    pub capabilities_reason: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TemplateParameter {
+    pub parameter_key: String,
+    pub default_value: Option<String>,
+    pub no_echo: bool,
+    pub description: Option<String>,
+}
+
+/// The response of `GetTemplateSummary`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TemplateSummary {
+    pub parameters: Vec<ParameterDeclaration>,
     pub description: Option<String>,
     pub capabilities: Vec<&'static str>,
     pub capabilities_reason: Option<String>,
@@ -312,7 +335,7 @@ pub struct TemplateOutput {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct TemplateParameter {
+pub struct ParameterDeclaration {
     pub parameter_key: String,
     pub default_value: Option<String>,
     pub parameter_type: String,
@@ -341,8 +364,7 @@ pub struct CreateChangeSetInput {
     pub parameters: Vec<Parameter>,
     #[serde(default)]
     pub capabilities: Vec<Capability>,
-    #[serde(default)]
-    pub tags: Vec<Tag>,
+    pub tags: Option<Vec<Tag>>,
     pub description: Option<String>,
     pub change_set_type: Option<ChangeSetType>,
     pub on_stack_failure: Option<OnFailure>,
@@ -361,7 +383,12 @@ pub struct CreateChangeSetOutput {
 pub struct ChangeSetInput {
     pub change_set_name: String,
     pub stack_name: Option<String>,
+    /// Of `ExecuteChangeSet` alone.
     pub disable_rollback: Option<bool>,
+    /// Of `ExecuteChangeSet` alone.
+    pub client_request_token: Option<String>,
+    /// Of `DescribeChangeSet` alone.
+    pub next_token: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -380,6 +407,7 @@ pub struct DescribeChangeSetOutput {
     pub capabilities: Vec<String>,
     pub tags: Vec<Tag>,
     pub changes: Vec<Change>,
+    pub next_token: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -7,7 +7,7 @@
 //!
 //! - [`cfn`] reads templates: [`cfn::Template::parse`], then [`cfn::Template::resolve`].
 //! - [`iam`] and [`sts`] hold the shapes of access management.
-//! - [`ecs`], [`servicediscovery`], [`acmpca`], [`elbv2`], [`acm`], [`cloudtrail`] hold the typed shapes.
+//! - [`ecs`], [`servicediscovery`], [`acmpca`], [`elbv2`], [`acm`], [`cloudtrail`], [`secretsmanager`] hold the typed shapes.
 //! - [`protocol`] is the wire: AWS's protocols between bytes and typed values.
 //! - [`sigv4`] verifies and makes the signatures of requests.
 //! - [`bowline`] holds what AWS has no resource type for.
@@ -23,6 +23,7 @@ pub mod ecs;
 pub mod elbv2;
 pub mod iam;
 pub mod protocol;
+pub mod secretsmanager;
 pub mod servicediscovery;
 pub mod sigv4;
 pub mod sts;

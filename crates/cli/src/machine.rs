@@ -13,6 +13,7 @@ use bowline_agent::{Agent, AgentConfig, AgentHandle, NetworkMode, OutputLine, Pr
 use bowline_control::{
     api::{AuthorizationMode, EndpointCertificate},
     control_plane::{AgentPort, ControlConfig, ControlPlane},
+    dns::Network,
     record_launcher,
     registry::LocalCommandRecord,
 };
@@ -23,6 +24,7 @@ use tokio::{
 };
 
 use crate::{
+    dns_args::{self, DnsForward, DnsListen},
     endpoint::{Endpoint, EndpointArgs},
     local_api,
     output::OutputFormat,
@@ -76,6 +78,17 @@ pub(crate) struct MachineArgs {
     /// Where proxies find the control plane. Port 0: a free one, kept for this state directory.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
     pub(crate) discovery_listen: SocketAddr,
+    /// Where the DNS server of private namespaces listens, by UDP and TCP; may be given more than
+    /// once. Port 0: a free one, kept for this state directory. `off`: there is none.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS|off")]
+    pub(crate) dns_listen: Vec<DnsListen>,
+    /// Whom the DNS server asks for names of others, for clients that it serves: nobody (`none`,
+    /// such names are refused), the resolvers of this machine (`system`), or these.
+    #[arg(long, default_value = "none", value_name = "none|system|ADDRESS,...")]
+    pub(crate) dns_forward: DnsForward,
+    /// Networks whose clients the DNS server serves besides this machine; others are refused.
+    #[arg(long, value_delimiter = ',', value_name = "CIDR")]
+    pub(crate) dns_allow: Vec<Network>,
 }
 
 fn account_id(text: &str) -> Result<String, String> {
@@ -162,6 +175,7 @@ impl MachineArgs {
                 AuthorizationArg::Enforce => AuthorizationMode::Enforce,
             },
             ephemeral,
+            dns: dns_args::config(&self.dns_listen, &self.dns_forward, &self.dns_allow)?,
         })
     }
 
@@ -197,8 +211,6 @@ fn start_agent(
 /// Everything that runs on this machine.
 pub(crate) struct Machine {
     pub(crate) running: Arc<Running>,
-    /// Where the AWS endpoint listens: `http://127.0.0.1:4566`.
-    pub(crate) endpoint: String,
     /// The CA that the endpoint's certificate is of, where that is Bowline's own.
     pub(crate) endpoint_ca: Option<PathBuf>,
     _local_api: local_api::Server,
@@ -234,6 +246,7 @@ impl Machine {
             control,
             agent,
             state_dir: state_dir.to_owned(),
+            endpoint: url,
             ended: watch::channel(false).0,
         });
         let handler = Arc::clone(&running);
@@ -243,7 +256,7 @@ impl Machine {
         })?;
         tokio::spawn(print_output(lines, format));
         tokio::spawn(print_events(Arc::clone(&running)));
-        Ok(Self { running, endpoint: url, endpoint_ca, _local_api: local_api })
+        Ok(Self { running, endpoint_ca, _local_api: local_api })
     }
 
     /// Takes everything down.

@@ -3,6 +3,7 @@
 mod build_step;
 mod commands;
 mod display;
+mod dns_args;
 mod endpoint;
 mod local_api;
 mod machine;

@@ -29,6 +29,8 @@ pub(crate) struct Running {
     /// `None` where tasks are only recorded.
     pub(crate) agent: Option<AgentHandle>,
     pub(crate) state_dir: PathBuf,
+    /// Where the AWS endpoint listens: `http://127.0.0.1:4566`.
+    pub(crate) endpoint: String,
     pub(crate) ended: watch::Sender<bool>,
 }
 
@@ -193,6 +195,8 @@ impl Running {
         });
         Topology {
             trust_domain: registry.settings().trust_domain.clone(),
+            endpoint: self.endpoint.clone(),
+            dns: self.control.dns_addresses().to_vec(),
             services: services.collect(),
             gateways: view::gateways(&registry)
                 .into_iter()

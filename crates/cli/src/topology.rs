@@ -16,6 +16,12 @@ use crate::display::Table;
 pub(crate) struct Topology {
     /// The SPIFFE trust domain.
     pub(crate) trust_domain: String,
+    /// Where the AWS endpoint listens: `http://127.0.0.1:4566`.
+    #[serde(default)]
+    pub(crate) endpoint: String,
+    /// Where the DNS server of private namespaces listens.
+    #[serde(default)]
+    pub(crate) dns: Vec<std::net::SocketAddr>,
     /// ECS services.
     pub(crate) services: Vec<ServiceView>,
     /// Load balancers.

@@ -20,6 +20,8 @@ pub(crate) mod limits;
 pub mod operation;
 mod pages;
 mod recording;
+pub(crate) mod role_call;
+mod secretsmanager;
 pub mod server;
 pub(crate) mod servicediscovery;
 mod sts;

@@ -1,6 +1,7 @@
 //! The control plane as one thing: started, told what to run, watched.
 
 mod audit_trail;
+mod private_dns;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -15,7 +16,7 @@ use bowline_aws::cfn::{Revision, Stack};
 use bowline_model::{
     arn::Scope,
     identity::SpiffeId,
-    task::{DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TokenIssuer},
+    task::{DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskStatus, TokenIssuer},
 };
 use bowline_plumbing::{drain, wall_clock};
 use thiserror::Error;
@@ -34,6 +35,7 @@ use crate::{
     authorities::{Authorities, AuthoritiesError},
     core::Core,
     credentials::Credentials,
+    dns::DnsConfig,
     master_key::{MasterKey, MasterKeyError},
     publish::PublishOptions,
     reconcile::{self, Event, Histories},
@@ -46,6 +48,9 @@ use crate::{
 };
 
 mod access_keys;
+pub(crate) mod task_secrets;
+
+use private_dns::PrivateDns;
 
 pub use access_keys::{AccessKeyError, AccessKeyView};
 pub use audit_trail::{AUDIT_DIRECTORY, AUDIT_KEY_LABEL};
@@ -82,12 +87,15 @@ pub struct ControlConfig {
     /// For a test suite: the state directory is thrown away at the end, and the AWS endpoint may
     /// be told to forget everything (`POST /_bowline/reset`).
     pub ephemeral: bool,
+    /// The DNS server of private namespaces; `None`: there is none. Where its port is 0, one is taken
+    /// and kept.
+    pub dns: Option<DnsConfig>,
 }
 
 impl ControlConfig {
     /// State in `state_dir`, everything else at its default: account 000000000000 in us-east-1,
     /// the trust domain `bowline.local`, a free port for proxies, certificates of a day, tasks that
-    /// reach nothing beyond their aliases, policies enforced.
+    /// reach nothing beyond their aliases, policies enforced, a DNS server on a free loopback port.
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
         Self {
             state_dir: state_dir.into(),
@@ -101,6 +109,7 @@ impl ControlConfig {
             audit_data_events: false,
             authorization: AuthorizationMode::Enforce,
             ephemeral: false,
+            dns: Some(DnsConfig::new(SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)))),
         }
     }
 }
@@ -150,6 +159,14 @@ pub enum StartError {
     /// A certificate authority cannot be made or opened.
     #[error(transparent)]
     Authorities(#[from] AuthoritiesError),
+    /// The DNS server cannot be started.
+    #[error("the DNS server cannot listen on {addresses}")]
+    Dns {
+        /// Where it should.
+        addresses: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The stream's servers cannot listen.
     #[error("cannot listen for proxies on {address}")]
     Listen {
@@ -193,6 +210,7 @@ pub struct ControlPlane {
     drain: drain::DrainTrigger,
     drain_watch: drain::DrainWatch,
     tasks: Vec<tokio::task::JoinHandle<()>>,
+    dns: Option<Arc<PrivateDns>>,
     stopping: watch::Sender<bool>,
     _lock: StateLock,
 }
@@ -221,6 +239,7 @@ impl ControlPlane {
         let address = listener
             .local_addr()
             .map_err(|source| StartError::Listen { address: config.discovery_listen, source })?;
+        let dns = config.dns.as_ref().map(|dns| PrivateDns::start(dns, &writer)).transpose()?;
         let core = Arc::new(Core::new(
             writer,
             authorities,
@@ -231,6 +250,7 @@ impl ControlPlane {
             PublishOptions {
                 plaintext_services: config.plaintext_services.clone(),
                 certificate_ttl_seconds: config.certificate_ttl.as_secs(),
+                private_dns: dns.as_ref().map(|dns| dns.server.local_addr()),
                 ..PublishOptions::default()
             },
         ));
@@ -250,14 +270,18 @@ impl ControlPlane {
             exec: config.exec.clone(),
             secrets: Arc::default(),
         };
-        let tasks = vec![
+        let dns = dns.map(Arc::new);
+        let mut tasks = vec![
             tokio::spawn(take_reports(Arc::clone(&core), report_receiver)),
             tokio::spawn(run_reconciler(Arc::clone(&core), stopping_receiver)),
             tokio::spawn(publish_desired(Arc::clone(&core), spec_options, desired_sender)),
             tokio::spawn(renew_own_certificate(Arc::clone(&core), tls)),
             tokio::spawn(server.stopped()),
         ];
-        Ok(Self { config, core, desired, reports, drain, drain_watch, tasks, stopping, _lock: lock })
+        if let Some(dns) = &dns {
+            tasks.push(tokio::spawn(Arc::clone(dns).follow(Arc::clone(&core))));
+        }
+        Ok(Self { config, core, desired, reports, drain, drain_watch, tasks, dns, stopping, _lock: lock })
     }
 
     /// Serves AWS's API to whoever connects to `listener`, until the end: by TLS with this
@@ -300,6 +324,11 @@ impl ControlPlane {
             }
         });
         Ok(())
+    }
+
+    /// Where the DNS server listens; empty where there is none.
+    pub fn dns_addresses(&self) -> &[SocketAddr] {
+        self.dns.as_ref().map_or(&[], |dns| dns.server.local_addresses())
     }
 
     /// What an agent needs.
@@ -573,14 +602,20 @@ async fn publish_desired(
         generation.mark_unchanged();
         let registry = core.registry();
         options.roots_pem = core.roots_pem();
-        options.secrets = core.secrets();
         specs.retain(|id, _| registry.tasks.get(id.as_str()).is_some());
         let mut list = Vec::new();
         for task in registry.tasks.values() {
-            if !specs.contains_key(&task.id)
-                && let Some(spec) = task_spec::build(&registry, &options, task)
-            {
-                specs.insert(task.id.clone(), Arc::new(spec));
+            if !specs.contains_key(&task.id) && task.status() != TaskStatus::Stopped {
+                match task_secrets::of_task(&core, &registry, task) {
+                    Ok(secrets) => options.secrets = secrets,
+                    Err(reason) => {
+                        task_secrets::refuse(&core, task, reason);
+                        continue;
+                    }
+                }
+                if let Some(spec) = task_spec::build(&registry, &options, task) {
+                    specs.insert(task.id.clone(), Arc::new(spec));
+                }
             }
             if let Some(spec) = specs.get(&task.id) {
                 list.push(TaskDesire { spec: Arc::clone(spec), status: task.desired });

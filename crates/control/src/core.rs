@@ -30,6 +30,7 @@ use crate::{
     random,
     reconcile::{self, Event, Histories, Pass},
     registry::{CertificateRecord, Registry, RegistryError, RegistryWriter},
+    secrets,
     stack::secrets::SecretValues,
     stream::{
         directory::{Acknowledgement, Directory, IssueError, IssuedCertificate, Peer, ResourceSet},
@@ -253,6 +254,7 @@ impl Core {
                 reconcile::forget(registry);
                 return Ok(Pass::default());
             }
+            secrets::commands::sweep(registry, now);
             Ok(reconcile::pass(registry, histories, now, random::task_id))
         })?;
         for event in &pass.events {

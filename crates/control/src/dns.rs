@@ -2,6 +2,7 @@
 //! and forwards or refuses all else.
 //!
 //! - [`zone`]: what it answers from, and how instances are chosen.
+//! - `feed`: how that is made of Cloud Map's rows.
 //! - `answer`: what an authority says. `message`: reading and writing, EDNS.
 //! - `forward`: upstream servers; `upstream_answer`: what of theirs is believed;
 //!   `cache`: for how long.
@@ -10,6 +11,7 @@
 mod answer;
 mod cache;
 mod counters;
+pub(crate) mod feed;
 mod forward;
 mod limit;
 mod message;

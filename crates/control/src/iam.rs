@@ -181,6 +181,8 @@ pub trait Holder: Clone + PartialEq {
     fn find<'a>(registry: &'a Registry, name: &str) -> Option<&'a Self>;
     /// Changes the one of this name, if it is there.
     fn update(registry: &mut Registry, name: &str, change: impl FnOnce(&mut Self));
+    /// Its path.
+    fn path(&self) -> &str;
     /// What it may do.
     fn grants(&self) -> &Grants;
     /// What it may do, to be changed.
@@ -202,6 +204,9 @@ macro_rules! holder {
             }
             fn update(registry: &mut Registry, name: &str, change: impl FnOnce(&mut Self)) {
                 registry.$table.update(name, change);
+            }
+            fn path(&self) -> &str {
+                &self.path
             }
             fn grants(&self) -> &Grants {
                 &self.grants

@@ -33,6 +33,7 @@ mod random;
 pub mod reconcile;
 pub mod record_launcher;
 pub mod registry;
+pub mod secrets;
 pub mod stack;
 pub mod state_lock;
 pub mod store;

@@ -35,6 +35,9 @@ const REQUEST_TIMEOUT_MS: u64 = 15_000;
 /// Name of the identity that every member has.
 pub(crate) const MESH_IDENTITY: &str = "mesh";
 
+/// Name of the only resource that says whom to ask for names of private namespaces.
+const PRIVATE_DNS: &str = "private-dns";
+
 /// What the publisher takes into account besides the registry.
 #[derive(Clone, Debug, Default)]
 pub struct PublishOptions {
@@ -42,6 +45,8 @@ pub struct PublishOptions {
     pub plaintext_services: BTreeSet<String>,
     /// How long certificates live. Seconds.
     pub certificate_ttl_seconds: u64,
+    /// Where the DNS server of private namespaces listens, if there is one.
+    pub private_dns: Option<SocketAddr>,
     /// PEM of every root of the trust bundle.
     pub roots_pem: String,
     /// Serial numbers that are refused.
@@ -58,9 +63,11 @@ pub fn resources(registry: &Registry, options: &PublishOptions, task: &TaskRecor
         TaskOwner::Service { service, task_definition, .. } => {
             let service = registry.services.get(service.as_str())?;
             let definition = registry.task_definitions.get(task_definition.as_str())?;
+            resources.extend(private_dns(registry, options));
             resources.extend(sidecar::resources(registry, options, task, service, definition));
         }
         TaskOwner::Standalone(standalone) => {
+            resources.extend(private_dns(registry, options));
             if let Some(namespace) = &standalone.namespace {
                 resources.extend(sidecar::callable(registry, options, task, namespace));
             }
@@ -106,6 +113,17 @@ fn common(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> O
         Resource::Trust(v1::Trust { name: trust_domain.clone(), roots_pem: options.roots_pem.clone() }),
         Resource::Revocation(v1::Revocation { name: trust_domain, serials: options.revoked.clone() }),
     ])
+}
+
+/// Whom sidecars ask for which names.
+fn private_dns(registry: &Registry, options: &PublishOptions) -> Option<Resource> {
+    let server = options.private_dns?;
+    let namespaces = registry.namespaces.values().filter(|namespace| namespace.private_dns);
+    let zones: Vec<_> = namespaces.map(|namespace| namespace.name.to_ascii_lowercase()).collect();
+    (!zones.is_empty()).then(|| {
+        let name = PRIVATE_DNS.into();
+        Resource::PrivateDns(v1::PrivateDns { name, server: server.to_string(), zones })
+    })
 }
 
 fn versioned(resource: Resource) -> ((bowline_discovery::resource::ResourceType, String), VersionedResource) {

@@ -16,8 +16,18 @@ use bowline_model::{
     task::{DesiredStatus, TaskId, TaskStatus},
 };
 
+mod bake;
+pub(crate) mod breaker;
+
+use bake::Bake;
+
 use crate::{
-    ecs::{record::StoppedTask, service},
+    ecs::{
+        capacity::{self, Placement},
+        instance,
+        record::{ServiceStatus, StoppedTask},
+        service,
+    },
     registry::{Registry, TaskOwner, TaskRecord},
     stack::lifecycle,
     task_spec,
@@ -66,6 +76,8 @@ pub struct Pass {
 pub struct Histories {
     by_owner: BTreeMap<String, RestartHistory>,
     steady: BTreeMap<String, DeploymentId>,
+    /// Those of which it was told that their tasks cannot be placed.
+    unplaced: BTreeSet<String>,
 }
 
 impl Histories {
@@ -75,6 +87,7 @@ impl Histories {
             |key: &str| registry.services.get(key).is_some() || registry.load_balancers.get(key).is_some();
         self.by_owner.retain(|key, _| there(key));
         self.steady.retain(|key, _| there(key));
+        self.unplaced.retain(|key| there(key));
     }
 }
 
@@ -86,6 +99,7 @@ pub fn pass(
     mut new_task_id: impl FnMut() -> TaskId,
 ) -> Pass {
     let mut pass = Pass::default();
+    instance::follow_clusters(registry, now);
     forget_stopped(registry, histories, now, &mut pass);
     mark_healthy(registry, histories, now, &mut pass);
 
@@ -107,6 +121,8 @@ pub fn pass(
                 .get(service.task_definition.as_str())
                 .is_some_and(|definition| definition.is_health_checked()),
             proxied: task_spec::has_sidecar(registry, service),
+            placeable: is_placeable(registry, service),
+            whole_set: Bake::of(registry, service),
         };
         let tasks =
             registry.tasks_of_service(&service.arn).into_iter().map(|task| (**task).clone()).collect();
@@ -125,6 +141,8 @@ pub fn pass(
             cluster: "gateways",
             health_checked: false,
             proxied: true,
+            placeable: true,
+            whole_set: None,
         };
         let tasks =
             registry.tasks_of_gateway(&balancer.arn).into_iter().map(|task| (**task).clone()).collect();
@@ -135,6 +153,7 @@ pub fn pass(
     service::finish_draining(registry);
     forget_unused_definitions(registry);
     forget_stopped_tasks(registry, now);
+    breaker::roll_back(registry, now, &mut pass);
     pass.failed_updates = lifecycle::advance(registry, now);
     histories.forget_absent(registry);
     pass
@@ -187,6 +206,10 @@ struct Wanted<'a> {
     cluster: &'a str,
     health_checked: bool,
     proxied: bool,
+    /// There is something to place its tasks on.
+    placeable: bool,
+    /// A new set of tasks takes the old one's place whole.
+    whole_set: Option<Bake>,
 }
 
 impl Wanted<'_> {
@@ -283,18 +306,35 @@ fn reconcile_owner(
     new_task_id: &mut impl FnMut() -> TaskId,
     pass: &mut Pass,
 ) {
+    // Nothing of a service that was deleted is kept.
+    let deleted =
+        registry.service_records.get(wanted.key).is_some_and(|record| record.status != ServiceStatus::Active);
+    for until in tasks.iter().filter(|task| task.is_protected(now)).filter_map(|task| task.protected_until) {
+        look_again(pass, until.since(now));
+    }
     let live: Vec<RolloutTask> = tasks
         .iter()
         .filter(|task| task.desired == DesiredStatus::Running && task.draining_since.is_none())
         .map(|task| RolloutTask {
             id: task.id.clone(),
-            current: task.owner == wanted.owner,
+            // What is on a draining machine is to leave it.
+            current: task.owner == wanted.owner && wanted.placeable,
             healthy: task.available(),
+            protected: !deleted && task.is_protected(now),
         })
         .collect();
     let history = histories.by_owner.entry(wanted.key.to_owned()).or_default();
     let may_start = history.may_start(now);
-    let decision = rollout::decide(wanted.count, wanted.bounds, &live, may_start);
+    let may_place = may_start && wanted.placeable;
+    let decision = match wanted.whole_set {
+        // What must leave a draining machine does so by the bounds.
+        Some(bake) if wanted.placeable => {
+            let release = bake.is_over(registry, &wanted, &live, now, pass);
+            rollout::decide_whole_set(wanted.count, &live, may_place, release)
+        }
+        _ => rollout::decide(wanted.count, wanted.bounds, &live, may_place),
+    };
+    announce_unplaced(histories, &wanted, live.len(), now, pass);
     if !may_start {
         look_again(pass, Duration::from_millis(500));
     }
@@ -305,6 +345,8 @@ fn reconcile_owner(
     let scope = registry.settings().scope.clone();
     let mut started = Vec::new();
     let tags = service::propagated_tags(registry, &wanted.owner);
+    let strategy = capacity::strategy_of(registry, &wanted.owner);
+    let mut placement = Placement::new(&strategy, tasks.iter());
     for _ in 0..decision.start {
         let id = new_task_id();
         let arn = scope.arn("ecs", format_args!("task/{}/{id}", wanted.cluster));
@@ -320,11 +362,16 @@ fn reconcile_owner(
             proxied: wanted.proxied,
             serving_since: None,
             stop_reason: None,
+            capacity_provider: placement.place(),
+            protected_until: None,
             tags: tags.clone(),
             report: None,
         };
         registry.tasks.put(id.as_str(), record);
         started.push(format!("(task {id})"));
+    }
+    if !started.is_empty() && live.iter().any(|task| !task.current) && wanted.whole_set.is_some() {
+        pass.events.push(wanted.event(now, bake::BOTH_SERVE.to_owned()));
     }
     if !started.is_empty() {
         let message = format!("has started {} tasks: {}.", started.len(), started.join(" "));
@@ -333,6 +380,35 @@ fn reconcile_owner(
     if !decision.stop.is_empty() {
         let ids: Vec<_> = decision.stop.iter().map(|id| format!("(task {id})")).collect();
         let message = format!("has begun draining connections on {} tasks: {}.", ids.len(), ids.join(" "));
+        pass.events.push(wanted.event(now, message));
+    }
+}
+
+/// Whether there is a container instance for a service's tasks, where they need one.
+fn is_placeable(registry: &Registry, service: &Service) -> bool {
+    let record = registry.service_records.get(service.arn.as_str());
+    record.is_none_or(|record| {
+        let launch_type = capacity::service_launch_type(&record.request);
+        instance::may_place(registry, &service.cluster, launch_type)
+    })
+}
+
+/// Says once that tasks cannot be placed.
+fn announce_unplaced(
+    histories: &mut Histories,
+    wanted: &Wanted<'_>,
+    live: usize,
+    now: Timestamp,
+    pass: &mut Pass,
+) {
+    let missing = usize::try_from(wanted.count).is_ok_and(|count| live < count);
+    if wanted.placeable || !missing {
+        histories.unplaced.remove(wanted.key);
+    } else if histories.unplaced.insert(wanted.key.to_owned()) {
+        let message =
+            "was unable to place a task because no container instance met all of its requirements. \
+                       Reason: No Container Instances were found in your cluster."
+                .to_owned();
         pass.events.push(wanted.event(now, message));
     }
 }
@@ -346,8 +422,11 @@ fn announce_steady(
 ) {
     let steady = is_steady(registry, service);
     let announced = histories.steady.get(service.arn.as_str()) == Some(&service.deployment);
-    if steady && !announced {
+    let record = registry.service_records.get(service.arn.as_str());
+    if steady && record.is_some_and(|record| service::is_deploying(record)) {
         service::complete_deployment(registry, service, now);
+    }
+    if steady && !announced {
         histories.steady.insert(service.arn.to_string(), service.deployment.clone());
         pass.events.push(Event {
             at: now,

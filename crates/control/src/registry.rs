@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-use bowline_aws::ecs::{CreateClusterRequest, LaunchType, Tag};
+use bowline_aws::ecs::{CapacityProviderStrategyItem, CreateClusterRequest, LaunchType, Tag};
 use bowline_model::{
     arn::{Arn, Scope},
     clock::Timestamp,
@@ -20,8 +20,13 @@ use bowline_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ecs::record::{ServiceRecord, StoppedTask, TaskDefinitionRecord},
+    ecs::{
+        capacity::CapacityProviderRecord,
+        instance::ContainerInstanceRecord,
+        record::{ServiceRecord, StoppedTask, TaskDefinitionRecord},
+    },
     iam::{AccessKeyRecord, InstanceProfileRecord, PolicyRecord, RoleRecord, UserRecord},
+    secrets::{SealedValue, SecretRecord},
     stack::record::{ChangeSetRecord, StackRecord},
 };
 
@@ -44,6 +49,10 @@ pub struct Registry {
     pub settings: Table<Settings>,
     /// ECS clusters, by name.
     pub clusters: Table<Cluster>,
+    /// Capacity providers that were made, by name.
+    pub capacity_providers: Table<CapacityProviderRecord>,
+    /// This machine in each cluster, by the cluster's name.
+    pub container_instances: Table<ContainerInstanceRecord>,
     /// Namespaces, by name.
     pub namespaces: Table<Namespace>,
     /// Cloud Map services, by id. Those of ECS's Service Connect are not among them: they follow
@@ -93,6 +102,10 @@ pub struct Registry {
     pub iam_instance_profiles: Table<InstanceProfileRecord>,
     /// Access keys, by id. Their secrets are sealed.
     pub access_keys: Table<AccessKeyRecord>,
+    /// Secrets Manager's secrets, by name.
+    pub secrets: Table<SecretRecord>,
+    /// Their versions' values, sealed, by name and version.
+    pub secret_values: Table<SealedValue>,
 }
 
 /// What is decided once for a state directory, so that a restart finds the
@@ -105,6 +118,9 @@ pub struct Settings {
     pub scope: Scope,
     /// Where the stream's servers listen.
     pub discovery_address: Option<SocketAddr>,
+    /// Where the DNS server listens.
+    #[serde(default)]
+    pub dns_address: Option<SocketAddr>,
     /// Where each load balancer's port listens: `ARN` of the listener → address.
     pub gateway_addresses: BTreeMap<String, SocketAddr>,
     /// The virtual address of each alias: `namespace/name`.
@@ -180,6 +196,12 @@ pub struct TaskRecord {
     /// ECS's tags of it.
     #[serde(default)]
     pub tags: Vec<Tag>,
+    /// The capacity provider that it was placed on, where a strategy placed it.
+    #[serde(default)]
+    pub capacity_provider: Option<String>,
+    /// Until when scale-in and deployments must not stop it: `UpdateTaskProtection`.
+    #[serde(default)]
+    pub protected_until: Option<Timestamp>,
     /// It has a sidecar (or is a gateway's), which must be ready before it serves.
     pub proxied: bool,
     /// Since when it serves.
@@ -240,6 +262,12 @@ pub struct StandaloneTask {
     /// `launchType`, where one was given.
     #[serde(default)]
     pub launch_type: Option<LaunchType>,
+    /// `capacityProviderStrategy`, or its cluster's default one.
+    #[serde(default)]
+    pub capacity_provider_strategy: Vec<CapacityProviderStrategyItem>,
+    /// `enableExecuteCommand`.
+    #[serde(default)]
+    pub enable_execute_command: bool,
     /// `platformVersion`, where one was given.
     #[serde(default)]
     pub platform_version: Option<String>,
@@ -272,6 +300,11 @@ impl TaskRecord {
     /// Where it is in its life, as far as is known.
     pub fn status(&self) -> TaskStatus {
         self.report.as_ref().map_or(TaskStatus::Provisioning, |report| report.status)
+    }
+
+    /// Whether scale-in and deployments must leave it alone at this moment.
+    pub fn is_protected(&self, now: Timestamp) -> bool {
+        self.protected_until.is_some_and(|until| until > now)
     }
 
     /// It takes traffic: it runs, its sidecar serves, and its health check, if it has one, passes.

@@ -15,6 +15,7 @@ use crate::{
     registry::{
         AuthorityPurpose, AuthorityRecord, Cluster, LocalCommandRecord, Registry, RegistryError, SETTINGS,
     },
+    secrets::Vault,
 };
 
 use record::{ResourceStatus, StackMember, StackRecord};
@@ -25,6 +26,7 @@ mod deploy;
 mod discovery;
 pub mod lifecycle;
 pub mod record;
+mod secret_rows;
 pub mod secrets;
 mod tasks;
 
@@ -80,6 +82,8 @@ pub struct ApplyContext<'a> {
     pub now: Timestamp,
     /// By whom.
     pub by: Asker,
+    /// Seals the values of secrets.
+    pub(crate) vault: Vault<'a>,
     /// Makes the certificate authority of an `AWS::ACMPCA::CertificateAuthority`.
     pub make_authority: &'a mut dyn FnMut(
         &Arn,
@@ -109,6 +113,7 @@ pub fn apply(
         notes: Vec::new(),
         record: StackRecord::default(),
     };
+    applying.all_secrets(registry, before, context);
     for resource in &stack.resources {
         applying.resource(registry, resource, context)?;
     }
@@ -211,7 +216,7 @@ fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
         "rules" => registry.rules.remove(key),
         // Certificates that it signed are still in use until they are renewed.
         "authorities" => {}
-        table if access::remove(registry, table, key) => {}
+        table if access::remove(registry, table, key) || secret_rows::remove(registry, table, key) => {}
         other => unreachable!("no table {other} is ever recorded"),
     }
 }
@@ -313,6 +318,9 @@ impl Applying<'_> {
             ResourceBody::LocalCommand(body) => self.local_command(resource, body),
             ResourceBody::Record(body) if resource.resource_type.starts_with("AWS::IAM::") => {
                 self.access(registry, resource, body);
+            }
+            ResourceBody::Record(body) if resource.resource_type.starts_with("AWS::SecretsManager::") => {
+                self.of_secret(registry, resource, body);
             }
             // Kept by the reader; nothing runs for them.
             _ => {}

@@ -210,6 +210,30 @@ async fn a_stack_is_made_changed_rolled_back_and_removed() {
     assert_eq!(status, 200, "{answer}");
     status_of(&endpoint, &["ROLLBACK_COMPLETE"]).await;
     assert!(endpoint.control.snapshot().services.is_empty());
+
+    // Or not even that.
+    let (status, _) = cloudformation(&endpoint, &[("Action", "DeleteStack"), ("StackName", "demo")]).await;
+    assert_eq!(status, 200);
+    status_of(&endpoint, &["DELETE_COMPLETE"]).await;
+    let body = template("broken", "");
+    let parameters = [
+        ("Action", "CreateStack"),
+        ("StackName", "gone"),
+        ("TemplateBody", body.as_str()),
+        ("OnFailure", "DELETE"),
+    ];
+    let (status, answer) = cloudformation(&endpoint, &parameters).await;
+    assert_eq!(status, 200, "{answer}");
+    let mut generation = endpoint.control.generation();
+    let is_there = || endpoint.control.snapshot().stacks.get("gone").is_some();
+    let deleted = async { while is_there() && generation.changed().await.is_ok() {} };
+    tokio::time::timeout(LIMIT, deleted).await.expect("the failed stack is deleted");
+    let snapshot = endpoint.control.snapshot();
+    assert!(snapshot.services.is_empty() && snapshot.clusters.is_empty());
+    let gone = snapshot.deleted_stacks.values().find(|stack| stack.name == "gone").expect("it is told of");
+    assert_eq!(gone.status.name(), "DELETE_COMPLETE");
+    let reasons: Vec<_> = gone.events.iter().filter_map(|event| event.reason.as_deref()).collect();
+    assert!(reasons.iter().any(|reason| reason.ends_with("Delete requested by user.")), "{reasons:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,8 @@ use bowline_control::api::operation::{Access, Effect, of_service};
 const HEAD: &str = "# The AWS API, operation by operation
 
 Served on the endpoint of `bowline up` and `bowline server`. *Effective*: it does what it does on
-AWS, on what runs here. *Recorded*: what it is given is kept and told; nothing here acts on it. An
+AWS, on what runs here. *Recorded*: what it is given is kept and told; nothing here acts on it.
+*Refused*: it is checked as AWS checks it and then refused, with the way that there is. An
 operation that is not listed answers `UnknownOperationException` (JSON and CBOR) or
 `InvalidAction` (XML). *Data* operations are called so often that the audit trail takes them only
 when told to.
@@ -35,6 +36,7 @@ fn page() -> String {
             let effect = match operation.effect {
                 Effect::Effective => "effective",
                 Effect::Recorded => "recorded",
+                Effect::Refused => "refused",
             };
             writeln!(page, "| {} | {kind} | {effect} |", operation.name).expect("to memory");
         }

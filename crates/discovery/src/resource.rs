@@ -30,6 +30,8 @@ pub enum ResourceType {
     Limit,
     /// [`v1::Fault`]
     Fault,
+    /// [`v1::PrivateDns`]
+    PrivateDns,
 }
 
 const TYPE_URL_PREFIX: &str = "type.googleapis.com/bowline.discovery.v1.";
@@ -37,7 +39,7 @@ const TYPE_URL_PREFIX: &str = "type.googleapis.com/bowline.discovery.v1.";
 impl ResourceType {
     /// All types, in the order in which a proxy should apply them: what is
     /// referred to before what refers to it.
-    pub const ALL: [ResourceType; 10] = [
+    pub const ALL: [ResourceType; 11] = [
         ResourceType::Trust,
         ResourceType::Revocation,
         ResourceType::Identity,
@@ -46,6 +48,7 @@ impl ResourceType {
         ResourceType::Authorization,
         ResourceType::Limit,
         ResourceType::Fault,
+        ResourceType::PrivateDns,
         ResourceType::Route,
         ResourceType::Listener,
     ];
@@ -63,6 +66,7 @@ impl ResourceType {
             Self::Authorization => "Authorization",
             Self::Limit => "Limit",
             Self::Fault => "Fault",
+            Self::PrivateDns => "PrivateDns",
         }
     }
 
@@ -93,6 +97,7 @@ pub enum Resource {
     Authorization(v1::Authorization),
     Limit(v1::Limit),
     Fault(v1::Fault),
+    PrivateDns(v1::PrivateDns),
 }
 
 /// Why bytes of the stream are no resource.
@@ -118,6 +123,7 @@ macro_rules! for_each_kind {
             Resource::Authorization($message) => $result,
             Resource::Limit($message) => $result,
             Resource::Fault($message) => $result,
+            Resource::PrivateDns($message) => $result,
         }
     };
 }
@@ -141,6 +147,7 @@ impl Resource {
             Resource::Authorization(_) => ResourceType::Authorization,
             Resource::Limit(_) => ResourceType::Limit,
             Resource::Fault(_) => ResourceType::Fault,
+            Resource::PrivateDns(_) => ResourceType::PrivateDns,
         }
     }
 
@@ -165,6 +172,7 @@ impl Resource {
             ResourceType::Authorization => v1::Authorization::decode(bytes).map(Resource::Authorization),
             ResourceType::Limit => v1::Limit::decode(bytes).map(Resource::Limit),
             ResourceType::Fault => v1::Fault::decode(bytes).map(Resource::Fault),
+            ResourceType::PrivateDns => v1::PrivateDns::decode(bytes).map(Resource::PrivateDns),
         };
         decoded.map_err(|source| DecodeError { kind, source })
     }

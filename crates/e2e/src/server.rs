@@ -30,6 +30,8 @@ pub struct TestServer {
     child: Child,
     /// Where it listens: `http://127.0.0.1:PORT`.
     pub endpoint: String,
+    /// What it printed when it listened.
+    pub printed: Value,
     log: tempfile::NamedTempFile,
 }
 
@@ -57,9 +59,18 @@ impl TestServer {
         let first = receiver.recv_timeout(START_LIMIT).unwrap_or_default();
         let printed: Value = serde_json::from_str(&first).unwrap_or_default();
         let endpoint = printed["endpoint"].as_str().unwrap_or_default().to_owned();
-        let server = Self { child, endpoint, log };
+        let server = Self { child, endpoint, printed, log };
         assert!(!server.endpoint.is_empty(), "it does not listen: {first}\n{}", server.log());
         server
+    }
+
+    /// The aws CLI, told of this server and of nothing else.
+    pub fn aws(&self, arguments: &[&str], limit: Duration) -> Outcome {
+        let aws = aws_clients().join("bin/aws");
+        let mut command = Command::new(&aws);
+        command.args(arguments);
+        client_environment(&mut command, aws.parent().unwrap_or(Path::new("/")));
+        run_limited(command.env("AWS_ENDPOINT_URL", &self.endpoint), limit)
     }
 
     /// What it has logged.

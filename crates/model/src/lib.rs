@@ -4,6 +4,7 @@
 //! argument, so that every decision can be tested and simulated.
 
 pub mod arn;
+pub mod capacity;
 pub mod clock;
 pub mod identity;
 pub mod load_balancer;

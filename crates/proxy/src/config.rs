@@ -12,7 +12,7 @@ pub(crate) mod pattern;
 pub(crate) mod store;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -40,6 +40,24 @@ pub(crate) struct Snapshot {
     pub(crate) revoked: Arc<Revoked>,
     /// Host names (lower case) of the outbound listeners.
     pub(crate) names: BTreeMap<String, Ipv4Addr>,
+    /// Whom to ask for names of private DNS namespaces.
+    pub(crate) private_dns: Option<Arc<PrivateDns>>,
+}
+
+/// A server of private DNS namespaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PrivateDns {
+    pub(crate) server: SocketAddr,
+    /// Names of the namespaces, in lower case and without a last dot.
+    pub(crate) zones: BTreeSet<String>,
+}
+
+impl PrivateDns {
+    /// Whether a name (lower case, without a last dot) is in one of the namespaces.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        let mut above = std::iter::successors(Some(name), |name| Some(name.split_once('.')?.1));
+        above.any(|name| self.zones.contains(name))
+    }
 }
 
 /// A socket that connections are accepted on.

@@ -1,11 +1,17 @@
-//! The task's DNS server: it knows the client aliases. Other names exist only
-//! for a task that may reach what they stand for: the host's resolvers are
-//! asked then. Else they do not exist (NXDOMAIN); saying "refused" would make
+//! The task's DNS server: it knows the client aliases, and asks the control
+//! plane for names of private namespaces. Other names exist only for a task
+//! that may reach what they stand for: the host's resolvers are asked then. Else they do not exist (NXDOMAIN); saying "refused" would make
 //! resolvers retry.
 
 pub(crate) mod upstream;
 
-use std::{io, net::Ipv4Addr, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::Duration,
+};
 
 use hickory_proto::{
     op::{Edns, Message, OpCode, Query, ResponseCode},
@@ -19,7 +25,7 @@ use tokio::{
     time::timeout,
 };
 
-use self::upstream::{IN_FLIGHT_MAX, Upstream};
+use self::upstream::{IN_FLIGHT_MAX, Upstream, is_final};
 use crate::shared::Shared;
 
 /// How long an answer may be kept, in seconds: names come and go.
@@ -52,15 +58,24 @@ pub(crate) enum Carrier {
 pub(crate) enum Verdict {
     /// This is the answer.
     Answered(Message),
-    /// It is for the host's resolvers, whose answer goes into the message.
-    Outside(Query, Message),
+    /// Others know; their answer goes into the message.
+    Elsewhere(Elsewhere, Query, Message),
 }
 
-/// Looks at a question; `None` for what is not worth an answer. Names outside
-/// are asked for only with `outside`.
+/// Who else knows names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// The control plane: the name is in one of these private namespaces.
+    ControlPlane(SocketAddr),
+    /// The host's resolvers.
+    Host,
+}
+
+/// Looks at a question; `None` for what is not worth an answer. `elsewhere`
+/// says who knows a name that is no alias, if anybody may be asked.
 pub(crate) fn examine(
     question: &[u8],
-    outside: bool,
+    elsewhere: impl Fn(&str) -> Option<Elsewhere>,
     lookup: impl Fn(&str) -> Option<Ipv4Addr>,
 ) -> Option<Verdict> {
     // An answer to an answer could go round for ever.
@@ -87,15 +102,17 @@ pub(crate) fn examine(
         _ if request.metadata.op_code != OpCode::Query => ResponseCode::NotImp,
         [query] => {
             response.add_query(query.clone());
-            match resolve(query, lookup, &mut response) {
-                ResponseCode::NXDomain if outside && !is_own(query) => match query.query_type() {
-                    // A task has no IPv6: an address there would only be waited for.
-                    RecordType::AAAA => ResponseCode::NoError,
+            let code = resolve(query, lookup, &mut response);
+            let unknown = code == ResponseCode::NXDomain && !is_own(query);
+            match elsewhere(&plain_name(query)).filter(|_| unknown) {
+                Some(whom) => match (whom, query.query_type()) {
+                    // A task has no IPv6: an address outside would only be waited for.
+                    (Elsewhere::Host, RecordType::AAAA) => ResponseCode::NoError,
                     // Whole zones are nothing to a task.
-                    RecordType::AXFR | RecordType::IXFR => ResponseCode::Refused,
-                    _ => return Some(Verdict::Outside(query.clone(), response)),
+                    (_, RecordType::AXFR | RecordType::IXFR) => ResponseCode::Refused,
+                    _ => return Some(Verdict::Elsewhere(whom, query.clone(), response)),
                 },
-                code => {
+                None => {
                     response.metadata.authoritative = true;
                     code
                 }
@@ -173,21 +190,36 @@ struct Server {
     shared: Arc<Shared>,
     /// Whom to ask for names outside, if the task may know them.
     upstream: Option<Upstream>,
+    private: Upstream,
 }
 
 impl Server {
     fn examine(&self, question: &[u8]) -> Option<Verdict> {
         let snapshot = self.shared.snapshot.load_full();
-        examine(question, self.upstream.is_some(), |name| snapshot.names.get(name).copied())
+        let elsewhere = |name: &str| match &snapshot.private_dns {
+            Some(private) if private.knows(name) => Some(Elsewhere::ControlPlane(private.server)),
+            _ => self.upstream.is_some().then_some(Elsewhere::Host),
+        };
+        examine(question, elsewhere, |name| snapshot.names.get(name).copied())
     }
 
-    /// The answer to a question from outside.
-    async fn ask_outside(&self, query: &Query, mut response: Message) -> Message {
-        let Some(upstream) = &self.upstream else { return response };
-        match upstream.ask(query).await {
-            Ok(answer) => adopt(response, answer),
+    /// The answer to a question that others know.
+    async fn ask(&self, whom: Elsewhere, query: &Query, mut response: Message) -> Message {
+        let answer = match (whom, &self.upstream) {
+            (Elsewhere::ControlPlane(server), _) => self.private.ask_of(&[server], query).await,
+            (Elsewhere::Host, Some(upstream)) => upstream.ask(query).await,
+            (Elsewhere::Host, None) => return response,
+        };
+        match answer {
+            // A control plane that refuses has just lost the namespace: "refused" would make
+            // resolvers ask again.
+            Ok(answer) if whom == Elsewhere::Host || is_final(&answer) => adopt(response, answer),
+            Ok(_) => {
+                response.metadata.response_code = ResponseCode::ServFail;
+                response
+            }
             Err(error) => {
-                tracing::debug!(%error, "a name outside is not known");
+                tracing::debug!(%error, ?whom, "a name is not known");
                 response.metadata.response_code = ResponseCode::ServFail;
                 response
             }
@@ -209,7 +241,7 @@ pub(crate) async fn serve(
     let tcp = std::net::TcpListener::from(tcp);
     tcp.set_nonblocking(true)?;
     let tcp = TcpListener::from_std(tcp)?;
-    let server = Arc::new(Server { shared, upstream });
+    let server = Arc::new(Server { shared, upstream, private: Upstream::of_control_plane() });
     tokio::join!(serve_udp(&server, Arc::new(udp)), serve_tcp(&server, tcp));
     Ok(())
 }
@@ -232,13 +264,13 @@ async fn serve_udp(server: &Arc<Server>, socket: Arc<UdpSocket>) {
                     }
                 }
                 // Beyond it there would only be a failure, later.
-                Some(Verdict::Outside(..)) if outside.len() >= IN_FLIGHT_MAX => {
+                Some(Verdict::Elsewhere(..)) if outside.len() >= IN_FLIGHT_MAX => {
                     tracing::debug!("a name outside is not asked for: too many are");
                 }
-                Some(Verdict::Outside(query, response)) => {
+                Some(Verdict::Elsewhere(whom, query, response)) => {
                     let (server, socket) = (Arc::clone(server), Arc::clone(&socket));
                     outside.spawn(async move {
-                        let response = server.ask_outside(&query, response).await;
+                        let response = server.ask(whom, &query, response).await;
                         if let Some(reply) = encode(&response, Carrier::Udp) {
                             let _ = socket.send_to(&reply, from).await;
                         }
@@ -282,7 +314,7 @@ async fn serve_stream(server: &Server, mut stream: TcpStream) -> io::Result<()> 
         timeout(TCP_IDLE, stream.read_exact(&mut question)).await??;
         let response = match server.examine(&question) {
             Some(Verdict::Answered(response)) => response,
-            Some(Verdict::Outside(query, response)) => server.ask_outside(&query, response).await,
+            Some(Verdict::Elsewhere(whom, query, response)) => server.ask(whom, &query, response).await,
             None => return Ok(()),
         };
         let Some(reply) = encode(&response, Carrier::Tcp) else { return Ok(()) };
@@ -293,6 +325,7 @@ async fn serve_stream(server: &Server, mut stream: TcpStream) -> io::Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::PrivateDns;
     use hickory_proto::rr::{Name, rdata::TXT};
     use proptest::prelude::*;
 
@@ -301,9 +334,9 @@ mod tests {
     }
 
     fn answer(question: &[u8], lookup: impl Fn(&str) -> Option<Ipv4Addr>) -> Option<Vec<u8>> {
-        match examine(question, false, lookup)? {
+        match examine(question, |_| None, lookup)? {
             Verdict::Answered(response) => encode(&response, Carrier::Udp),
-            Verdict::Outside(..) => panic!("asked outside"),
+            Verdict::Elsewhere(..) => panic!("asked outside"),
         }
     }
 
@@ -330,10 +363,16 @@ mod tests {
         assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::NXDomain, 0));
     }
 
+    fn elsewhere(name: &str) -> Option<Elsewhere> {
+        let zones = ["corp.test".to_owned()].into();
+        let private = PrivateDns { server: ([127, 0, 0, 1], 5353).into(), zones };
+        Some(if private.knows(name) { Elsewhere::ControlPlane(private.server) } else { Elsewhere::Host })
+    }
+
     fn examined(name: &str, kind: RecordType) -> Verdict {
         let mut question = Message::query();
         question.add_query(Query::query(Name::from_ascii(name).expect("a name"), kind));
-        examine(&question.to_vec().expect("encodes"), true, known).expect("worth an answer")
+        examine(&question.to_vec().expect("encodes"), elsewhere, known).expect("worth an answer")
     }
 
     #[test]
@@ -343,10 +382,20 @@ mod tests {
             ("example.com.", RecordType::MX),
             ("1.2.0.192.in-addr.arpa.", RecordType::PTR),
             ("notlocalhost.", RecordType::A),
+            ("xcorp.test.", RecordType::A),
         ] {
-            assert!(matches!(examined(name, kind), Verdict::Outside(..)), "{name} {kind}");
+            assert!(matches!(examined(name, kind), Verdict::Elsewhere(Elsewhere::Host, ..)), "{name} {kind}");
+        }
+        for (name, kind) in [("corp.test.", RecordType::SOA), ("Db.CORP.test.", RecordType::AAAA)] {
+            let control_plane = Elsewhere::ControlPlane(([127, 0, 0, 1], 5353).into());
+            let verdict = examined(name, kind);
+            assert!(
+                matches!(verdict, Verdict::Elsewhere(whom, ..) if whom == control_plane),
+                "{name} {kind}"
+            );
         }
         for (name, kind, code) in [
+            ("db.corp.test.", RecordType::AXFR, ResponseCode::Refused),
             ("SERVICE-B-SC.ns.", RecordType::A, ResponseCode::NoError),
             ("service-b-sc.ns.", RecordType::MX, ResponseCode::NoError),
             ("example.com.", RecordType::AAAA, ResponseCode::NoError),
@@ -362,7 +411,7 @@ mod tests {
 
     #[test]
     fn an_answer_too_long_for_a_datagram_is_asked_for_over_tcp() {
-        let Verdict::Outside(query, response) = examined("example.com.", RecordType::TXT) else {
+        let Verdict::Elsewhere(_, query, response) = examined("example.com.", RecordType::TXT) else {
             panic!("an alias?")
         };
         let mut answer = Message::response(1, OpCode::Query);
@@ -385,12 +434,12 @@ mod tests {
     #[test]
     fn claimed_questions_are_not_made_room_for() {
         let claim = [0, 7, 1, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0];
-        let Some(Verdict::Answered(reply)) = examine(&claim, false, |_| None) else {
+        let Some(Verdict::Answered(reply)) = examine(&claim, |_| None, |_| None) else {
             panic!("it is answered")
         };
         assert_eq!(reply.metadata.response_code, ResponseCode::FormErr);
         let answer = [0, 7, 0x81, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-        assert!(examine(&answer, false, |_| None).is_none(), "an answer is not answered");
+        assert!(examine(&answer, |_| None, |_| None).is_none(), "an answer is not answered");
     }
 
     proptest! {

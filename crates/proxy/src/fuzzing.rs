@@ -19,7 +19,7 @@ use crate::{
     config::{Action, Redirect, pattern::Wildcard},
     config::{Listener, Match, Route, Rule, Snapshot, store::ResourceStore},
     config_file,
-    dns::{Carrier, Verdict, adopt, encode, examine, upstream::Question},
+    dns::{Carrier, Elsewhere, Verdict, adopt, encode, examine, upstream::Question},
     headers,
     metrics::Metrics,
     route,
@@ -30,10 +30,10 @@ use crate::{
 pub fn dns_question(bytes: &[u8]) {
     for outside in [false, true] {
         let lookup = |name: &str| name.starts_with('a').then_some(Ipv4Addr::new(198, 18, 1, 1));
-        let response = match examine(bytes, outside, lookup) {
+        let response = match examine(bytes, |_| outside.then_some(Elsewhere::Host), lookup) {
             None => continue,
             Some(Verdict::Answered(response)) => response,
-            Some(Verdict::Outside(query, response)) => {
+            Some(Verdict::Elsewhere(_, query, response)) => {
                 assert!(outside, "names outside are asked for by who may");
                 assert!(Question::new(&query).is_ok(), "{query:?} cannot be asked");
                 response

@@ -122,6 +122,8 @@ static ALL: &[&ResourceType] = &[
     &records::SCALABLE_TARGET,
     &records::SCALING_POLICY,
     &records::SECRET,
+    &records::SECRET_POLICY,
+    &records::SECRET_ROTATION,
     &records::VPC_RESTRICT_DEFAULT_SG,
     &servicediscovery::HTTP_NAMESPACE,
     &servicediscovery::PRIVATE_DNS_NAMESPACE,

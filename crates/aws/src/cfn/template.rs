@@ -62,6 +62,10 @@ const SECTIONS: &[&str] = &[
     "Transform",
 ];
 
+/// Properties by which IAM's resources name themselves.
+const NAMES_OF_IAM: &[&str] =
+    &["GroupName", "InstanceProfileName", "ManagedPolicyName", "RoleName", "UserName"];
+
 const RESOURCE_KEYS: &[&str] = &[
     "Condition",
     "CreationPolicy",
@@ -160,6 +164,19 @@ impl Template {
             .map(|kind| kind.name)
             .collect();
         types.into_iter().collect()
+    }
+
+    /// Whether it has resources of IAM, whose creation has to be acknowledged; true where any of them
+    /// gives itself a name (`CAPABILITY_NAMED_IAM`). Source: "Acknowledging IAM resources in
+    /// CloudFormation templates".
+    #[must_use]
+    pub fn names_iam_resources(&self) -> Option<bool> {
+        let iam = self.resources.iter().filter(|resource| {
+            resource.resource_type.is_some_and(|kind| kind.name.starts_with("AWS::IAM::"))
+        });
+        let names =
+            |resource: &Resource| NAMES_OF_IAM.iter().any(|name| resource.properties.get(name).is_some());
+        iam.fold(None, |found, resource| Some(found.unwrap_or(false) || names(resource)))
     }
 
     /// The parameters that have no default and must be given to [`resolve`](Self::resolve).

@@ -6,14 +6,20 @@
 #![allow(missing_docs)]
 
 mod account;
+mod capacity;
 mod cluster;
+mod container_instance;
+mod protection;
 mod service;
 mod tags;
 mod task;
 mod task_definition;
 
 pub use account::*;
+pub use capacity::*;
 pub use cluster::*;
+pub use container_instance::*;
+pub use protection::*;
 pub use service::*;
 pub use tags::*;
 pub use task::*;

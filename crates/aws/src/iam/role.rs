@@ -19,7 +19,13 @@ pub struct Role {
     pub max_session_duration: u32,
     pub permissions_boundary: Option<AttachedPermissionsBoundary>,
     pub tags: Option<Vec<Tag>>,
+    /// What `GetRole` alone tells.
+    pub role_last_used: Option<RoleLastUsed>,
 }
+
+/// When a role was last used: without members where that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct RoleLastUsed {}
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -109,6 +109,15 @@ pub const SERVICES: &[ServiceProtocol] = &[
         rest: None,
     },
     ServiceProtocol {
+        name: "secretsmanager",
+        endpoint_prefix: "secretsmanager",
+        target_prefix: Some("secretsmanager"),
+        version: "2017-10-17",
+        xml_namespace: "",
+        protocol: Protocol::Json11,
+        validation_code: "InvalidParameterException",
+    },
+    ServiceProtocol {
         name: "cloudtrail",
         endpoint_prefix: "cloudtrail",
         target_prefix: Some("com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101"),

@@ -33,14 +33,18 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let machine = Machine::start(control, &args.machine, &state_dir, endpoint, args.output)?;
     match args.output {
         OutputFormat::Json => {
+            let dns = machine.running.control.dns_addresses();
             println!(
                 "{}",
-                serde_json::json!({ "endpoint": machine.endpoint, "caBundle": machine.endpoint_ca })
+                serde_json::json!({ "endpoint": machine.running.endpoint, "caBundle": machine.endpoint_ca, "dns": dns })
             );
         }
         OutputFormat::Text => {
-            println!("AWS endpoint: {}", machine.endpoint);
-            println!("try: aws --endpoint-url {} ecs create-cluster", machine.endpoint);
+            println!("AWS endpoint: {}", machine.running.endpoint);
+            for address in machine.running.control.dns_addresses() {
+                println!("DNS of private namespaces: {address}");
+            }
+            println!("try: aws --endpoint-url {} ecs create-cluster", machine.running.endpoint);
             match &machine.endpoint_ca {
                 Some(ca) => println!("(AWS_CA_BUNDLE={})", ca.display()),
                 None => println!("(AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test)"),

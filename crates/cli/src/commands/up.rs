@@ -231,9 +231,12 @@ fn announce(machine: &Machine, args: &Args, took: Duration) -> anyhow::Result<()
             for line in topology::curl_lines(&topology) {
                 println!("{line}");
             }
-            println!("aws --endpoint-url {} ecs list-services …", machine.endpoint);
+            println!("aws --endpoint-url {} ecs list-services …", machine.running.endpoint);
             if let Some(ca) = &machine.endpoint_ca {
                 println!("(AWS_CA_BUNDLE={})", ca.display());
+            }
+            for address in &topology.dns {
+                println!("dig @{} -p {} … for names of private DNS namespaces", address.ip(), address.port());
             }
             println!(
                 "\nup in {:.1} s; `bowline verify` shows that it is encrypted; Ctrl-C ends it",

@@ -3,6 +3,7 @@
 pub(crate) mod demand;
 mod ecs;
 mod iam;
+mod secretsmanager;
 mod services;
 mod tags;
 
@@ -86,6 +87,11 @@ impl Authorizer {
         self.mode != AuthorizationMode::Off && !is_unlimited(caller)
     }
 
+    /// Whether what policies do not allow is refused.
+    pub(crate) fn is_enforced(&self) -> bool {
+        self.mode == AuthorizationMode::Enforce
+    }
+
     /// Whether `caller` may do all that is demanded.
     pub(crate) fn authorize(
         &self,
@@ -100,10 +106,14 @@ impl Authorizer {
         let held = self.held(registry, caller);
         for demand in demands {
             let request = context(registry, caller, demand, origin);
-            let decision = match &held {
-                Some(held) => held.decide(&request, None),
+            let own = demand.resource_policy.as_ref().map(|own| self.read(PolicyKind::Resource, own));
+            let decision = match (&held, &own) {
+                (Some(held), None) => held.decide(&request, None),
+                (Some(held), Some(Some(own))) => {
+                    held.decide(&request, Some(AttachedPolicy { name: &demand.resource, policy: own }))
+                }
                 // A policy that cannot be read may be the one that denies.
-                None => Decision::ImplicitDeny { because: Missing::NoIdentityPolicy },
+                (None, _) | (_, Some(None)) => Decision::ImplicitDeny { because: Missing::NoIdentityPolicy },
             };
             self.settle(&decision, &request)?;
         }

@@ -9,7 +9,7 @@ mod templates;
 use std::{collections::BTreeMap, sync::Arc};
 
 use bowline_aws::{
-    cfn::{Diagnostics, ResourceBody, Stack},
+    cfn::{Diagnostics, Stack, Template},
     cloudformation::{Capability, Parameter, Tag},
     protocol::Fault,
 };
@@ -24,7 +24,7 @@ use crate::{
     registry::Registry,
     stack::{
         ApplyError, StackOrder,
-        record::{StackRecord, StackTemplate},
+        record::{StackRecord, StackRequest, StackTemplate},
     },
 };
 
@@ -71,6 +71,11 @@ fn invalid(message: impl Into<String>) -> Fault {
 
 fn no_stack(name: &str) -> Fault {
     invalid(format!("Stack with id {name} does not exist"))
+}
+
+/// What UpdateStack, DescribeStackEvents and CreateChangeSet say; `cdk destroy` looks for it.
+fn no_stack_in_brackets(name: &str) -> Fault {
+    invalid(format!("Stack [{name}] does not exist"))
 }
 
 /// A live stack by name or ARN.
@@ -162,7 +167,7 @@ fn resolve(
     given: &[Capability],
 ) -> Result<Stack, Fault> {
     let stack = call.core.resolve_stack(name, template).map_err(|faults| malformed(&faults))?;
-    let needed = needed_capabilities(&stack);
+    let needed = read(template)?.and_then(|template| needed_capability(&template));
     let acknowledged = match needed {
         None => true,
         Some(Capability::NamedIam) => given.contains(&Capability::NamedIam),
@@ -177,21 +182,18 @@ fn resolve(
     }
 }
 
+/// The template itself.
+fn read(template: &StackTemplate) -> Result<Option<Template>, Fault> {
+    let files: Vec<_> = template.files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    match files.is_empty() {
+        true => Ok(None),
+        false => Template::parse_many(&files).map(Some).map_err(|faults| malformed(&faults)),
+    }
+}
+
 /// IAM resources, the more so with names of their own, are acknowledged.
-fn needed_capabilities(stack: &Stack) -> Option<Capability> {
-    let iam = stack.resources.iter().filter(|resource| resource.resource_type.starts_with("AWS::IAM::"));
-    let named = |body: &ResourceBody| match body {
-        ResourceBody::Record(body) => {
-            ["RoleName", "UserName", "GroupName", "ManagedPolicyName", "InstanceProfileName"]
-                .iter()
-                .any(|name| body.get(name).is_some())
-        }
-        _ => false,
-    };
-    iam.fold(None, |needed, resource| match (needed, named(&resource.body)) {
-        (Some(Capability::NamedIam), _) | (_, true) => Some(Capability::NamedIam),
-        _ => Some(Capability::Iam),
-    })
+fn needed_capability(template: &Template) -> Option<Capability> {
+    template.names_iam_resources().map(|named| if named { Capability::NamedIam } else { Capability::Iam })
 }
 
 /// What an order is refused with.
@@ -217,6 +219,41 @@ fn order(call: &Call<'_>, tags: &[Tag], capabilities: &[Capability]) -> StackOrd
 
 fn tag_map(tags: &[Tag]) -> BTreeMap<String, String> {
     tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect()
+}
+
+/// A request with a token, `asked` being what it asks for.
+fn request_of(token: Option<String>, asked: &str) -> Result<Option<StackRequest>, Fault> {
+    let Some(token) = token else { return Ok(None) };
+    constraint::length("clientRequestToken", &token, 1..=128).map_err(invalid)?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    constraint::characters("clientRequestToken", &token, "[a-zA-Z0-9][-a-zA-Z0-9]*", allowed)
+        .map_err(invalid)?;
+    Ok(Some(StackRequest { token, asked: asked.to_owned() }))
+}
+
+/// The stack that the same request was done with before. A token of another request is refused.
+fn done_before(
+    registry: &Registry,
+    name: &str,
+    request: Option<&StackRequest>,
+) -> Result<Option<Arc<StackRecord>>, Fault> {
+    let Some(request) = request else { return Ok(None) };
+    // Of a stack that is gone, one of the same name may take the token.
+    for stack in registry.stacks.values() {
+        match stack.requests.iter().find(|known| known.token == request.token) {
+            Some(known) if known == request && (stack.name == name || stack.id == name) => {
+                return Ok(Some(Arc::clone(stack)));
+            }
+            Some(_) => {
+                return Err(Fault::new(
+                    "TokenAlreadyExistsException",
+                    format!("The client request token {} belongs to another request", request.token),
+                ));
+            }
+            None => {}
+        }
+    }
+    Ok(None)
 }
 
 fn told_tags(tags: &BTreeMap<String, String>) -> Vec<Tag> {

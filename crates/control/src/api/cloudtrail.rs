@@ -143,8 +143,36 @@ fn trail(call: &Call<'_>) -> Trail {
 fn describe_trails(call: &Call<'_>, request: DescribeTrailsRequest) -> Result<DescribeTrailsResponse, Fault> {
     let trail = trail(call);
     let named = &request.trail_name_list;
+    named.iter().try_for_each(|name| check_name(name))?;
     let asked = named.is_empty() || named.iter().any(|name| *name == trail.name || *name == trail.trail_arn);
     Ok(DescribeTrailsResponse { trail_list: asked.then_some(trail).into_iter().collect() })
+}
+
+/// Refuses what can be neither a trail's name nor its ARN.
+fn check_name(name: &str) -> Result<(), Fault> {
+    let (name, code) = match name.starts_with("arn:") {
+        false => (Some(name), "InvalidTrailNameException"),
+        true => {
+            let mut parts = name.splitn(6, ':').skip(2);
+            let of_cloudtrail = parts.next() == Some("cloudtrail");
+            let resource = parts.nth(2).and_then(|resource| resource.strip_prefix("trail/"));
+            (resource.filter(|_| of_cloudtrail), "CloudTrailARNInvalidException")
+        }
+    };
+    let fits = name.is_some_and(|name| {
+        (3..=128).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+            && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && name.ends_with(|last: char| last.is_ascii_alphanumeric())
+    });
+    match fits {
+        true => Ok(()),
+        false => Err(Fault::new(
+            code,
+            "A trail is named by its ARN, arn:aws:cloudtrail:REGION:ACCOUNT:trail/NAME, or its name: 3 to 128 letters, \
+             digits, periods, underscores and dashes, the first and the last a letter or digit.",
+        )),
+    }
 }
 
 fn list_trails(call: &Call<'_>, _: ListTrailsRequest) -> Result<ListTrailsResponse, Fault> {
@@ -153,6 +181,7 @@ fn list_trails(call: &Call<'_>, _: ListTrailsRequest) -> Result<ListTrailsRespon
 }
 
 fn trail_status(call: &Call<'_>, request: GetTrailStatusRequest) -> Result<GetTrailStatusResponse, Fault> {
+    check_name(&request.name)?;
     let trail = trail(call);
     if request.name != trail.name && request.name != trail.trail_arn {
         let message = format!("Unknown trail: {:.200} for the user: {}", request.name, call.scope.account_id);

@@ -77,7 +77,8 @@ impl ApiServer {
                         let _held = (slot, counted);
                         match tls {
                             None => {
-                                serve_connection(stream, Peer { address: peer, tls: false }, api, drain).await
+                                serve_connection(stream, Peer { address: peer, tls: false }, api, drain)
+                                    .await;
                             }
                             Some(tls) => serve_tls(stream, peer, api, &tls, drain).await,
                         }
@@ -112,7 +113,7 @@ async fn serve_tls(
     match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => serve_connection(stream, Peer { address, tls: true }, api, drain).await,
         Ok(Err(error)) => {
-            tracing::debug!(peer = %address, %error, "a handshake with the AWS endpoint failed")
+            tracing::debug!(peer = %address, %error, "a handshake with the AWS endpoint failed");
         }
         Err(_) => tracing::debug!(peer = %address, "a handshake with the AWS endpoint took too long"),
     }

@@ -3,8 +3,14 @@
 //! Source of names, shapes and errors: AWS's ECS API reference.
 
 mod account;
+mod attributes;
+mod capacity_providers;
 mod clusters;
+mod container_instances;
+mod deployment_configuration;
 mod deployments;
+mod exec;
+mod protection;
 mod services;
 mod tags;
 mod task_definitions;
@@ -26,22 +32,31 @@ use crate::{
 
 /// Everything that is served, by name.
 pub(crate) const OPERATIONS: &[Operation] = &[
+    operation!(Write, Recorded, "CreateCapacityProvider", capacity_providers::create),
     operation!(Write, Effective, "CreateCluster", clusters::create),
     operation!(Write, Effective, "CreateService", services::create),
     operation!(Write, Recorded, "DeleteAccountSetting", account::delete),
+    operation!(Write, Recorded, "DeleteAttributes", attributes::delete),
+    operation!(Write, Recorded, "DeleteCapacityProvider", capacity_providers::delete),
     operation!(Write, Effective, "DeleteCluster", clusters::delete),
     operation!(Write, Effective, "DeleteService", services::delete),
     operation!(Write, Effective, "DeleteTaskDefinitions", task_definitions::delete),
+    operation!(Write, Effective, "DeregisterContainerInstance", container_instances::deregister),
     operation!(Write, Effective, "DeregisterTaskDefinition", task_definitions::deregister),
-    operation!(Read, Effective, "DescribeCapacityProviders", account::describe_capacity_providers),
+    operation!(Read, Effective, "DescribeCapacityProviders", capacity_providers::describe),
     operation!(Read, Effective, "DescribeClusters", clusters::describe),
+    operation!(Read, Effective, "DescribeContainerInstances", container_instances::describe),
     operation!(Read, Effective, "DescribeServiceDeployments", deployments::describe),
     operation!(Read, Effective, "DescribeServiceRevisions", deployments::describe_revisions),
     operation!(Read, Effective, "DescribeServices", services::describe),
     operation!(Read, Effective, "DescribeTaskDefinition", task_definitions::describe),
     operation!(Read, Effective, "DescribeTasks", tasks::describe),
+    operation!(Write, Refused, "ExecuteCommand", exec::execute),
+    operation!(Read, Effective, "GetTaskProtection", protection::get),
     operation!(Read, Recorded, "ListAccountSettings", account::list),
+    operation!(Read, Recorded, "ListAttributes", attributes::list),
     operation!(Read, Effective, "ListClusters", clusters::list),
+    operation!(Read, Effective, "ListContainerInstances", container_instances::list),
     operation!(Read, Effective, "ListServiceDeployments", deployments::list),
     operation!(Read, Effective, "ListServices", services::list),
     operation!(Read, Effective, "ListServicesByNamespace", services::list_by_namespace),
@@ -51,16 +66,22 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     operation!(Read, Effective, "ListTasks", tasks::list),
     operation!(Write, Recorded, "PutAccountSetting", account::put),
     operation!(Write, Recorded, "PutAccountSettingDefault", account::put),
-    operation!(Write, Recorded, "PutClusterCapacityProviders", clusters::put_capacity_providers),
+    operation!(Write, Recorded, "PutAttributes", attributes::put),
+    operation!(Write, Effective, "PutClusterCapacityProviders", capacity_providers::put_of_cluster),
+    operation!(Write, Effective, "RegisterContainerInstance", container_instances::register),
     operation!(Write, Effective, "RegisterTaskDefinition", task_definitions::register),
     operation!(Write, Effective, "RunTask", tasks::run),
     operation!(Write, Effective, "StartTask", tasks::start),
+    operation!(Write, Effective, "StopServiceDeployment", deployments::stop),
     operation!(Write, Effective, "StopTask", tasks::stop),
     operation!(Write, Effective, "TagResource", tags::tag),
     operation!(Write, Effective, "UntagResource", tags::untag),
+    operation!(Write, Recorded, "UpdateCapacityProvider", capacity_providers::update),
     operation!(Write, Effective, "UpdateCluster", clusters::update),
     operation!(Write, Effective, "UpdateClusterSettings", clusters::update_settings),
+    operation!(Write, Effective, "UpdateContainerInstancesState", container_instances::update_state),
     operation!(Write, Effective, "UpdateService", services::update),
+    operation!(Write, Effective, "UpdateTaskProtection", protection::update),
 ];
 
 /// `InvalidParameterException`.

@@ -111,8 +111,31 @@ fn not_found(kind: &str, name: &str) -> Fault {
     no_entity(format!("The {kind} with name {name} cannot be found."))
 }
 
+/// What is said of a policy that is not there: `what` begins the sentence. What is no policy's ARN
+/// at all has an error of its own.
+fn no_policy(member: &str, arn: &str, what: &str) -> Fault {
+    if let Err(message) = constraint::length(member, arn, 20..=2048) {
+        return invalid(message);
+    }
+    match is_policy_arn(arn) {
+        true => no_entity(format!("{what} {arn} does not exist or is not attachable.")),
+        false => Fault::new("InvalidInput", format!("ARN {arn} is not valid.")),
+    }
+}
+
 fn policy_not_found(arn: &str) -> Fault {
-    no_entity(format!("Policy {arn} does not exist or is not attachable."))
+    no_policy("policyArn", arn, "Policy")
+}
+
+/// Whether it is the ARN of a managed policy: the account's own (its id) or AWS's (`aws`).
+fn is_policy_arn(arn: &str) -> bool {
+    let mut parts = arn.splitn(6, ':');
+    let mut next = || parts.next().unwrap_or_default();
+    let is_arn = next() == "arn" && next().starts_with("aws") && next() == "iam" && next().is_empty();
+    let account = next();
+    let of_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    let name = next().strip_prefix("policy/").unwrap_or_default();
+    is_arn && (account == "aws" || of_account) && !name.is_empty() && !name.ends_with('/')
 }
 
 fn exists(message: impl Into<String>) -> Fault {
@@ -163,7 +186,20 @@ fn path(given: Option<String>) -> Result<String, Fault> {
     }
 }
 
-/// Tags as rows hold them.
+/// What the paths of a list's items begin with: what was given, or `/`.
+fn path_prefix(given: Option<String>) -> Result<String, Fault> {
+    let prefix = given.unwrap_or_else(|| "/".to_owned());
+    constraint::length("pathPrefix", &prefix, 1..=512).map_err(invalid)?;
+    match prefix.starts_with('/') && prefix.bytes().all(|byte| (0x21..=0x7e).contains(&byte)) {
+        true => Ok(prefix),
+        false => Err(invalid(
+            "The specified value for pathPrefix is invalid. It must begin with the / character and contain only \
+             alphanumeric characters and/or / characters.",
+        )),
+    }
+}
+
+/// Tags as rows hold them. Two keys differ by more than their case.
 fn tags_of(tags: Vec<Tag>) -> Result<BTreeMap<String, String>, Fault> {
     let count = tags.len();
     let mut map = BTreeMap::new();
@@ -173,7 +209,7 @@ fn tags_of(tags: Vec<Tag>) -> Result<BTreeMap<String, String>, Fault> {
         if key.to_ascii_lowercase().starts_with("aws:") {
             return Err(Fault::new("InvalidInput", "The tag key prefix aws: is reserved for AWS."));
         }
-        map.insert(key, value);
+        tags::put(&mut map, key, value);
     }
     match map.len() == count {
         false => Err(Fault::new(
@@ -205,7 +241,7 @@ fn wire_boundary(boundary: Option<&String>) -> Option<AttachedPermissionsBoundar
 fn check_boundary(registry: &Registry, arn: &str) -> Result<(), Fault> {
     match crate::iam::managed_document(registry, arn) {
         Some(_) => Ok(()),
-        None => Err(no_entity(format!("Scope ARN: {arn} does not exist or is not attachable."))),
+        None => Err(no_policy("permissionsBoundary", arn, "Scope ARN:")),
     }
 }
 

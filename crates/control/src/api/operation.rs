@@ -3,7 +3,7 @@
 use bowline_aws::protocol::{Document, Fault, ServiceProtocol, Violation, from_document, to_document};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{call::Call, cloudformation, cloudtrail, ecs, iam, servicediscovery, sts};
+use super::{call::Call, cloudformation, cloudtrail, ecs, iam, secretsmanager, servicediscovery, sts};
 
 /// Whether an operation changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Effect {
     Effective,
     /// It keeps what it is given, and tells it; nothing here acts on it.
     Recorded,
+    /// It is checked as AWS checks it, and then refused: what it does on AWS cannot be done here.
+    Refused,
 }
 
 /// An operation that is served.
@@ -60,6 +62,7 @@ pub fn of_service(service: &str) -> &'static [Operation] {
         "cloudformation" => cloudformation::OPERATIONS,
         "cloudtrail" => cloudtrail::OPERATIONS,
         "ecs" => ecs::OPERATIONS,
+        "secretsmanager" => secretsmanager::OPERATIONS,
         "servicediscovery" => servicediscovery::OPERATIONS,
         "iam" => iam::OPERATIONS,
         "sts" => sts::OPERATIONS,

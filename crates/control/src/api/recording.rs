@@ -1,6 +1,6 @@
 //! One call's record in the audit trail, from the moment that its operation is known.
 
-mod identity;
+pub(super) mod identity;
 mod resources;
 
 use std::{net::SocketAddr, sync::Arc};

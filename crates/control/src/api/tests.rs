@@ -19,6 +19,7 @@ use crate::{
     registry::{Registry, RegistryError},
 };
 
+mod secretsmanager;
 mod servicediscovery;
 
 /// A control plane in memory, and who calls it.
@@ -93,6 +94,14 @@ impl Endpoint {
                 Ok(())
             })
             .unwrap();
+    }
+
+    /// Lets the reconciler finish what a stack's change has begun.
+    fn finish_stack(&self) {
+        let mut histories = crate::reconcile::Histories::default();
+        for _ in 0..2 {
+            self.core.reconcile(&mut histories, false).unwrap();
+        }
     }
 
     fn now(&self) -> Timestamp {

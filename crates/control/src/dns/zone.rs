@@ -218,11 +218,11 @@ impl ZoneTable {
     /// are never answered. Of equal apexes and names the last counts.
     pub fn new(
         zones: impl IntoIterator<Item = Zone>,
-        names: impl IntoIterator<Item = (DnsName, Name)>,
+        names: impl IntoIterator<Item = (DnsName, impl Into<Arc<Name>>)>,
     ) -> Self {
         let zones: HashMap<_, _> = zones.into_iter().map(|zone| (zone.apex.0.clone(), zone)).collect();
-        let mut names: HashMap<_, _> =
-            names.into_iter().map(|(name, records)| (name.0, Arc::new(records))).collect();
+        let mut names: HashMap<_, Arc<Name>> =
+            names.into_iter().map(|(name, records)| (name.0, records.into())).collect();
         // What is above a name, up to the highest zone that holds it, exists
         // too (RFC 8020); so does what is between two nested zones.
         let empty = Arc::new(Name::default());
@@ -233,7 +233,9 @@ impl ZoneTable {
             else {
                 continue;
             };
-            above.extend(and_above(name).take(height + 1).map(Box::<str>::from));
+            // Most names' zones stand already: nothing is copied for them.
+            let missing = and_above(name).take(height + 1).filter(|name| !names.contains_key(*name));
+            above.extend(missing.map(Box::<str>::from));
         }
         for name in above {
             names.entry(name).or_insert_with(|| Arc::clone(&empty));

@@ -4,6 +4,7 @@ use bowline_aws::ecs::{CreateServiceRequest, RegisterTaskDefinitionRequest};
 use bowline_model::{arn::Arn, clock::Timestamp, service::DeploymentId};
 use serde::{Deserialize, Serialize};
 
+use super::rollback::Rollback;
 use crate::registry::TaskRecord;
 
 /// Most deployments of a service that are remembered.
@@ -86,6 +87,15 @@ pub struct Deployment {
     pub reason: String,
     /// Tasks of it that have failed.
     pub failed_tasks: u32,
+    /// The deployment that it took the place of.
+    #[serde(default)]
+    pub source: Option<DeploymentId>,
+    /// Since when as many of its tasks serve as are wanted, beside those of the earlier one.
+    #[serde(default)]
+    pub healthy_since: Option<Timestamp>,
+    /// Its way back.
+    #[serde(default)]
+    pub rollback: Option<Rollback>,
 }
 
 /// How a deployment goes.
@@ -98,6 +108,12 @@ pub enum DeploymentState {
     Completed,
     /// Another came before it was complete.
     Superseded,
+    /// It was stopped, and the one before it is being made anew.
+    RollbackInProgress,
+    /// It was stopped, and the one before it is there again.
+    RollbackSuccessful,
+    /// It was stopped, and another came before the one before it was there again.
+    RollbackFailed,
 }
 
 /// A task that is over, remembered for `DescribeTasks`.

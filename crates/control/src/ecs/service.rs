@@ -78,10 +78,13 @@ pub fn put(
 }
 
 fn begin_deployment(record: &mut ServiceRecord, service: &Service, now: Timestamp) {
-    for earlier in
-        record.deployments.iter_mut().filter(|earlier| earlier.state == DeploymentState::InProgress)
-    {
-        earlier.state = DeploymentState::Superseded;
+    let source = record.deployments.first().map(|present| present.id.clone());
+    for earlier in &mut record.deployments {
+        earlier.state = match earlier.state {
+            DeploymentState::InProgress => DeploymentState::Superseded,
+            DeploymentState::RollbackInProgress => DeploymentState::RollbackFailed,
+            _ => continue,
+        };
         earlier.finished_at = Some(now);
         earlier.updated_at = now;
     }
@@ -97,6 +100,9 @@ fn begin_deployment(record: &mut ServiceRecord, service: &Service, now: Timestam
             state: DeploymentState::InProgress,
             reason: format!("ECS deployment {} in progress.", service.deployment),
             failed_tasks: 0,
+            source,
+            healthy_since: None,
+            rollback: None,
         },
     );
     record.deployments.truncate(DEPLOYMENTS_MAX);
@@ -120,6 +126,15 @@ pub fn propagated_tags(registry: &Registry, owner: &TaskOwner) -> Vec<ecs::Tag> 
 /// All tasks of the deployment run, and there are no others: it is complete.
 pub fn complete_deployment(registry: &mut Registry, service: &Service, now: Timestamp) {
     registry.service_records.update(service.arn.as_str(), |record| {
+        let back = |deployment: &&mut Deployment| {
+            deployment.state == DeploymentState::RollbackInProgress
+                && deployment.rollback.as_ref().is_some_and(|rollback| rollback.to == service.deployment)
+        };
+        for undone in record.deployments.iter_mut().filter(back) {
+            undone.state = DeploymentState::RollbackSuccessful;
+            undone.finished_at = Some(now);
+            undone.updated_at = now;
+        }
         let primary = record.deployments.iter_mut().find(|deployment| deployment.id == service.deployment);
         if let Some(primary) = primary.filter(|primary| primary.state == DeploymentState::InProgress) {
             primary.state = DeploymentState::Completed;
@@ -128,6 +143,23 @@ pub fn complete_deployment(registry: &mut Registry, service: &Service, now: Time
             primary.updated_at = now;
         }
     });
+}
+
+/// Notes that as many tasks of the deployment serve as are wanted. Returns since when they do.
+pub fn mark_deployment_healthy(registry: &mut Registry, service: &Arn, now: Timestamp) -> Timestamp {
+    let mut since = now;
+    registry.service_records.update(service.as_str(), |record| {
+        if let Some(primary) = record.deployments.first_mut() {
+            since = *primary.healthy_since.get_or_insert(now);
+        }
+    });
+    since
+}
+
+/// Whether a deployment or a way back is under way.
+pub fn is_deploying(record: &ServiceRecord) -> bool {
+    let under_way = [DeploymentState::InProgress, DeploymentState::RollbackInProgress];
+    record.deployments.iter().any(|deployment| under_way.contains(&deployment.state))
 }
 
 /// A task of a deployment has failed.
@@ -171,7 +203,14 @@ pub fn finish_draining(registry: &mut Registry) {
 }
 
 /// The service as the model has it.
-fn convert(registry: &Registry, arn: &Arn, body: &CreateServiceRequest) -> Result<Service, Vec<String>> {
+///
+/// # Errors
+/// What of it cannot be done, all of it.
+pub(super) fn convert(
+    registry: &Registry,
+    arn: &Arn,
+    body: &CreateServiceRequest,
+) -> Result<Service, Vec<String>> {
     let mut faults = Vec::new();
     let cluster = cluster_name(body.cluster.as_deref());
     let name = body.task_definition.as_deref().unwrap_or_default();

@@ -9,6 +9,13 @@ use bowline_model::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::{
+    ecs::{
+        instance::InstanceStatus,
+        record::{Deployment, DeploymentState, ServiceRecord},
+    },
+    registry::Cluster,
+};
 
 const TICK: Duration = Duration::from_millis(250);
 
@@ -101,6 +108,35 @@ impl Simulation {
         self.registry.services.update(self.service.clone().as_str(), change);
     }
 
+    /// What was asked for of the service, with this deployment configuration.
+    fn record(&mut self, configuration: bowline_aws::ecs::DeploymentConfiguration) {
+        let request = bowline_aws::ecs::CreateServiceRequest {
+            deployment_configuration: Some(configuration),
+            ..Default::default()
+        };
+        let record = ServiceRecord {
+            request,
+            created_at: self.now,
+            created_by: String::new(),
+            status: ServiceStatus::Active,
+            deployments: vec![Deployment {
+                id: Default::default(),
+                request: Default::default(),
+                task_definition: Scope::default().arn("ecs", "task-definition/web:2"),
+                created_at: self.now,
+                updated_at: self.now,
+                finished_at: None,
+                state: DeploymentState::InProgress,
+                reason: String::new(),
+                failed_tasks: 0,
+                source: None,
+                healthy_since: None,
+                rollback: None,
+            }],
+        };
+        self.registry.service_records.put(self.service.as_str(), record);
+    }
+
     fn steady(&self) -> bool {
         is_steady(&self.registry, self.registry.services.get(self.service.as_str()).unwrap())
     }
@@ -179,6 +215,85 @@ fn the_end_of_a_draining_task_is_no_failure() {
     let pass = mesh.pass();
     assert!(mesh.tasks().is_empty());
     assert!(pass.events.iter().all(|event| !event.message.contains("stopped:")), "{:?}", pass.events);
+}
+
+#[test]
+fn a_protected_task_stays_until_its_protection_is_over() {
+    let mut mesh = Simulation::new(2);
+    mesh.pass();
+    mesh.ticks(8);
+    let id = mesh.tasks()[1].id.clone();
+    let until = mesh.now + Duration::from_secs(60);
+    mesh.registry.tasks.update(id.as_str(), |task| task.protected_until = Some(until));
+    mesh.service(|service| service.desired_count = 0);
+    mesh.ticks(8);
+    assert_eq!(mesh.tasks().iter().map(|task| &task.id).collect::<Vec<_>>(), [&id]);
+    let pass = mesh.tick();
+    assert!(pass.again_in.is_some_and(|delay| delay <= Duration::from_secs(60)), "nobody looks again");
+    mesh.now = until;
+    mesh.ticks(8);
+    assert!(mesh.tasks().is_empty());
+}
+
+#[test]
+fn a_draining_machine_keeps_what_the_minimum_needs_and_fills_up_when_it_is_back() {
+    let mut mesh = Simulation::new(4);
+    let scope = Scope::default();
+    let cluster = Cluster {
+        arn: scope.arn("ecs", "cluster/c"),
+        name: "c".into(),
+        default_namespace: None,
+        request: Default::default(),
+    };
+    mesh.registry.clusters.put("c", cluster);
+    mesh.record(Default::default());
+    mesh.service(|service| service.rolling.minimum_healthy_percent = 50);
+    mesh.pass();
+    mesh.ticks(8);
+    assert_eq!(mesh.available(), 4);
+    mesh.registry.container_instances.update("c", |machine| machine.status = InstanceStatus::Draining);
+    let mut told = 0;
+    for _ in 0..12 {
+        let pass = mesh.tick();
+        told += pass.events.iter().filter(|event| event.message.contains("unable to place")).count();
+    }
+    assert_eq!((mesh.available(), mesh.tasks().len()), (2, 2));
+    assert_eq!(told, 1, "it is told once");
+    mesh.registry.container_instances.update("c", |machine| machine.status = InstanceStatus::Active);
+    mesh.ticks(8);
+    assert_eq!(mesh.available(), 4);
+    mesh.registry.clusters.remove("c");
+    mesh.pass();
+    assert!(mesh.registry.container_instances.is_empty());
+}
+
+#[test]
+fn a_blue_green_deployment_bakes_before_the_old_set_goes() {
+    let mut mesh = Simulation::new(2);
+    mesh.record(bowline_aws::ecs::DeploymentConfiguration {
+        strategy: Some(bowline_aws::ecs::DeploymentStrategy::BlueGreen),
+        bake_time_in_minutes: Some(1),
+        ..Default::default()
+    });
+    mesh.pass();
+    mesh.ticks(8);
+    assert!(mesh.steady());
+    let next = Scope::default().arn("ecs", "task-definition/web:2");
+    mesh.service(|service| service.task_definition = next);
+    let pass = mesh.tick();
+    assert!(pass.events.iter().any(|event| event.message.contains("both sets serve")), "{:?}", pass.events);
+    mesh.ticks(8);
+    assert_eq!(mesh.available(), 4, "the whole new set beside the old one");
+    let pass = mesh.tick();
+    assert!(pass.again_in.is_some_and(|delay| delay <= Duration::from_secs(60)), "nobody looks again");
+    mesh.now = mesh.now + Duration::from_secs(60);
+    mesh.ticks(8);
+    assert_eq!(mesh.tasks().len(), 2);
+    assert!(
+        mesh.tasks()
+            .iter()
+            .all(|task| task.owner.task_definition().is_some_and(|arn| arn.as_str().ends_with(":2")))
+    );
 }
 
 proptest! {

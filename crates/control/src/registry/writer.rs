@@ -51,6 +51,8 @@ macro_rules! for_each_table {
     ($apply:ident) => {
         $apply!(settings, "settings");
         $apply!(clusters, "clusters");
+        $apply!(capacity_providers, "capacity-providers");
+        $apply!(container_instances, "container-instances");
         $apply!(namespaces, "namespaces");
         $apply!(discovery_services, "discovery-services");
         $apply!(instances, "instances");
@@ -75,6 +77,8 @@ macro_rules! for_each_table {
         $apply!(iam_policies, "iam-policies");
         $apply!(iam_instance_profiles, "iam-instance-profiles");
         $apply!(access_keys, "access-keys");
+        $apply!(secrets, "secrets");
+        $apply!(secret_values, "secret-values");
     };
 }
 

@@ -17,10 +17,10 @@ use socket2::{Domain, Socket, Type};
 
 use super::{
     ApplyContext, ApplyError, StackFault, apply, lifecycle,
-    record::{ResourceStatus, StackRecord, StackSource, StackStatus, StackTemplate},
+    record::{ResourceStatus, StackRecord, StackRequest, StackSource, StackStatus, StackTemplate},
     secrets,
 };
-use crate::{core::Core, ecs::record::Asker, registry::Registry};
+use crate::{core::Core, ecs::record::Asker, registry::Registry, secrets::Vault};
 
 /// How a stack is to be carried out, besides its template.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +30,12 @@ pub(crate) struct StackOrder {
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) capabilities: Vec<String>,
     pub(crate) disable_rollback: bool,
+    /// A failed creation deletes the stack.
+    pub(crate) delete_on_failure: bool,
     pub(crate) timeout_minutes: Option<u32>,
     pub(crate) termination_protection: bool,
+    /// The token that it was asked with.
+    pub(crate) request: Option<StackRequest>,
     /// A failed update goes back to what was before.
     pub(crate) back: bool,
 }
@@ -138,6 +142,7 @@ impl Core {
         let mut context = ApplyContext {
             now,
             by: order.by.clone(),
+            vault: Vault::new(self.authorities().master_key()),
             make_authority: &mut make_authority,
             gateway_address: &mut gateway_address,
         };
@@ -147,7 +152,8 @@ impl Core {
         let deployed = self.change(|registry| {
             let (notes, changed) = apply(registry, stack, before.as_ref(), &mut context)?;
             let record = registry.stacks.get(&stack.name).cloned();
-            if let Some(record) = record.filter(|_| changed || !same_source || order.back) {
+            let asks_more = |record: &StackRecord| !same_source || order.back || record.tags != order.tags;
+            if let Some(record) = record.filter(|record| changed || asks_more(record)) {
                 let record = ordered((*record).clone(), source, order, now);
                 registry.stacks.put(stack.name.clone(), record);
             }
@@ -202,11 +208,16 @@ impl Core {
     }
 
     /// Begins to take a stack down. Whether there is one.
-    pub(crate) fn delete_stack(&self, name: &str) -> Result<bool, crate::registry::RegistryError> {
+    pub(crate) fn delete_stack(
+        &self,
+        name: &str,
+        request: Option<StackRequest>,
+    ) -> Result<bool, crate::registry::RegistryError> {
         let now = wall_clock::now();
         self.change(|registry| {
             let Some(record) = registry.stacks.get(name).cloned() else { return Ok(false) };
             let mut record = (*record).clone();
+            record.begin(request);
             record.set_status(now, StackStatus::DeleteInProgress, Some("User Initiated".into()));
             lifecycle::begin_removal(registry, &mut record, now);
             registry.stacks.put(name, record);
@@ -229,7 +240,9 @@ fn ordered(mut record: StackRecord, source: StackSource, order: &StackOrder, now
         tell_members(&mut record, now);
         return record;
     }
+    record.begin(order.request.clone());
     record.disable_rollback = order.disable_rollback;
+    record.delete_on_failure = order.delete_on_failure;
     record.timeout_minutes = order.timeout_minutes;
     record.termination_protection |= order.termination_protection;
     let (status, reason) = if creates {

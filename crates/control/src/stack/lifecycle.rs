@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     ecs::{record::DeploymentState, service},
-    reconcile::is_steady,
+    reconcile::{breaker, is_steady},
     registry::Registry,
 };
 
@@ -97,16 +97,7 @@ fn failure(registry: &Registry, record: &StackRecord, now: Timestamp) -> Option<
     for arn in record.services() {
         let Some(of_service) = registry.service_records.get(arn.as_str()) else { continue };
         let Some(primary) = of_service.deployments.first() else { continue };
-        let breaker = of_service
-            .request
-            .deployment_configuration
-            .as_ref()
-            .and_then(|configuration| configuration.deployment_circuit_breaker.as_ref())
-            .is_some_and(|breaker| breaker.enable);
-        // AWS: half the desired count, at least 3 and at most 200.
-        let desired = registry.services.get(arn.as_str()).map_or(0, |service| service.desired_count);
-        let threshold = desired.div_ceil(2).clamp(3, 200);
-        if breaker && primary.state == DeploymentState::InProgress && primary.failed_tasks >= threshold {
+        if breaker::is_tripped(registry, arn.as_str(), of_service) {
             let reason = format!(
                 "Resource handler returned message: \"Error occurred during operation 'ECS Deployment Circuit \
                  Breaker was triggered'.\" ({} tasks of {} failed)",
@@ -159,6 +150,11 @@ fn fail(
     match (record.status, record.disable_rollback) {
         (StackStatus::CreateInProgress, true) => {
             record.set_status(now, StackStatus::CreateFailed, Some(what));
+        }
+        (StackStatus::CreateInProgress, false) if record.delete_on_failure => {
+            let reason = format!("{what} Delete requested by user.");
+            record.set_status(now, StackStatus::DeleteInProgress, Some(reason));
+            begin_removal(registry, record, now);
         }
         (StackStatus::CreateInProgress, false) => {
             let reason = format!("{what} Rollback requested by user.");

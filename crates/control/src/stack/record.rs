@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 /// Most events of a stack that are kept.
 pub const EVENTS_MAX: usize = 500;
 
+/// Most tokens of requests that are kept of a stack.
+pub const REQUESTS_MAX: usize = 100;
+
 /// A stack: what it was made from, what it made, and where it is in its life.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StackRecord {
@@ -37,6 +40,9 @@ pub struct StackRecord {
     pub previous: Option<StackSource>,
     /// Whether a failed creation is left as it is.
     pub disable_rollback: bool,
+    /// Whether a failed creation deletes the stack, not only its resources.
+    #[serde(default)]
+    pub delete_on_failure: bool,
     /// How long a creation or update may take. Minutes; CloudFormation's own patience with an ECS
     /// service is three hours.
     pub timeout_minutes: Option<u32>,
@@ -56,6 +62,21 @@ pub struct StackRecord {
     pub resources: BTreeSet<(String, String)>,
     /// Local commands of the containers, by task-definition family and container.
     pub local_commands: Vec<LocalCommandRecord>,
+    /// What was asked with a `ClientRequestToken`, the newest last, at most [`REQUESTS_MAX`].
+    #[serde(default)]
+    pub requests: Vec<StackRequest>,
+    /// The token of what is, or was last, under way.
+    #[serde(default)]
+    pub token: Option<String>,
+}
+
+/// A request with a `ClientRequestToken`: the same again is the same request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackRequest {
+    /// The token.
+    pub token: String,
+    /// The operation's name; of `ExecuteChangeSet`, the change set's ARN too.
+    pub asked: String,
 }
 
 /// What a stack was made from. Sealed: templates and parameters hold secrets.
@@ -110,6 +131,9 @@ pub struct StackEvent {
     pub status: String,
     /// Why.
     pub reason: Option<String>,
+    /// The `ClientRequestToken` of the request that it follows from.
+    #[serde(default)]
+    pub token: Option<String>,
 }
 
 /// CloudFormation's status of a stack.
@@ -240,6 +264,9 @@ pub struct ChangeSetRecord {
     pub executed: bool,
     /// Whether a failed creation is left as it is.
     pub disable_rollback: bool,
+    /// Whether a failed creation deletes the stack, not only its resources.
+    #[serde(default)]
+    pub delete_on_failure: bool,
 }
 
 /// A resource that a change set would change.
@@ -256,6 +283,14 @@ pub struct ResourceChange {
 }
 
 impl StackRecord {
+    /// Notes that a change begins, and the token that it was asked with.
+    pub(crate) fn begin(&mut self, request: Option<StackRequest>) {
+        self.token = request.as_ref().map(|request| request.token.clone());
+        self.requests.extend(request);
+        let surplus = self.requests.len().saturating_sub(REQUESTS_MAX);
+        self.requests.drain(..surplus);
+    }
+
     /// Notes that something happened, to the stack itself where `member` is none.
     pub(crate) fn event(
         &mut self,
@@ -271,8 +306,16 @@ impl StackRecord {
             }
             None => (self.name.clone(), self.id.clone(), "AWS::CloudFormation::Stack".to_owned()),
         };
-        let status = status.to_owned();
-        self.events.push(StackEvent { number, at, logical_id, physical_id, resource_type, status, reason });
+        self.events.push(StackEvent {
+            number,
+            at,
+            logical_id,
+            physical_id,
+            resource_type,
+            status: status.to_owned(),
+            reason,
+            token: self.token.clone(),
+        });
         let surplus = self.events.len().saturating_sub(EVENTS_MAX);
         self.events.drain(..surplus);
     }

@@ -1,5 +1,5 @@
-//! Values of the secrets that a template itself holds. They stay in memory: no
-//! row of the registry has them.
+//! Values of the parameters (`AWS::SSM::Parameter`) that a template itself holds. They stay in
+//! memory: no row of the registry has them. Secrets are rows: see `crate::secrets`.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,15 @@ use bowline_model::task::Secret;
 /// Values by everything that a container's `valueFrom` may say: ARN or name.
 pub type SecretValues = BTreeMap<String, Secret>;
 
-/// The values of `AWS::SecretsManager::Secret` (`SecretString`) and
-/// `AWS::SSM::Parameter` (`Value`) resources.
+/// The values of `AWS::SSM::Parameter` (`Value`) resources.
 pub fn of_stack(stack: &Stack) -> SecretValues {
     let mut values = SecretValues::new();
     for resource in &stack.resources {
-        let property = match resource.resource_type.as_str() {
-            "AWS::SecretsManager::Secret" => "SecretString",
-            "AWS::SSM::Parameter" => "Value",
-            _ => continue,
-        };
+        if resource.resource_type != "AWS::SSM::Parameter" {
+            continue;
+        }
         let ResourceBody::Record(body) = &resource.body else { continue };
-        let Some(value) = body.get(property).and_then(|value| value.as_str()) else { continue };
+        let Some(value) = body.get("Value").and_then(|value| value.as_str()) else { continue };
         let names = [
             Some(resource.physical_id.as_str()),
             resource.attribute("Arn"),

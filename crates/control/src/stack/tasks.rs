@@ -7,8 +7,9 @@ use bowline_aws::{
 
 use super::{Applying, secrets};
 use crate::{
-    ecs::{definition, service},
+    ecs::{capacity, definition, service},
     registry::Registry,
+    secrets::reference::SecretReference,
     task_spec,
 };
 
@@ -28,12 +29,15 @@ impl Applying<'_> {
         for (container, secret) in
             registered.iter().flat_map(|definition| task_spec::wanted_secrets(definition))
         {
-            if secrets::resolve(&self.secrets, secret).is_none() {
+            let known = secrets::resolve(&self.secrets, secret).is_some()
+                || SecretReference::parse(secret).find(registry, self.now).is_ok();
+            if !known {
                 self.fault(
                     resource,
                     format!(
-                        "container {container} wants the secret {secret}: only secrets and parameters that the \
-                         template itself holds (SecretString, Value) can be injected here"
+                        "container {container} wants the secret {secret}, which is not here: make it first (aws \
+                         secretsmanager create-secret), or in the template; parameters (AWS::SSM::Parameter) come from \
+                         the template alone"
                     ),
                 );
             }
@@ -48,14 +52,19 @@ impl Applying<'_> {
         body: &CreateServiceRequest,
     ) {
         let Some(arn) = self.arn(resource) else { return };
-        if let Err(faults) = service::put(registry, &arn, body, &self.change()) {
+        let mut body = body.clone();
+        if let Some(cluster) = registry.clusters.get(&service::cluster_name(body.cluster.as_deref())) {
+            body.capacity_provider_strategy =
+                capacity::or_default(cluster, body.launch_type, body.capacity_provider_strategy);
+        }
+        if let Err(faults) = service::put(registry, &arn, &body, &self.change()) {
             return faults.into_iter().for_each(|message| self.fault(resource, message));
         }
         let strategy = body.deployment_configuration.as_ref().and_then(|deployment| deployment.strategy);
         if strategy.is_some_and(|strategy| strategy != ecs::DeploymentStrategy::Rolling) {
             self.note(
                 resource,
-                "the deployment strategy is not here yet: new revisions replace the old ones ROLLING",
+                "traffic is not shifted in steps here: old and new tasks both serve until the bake time is over",
             );
         }
         self.made("services", arn.as_str());

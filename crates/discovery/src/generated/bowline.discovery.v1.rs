@@ -644,6 +644,22 @@ pub struct Fault {
     #[prost(uint32, tag = "5")]
     pub abort_status: u32,
 }
+/// Whom a sidecar asks for names of the task's that are in private DNS
+/// namespaces. Other names never go there.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PrivateDns {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// IP address and port of the control plane's DNS server.
+    #[prost(string, tag = "2")]
+    pub server: ::prost::alloc::string::String,
+    /// The namespaces' names; a name in or below one of them is asked for.
+    #[prost(string, repeated, tag = "3")]
+    pub zones: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 /// What an application speaks on a port: AWS's `appProtocol`, unset means TCP.
 #[allow(clippy::all)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -1,7 +1,6 @@
 """A server's clients, and what they saw.
 
-The server is at $BOWLINE_ENDPOINT; the operations of ECS that must be covered are in
-$BOWLINE_OPERATIONS, separated by spaces.
+The server is at $BOWLINE_ENDPOINT.
 """
 
 import collections
@@ -11,6 +10,7 @@ import os
 import re
 import time
 import urllib.request
+import xml.etree.ElementTree
 
 import boto3
 import botocore.exceptions
@@ -19,48 +19,98 @@ from botocore.config import Config
 import shapes
 
 ENDPOINT = os.environ["BOWLINE_ENDPOINT"]
-OPERATIONS = os.environ.get("BOWLINE_OPERATIONS", "").split()
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
 
-# What an operation was seen to do: its error codes, and None for success.
+# What an operation, (service, name), was seen to do: its error codes, and None for success.
 SEEN = collections.defaultdict(set)
 
 # Codes that a service may answer to anything, in its protocol's or AWS's common errors.
-COMMON = {"SerializationException", "ValidationException", "UnknownOperationException"}
+COMMON = {
+    "AccessDenied",
+    "ExpiredToken",
+    "InvalidClientTokenId",
+    "InvalidParameterValue",
+    "SerializationException",
+    "SignatureDoesNotMatch",
+    "UnknownOperationException",
+    "ValidationError",
+    "ValidationException",
+}
 
 
-def client(service="ecs", validate=True, endpoint=ENDPOINT):
+def client(service="ecs", validate=True, endpoint=ENDPOINT, key=("test", "test"), token=None):
     """A client whose every answer is checked; without `validate` it sends anything."""
     made = boto3.client(
         service,
         endpoint_url=endpoint,
         region_name=REGION,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(parameter_validation=validate, retries={"max_attempts": 1}, read_timeout=20),
+        aws_access_key_id=key[0],
+        aws_secret_access_key=key[1],
+        aws_session_token=token,
+        config=Config(
+            parameter_validation=validate,
+            retries={"max_attempts": 1},
+            read_timeout=20,
+            # `data-127.0.0.1` is no name.
+            inject_host_prefix=False,
+        ),
     )
     made.meta.events.register("after-call", _check_answer)
     return made
 
 
 def _check_answer(http_response, parsed, model, **_):
-    body = json.loads(http_response.content or b"{}")
+    service, operation = model.service_model.service_name, model.name
+    seen = SEEN[service, operation]
+    raw = http_response.content
     assert http_response.headers.get("x-amzn-requestid"), "an answer without a request id"
     if http_response.status_code >= 300:
         code = parsed["Error"]["Code"]
-        SEEN[model.name].add(code)
-        modelled = {shape.name: shape for shape in model.error_shapes}
-        assert code in modelled or code in COMMON, f"{model.name} has no error {code} in its model: {body}"
+        seen.add(code)
+        modelled = {shape.error_code: shape for shape in model.error_shapes}
+        assert code in modelled or code in COMMON, f"{operation} has no error {code} in its model: {raw}"
         if code in modelled:
-            extra = {name: value for name, value in body.items() if name not in ("__type", "message", "Message")}
-            faults = shapes.faults_of(extra, modelled[code], f"{model.name} {code}")
-            assert not faults, "\n".join(faults)
+            shape = modelled[code]
+            status = http_response.status_code
+            # Services of a JSON protocol answer 400, whatever stands in the model.
+            if service in XML:
+                wanted = shape.metadata.get("error", {}).get("httpStatusCode", status)
+                assert status == wanted, f"{operation} {code}: {status}"
+            else:
+                extra = {name: value for name, value in json.loads(raw).items() if name not in _OF_ALL_ERRORS}
+                faults = shapes.faults_of(extra, shape, f"{operation} {code}")
+                assert not faults, "\n".join(faults)
         return
-    SEEN[model.name].add(None)
+    seen.add(None)
+    if service in XML:
+        body = _xml_body(raw, model)
+    else:
+        body = json.loads(raw or b"{}")
     if model.output_shape is not None:
-        faults = shapes.faults_of(body, model.output_shape, model.name)
+        faults = shapes.faults_of(body, model.output_shape, operation)
         assert not faults, "\n".join(faults)
+
+
+# Services of the query protocol, whose answers are XML.
+XML = {"cloudformation", "iam", "sts"}
+
+_OF_ALL_ERRORS = ("__type", "message", "Message")
+
+
+def _xml_body(raw, model):
+    """The result of an answer in XML, as JSON would have it."""
+    root = xml.etree.ElementTree.fromstring(raw)
+    name = shapes.local_name(root)
+    assert name == f"{model.name}Response", f"{model.name} answers <{name}>"
+    parts = {shapes.local_name(part): part for part in root}
+    assert parts["ResponseMetadata"][0].text, f"{model.name} answers without a RequestId"
+    if model.output_shape is None:
+        return {}
+    wrapper = model.output_shape.serialization.get("resultWrapper")
+    assert set(parts) <= {wrapper, "ResponseMetadata"}, f"{model.name} answers {sorted(parts)}"
+    # An answer without members may have no result.
+    return shapes.from_xml(parts[wrapper], model.output_shape) if wrapper in parts else {}
 
 
 def reset():

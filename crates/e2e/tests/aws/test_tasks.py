@@ -97,7 +97,8 @@ def test_tasks_of_a_service(ecs, cluster):
 
 def test_start_task_counts_container_instances(ecs, cluster):
     define(ecs, "idle", IDLE)
-    started = ecs.start_task(taskDefinition="idle", containerInstances=["a", "b"], tags=[{"key": "k", "value": "v"}])
+    machines = ecs.list_container_instances()["containerInstanceArns"] * 2
+    started = ecs.start_task(taskDefinition="idle", containerInstances=machines, tags=[{"key": "k", "value": "v"}])
     assert len(started["tasks"]) == 2 and started["tasks"][0]["tags"] == [{"key": "k", "value": "v"}]
 
 

@@ -1,7 +1,9 @@
 //! One binary for all end-to-end tests: linked once.
 
 mod aws_api;
+mod cdk;
 mod chapters;
+mod dns;
 mod egress;
 mod examples;
 mod exec;

@@ -3,6 +3,7 @@
 //! What comes out still names other resources; [`super::store`] links them.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -18,8 +19,8 @@ use rustls_pki_types::ServerName;
 use thiserror::Error;
 
 use super::{
-    Authorization, AuthorizationRule, Fixed, ForwardPolicy, HealthCheck, Match, OutboundBind, Redirect,
-    RetryOn,
+    Authorization, AuthorizationRule, Fixed, ForwardPolicy, HealthCheck, Match, OutboundBind, PrivateDns,
+    Redirect, RetryOn,
     external::{self, SecurityDraft},
     pattern::Wildcard,
 };
@@ -536,5 +537,23 @@ pub(crate) fn ipv4(address: SocketAddr) -> Option<Ipv4Addr> {
     match address.ip() {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
+    }
+}
+
+/// Most private namespaces; AWS's quota for an account is 50.
+const ZONES_MAX: usize = 10_000;
+
+pub(super) fn private_dns(message: &v1::PrivateDns) -> Result<PrivateDns, Invalid> {
+    let server = message.server.parse();
+    let server = server.map_err(|_| invalid("server", "must be an IP address and a port"))?;
+    if message.zones.len() > ZONES_MAX {
+        return Err(invalid("zones", format!("there can be at most {ZONES_MAX}")));
+    }
+    let zone = |name: &String| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let zones: BTreeSet<String> = message.zones.iter().map(zone).collect();
+    match zones.contains("") {
+        // Every name would leave the task.
+        true => Err(invalid("zones", "the root is no private namespace")),
+        false => Ok(PrivateDns { server, zones }),
     }
 }

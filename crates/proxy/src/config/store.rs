@@ -20,7 +20,7 @@ use rustls::sign::CertifiedKey;
 
 use super::{
     Action, Authorization, Bind, Cluster, Forward, HopConfigs, InboundBind, Listener, MeshUpstream,
-    PublicBind, PublicTls, Route, Rule, Snapshot, Upstream, UpstreamTls,
+    PrivateDns, PublicBind, PublicTls, Route, Rule, Snapshot, Upstream, UpstreamTls,
     convert::{
         self, ActionDraft, BindDraft, ClusterDraft, ClusterKindDraft, EndpointDraft, HostDraft, Invalid,
         ListenerDraft, RouteDraft, invalid,
@@ -98,6 +98,7 @@ pub(crate) struct ResourceStore {
     bootstrap_roots: BTreeMap<String, Arc<Roots>>,
     revoked: BTreeMap<String, HashSet<String>>,
     identities: HashMap<String, HeldIdentity>,
+    private_dns: BTreeMap<String, Arc<PrivateDns>>,
     /// Grows when certificate, roots or revocations change: hops made before
     /// take no new requests.
     tls_generation: u64,
@@ -125,6 +126,7 @@ impl ResourceStore {
             bootstrap_roots: BTreeMap::new(),
             revoked: BTreeMap::new(),
             identities: HashMap::new(),
+            private_dns: BTreeMap::new(),
             tls_generation: 0,
             trust: Arc::default(),
             inbound_configs: HashMap::new(),
@@ -203,6 +205,9 @@ impl ResourceStore {
                     self.hold(&message.name, held);
                 }
             },
+            Resource::PrivateDns(message) => {
+                self.private_dns.insert(message.name.clone(), Arc::new(convert::private_dns(message)?));
+            }
             Resource::Limit(_) => return Err(invalid("limit", "this version enforces no limits yet")),
             Resource::Fault(_) => return Err(invalid("fault", "this version injects no faults yet")),
         }
@@ -224,6 +229,7 @@ impl ResourceStore {
                 self.healths.remove(name);
             }
             ResourceType::Endpoints => drop(self.endpoints.remove(name)),
+            ResourceType::PrivateDns => drop(self.private_dns.remove(name)),
             ResourceType::Authorization => drop(self.authorizations.remove(name)),
             ResourceType::Trust => {
                 self.roots.remove(name);
@@ -394,6 +400,7 @@ impl ResourceStore {
             own_id: self.identities.get(MESH_IDENTITY).and_then(|held| held.id.clone()),
             revoked: Arc::clone(&self.trust.revoked),
             names,
+            private_dns: self.private_dns.values().next().cloned(),
         })
     }
 

@@ -1,4 +1,5 @@
-//! The host's resolvers, asked for names that are not the task's own.
+//! Servers that are asked for names that are not the task's own: the host's
+//! resolvers, and the control plane for names of private namespaces.
 
 use std::{
     fs, io,
@@ -24,6 +25,8 @@ const RESOLV_CONF_BYTES_MAX: usize = 64 * 1024;
 const PORT: u16 = 53;
 /// Time for one resolver to answer over UDP, and again over TCP.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for the control plane to answer: it has the names in memory.
+const PRIVATE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Questions asked at once; more are not, and clients ask again.
 pub(super) const IN_FLIGHT_MAX: usize = 256;
 /// Largest answer asked for over UDP: crosses any network whole (the DNS flag
@@ -66,6 +69,11 @@ impl Upstream {
         Self { servers, in_flight: Semaphore::new(IN_FLIGHT_MAX), patience: SERVER_TIMEOUT }
     }
 
+    /// For the control plane, which is where the configuration says.
+    pub(crate) fn of_control_plane() -> Self {
+        Self { patience: PRIVATE_TIMEOUT, ..Self::new(Vec::new()) }
+    }
+
     pub(crate) fn servers(&self) -> &[SocketAddr] {
         &self.servers
     }
@@ -73,9 +81,18 @@ impl Upstream {
     /// Asks one resolver after the other until one knows, also that there is
     /// no such name.
     pub(crate) async fn ask(&self, query: &Query) -> Result<Message, UpstreamError> {
+        self.ask_of(&self.servers, query).await
+    }
+
+    /// The same, of other servers.
+    pub(crate) async fn ask_of(
+        &self,
+        servers: &[SocketAddr],
+        query: &Query,
+    ) -> Result<Message, UpstreamError> {
         let _slot = self.in_flight.try_acquire().map_err(|_| UpstreamError::Overflow)?;
         let mut last = Err(UpstreamError::Io(io::ErrorKind::NotConnected.into()));
-        for server in &self.servers {
+        for server in servers {
             let question = Question::new(query)?;
             last = match question.ask(*server, self.patience).await {
                 Ok(answer) if is_final(&answer) => return Ok(answer),
@@ -91,7 +108,7 @@ impl Upstream {
 }
 
 /// Whether another resolver could not know better.
-fn is_final(answer: &Message) -> bool {
+pub(super) fn is_final(answer: &Message) -> bool {
     matches!(answer.metadata.response_code, ResponseCode::NoError | ResponseCode::NXDomain)
 }
 

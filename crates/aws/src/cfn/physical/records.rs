@@ -56,6 +56,12 @@ pub(in crate::cfn) fn secret(facts: &Facts<'_>) -> Identity {
     Identity::new(arn.clone()).with("Id", arn).default_property("Name", name)
 }
 
+/// A secret's policy and its schedule: `Ref` is the secret's ARN.
+pub(in crate::cfn) fn of_secret(facts: &Facts<'_>) -> Identity {
+    let secret = facts.text("SecretId").unwrap_or_default().to_owned();
+    Identity::new(secret.clone()).with("Id", secret)
+}
+
 pub(in crate::cfn) fn kms_key(facts: &Facts<'_>) -> Identity {
     let id = facts.uuid();
     Identity::new(id.clone()).with("Arn", facts.arn("kms", &format!("key/{id}"))).with("KeyId", id)

@@ -47,6 +47,30 @@ pub(super) static SECRET: ResourceType = resource(
 .attributes(&["Id"])
 .identified_by(records::secret);
 
+pub(super) static SECRET_POLICY: ResourceType = resource(
+    "AWS::SecretsManager::ResourcePolicy",
+    &[
+        optional("BlockPublicPolicy", BOOL),
+        required("ResourcePolicy", JSON),
+        required("SecretId", STR.len(1, 2048)),
+    ],
+)
+.attributes(&["Id"])
+.identified_by(records::of_secret);
+
+pub(super) static SECRET_ROTATION: ResourceType = resource(
+    "AWS::SecretsManager::RotationSchedule",
+    &[
+        optional("HostedRotationLambda", JSON),
+        optional("RotateImmediatelyOnUpdate", BOOL),
+        optional("RotationLambdaARN", STR.len(0, 2048)),
+        optional("RotationRules", JSON),
+        required("SecretId", STR.len(1, 2048)),
+    ],
+)
+.attributes(&["Id"])
+.identified_by(records::of_secret);
+
 pub(super) static KEY: ResourceType = resource(
     "AWS::KMS::Key",
     &[

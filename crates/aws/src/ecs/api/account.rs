@@ -1,8 +1,6 @@
-//! Account settings, and the one machine as capacity.
+//! Account settings.
 
 use serde::{Deserialize, Serialize};
-
-use super::Failure;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -49,30 +47,5 @@ pub struct ListAccountSettingsRequest {
 #[serde(rename_all = "camelCase")]
 pub struct ListAccountSettingsResponse {
     pub settings: Vec<Setting>,
-    pub next_token: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CapacityProvider {
-    pub capacity_provider_arn: String,
-    pub name: String,
-    pub status: &'static str,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DescribeCapacityProvidersRequest {
-    #[serde(default)]
-    pub capacity_providers: Vec<String>,
-    pub next_token: Option<String>,
-    pub max_results: Option<i64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DescribeCapacityProvidersResponse {
-    pub capacity_providers: Vec<CapacityProvider>,
-    pub failures: Vec<Failure>,
     pub next_token: Option<String>,
 }

@@ -263,6 +263,37 @@ pub struct ServiceDeployment {
     pub source_service_revisions: Vec<CurrentServiceRevision>,
     pub target_service_revision: CurrentServiceRevision,
     pub deployment_configuration: DeploymentConfiguration,
+    pub rollback: Option<Rollback>,
+    pub stopped_at: Option<Timestamp>,
+}
+
+/// A service deployment's way back.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollback {
+    pub reason: String,
+    pub started_at: Timestamp,
+    pub service_revision_arn: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StopServiceDeploymentRequest {
+    pub service_deployment_arn: String,
+    pub stop_type: Option<StopServiceDeploymentStopType>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum StopServiceDeploymentStopType {
+    Abort,
+    Rollback,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StopServiceDeploymentResponse {
+    pub service_deployment_arn: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]

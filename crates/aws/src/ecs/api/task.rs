@@ -21,6 +21,7 @@ pub struct Task {
     pub attachments: Vec<Attachment>,
     pub attributes: Vec<Attribute>,
     pub availability_zone: String,
+    pub capacity_provider_name: Option<String>,
     pub connectivity: &'static str,
     pub connectivity_at: Option<Timestamp>,
     pub containers: Vec<Container>,
@@ -201,4 +202,13 @@ pub struct DescribeTasksRequest {
     pub tasks: Vec<String>,
     #[serde(default)]
     pub include: Vec<TagsField>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct ExecuteCommandRequest {
+    pub cluster: Option<String>,
+    pub container: Option<String>,
+    pub command: String,
+    pub interactive: bool,
+    pub task: String,
 }

@@ -6,8 +6,10 @@
 use bowline_aws::protocol::Document;
 use bowline_model::arn::Scope;
 
-use super::{super::call::Caller, ecs, iam, services};
+use super::{super::call::Caller, ecs, iam, secretsmanager, services};
 use crate::registry::Registry;
+
+pub(crate) use super::secretsmanager::of_secret;
 
 /// One action on one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub(crate) struct Demand {
     pub(crate) resource: String,
     /// Condition keys with their values.
     pub(crate) keys: Vec<(String, Vec<String>)>,
+    /// The resource's own policy, where it has one.
+    pub(crate) resource_policy: Option<String>,
 }
 
 /// A request on its way to policies.
@@ -51,7 +55,7 @@ impl Asked<'_> {
 
 impl Demand {
     pub(super) fn new(action: impl Into<String>, resource: impl Into<String>) -> Self {
-        Self { action: action.into(), resource: resource.into(), keys: Vec::new() }
+        Self { action: action.into(), resource: resource.into(), keys: Vec::new(), resource_policy: None }
     }
 
     pub(super) fn with(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
@@ -69,6 +73,7 @@ pub(crate) fn of(service: &str, asked: &Asked<'_>) -> Vec<Demand> {
     let mut demands = match service {
         "ecs" => ecs::demands(asked),
         "iam" => iam::demands(asked),
+        "secretsmanager" => secretsmanager::demands(asked),
         _ => {
             let action = format!("{service}:{}", asked.operation);
             let more = if service == "cloudformation" { services::of_template(asked) } else { Vec::new() };

@@ -21,13 +21,39 @@ pub(super) fn demands(asked: &Asked<'_>) -> Vec<Demand> {
         let named = asked.texts(member);
         named.into_iter().map(|given| in_cluster(kind, given)).collect::<Vec<_>>()
     };
+    let provider = |given: &str| match given.starts_with("arn:") {
+        true => given.to_owned(),
+        false => asked.arn("ecs", format_args!("capacity-provider/{given}")),
+    };
     let resources = match asked.operation {
         "CreateCluster" => {
             let name = cluster_name(asked.text("clusterName"));
             vec![asked.arn("ecs", format_args!("cluster/{name}"))]
         }
-        "DeleteCluster" | "UpdateCluster" | "UpdateClusterSettings" | "PutClusterCapacityProviders" => {
-            vec![cluster_arn.clone()]
+        "DeleteCluster"
+        | "UpdateCluster"
+        | "UpdateClusterSettings"
+        | "PutClusterCapacityProviders"
+        | "ListContainerInstances"
+        | "ListAttributes"
+        | "RegisterContainerInstance" => vec![cluster_arn.clone()],
+        // A policy names the cluster: that is what the Service Authorization Reference has.
+        "DeregisterContainerInstance" => vec![cluster_arn.clone()],
+        "DescribeContainerInstances" | "UpdateContainerInstancesState" => {
+            each("container-instance", "containerInstances")
+        }
+        "PutAttributes" | "DeleteAttributes" => {
+            targets(asked).into_iter().map(|given| in_cluster("container-instance", given)).collect()
+        }
+        "CreateCapacityProvider" | "UpdateCapacityProvider" => {
+            vec![provider(asked.text("name").unwrap_or_default())]
+        }
+        "DeleteCapacityProvider" => vec![provider(asked.text("capacityProvider").unwrap_or_default())],
+        "DescribeCapacityProviders" => asked.texts("capacityProviders").into_iter().map(provider).collect(),
+        "StopServiceDeployment" => vec![asked.text("serviceDeploymentArn").unwrap_or("*").to_owned()],
+        "GetTaskProtection" | "UpdateTaskProtection" => each("task", "tasks"),
+        "ExecuteCommand" => {
+            vec![cluster_arn.clone(), in_cluster("task", asked.text("task").unwrap_or_default())]
         }
         "DescribeClusters" => match asked.texts("clusters") {
             named if named.is_empty() => vec![asked.arn("ecs", "cluster/default")],
@@ -97,7 +123,27 @@ fn knows_cluster(operation: &str) -> bool {
             | "ListServiceDeployments"
             | "DescribeServiceDeployments"
             | "DescribeServiceRevisions"
+            | "StopServiceDeployment"
+            | "ListContainerInstances"
+            | "DescribeContainerInstances"
+            | "UpdateContainerInstancesState"
+            | "PutAttributes"
+            | "DeleteAttributes"
+            | "ListAttributes"
+            | "GetTaskProtection"
+            | "UpdateTaskProtection"
+            | "ExecuteCommand"
     )
+}
+
+/// The targets of attributes.
+fn targets<'a>(asked: &Asked<'a>) -> Vec<&'a str> {
+    match asked.request.get("attributes") {
+        Some(Document::List(items)) => {
+            items.iter().filter_map(|attribute| attribute.get("targetId")?.as_text()).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The task definition of `RunTask`, with the revision that would run.

@@ -13,8 +13,9 @@ use bowline_aws::{
 };
 
 use super::{
-    Nothing, body, check_name, find as find_stack, find_any, invalid, made_from, no_stack, page, refused,
-    resolve, source, stacks, tag_map, told_parameters, told_tags,
+    Nothing, body, check_name, done_before, find as find_stack, find_any, invalid, made_from, no_stack,
+    no_stack_in_brackets, page, refused, request_of, resolve, source, stacks, tag_map, told_parameters,
+    told_tags,
 };
 use crate::{
     api::{
@@ -85,9 +86,15 @@ pub(super) fn create(call: &Call<'_>, request: CreateChangeSetInput) -> Result<C
     let stack = resolve(call, &name, &template, &request.capabilities)?;
     let before = previous.as_ref().and_then(|previous| call.core.resolve_stack(&name, previous).ok());
     let changes = changes(&stack, before.as_ref());
+    // Those that are not given stay.
+    let tags = match (&request.tags, &present) {
+        (Some(tags), _) => tag_map(tags),
+        (None, Some(stack)) => stack.tags.clone(),
+        (None, None) => Default::default(),
+    };
     let unchanged = !creates
-        && previous.as_ref() == Some(&template)
-        && present.as_ref().is_some_and(|stack| stack.tags == tag_map(&request.tags));
+        && is_same(&stack, before.as_ref())
+        && present.as_ref().is_some_and(|stack| stack.tags == tags);
     let id = call
         .scope
         .arn("cloudformation", format_args!("changeSet/{}/{}", request.change_set_name, random::uuid()))
@@ -100,13 +107,13 @@ pub(super) fn create(call: &Call<'_>, request: CreateChangeSetInput) -> Result<C
         created_at: call.now,
         description: request.description,
         source: call.core.seal_source(&id, &template).map_err(refused)?,
-        tags: tag_map(&request.tags),
+        tags,
         capabilities: request.capabilities.iter().map(|capability| capability.name().to_owned()).collect(),
         changes,
-        failure: (unchanged || (!creates && before.is_some() && template_is_same(&stack, before.as_ref())))
-            .then(|| NO_CHANGES.to_owned()),
+        failure: unchanged.then(|| NO_CHANGES.to_owned()),
         executed: false,
         disable_rollback: request.on_stack_failure == Some(OnFailure::DoNothing),
+        delete_on_failure: request.on_stack_failure == Some(OnFailure::Delete),
     };
     call.change(|registry| {
         if creates && registry.stacks.get(&name).is_none() {
@@ -133,12 +140,13 @@ fn check_stack(given: &str, present: Option<&StackRecord>, creates: bool) -> Res
             "Stack [{}] already exists and cannot be created again with the changeSet [CREATE].",
             stack.name
         ))),
-        (None, false) => Err(no_stack(given)),
+        (None, false) => Err(no_stack_in_brackets(given)),
         (Some(stack), false) => stacks::check_can_update(stack),
     }
 }
 
-fn template_is_same(stack: &cfn::Stack, before: Option<&cfn::Stack>) -> bool {
+/// Whether a stack would be what it was. As on AWS, another description alone is no change.
+pub(super) fn is_same(stack: &cfn::Stack, before: Option<&cfn::Stack>) -> bool {
     let outputs = before.map(|before| &before.outputs);
     changes(stack, before).is_empty() && outputs == Some(&stack.outputs)
 }
@@ -179,6 +187,7 @@ pub(super) fn describe(call: &Call<'_>, request: ChangeSetInput) -> Result<Descr
     let registry = call.registry();
     let record = find(&registry, &request.change_set_name, request.stack_name.as_deref())?;
     let (status, execution_status) = status(&record);
+    let changes = page("DescribeChangeSet", record.changes.iter().collect(), request.next_token.as_deref())?;
     Ok(DescribeChangeSetOutput {
         change_set_name: record.name.clone(),
         change_set_id: record.id.clone(),
@@ -192,9 +201,9 @@ pub(super) fn describe(call: &Call<'_>, request: ChangeSetInput) -> Result<Descr
         status_reason: record.failure.clone(),
         capabilities: record.capabilities.clone(),
         tags: told_tags(&record.tags),
-        changes: record
-            .changes
-            .iter()
+        changes: changes
+            .items
+            .into_iter()
             .map(|change| Change {
                 r#type: "Resource",
                 resource_change: WireChange {
@@ -206,12 +215,18 @@ pub(super) fn describe(call: &Call<'_>, request: ChangeSetInput) -> Result<Descr
                 },
             })
             .collect(),
+        next_token: changes.next_token,
     })
 }
 
 pub(super) fn execute(call: &Call<'_>, request: ChangeSetInput) -> Result<Nothing, Fault> {
     let registry = call.registry();
     let record = find(&registry, &request.change_set_name, request.stack_name.as_deref())?;
+    let asked = format!("ExecuteChangeSet {}", record.id);
+    let token = request_of(request.client_request_token, &asked)?;
+    if done_before(&registry, &record.stack, token.as_ref())?.is_some() {
+        return Ok(Nothing {});
+    }
     let (_, execution_status) = status(&record);
     let stack = find_stack(&registry, &record.stack).ok_or_else(|| no_stack(&record.stack))?;
     let ready = execution_status == "AVAILABLE"
@@ -240,6 +255,8 @@ pub(super) fn execute(call: &Call<'_>, request: ChangeSetInput) -> Result<Nothin
         tags: record.tags.clone(),
         capabilities: record.capabilities.clone(),
         disable_rollback: request.disable_rollback.unwrap_or(record.disable_rollback),
+        delete_on_failure: record.delete_on_failure,
+        request: token,
         ..StackOrder::default()
     };
     call.core.deploy(&resolved, &template, &order).map_err(refused)?;

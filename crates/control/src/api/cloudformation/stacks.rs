@@ -13,8 +13,8 @@ use bowline_aws::{
 };
 
 use super::{
-    Nothing, body, check_name, find, find_any, invalid, made_from, no_stack, order, page, refused, resolve,
-    source, told_parameters, told_tags,
+    Nothing, body, change_sets, check_name, done_before, find, find_any, invalid, made_from, no_stack,
+    no_stack_in_brackets, order, page, refused, request_of, resolve, source, told_parameters, told_tags,
 };
 use crate::{
     api::call::{Call, wire},
@@ -23,6 +23,10 @@ use crate::{
 
 pub(super) fn create(call: &Call<'_>, request: CreateStackInput) -> Result<StackIdOutput, Fault> {
     check_name(&request.stack_name)?;
+    let token = request_of(request.client_request_token, "CreateStack")?;
+    if let Some(before) = done_before(&call.registry(), &request.stack_name, token.as_ref())? {
+        return Ok(StackIdOutput { stack_id: before.id.clone() });
+    }
     if find(&call.registry(), &request.stack_name).is_some() {
         let message = format!("Stack [{}] already exists", request.stack_name);
         return Err(Fault::new("AlreadyExistsException", message));
@@ -36,6 +40,8 @@ pub(super) fn create(call: &Call<'_>, request: CreateStackInput) -> Result<Stack
     let mut order = order(call, &request.tags, &request.capabilities);
     order.disable_rollback =
         request.disable_rollback.unwrap_or(false) || request.on_failure == Some(OnFailure::DoNothing);
+    order.delete_on_failure = request.on_failure == Some(OnFailure::Delete);
+    order.request = token;
     order.timeout_minutes = request.timeout_in_minutes;
     order.termination_protection = request.enable_termination_protection.unwrap_or(false);
     call.core.deploy(&stack, &template, &order).map_err(refused)?;
@@ -43,7 +49,12 @@ pub(super) fn create(call: &Call<'_>, request: CreateStackInput) -> Result<Stack
 }
 
 pub(super) fn update(call: &Call<'_>, request: UpdateStackInput) -> Result<StackIdOutput, Fault> {
-    let record = find(&call.registry(), &request.stack_name).ok_or_else(|| no_stack(&request.stack_name))?;
+    let record = find(&call.registry(), &request.stack_name)
+        .ok_or_else(|| no_stack_in_brackets(&request.stack_name))?;
+    let token = request_of(request.client_request_token, "UpdateStack")?;
+    if let Some(before) = done_before(&call.registry(), &request.stack_name, token.as_ref())? {
+        return Ok(StackIdOutput { stack_id: before.id.clone() });
+    }
     check_can_update(&record)?;
     let body = body(request.template_body, request.template_url.as_deref())?;
     let previous = made_from(call, &record);
@@ -53,8 +64,10 @@ pub(super) fn update(call: &Call<'_>, request: UpdateStackInput) -> Result<Stack
     let kept_tags = told_tags(&record.tags);
     let tags = request.tags.as_deref().unwrap_or(&kept_tags);
     let mut order = order(call, tags, &request.capabilities);
+    order.request = token;
     order.disable_rollback = request.disable_rollback.unwrap_or(false);
-    if previous.as_ref() == Some(&template) && order.tags == record.tags {
+    let before = previous.as_ref().and_then(|previous| call.core.resolve_stack(&record.name, previous).ok());
+    if change_sets::is_same(&stack, before.as_ref()) && order.tags == record.tags {
         return Err(invalid("No updates are to be performed."));
     }
     call.core.deploy(&stack, &template, &order).map_err(refused)?;
@@ -69,6 +82,10 @@ pub(super) fn check_can_update(record: &StackRecord) -> Result<(), Fault> {
 }
 
 pub(super) fn delete(call: &Call<'_>, request: StackInput) -> Result<Nothing, Fault> {
+    let token = request_of(request.client_request_token, "DeleteStack")?;
+    if done_before(&call.registry(), &request.stack_name, token.as_ref())?.is_some() {
+        return Ok(Nothing {});
+    }
     // As on AWS, one that is not there is deleted already.
     let Some(record) = find(&call.registry(), &request.stack_name) else { return Ok(Nothing {}) };
     if record.termination_protection {
@@ -81,7 +98,7 @@ pub(super) fn delete(call: &Call<'_>, request: StackInput) -> Result<Nothing, Fa
         return Err(invalid(format!("Export {export} cannot be deleted as it is in use by {importer}")));
     }
     if record.status != StackStatus::DeleteInProgress {
-        call.core.delete_stack(&record.name)?;
+        call.core.delete_stack(&record.name, token)?;
     }
     Ok(Nothing {})
 }
@@ -183,7 +200,8 @@ pub(super) fn list(call: &Call<'_>, request: ListStacksInput) -> Result<ListStac
 }
 
 pub(super) fn events(call: &Call<'_>, request: StackInput) -> Result<DescribeStackEventsOutput, Fault> {
-    let record = find_any(&call.registry(), &request.stack_name)?;
+    let record = find_any(&call.registry(), &request.stack_name)
+        .map_err(|_| no_stack_in_brackets(&request.stack_name))?;
     let events = record.events.iter().rev().map(|event| StackEvent {
         stack_id: record.id.clone(),
         event_id: format!("{}-{:08}", event.logical_id, event.number),
@@ -194,6 +212,7 @@ pub(super) fn events(call: &Call<'_>, request: StackInput) -> Result<DescribeSta
         timestamp: wire(event.at),
         resource_status: event.status.clone(),
         resource_status_reason: event.reason.clone(),
+        client_request_token: event.token.clone(),
     });
     let page = page("DescribeStackEvents", events.collect(), request.next_token.as_deref())?;
     Ok(DescribeStackEventsOutput { stack_events: page.items, next_token: page.next_token })

@@ -2,12 +2,18 @@
 
 use bowline_aws::{
     cfn::Template,
-    cloudformation::{GetTemplateInput, GetTemplateOutput, TemplateInput, TemplateOutput, TemplateParameter},
+    cloudformation::{
+        Capability, GetTemplateInput, GetTemplateOutput, ParameterDeclaration, TemplateInput,
+        TemplateParameter, TemplateSummary, ValidateTemplateOutput,
+    },
     protocol::Fault,
 };
 
-use super::{TEMPLATE_FILE, body, change_sets, find_any, invalid, made_from, malformed};
-use crate::api::call::Call;
+use super::{TEMPLATE_FILE, body, change_sets, find_any, invalid, made_from, malformed, needed_capability};
+use crate::{
+    api::call::Call,
+    stack::record::{StackStatus, StackTemplate},
+};
 
 pub(super) fn get(call: &Call<'_>, request: GetTemplateInput) -> Result<GetTemplateOutput, Fault> {
     let template = match (&request.change_set_name, &request.stack_name) {
@@ -15,7 +21,14 @@ pub(super) fn get(call: &Call<'_>, request: GetTemplateInput) -> Result<GetTempl
             let record = change_sets::find(&call.registry(), change_set, stack.as_deref())?;
             call.core.open_source(&record.id, &record.source)
         }
-        (None, Some(stack)) => made_from(call, &*find_any(&call.registry(), stack)?),
+        (None, Some(stack)) => {
+            let record = find_any(&call.registry(), stack)?;
+            match record.status {
+                // It was made from nothing yet: what it may become stands in its change set.
+                StackStatus::ReviewInProgress => Some(StackTemplate::default()),
+                _ => made_from(call, &record),
+            }
+        }
         (None, None) => return Err(invalid("StackName is required if ChangeSetName is not specified.")),
     };
     let template = template.ok_or_else(|| invalid("the template of the stack is not known"))?;
@@ -23,12 +36,28 @@ pub(super) fn get(call: &Call<'_>, request: GetTemplateInput) -> Result<GetTempl
     Ok(GetTemplateOutput { template_body, stages_available: vec!["Original", "Processed"] })
 }
 
-pub(super) fn validate(_: &Call<'_>, request: TemplateInput) -> Result<TemplateOutput, Fault> {
+pub(super) fn validate(_: &Call<'_>, request: TemplateInput) -> Result<ValidateTemplateOutput, Fault> {
     let text = body(request.template_body, request.template_url.as_deref())?;
-    summed_up(&text.ok_or_else(|| invalid("Either Template URL or Template Body must be specified."))?)
+    let text = text.ok_or_else(|| invalid("Either Template URL or Template Body must be specified."))?;
+    let template = parse(&text)?;
+    let (capabilities, capabilities_reason) = capabilities(&template);
+    Ok(ValidateTemplateOutput {
+        parameters: template
+            .parameters()
+            .map(|parameter| TemplateParameter {
+                parameter_key: parameter.name,
+                default_value: parameter.default,
+                no_echo: parameter.no_echo,
+                description: parameter.description,
+            })
+            .collect(),
+        description: template.description().map(str::to_owned),
+        capabilities,
+        capabilities_reason,
+    })
 }
 
-pub(super) fn summary(call: &Call<'_>, request: TemplateInput) -> Result<TemplateOutput, Fault> {
+pub(super) fn summary(call: &Call<'_>, request: TemplateInput) -> Result<TemplateSummary, Fault> {
     let text = body(request.template_body, request.template_url.as_deref())?;
     match (text, &request.stack_name) {
         (Some(text), _) => summed_up(&text),
@@ -42,15 +71,13 @@ pub(super) fn summary(call: &Call<'_>, request: TemplateInput) -> Result<Templat
     }
 }
 
-fn summed_up(text: &str) -> Result<TemplateOutput, Fault> {
-    let template = Template::parse_many(&[(TEMPLATE_FILE, text)]).map_err(|faults| malformed(&faults))?;
-    let resource_types = template.resource_types();
-    let iam: Vec<_> = resource_types.iter().copied().filter(|kind| kind.starts_with("AWS::IAM::")).collect();
-    let needs_iam = !iam.is_empty();
-    Ok(TemplateOutput {
+fn summed_up(text: &str) -> Result<TemplateSummary, Fault> {
+    let template = parse(text)?;
+    let (capabilities, capabilities_reason) = capabilities(&template);
+    Ok(TemplateSummary {
         parameters: template
             .parameters()
-            .map(|parameter| TemplateParameter {
+            .map(|parameter| ParameterDeclaration {
                 parameter_key: parameter.name,
                 default_value: parameter.default,
                 parameter_type: parameter.type_name,
@@ -59,9 +86,22 @@ fn summed_up(text: &str) -> Result<TemplateOutput, Fault> {
             })
             .collect(),
         description: template.description().map(str::to_owned),
-        capabilities: if needs_iam { vec!["CAPABILITY_NAMED_IAM"] } else { Vec::new() },
-        capabilities_reason: needs_iam
-            .then(|| format!("The following resource(s) require capabilities: [{}]", iam.join(", "))),
-        resource_types,
+        capabilities,
+        capabilities_reason,
+        resource_types: template.resource_types(),
     })
+}
+
+fn parse(text: &str) -> Result<Template, Fault> {
+    Template::parse_many(&[(TEMPLATE_FILE, text)]).map_err(|faults| malformed(&faults))
+}
+
+/// What has to be acknowledged, and why.
+fn capabilities(template: &Template) -> (Vec<&'static str>, Option<String>) {
+    let needed = needed_capability(template);
+    let reason = needed.map(|_| {
+        let types = template.resource_types().into_iter().filter(|kind| kind.starts_with("AWS::IAM::"));
+        format!("The following resource(s) require capabilities: [{}]", types.collect::<Vec<_>>().join(", "))
+    });
+    (needed.map(Capability::name).into_iter().collect(), reason)
 }

@@ -1,10 +1,9 @@
-//! Account settings, which are kept and told; the capacity providers that one machine has.
+//! Account settings, which are kept and told.
 
 use bowline_aws::{
     ecs::api::{
-        AccountSettingResponse, CapacityProvider, DeleteAccountSettingRequest,
-        DescribeCapacityProvidersRequest, DescribeCapacityProvidersResponse, Failure,
-        ListAccountSettingsRequest, ListAccountSettingsResponse, PutAccountSettingRequest, Setting,
+        AccountSettingResponse, DeleteAccountSettingRequest, ListAccountSettingsRequest,
+        ListAccountSettingsResponse, PutAccountSettingRequest, Setting,
     },
     protocol::Fault,
 };
@@ -26,9 +25,6 @@ const SETTINGS: &[(&str, &str)] = &[
     ("tagResourceAuthorization", "off"),
     ("taskLongArnFormat", "enabled"),
 ];
-
-/// The capacity providers of every account.
-pub(super) const PROVIDERS: [&str; 2] = ["FARGATE", "FARGATE_SPOT"];
 
 fn known(name: &str) -> Result<&'static (&'static str, &'static str), Fault> {
     let names = || SETTINGS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
@@ -101,43 +97,4 @@ pub(super) fn list(
         100,
     )?;
     Ok(ListAccountSettingsResponse { settings: page.items, next_token: page.next_token })
-}
-
-pub(super) fn describe_capacity_providers(
-    call: &Call<'_>,
-    request: DescribeCapacityProvidersRequest,
-) -> Result<DescribeCapacityProvidersResponse, Fault> {
-    let arn = |name: &str| call.scope.arn("ecs", format_args!("capacity-provider/{name}")).to_string();
-    let is_asked = |name: &str| {
-        request.capacity_providers.is_empty()
-            || request.capacity_providers.iter().any(|asked| asked == name || *asked == arn(name))
-    };
-    let providers: Vec<_> = PROVIDERS
-        .into_iter()
-        .filter(|name| is_asked(name))
-        .map(|name| CapacityProvider {
-            capacity_provider_arn: arn(name),
-            name: name.into(),
-            status: "ACTIVE",
-        })
-        .collect();
-    let failures = request
-        .capacity_providers
-        .iter()
-        .filter(|asked| !PROVIDERS.iter().any(|name| asked == name || **asked == arn(name)))
-        .map(|asked| Failure { arn: Some(asked.clone()), reason: Some("MISSING".into()), detail: None })
-        .collect();
-    let page = page_of(
-        "DescribeCapacityProviders",
-        providers,
-        |provider| provider.name.clone(),
-        request.next_token.as_deref(),
-        request.max_results,
-        10,
-    )?;
-    Ok(DescribeCapacityProvidersResponse {
-        capacity_providers: page.items,
-        failures,
-        next_token: page.next_token,
-    })
 }

@@ -2,23 +2,27 @@
 
 use bowline_aws::{
     ecs::{
-        CapacityProviderStrategyItem, ClusterSetting, CreateClusterRequest, ServiceConnectDefaults,
+        ClusterSetting, CreateClusterRequest, KeyValuePair, LaunchType, ServiceConnectDefaults,
         api::{
             Cluster as WireCluster, ClusterField, ClusterResponse, DeleteClusterRequest,
             DescribeClustersRequest, DescribeClustersResponse, Failure, ListClustersRequest,
-            ListClustersResponse, PutClusterCapacityProvidersRequest, UpdateClusterRequest,
-            UpdateClusterSettingsRequest,
+            ListClustersResponse, UpdateClusterRequest, UpdateClusterSettingsRequest,
         },
     },
     protocol::Fault,
 };
 use bowline_model::task::TaskStatus;
 
-use super::{account::PROVIDERS, cluster_not_found, find_cluster, invalid, page_of};
+use super::{capacity_providers, cluster_not_found, find_cluster, invalid, page_of};
 use crate::{
     api::{call::Call, constraint},
     cloud_map::namespaces::{self, NamespaceSpec},
-    ecs::{record::ServiceStatus, service::cluster_name},
+    ecs::{
+        capacity,
+        instance::{self, InstanceStatus},
+        record::ServiceStatus,
+        service::cluster_name,
+    },
     registry::{Cluster, Registry, TaskOwner},
 };
 
@@ -31,17 +35,22 @@ pub(super) fn create(call: &Call<'_>, mut request: CreateClusterRequest) -> Resu
     constraint::characters("clusterName", &name, "^[a-zA-Z0-9\\-_]*$", |c| c.is_ascii_alphanumeric() || "-_".contains(c))
         .map_err(|_| invalid("Identifier contains invalid characters: only alphanumeric characters, \"-\" and \"_\" are allowed"))?;
     super::tags::check(&request.tags)?;
-    check_providers(&request.capacity_providers, &request.default_capacity_provider_strategy)?;
     check_settings(&request.cluster_settings)?;
     check_defaults(request.service_connect_defaults.as_ref())?;
     request.cluster_name = Some(name.clone());
     call.change(|registry| {
         // AWS answers a cluster that exists with what it is.
         if registry.clusters.get(&name).is_none() {
+            capacity_providers::check_association(
+                registry,
+                &request.capacity_providers,
+                &request.default_capacity_provider_strategy,
+            )?;
             let default_namespace =
                 default_namespace(call, registry, request.service_connect_defaults.as_ref())?;
             let arn = call.scope.arn("ecs", format_args!("cluster/{name}"));
             let row = Cluster { arn, name: name.clone(), default_namespace, request };
+            instance::join(registry, &row, call.now);
             registry.clusters.put(name.clone(), row);
         }
         told(registry, &name)
@@ -65,27 +74,6 @@ fn default_namespace(
     let spec = NamespaceSpec { name: given, ..NamespaceSpec::default() };
     let made = namespaces::put(registry, namespaces::new_arn(&call.scope), spec, call.now)?;
     Ok(Some(made.name.clone()))
-}
-
-/// Refuses capacity providers that are not here, and a strategy of others than the cluster's.
-fn check_providers(providers: &[String], strategy: &[CapacityProviderStrategyItem]) -> Result<(), Fault> {
-    for provider in providers {
-        if !PROVIDERS.contains(&provider.as_str()) {
-            return Err(invalid(format!(
-                "The specified capacity provider {provider:?} was not found: one of {} is needed.",
-                PROVIDERS.join(", ")
-            )));
-        }
-    }
-    for item in strategy {
-        let provider = item.capacity_provider.clone().unwrap_or_default();
-        if !providers.contains(&provider) {
-            return Err(invalid(format!(
-                "The default capacity provider strategy names {provider:?}, which is not associated with the cluster."
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn check_settings(settings: &[ClusterSetting]) -> Result<(), Fault> {
@@ -137,23 +125,8 @@ pub(super) fn update_settings(
     })
 }
 
-pub(super) fn put_capacity_providers(
-    call: &Call<'_>,
-    request: PutClusterCapacityProvidersRequest,
-) -> Result<ClusterResponse, Fault> {
-    // Which cluster comes first, as for every operation on one.
-    find_cluster(&call.registry(), Some(&request.cluster))?;
-    check_providers(&request.capacity_providers, &request.default_capacity_provider_strategy)?;
-    change(call, &request.cluster, |registry, name| {
-        registry.clusters.update(name, |cluster| {
-            cluster.request.capacity_providers = request.capacity_providers;
-            cluster.request.default_capacity_provider_strategy = request.default_capacity_provider_strategy;
-        });
-        Ok(())
-    })
-}
-
-fn change(
+/// Changes a cluster and tells it.
+pub(super) fn change(
     call: &Call<'_>,
     given: &str,
     change: impl FnOnce(&mut Registry, &str) -> Result<(), Fault>,
@@ -184,6 +157,7 @@ pub(super) fn delete(call: &Call<'_>, request: DeleteClusterRequest) -> Result<C
         let mut response = told(registry, &cluster.name)?;
         response.cluster.status = "INACTIVE";
         registry.clusters.remove(&cluster.name);
+        registry.container_instances.remove(&cluster.name);
         Ok(response)
     })
 }
@@ -258,11 +232,14 @@ fn describe_one(registry: &Registry, cluster: &Cluster, include: &[ClusterField]
         cluster_arn: cluster.arn.to_string(),
         cluster_name: cluster.name.clone(),
         status: "ACTIVE",
-        registered_container_instances_count: 0,
+        registered_container_instances_count: registry
+            .container_instances
+            .get(&cluster.name)
+            .map_or(0, |instance| u32::from(instance.status != InstanceStatus::Inactive)),
         running_tasks_count: running,
         pending_tasks_count: pending,
         active_services_count: active.count(),
-        statistics: Vec::new(),
+        statistics: if wants(ClusterField::Statistics) { statistics(registry, cluster) } else { Vec::new() },
         tags: if wants(ClusterField::Tags) { request.tags.clone() } else { Vec::new() },
         settings: if wants(ClusterField::Settings) { request.cluster_settings.clone() } else { Vec::new() },
         configuration: request.configuration.clone().filter(|_| wants(ClusterField::Configurations)),
@@ -270,6 +247,38 @@ fn describe_one(registry: &Registry, cluster: &Cluster, include: &[ClusterField]
         default_capacity_provider_strategy: request.default_capacity_provider_strategy.clone(),
         service_connect_defaults: default_of(registry, cluster),
     }
+}
+
+/// What runs, by launch type.
+fn statistics(registry: &Registry, cluster: &Cluster) -> Vec<KeyValuePair> {
+    let mut statistics = Vec::new();
+    for (launch_type, name) in
+        [(LaunchType::Ec2, "EC2"), (LaunchType::Fargate, "Fargate"), (LaunchType::External, "External")]
+    {
+        let tasks = || {
+            tasks_of(registry, cluster)
+                .filter(move |task| instance::launch_type(registry, task) == Some(launch_type))
+        };
+        let services = |status| {
+            let of_cluster = registry.services.values().filter(|service| service.cluster == cluster.name);
+            let records = of_cluster.filter_map(|service| registry.service_records.get(service.arn.as_str()));
+            let matching = records.filter(|record| {
+                record.status == status && capacity::service_launch_type(&record.request) == launch_type
+            });
+            matching.count()
+        };
+        let running = tasks().filter(|task| task.status() == TaskStatus::Running).count();
+        let pending = tasks().filter(|task| task.status() < TaskStatus::Running).count();
+        for (statistic, value) in [
+            (format!("running{name}TasksCount"), running),
+            (format!("pending{name}TasksCount"), pending),
+            (format!("active{name}ServiceCount"), services(ServiceStatus::Active)),
+            (format!("draining{name}ServiceCount"), services(ServiceStatus::Draining)),
+        ] {
+            statistics.push(KeyValuePair { name: Some(statistic), value: Some(value.to_string()) });
+        }
+    }
+    statistics
 }
 
 /// AWS tells the default namespace by its ARN.

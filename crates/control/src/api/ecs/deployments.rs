@@ -7,8 +7,9 @@ use bowline_aws::{
             ContainerImage, CurrentServiceRevision, DescribeServiceDeploymentsRequest,
             DescribeServiceDeploymentsResponse, DescribeServiceRevisionsRequest,
             DescribeServiceRevisionsResponse, Failure, ListServiceDeploymentsRequest,
-            ListServiceDeploymentsResponse, ServiceDeployment, ServiceDeploymentBrief,
-            ServiceDeploymentStatus, ServiceRevision,
+            ListServiceDeploymentsResponse, Rollback as WireRollback, ServiceDeployment,
+            ServiceDeploymentBrief, ServiceDeploymentStatus, ServiceRevision, StopServiceDeploymentRequest,
+            StopServiceDeploymentResponse, StopServiceDeploymentStopType,
         },
     },
     protocol::Fault,
@@ -21,7 +22,10 @@ use crate::{
         call::{Call, wire},
         constraint,
     },
-    ecs::record::{Deployment, DeploymentState, ServiceRecord},
+    ecs::{
+        record::{Deployment, DeploymentState, ServiceRecord},
+        rollback::{self, RollbackError},
+    },
     registry::Registry,
 };
 
@@ -73,6 +77,9 @@ fn status(deployment: &Deployment) -> ServiceDeploymentStatus {
         DeploymentState::InProgress => ServiceDeploymentStatus::InProgress,
         DeploymentState::Completed => ServiceDeploymentStatus::Successful,
         DeploymentState::Superseded => ServiceDeploymentStatus::Stopped,
+        DeploymentState::RollbackInProgress => ServiceDeploymentStatus::RollbackInProgress,
+        DeploymentState::RollbackSuccessful => ServiceDeploymentStatus::RollbackSuccessful,
+        DeploymentState::RollbackFailed => ServiceDeploymentStatus::RollbackFailed,
     }
 }
 
@@ -137,6 +144,49 @@ fn find<'a>(
     Some((service, record, deployment))
 }
 
+/// `StopServiceDeployment`: `ROLLBACK` is what AWS has.
+pub(super) fn stop(
+    call: &Call<'_>,
+    request: StopServiceDeploymentRequest,
+) -> Result<StopServiceDeploymentResponse, Fault> {
+    let given = &request.service_deployment_arn;
+    if !given.starts_with("arn:") || !given.contains(":service-deployment/") {
+        return Err(invalid("Invalid serviceDeploymentArn: the ARN of a service deployment is needed."));
+    }
+    if request.stop_type == Some(StopServiceDeploymentStopType::Abort) {
+        return Err(Fault::new(
+            "UnsupportedFeatureException",
+            "The stop type ABORT is not supported: a service deployment stops with ROLLBACK.",
+        ));
+    }
+    call.change(|registry| {
+        let (service, _, deployment) = find(registry, "service-deployment", given).ok_or_else(|| {
+            Fault::new(
+                "ServiceDeploymentNotFoundException",
+                "The specified service deployment was not found.",
+            )
+        })?;
+        if deployment.state != DeploymentState::InProgress {
+            return Err(Fault::new(
+                "ConflictException",
+                "The service deployment cannot be stopped because it is not in progress.",
+            ));
+        }
+        let reason = format!(
+            "Service deployment rolled back by a call of StopServiceDeployment from {}.",
+            call.caller.arn
+        );
+        match rollback::begin(registry, &service, &reason, call.now) {
+            Ok(_) => Ok(StopServiceDeploymentResponse { service_deployment_arn: given.clone() }),
+            Err(error @ RollbackError::NothingInProgress) => Err(Fault::new(
+                "ConflictException",
+                format!("The service deployment cannot be stopped: {error}."),
+            )),
+            Err(error) => Err(invalid(format!("The service deployment cannot be rolled back: {error}."))),
+        }
+    })
+}
+
 fn missing(arn: &str) -> Failure {
     Failure { arn: Some(arn.to_owned()), reason: Some("MISSING".into()), detail: None }
 }
@@ -166,7 +216,7 @@ pub(super) fn describe(
                 pending_task_count: pending,
             }
         };
-        let earlier = record.deployments.iter().skip_while(|candidate| candidate.id != deployment.id).nth(1);
+        let earlier = record.deployments.iter().find(|other| deployment.source.as_ref() == Some(&other.id));
         let brief = brief(&service, deployment);
         response.service_deployments.push(ServiceDeployment {
             service_deployment_arn: brief.service_deployment_arn,
@@ -181,6 +231,12 @@ pub(super) fn describe(
             source_service_revisions: earlier.map(current).into_iter().collect(),
             target_service_revision: current(deployment),
             deployment_configuration: configuration(&deployment.request),
+            rollback: deployment.rollback.as_ref().map(|rollback| WireRollback {
+                reason: rollback.reason.clone(),
+                started_at: wire(rollback.started_at),
+                service_revision_arn: revision_arn(&service, &rollback.to),
+            }),
+            stopped_at: deployment.rollback.as_ref().map(|rollback| wire(rollback.started_at)),
         });
     }
     Ok(response)

@@ -16,13 +16,16 @@ use bowline_aws::{
 };
 use bowline_model::{arn::Arn, service::DeploymentId, task::TaskStatus};
 
-use super::{arn_in_cluster, client, deployments, find_cluster, invalid, page_of, tags};
+use super::{
+    arn_in_cluster, client, deployment_configuration, deployments, find_cluster, invalid, page_of, tags,
+};
 use crate::{
     api::{
         call::{Call, wire},
         constraint,
     },
     ecs::{
+        capacity,
         record::{Deployment, DeploymentState, ServiceRecord, ServiceStatus},
         service::{self as commands, cluster_name},
     },
@@ -51,10 +54,15 @@ pub(super) fn create(call: &Call<'_>, request: CreateServiceRequest) -> Result<S
         return Err(invalid("TaskDefinition can not be blank."));
     }
     check(&request)?;
+    check_launch(request.launch_type, &request.capacity_provider_strategy)?;
     tags::check(&request.tags)?;
     call.change(|registry| {
         let cluster = find_cluster(registry, request.cluster.as_deref())?;
         let arn = service_arn(&cluster, &request.service_name)?;
+        let mut request = request;
+        request.capacity_provider_strategy =
+            capacity::or_default(&cluster, request.launch_type, request.capacity_provider_strategy);
+        check_strategy(registry, &cluster, &request.capacity_provider_strategy)?;
         match registry.service_records.get(arn.as_str()).map(|record| record.status) {
             Some(ServiceStatus::Active) if registry.services.get(arn.as_str()).is_some() => {
                 let same = registry.service_records.get(arn.as_str()).is_some_and(|it| it.request == request);
@@ -79,6 +87,7 @@ fn check(request: &CreateServiceRequest) -> Result<(), Fault> {
         constraint::range("desiredCount", count, 0..=5_000).map_err(invalid)?;
     }
     check_platform(request.platform_version.as_deref())?;
+    deployment_configuration::check(request)?;
     let connect = request.service_connect_configuration.iter().filter(|connect| connect.enabled);
     for offered in connect.flat_map(|connect| &connect.services) {
         if offered.client_aliases.len() > 1 {
@@ -95,6 +104,28 @@ fn check(request: &CreateServiceRequest) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// Refuses a launch type beside a capacity provider strategy.
+pub(super) fn check_launch(
+    launch_type: Option<ecs::LaunchType>,
+    strategy: &[ecs::CapacityProviderStrategyItem],
+) -> Result<(), Fault> {
+    match launch_type.is_some() && !strategy.is_empty() {
+        true => Err(invalid(
+            "Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Refuses a strategy of capacity providers that its cluster does not have.
+pub(super) fn check_strategy(
+    registry: &Registry,
+    cluster: &Cluster,
+    strategy: &[ecs::CapacityProviderStrategyItem],
+) -> Result<(), Fault> {
+    capacity::check_strategy(registry, &cluster.request.capacity_providers, strategy).map_err(invalid)
 }
 
 /// Platform versions of Fargate on Linux.
@@ -184,6 +215,10 @@ pub(super) fn update(call: &Call<'_>, update: UpdateServiceRequest) -> Result<Se
         let force = update.force_new_deployment.unwrap_or(false);
         merge(&mut request, update.clone());
         check(&request)?;
+        if update.capacity_provider_strategy.is_some() {
+            let cluster = find_cluster(registry, update.cluster.as_deref())?;
+            check_strategy(registry, &cluster, &request.capacity_provider_strategy)?;
+        }
         put(call, registry, &arn, &request, force)?;
         told(call, registry, &arn)
     })
@@ -257,7 +292,9 @@ pub(super) fn list(call: &Call<'_>, request: ListServicesRequest) -> Result<List
         let record = registry.service_records.get(service.arn.as_str());
         record.is_none_or(|record| {
             record.status != ServiceStatus::Inactive
-                && request.launch_type.is_none_or(|wanted| record.request.launch_type == Some(wanted))
+                && request
+                    .launch_type
+                    .is_none_or(|wanted| capacity::service_launch_type(&record.request) == wanted)
                 && request.scheduling_strategy.is_none_or(|wanted| {
                     record.request.scheduling_strategy.unwrap_or(SchedulingStrategy::Replica) == wanted
                 })
@@ -368,8 +405,12 @@ fn told(call: &Call<'_>, registry: &Registry, arn: &Arn) -> Result<ServiceRespon
             role_arn: request.role.clone(),
             events: events(call, arn),
             created_at: wire(record.created_at),
-            current_service_deployment: primary
-                .filter(|primary| primary.state == DeploymentState::InProgress)
+            current_service_deployment: record
+                .deployments
+                .iter()
+                .find(|one| {
+                    matches!(one.state, DeploymentState::InProgress | DeploymentState::RollbackInProgress)
+                })
                 .map(|primary| deployments::arn(arn, &primary.id)),
             current_service_revisions: primary
                 .map(|primary| CurrentServiceRevision {
@@ -462,7 +503,10 @@ fn told_deployment(
         rollout_state: match deployment.state {
             DeploymentState::InProgress => "IN_PROGRESS",
             DeploymentState::Completed => "COMPLETED",
-            DeploymentState::Superseded => "FAILED",
+            DeploymentState::Superseded
+            | DeploymentState::RollbackInProgress
+            | DeploymentState::RollbackSuccessful
+            | DeploymentState::RollbackFailed => "FAILED",
         },
         rollout_state_reason: deployment.reason.clone(),
         service_connect_configuration: request.service_connect_configuration.clone(),

@@ -74,6 +74,8 @@ pub(super) fn list(
 
 /// A resource that has tags.
 enum Tagged {
+    CapacityProvider(String),
+    ContainerInstance(String),
     Cluster(String),
     Service(String),
     TaskDefinition(String),
@@ -90,6 +92,12 @@ fn find(registry: &Registry, arn: &str) -> Result<(Tagged, Vec<Tag>), Fault> {
     }
     if let Some(record) = registry.task_definition_records.get(arn) {
         return Ok((Tagged::TaskDefinition(arn.to_owned()), record.request.tags.clone()));
+    }
+    if let Some(row) = registry.capacity_providers.values().find(|row| row.arn.as_str() == arn) {
+        return Ok((Tagged::CapacityProvider(row.name.clone()), row.tags.clone()));
+    }
+    if let Some(row) = registry.container_instances.values().find(|row| row.arn.as_str() == arn) {
+        return Ok((Tagged::ContainerInstance(row.cluster.clone()), row.tags.clone()));
     }
     let id = arn.rsplit('/').next().unwrap_or_default();
     if let Some(task) = registry.tasks.get(id).filter(|task| task.arn.as_str() == arn) {
@@ -112,6 +120,12 @@ fn change(call: &Call<'_>, arn: &str, change: impl FnOnce(&mut Vec<Tag>)) -> Res
             ));
         }
         match resource {
+            Tagged::CapacityProvider(name) => {
+                registry.capacity_providers.update(&name, |row| row.tags = tags);
+            }
+            Tagged::ContainerInstance(cluster) => {
+                registry.container_instances.update(&cluster, |row| row.tags = tags);
+            }
             Tagged::Cluster(name) => registry.clusters.update(&name, |row| row.request.tags = tags),
             Tagged::Service(arn) => registry.service_records.update(&arn, |row| row.request.tags = tags),
             Tagged::TaskDefinition(arn) => {

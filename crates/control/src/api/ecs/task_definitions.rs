@@ -25,6 +25,7 @@ use crate::{
     },
     ecs::{definition, record::TaskDefinitionRecord},
     registry::Registry,
+    secrets::reference::SecretReference,
     stack::secrets,
     task_spec,
 };
@@ -45,10 +46,13 @@ pub(super) fn register(
         let known = call.core.secrets();
         let registered = registry.task_definitions.get(arn.as_str()).cloned();
         for (container, secret) in registered.iter().flat_map(|definition| task_spec::wanted_secrets(definition)) {
-            if secrets::resolve(&known, secret).is_none() {
+            // As on AWS, a secret that is not there yet is the task's to miss.
+            let meant = SecretReference::is_meant(secret)
+                || SecretReference::parse(secret).find(registry, call.now).is_ok();
+            if !meant && secrets::resolve(&known, secret).is_none() {
                 return Err(client(format!(
-                    "container {container} wants the secret {secret}, which is not here: secrets come from the \
-                     templates of stacks"
+                    "container {container} wants {secret}, which is not here: parameters come from the templates of \
+                     stacks, secrets from Secrets Manager by their ARN"
                 )));
             }
         }

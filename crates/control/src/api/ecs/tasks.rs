@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bowline_aws::{
     ecs::{
-        AssignPublicIp, KeyValuePair, LaunchType, NetworkConfiguration, PropagateTags, Tag,
+        AssignPublicIp, CapacityProviderStrategyItem, KeyValuePair, LaunchType, NetworkConfiguration,
+        PropagateTags, Tag,
         api::{
             Attachment, Attribute, Container, ContainerOverride as WireOverride, DescribeTasksRequest,
             DesiredTaskStatus, Failure, ListTasksRequest, ListTasksResponse, NetworkBinding, RunTaskRequest,
@@ -21,13 +22,18 @@ use bowline_model::{
     task::{DesiredStatus, HealthStatus, StopCode, TaskReport, TaskStatus},
 };
 
-use super::{arn_in_cluster, client, deployments, find_cluster, invalid, page_of, services, tags};
+use super::{
+    arn_in_cluster, client, container_instances, deployments, find_cluster, invalid, page_of, services, tags,
+};
 use crate::{
     api::{
         call::{Call, wire},
         constraint,
     },
-    ecs::definition,
+    ecs::{
+        capacity::{self, Placement},
+        definition, instance,
+    },
     random,
     registry::{Cluster, ContainerOverride, Registry, StandaloneTask, StopReason, TaskOwner, TaskRecord},
 };
@@ -50,6 +56,8 @@ struct Start {
     tags: Vec<Tag>,
     propagate_tags: bool,
     launch_type: Option<LaunchType>,
+    capacity_provider_strategy: Vec<CapacityProviderStrategyItem>,
+    enable_execute_command: bool,
     platform_version: Option<String>,
     client_token: Option<String>,
 }
@@ -58,6 +66,7 @@ pub(super) fn run(call: &Call<'_>, request: RunTaskRequest) -> Result<TasksRespo
     let count = request.count.unwrap_or(1);
     constraint::range("count", count, 1..=STARTED_MAX).map_err(invalid)?;
     services::check_platform(request.platform_version.as_deref())?;
+    services::check_launch(request.launch_type, &request.capacity_provider_strategy)?;
     if let Some(token) = &request.client_token {
         constraint::length("clientToken", token, 0..=64).map_err(invalid)?;
     }
@@ -74,6 +83,8 @@ pub(super) fn run(call: &Call<'_>, request: RunTaskRequest) -> Result<TasksRespo
             tags: request.tags,
             propagate_tags: request.propagate_tags == Some(PropagateTags::TaskDefinition),
             launch_type: request.launch_type,
+            capacity_provider_strategy: request.capacity_provider_strategy,
+            enable_execute_command: request.enable_execute_command.unwrap_or(false),
             platform_version: request.platform_version,
             client_token: request.client_token.filter(|token| !token.is_empty()),
         },
@@ -82,13 +93,24 @@ pub(super) fn run(call: &Call<'_>, request: RunTaskRequest) -> Result<TasksRespo
 
 pub(super) fn start(call: &Call<'_>, request: StartTaskRequest) -> Result<TasksResponse, Fault> {
     constraint::items("containerInstances", request.container_instances.len(), 1..=10).map_err(invalid)?;
-    start_tasks(
+    let registry = call.registry();
+    let cluster = find_cluster(&registry, request.cluster.as_deref())?;
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for given in &request.container_instances {
+        match container_instances::for_start(&registry, &cluster, given) {
+            Ok(()) => count += 1,
+            Err(failure) => failures.push(failure),
+        }
+    }
+    // What cannot be started is still refused for what is wrong with it.
+    let started = start_tasks(
         call,
         Start {
             cluster: request.cluster,
             task_definition: request.task_definition,
-            // One a container instance; all of them are this machine.
-            count: request.container_instances.len(),
+            // One for each time that this machine is named.
+            count,
             group: request.group,
             started_by: request.started_by,
             overrides: request.overrides.unwrap_or_default(),
@@ -96,10 +118,13 @@ pub(super) fn start(call: &Call<'_>, request: StartTaskRequest) -> Result<TasksR
             tags: request.tags,
             propagate_tags: request.propagate_tags == Some(PropagateTags::TaskDefinition),
             launch_type: Some(LaunchType::Ec2),
+            capacity_provider_strategy: Vec::new(),
+            enable_execute_command: request.enable_execute_command.unwrap_or(false),
             platform_version: None,
             client_token: None,
         },
-    )
+    )?;
+    Ok(TasksResponse { tasks: started.tasks, failures })
 }
 
 /// The tasks that a `RunTask` with the same token has made: a retry makes no more of them.
@@ -160,12 +185,24 @@ fn start_tasks(call: &Call<'_>, start: Start) -> Result<TasksResponse, Fault> {
                 .and_then(|network| network.awsvpc_configuration.as_ref())
                 .is_some_and(|awsvpc| awsvpc.assign_public_ip == Some(AssignPublicIp::Enabled)),
             launch_type: start.launch_type,
+            capacity_provider_strategy: capacity::or_default(
+                &cluster,
+                start.launch_type,
+                start.capacity_provider_strategy.clone(),
+            ),
+            enable_execute_command: start.enable_execute_command,
             platform_version: start.platform_version.clone(),
             client_token: start.client_token.clone().map(|token| (token, start.count)),
         };
         if let Some(made) = made_before(registry, &standalone)? {
             return Ok(made);
         }
+        services::check_strategy(registry, &cluster, &standalone.capacity_provider_strategy)?;
+        let mut placement = Placement::new(
+            &standalone.capacity_provider_strategy,
+            // A strategy is kept to by each call of RunTask of its own.
+            std::iter::empty(),
+        );
         let recorded = registry.task_definition_records.get(standalone.task_definition.as_str());
         let propagated = recorded.filter(|_| start.propagate_tags).map(|record| &record.request.tags[..]);
         let tags = tags::merged(&start.tags, propagated.unwrap_or_default());
@@ -185,9 +222,15 @@ fn start_tasks(call: &Call<'_>, start: Start) -> Result<TasksResponse, Fault> {
                 proxied: standalone.namespace.is_some(),
                 serving_since: None,
                 stop_reason: None,
+                capacity_provider: placement.place(),
+                protected_until: None,
                 tags: tags.clone(),
                 report: None,
             };
+            let launch_type = instance::launch_type(registry, &record).unwrap_or(LaunchType::Ec2);
+            if !instance::may_place(registry, &cluster.name, launch_type) {
+                return Err(invalid("No Container Instances were found in your cluster."));
+            }
             registry.tasks.put(id.as_str(), record.clone());
             tasks.push(told(registry, &record, None));
         }
@@ -253,7 +296,7 @@ pub(super) fn stop(call: &Call<'_>, request: StopTaskRequest) -> Result<StopTask
 }
 
 /// Whether a task is one of a cluster's.
-fn is_in(task: &TaskRecord, cluster: &Cluster) -> bool {
+pub(super) fn is_in(task: &TaskRecord, cluster: &Cluster) -> bool {
     let mut parts = task.arn.resource().split('/');
     !matches!(task.owner, TaskOwner::Gateway { .. }) && parts.nth(1) == Some(cluster.name.as_str())
 }
@@ -283,9 +326,14 @@ pub(super) fn list(call: &Call<'_>, request: ListTasksRequest) -> Result<ListTas
         let of_starter =
             request.started_by.as_deref().is_none_or(|wanted| started_by(task).as_deref() == Some(wanted));
         let of_launch_type =
-            request.launch_type.is_none_or(|wanted| launch_type_of(&registry, task) == Some(wanted));
+            request.launch_type.is_none_or(|wanted| instance::launch_type(&registry, task) == Some(wanted));
+        let on_instance = request.container_instance.as_deref().is_none_or(|wanted| {
+            instance::of_task(&registry, task)
+                .is_some_and(|on| wanted == on.arn.as_str() || wanted == on.arn.resource_name())
+        });
         is_in(task, &cluster)
             && of_launch_type
+            && on_instance
             && stops == (wanted == DesiredTaskStatus::Stopped)
             && of_service
             && of_family
@@ -333,14 +381,15 @@ pub(super) fn describe(call: &Call<'_>, request: DescribeTasksRequest) -> Result
     Ok(response)
 }
 
-/// How the task was launched, where no capacity provider strategy stands in its place.
-fn launch_type_of(registry: &Registry, task: &TaskRecord) -> Option<LaunchType> {
+/// `enableExecuteCommand`, of the task or of its service.
+pub(super) fn executes_commands(registry: &Registry, task: &TaskRecord) -> bool {
     match &task.owner {
-        TaskOwner::Standalone(standalone) => Some(standalone.launch_type.unwrap_or(LaunchType::Ec2)),
-        _ => {
-            let record = registry.service_records.get(registry.service_of(task)?.arn.as_str())?;
-            services::launch_type(&record.request)
-        }
+        TaskOwner::Service { service, .. } => registry
+            .service_records
+            .get(service.as_str())
+            .is_some_and(|record| record.request.enable_execute_command == Some(true)),
+        TaskOwner::Standalone(standalone) => standalone.enable_execute_command,
+        TaskOwner::Gateway { .. } => false,
     }
 }
 
@@ -390,21 +439,22 @@ fn told(registry: &Registry, task: &TaskRecord, stopped_at: Option<Timestamp>) -
         task_arn: task.arn.to_string(),
         task_definition_arn: definition.map(Arn::to_string).unwrap_or_default(),
         cluster_arn: deployments::cluster_arn_of_task(&task.arn),
-        container_instance_arn: None,
+        container_instance_arn: instance::of_task(registry, task).map(|on| on.arn.to_string()),
         attachments: vec![interface(task, report)],
         attributes: report.iter().flat_map(|report| &report.warnings).map(|text| warning(text)).collect(),
         availability_zone: format!("{}a", registry.settings().scope.region),
+        capacity_provider_name: task.capacity_provider.clone(),
         connectivity: "CONNECTED",
         connectivity_at: report.map(|report| wire(report.at)),
         containers: containers(task, report, recorded.map(|record| &record.request)),
         cpu: recorded.and_then(|record| record.request.cpu.clone()),
         created_at: wire(task.created_at),
         desired_status: if stopping { "STOPPED" } else { "RUNNING" },
-        enable_execute_command: request.and_then(|request| request.enable_execute_command).unwrap_or(false),
+        enable_execute_command: executes_commands(registry, task),
         group,
         health_status: health_name(report.map(|report| report.health).unwrap_or_default()),
         last_status: status_name(if stopped_at.is_some() { TaskStatus::Stopped } else { task.status() }),
-        launch_type: launch_type_of(registry, task),
+        launch_type: instance::launch_type(registry, task),
         memory: recorded.and_then(|record| record.request.memory.clone()),
         overrides: told_overrides(task),
         platform_version: match &task.owner {

@@ -10,7 +10,8 @@ use bowline_aws::{
 };
 
 use super::{
-    check_name, conflict, exists, limit, no_entity, not_found, page_of, path, roles, tags_of, wire_tags,
+    check_name, conflict, exists, limit, no_entity, not_found, page_of, path, path_prefix, roles, tags_of,
+    wire_tags,
 };
 use crate::{
     api::call::{Call, wire},
@@ -76,9 +77,19 @@ pub(super) fn delete(call: &Call<'_>, request: InstanceProfileRequest) -> Result
     })
 }
 
+/// Refuses a role that only a service may use.
+fn check_modifiable(registry: &Registry, role: &str) -> Result<(), Fault> {
+    match registry.iam_roles.get(role).is_some_and(|role| roles::is_service_linked(&role.path)) {
+        true => Err(roles::unmodifiable(role)),
+        false => Ok(()),
+    }
+}
+
 pub(super) fn add_role(call: &Call<'_>, request: InstanceProfileRoleRequest) -> Result<Empty, Fault> {
     call.change(|registry| {
-        if find(registry, &request.instance_profile_name)?.role.is_some() {
+        let profile = find(registry, &request.instance_profile_name)?;
+        check_modifiable(registry, &request.role_name)?;
+        if profile.role.is_some() {
             return Err(limit("InstanceSessionsPerInstanceProfile", 1));
         }
         if registry.iam_roles.get(&request.role_name).is_none() {
@@ -94,6 +105,7 @@ pub(super) fn add_role(call: &Call<'_>, request: InstanceProfileRoleRequest) -> 
 pub(super) fn remove_role(call: &Call<'_>, request: InstanceProfileRoleRequest) -> Result<Empty, Fault> {
     call.change(|registry| {
         let profile = find(registry, &request.instance_profile_name)?;
+        check_modifiable(registry, &request.role_name)?;
         if profile.role.as_deref() != Some(&*request.role_name) {
             return Err(no_entity(format!(
                 "Role {} in Instance Profile {} cannot be found.",
@@ -106,7 +118,7 @@ pub(super) fn remove_role(call: &Call<'_>, request: InstanceProfileRoleRequest) 
 }
 
 pub(super) fn list(call: &Call<'_>, request: ListRequest) -> Result<ListInstanceProfilesResponse, Fault> {
-    let prefix = request.path_prefix.unwrap_or_else(|| "/".to_owned());
+    let prefix = path_prefix(request.path_prefix)?;
     page(call, |profile| profile.path.starts_with(&prefix), request.marker.as_deref(), request.max_items)
 }
 

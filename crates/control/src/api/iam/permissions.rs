@@ -11,7 +11,10 @@ use bowline_aws::{
 };
 use bowline_model::policy::PolicyKind;
 
-use super::{check_boundary, check_name, conflict, limit, no_entity, not_found, page_of, policy_not_found};
+use super::{
+    check_boundary, check_name, conflict, is_policy_arn, limit, no_entity, not_found, page_of, path_prefix,
+    policy_not_found, roles,
+};
 use crate::{
     api::call::Call,
     iam::{self, Grants, Holder, RoleRecord, UserRecord, document},
@@ -36,11 +39,20 @@ fn find<'a, H: Holder>(registry: &'a Registry, name: &str) -> Result<&'a H, Faul
     H::find(registry, name).ok_or_else(|| not_found(H::KIND, name))
 }
 
+/// The one that is to be changed: a role that only a service may use is not.
+fn find_to_change<'a, H: Holder>(registry: &'a Registry, name: &str) -> Result<&'a H, Fault> {
+    let holder = find::<H>(registry, name)?;
+    match roles::is_service_linked(holder.path()) {
+        true => Err(roles::unmodifiable(name)),
+        false => Ok(holder),
+    }
+}
+
 fn put<H: Holder>(call: &Call<'_>, name: &str, policy: String, document: String) -> Result<Empty, Fault> {
     check_name("policyName", &policy, 128)?;
     document::check(PolicyKind::Identity, &document, H::INLINE_CHARACTERS_MAX)?;
     call.change(|registry| {
-        let grants = find::<H>(registry, name)?.grants();
+        let grants = find_to_change::<H>(registry, name)?.grants();
         let others = grants.inline.iter().filter(|(other, _)| **other != policy);
         let characters: usize = others.map(|(_, document)| document::characters(document)).sum();
         if characters + document::characters(&document) > H::INLINE_CHARACTERS_MAX {
@@ -65,7 +77,7 @@ fn get<H: Holder>(call: &Call<'_>, name: &str, policy: &str) -> Result<String, F
 
 fn delete<H: Holder>(call: &Call<'_>, name: &str, policy: &str) -> Result<Empty, Fault> {
     call.change(|registry| {
-        if !find::<H>(registry, name)?.grants().inline.contains_key(policy) {
+        if !find_to_change::<H>(registry, name)?.grants().inline.contains_key(policy) {
             return Err(no_inline(H::KIND, policy));
         }
         H::update(registry, name, |holder| {
@@ -93,7 +105,7 @@ fn list<H: Holder>(
 
 fn attach<H: Holder>(call: &Call<'_>, name: &str, arn: String) -> Result<Empty, Fault> {
     call.change(|registry| {
-        let attached = &find::<H>(registry, name)?.grants().attached;
+        let attached = &find_to_change::<H>(registry, name)?.grants().attached;
         if iam::managed_document(registry, &arn).is_none() {
             return Err(policy_not_found(&arn));
         }
@@ -109,8 +121,11 @@ fn attach<H: Holder>(call: &Call<'_>, name: &str, arn: String) -> Result<Empty, 
 
 fn detach<H: Holder>(call: &Call<'_>, name: &str, arn: &str) -> Result<Empty, Fault> {
     call.change(|registry| {
-        if !find::<H>(registry, name)?.grants().attached.contains(arn) {
-            return Err(no_entity(format!("Policy {arn} was not found.")));
+        if !find_to_change::<H>(registry, name)?.grants().attached.contains(arn) {
+            return Err(match is_policy_arn(arn) {
+                true => no_entity(format!("Policy {arn} was not found.")),
+                false => policy_not_found(arn),
+            });
         }
         H::update(registry, name, |holder| {
             holder.grants_mut().attached.remove(arn);
@@ -122,12 +137,12 @@ fn detach<H: Holder>(call: &Call<'_>, name: &str, arn: &str) -> Result<Empty, Fa
 fn list_attached<H: Holder>(
     call: &Call<'_>,
     name: &str,
-    path_prefix: Option<&str>,
+    prefix: Option<String>,
     marker: Option<&str>,
     max_items: Option<i64>,
 ) -> Result<ListAttachedPoliciesResponse, Fault> {
     let registry = call.registry();
-    let prefix = format!("policy{}", path_prefix.unwrap_or("/"));
+    let prefix = format!("policy{}", path_prefix(prefix)?);
     let attached = find::<H>(&registry, name)?.grants().attached.iter();
     let attached = attached
         .filter(|arn| arn.splitn(6, ':').nth(5).is_some_and(|resource| resource.starts_with(&prefix)))
@@ -146,7 +161,7 @@ fn list_attached<H: Holder>(
 
 fn set_boundary<H: Holder>(call: &Call<'_>, name: &str, boundary: Option<String>) -> Result<Empty, Fault> {
     call.change(|registry| {
-        find::<H>(registry, name)?;
+        find_to_change::<H>(registry, name)?;
         if let Some(arn) = &boundary {
             check_boundary(registry, arn)?;
         }
@@ -224,7 +239,7 @@ pub(super) fn list_attached_to_user(
     request: ListOfUserRequest,
 ) -> Result<ListAttachedPoliciesResponse, Fault> {
     let ListOfUserRequest { user_name, path_prefix, marker, max_items } = request;
-    list_attached::<UserRecord>(call, &user_name, path_prefix.as_deref(), marker.as_deref(), max_items)
+    list_attached::<UserRecord>(call, &user_name, path_prefix, marker.as_deref(), max_items)
 }
 
 pub(super) fn list_attached_to_role(
@@ -232,7 +247,7 @@ pub(super) fn list_attached_to_role(
     request: ListOfRoleRequest,
 ) -> Result<ListAttachedPoliciesResponse, Fault> {
     let ListOfRoleRequest { role_name, path_prefix, marker, max_items } = request;
-    list_attached::<RoleRecord>(call, &role_name, path_prefix.as_deref(), marker.as_deref(), max_items)
+    list_attached::<RoleRecord>(call, &role_name, path_prefix, marker.as_deref(), max_items)
 }
 
 pub(super) fn put_boundary_of_user(

@@ -15,8 +15,8 @@ use bowline_model::{
 };
 
 use super::{
-    check_name, conflict, exists, invalid, limit, no_entity, page_of, path, policy_not_found, tags_of,
-    wire_tags_if_any,
+    check_name, conflict, exists, invalid, limit, no_entity, page_of, path, path_prefix, policy_not_found,
+    tags_of, wire_tags_if_any,
 };
 use crate::{
     api::{
@@ -94,14 +94,14 @@ pub(super) fn list(call: &Call<'_>, request: ListPoliciesRequest) -> Result<List
         PolicyScope::Aws => aws.collect(),
         PolicyScope::Local => own.collect(),
     };
-    let prefix = request.path_prefix.as_deref().unwrap_or("/");
+    let prefix = path_prefix(request.path_prefix)?;
     policies.retain(|policy| {
         let used = match request.policy_usage_filter {
             Some(PolicyUsage::PermissionsPolicy) => policy.attachment_count > 0,
             Some(PolicyUsage::PermissionsBoundary) => policy.permissions_boundary_usage_count > 0,
             None => !request.only_attached || policy.attachment_count > 0,
         };
-        used && policy.path.starts_with(prefix)
+        used && policy.path.starts_with(&*prefix)
     });
     for policy in &mut policies {
         // Lists tell neither descriptions nor tags.
@@ -291,15 +291,15 @@ pub(super) fn list_entities(
         }
     };
     let wants = |kind| request.entity_filter.is_none_or(|wanted| wanted == kind);
-    let prefix = request.path_prefix.as_deref().unwrap_or("/");
+    let prefix = path_prefix(request.path_prefix)?;
     let users = registry
         .iam_users
         .values()
-        .filter(|user| wants(EntityFilter::User) && uses(&user.grants) && user.path.starts_with(prefix));
+        .filter(|user| wants(EntityFilter::User) && uses(&user.grants) && user.path.starts_with(&*prefix));
     let roles = registry
         .iam_roles
         .values()
-        .filter(|role| wants(EntityFilter::Role) && uses(&role.grants) && role.path.starts_with(prefix));
+        .filter(|role| wants(EntityFilter::Role) && uses(&role.grants) && role.path.starts_with(&*prefix));
     // One list over both, so that one marker pages through it.
     let entities = users
         .map(|user| (EntityFilter::User, user.name.clone(), user.id.clone()))

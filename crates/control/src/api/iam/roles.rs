@@ -4,7 +4,7 @@ use bowline_aws::{
     iam::{
         CreateRoleRequest, CreateServiceLinkedRoleRequest, DeleteServiceLinkedRoleResponse, Empty,
         GetServiceLinkedRoleDeletionStatusRequest, GetServiceLinkedRoleDeletionStatusResponse, ListRequest,
-        ListRolesResponse, Role, RoleRequest, RoleResponse, UpdateAssumeRolePolicyRequest,
+        ListRolesResponse, Role, RoleLastUsed, RoleRequest, RoleResponse, UpdateAssumeRolePolicyRequest,
         UpdateRoleDescriptionRequest, UpdateRoleRequest,
     },
     protocol::Fault,
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{
     check_boundary, check_name, conflict, exists, invalid, limit, no_entity, not_found, page_of, path,
-    tags_of, wire_boundary, wire_tags_if_any,
+    path_prefix, tags_of, wire_boundary, wire_tags_if_any,
 };
 use crate::{
     api::{
@@ -32,6 +32,20 @@ const ROLES_MAX: usize = 1_000;
 /// Where the roles are that only a service may use.
 const SERVICE_LINKED_PATH: &str = "/aws-service-role/";
 
+/// Whether only a service may use, and change, the role at this path.
+pub(super) fn is_service_linked(path: &str) -> bool {
+    path.starts_with(SERVICE_LINKED_PATH)
+}
+
+pub(super) fn unmodifiable(name: &str) -> Fault {
+    Fault::new(
+        "UnmodifiableEntity",
+        format!(
+            "Cannot perform the operation on the protected role '{name}' - this role is only modifiable by AWS"
+        ),
+    )
+}
+
 fn check_description(description: Option<&str>) -> Result<(), Fault> {
     constraint::length("description", description.unwrap_or_default(), 0..=1000).map_err(invalid)
 }
@@ -45,7 +59,7 @@ fn session_seconds(given: Option<i64>) -> Result<Option<u32>, Fault> {
 pub(super) fn create(call: &Call<'_>, request: CreateRoleRequest) -> Result<RoleResponse, Fault> {
     check_name("roleName", &request.role_name, 64)?;
     let path = path(request.path)?;
-    if path.starts_with(SERVICE_LINKED_PATH) {
+    if is_service_linked(&path) {
         return Err(Fault::new("InvalidInput", "The path /aws-service-role/ is AWS's own."));
     }
     check_description(request.description.as_deref())?;
@@ -162,13 +176,15 @@ fn find<'a>(registry: &'a Registry, name: &str) -> Result<&'a std::sync::Arc<Rol
 }
 
 pub(super) fn get(call: &Call<'_>, request: RoleRequest) -> Result<RoleResponse, Fault> {
-    Ok(RoleResponse { role: told(find(&call.registry(), &request.role_name)?) })
+    let role = told(find(&call.registry(), &request.role_name)?);
+    // When it was last used is not kept: AWS says the same of what lies before its own record.
+    Ok(RoleResponse { role: Role { role_last_used: Some(RoleLastUsed {}), ..role } })
 }
 
 pub(super) fn list(call: &Call<'_>, request: ListRequest) -> Result<ListRolesResponse, Fault> {
     let registry = call.registry();
-    let prefix = request.path_prefix.as_deref().unwrap_or("/");
-    let roles = registry.iam_roles.values().filter(|role| role.path.starts_with(prefix));
+    let prefix = path_prefix(request.path_prefix)?;
+    let roles = registry.iam_roles.values().filter(|role| role.path.starts_with(&*prefix));
     // Lists tell neither tags nor boundaries.
     let roles = roles.map(|role| Role { permissions_boundary: None, tags: None, ..told(role) }).collect();
     let key = |role: &Role| role.role_name.clone();
@@ -178,12 +194,8 @@ pub(super) fn list(call: &Call<'_>, request: ListRequest) -> Result<ListRolesRes
 
 fn change(call: &Call<'_>, name: &str, change: impl FnOnce(&mut RoleRecord)) -> Result<RoleResponse, Fault> {
     call.change(|registry| {
-        let role = find(registry, name)?;
-        if role.path.starts_with(SERVICE_LINKED_PATH) {
-            return Err(Fault::new(
-                "UnmodifiableEntity",
-                format!("Cannot perform the operation on the protected role '{name}' - this role is only modifiable by AWS"),
-            ));
+        if is_service_linked(&find(registry, name)?.path) {
+            return Err(unmodifiable(name));
         }
         registry.iam_roles.update(name, change);
         Ok(RoleResponse { role: told(find(registry, name)?) })
@@ -207,7 +219,12 @@ pub(super) fn update_description(
     request: UpdateRoleDescriptionRequest,
 ) -> Result<RoleResponse, Fault> {
     check_description(Some(&request.description))?;
-    change(call, &request.role_name, |role| role.description = Some(request.description))
+    call.change(|registry| {
+        // The one thing of a service-linked role that is not its service's.
+        find(registry, &request.role_name)?;
+        registry.iam_roles.update(&request.role_name, |role| role.description = Some(request.description));
+        Ok(RoleResponse { role: told(find(registry, &request.role_name)?) })
+    })
 }
 
 pub(super) fn update_trust_policy(
@@ -222,11 +239,8 @@ pub(super) fn update_trust_policy(
 pub(super) fn delete(call: &Call<'_>, request: RoleRequest) -> Result<Empty, Fault> {
     call.change(|registry| {
         let role = find(registry, &request.role_name)?;
-        if role.path.starts_with(SERVICE_LINKED_PATH) {
-            return Err(Fault::new(
-                "UnmodifiableEntity",
-                "A service-linked role is deleted with DeleteServiceLinkedRole.",
-            ));
+        if is_service_linked(&role.path) {
+            return Err(unmodifiable(&request.role_name));
         }
         super::permissions::check_none(&role.grants)?;
         let profiles = registry.iam_instance_profiles.values();
@@ -244,7 +258,7 @@ pub(super) fn delete_service_linked(
 ) -> Result<DeleteServiceLinkedRoleResponse, Fault> {
     call.change(|registry| {
         let role = find(registry, &request.role_name)?;
-        if !role.path.starts_with(SERVICE_LINKED_PATH) {
+        if !is_service_linked(&role.path) {
             return Err(no_entity(format!("{} is no service-linked role.", request.role_name)));
         }
         let service = role.path.trim_start_matches(SERVICE_LINKED_PATH).trim_end_matches('/').to_owned();
@@ -255,14 +269,23 @@ pub(super) fn delete_service_linked(
     })
 }
 
-/// Deletions are done when they are answered.
+/// Deletions are done when they are answered: that of a role which is there was never asked for.
 pub(super) fn deletion_status(
-    _: &Call<'_>,
+    call: &Call<'_>,
     request: GetServiceLinkedRoleDeletionStatusRequest,
 ) -> Result<GetServiceLinkedRoleDeletionStatusResponse, Fault> {
-    match request.deletion_task_id.starts_with("task/aws-service-role/") {
-        true => Ok(GetServiceLinkedRoleDeletionStatusResponse { status: "SUCCEEDED" }),
-        false => Err(no_entity("The deletion task id is none that DeleteServiceLinkedRole gave out.")),
+    let id = &request.deletion_task_id;
+    constraint::length("deletionTaskId", id, 1..=1000).map_err(invalid)?;
+    let parts: Vec<_> = id.split('/').collect();
+    let &["task", "aws-service-role", _, role, _] = parts.as_slice() else {
+        return Err(Fault::new(
+            "InvalidInput",
+            "The deletion task id is none that DeleteServiceLinkedRole gives out.",
+        ));
+    };
+    match call.registry().iam_roles.get(role) {
+        Some(_) => Err(no_entity(format!("There is no deletion task {id}."))),
+        None => Ok(GetServiceLinkedRoleDeletionStatusResponse { status: "SUCCEEDED" }),
     }
 }
 
@@ -278,5 +301,6 @@ pub(super) fn told(role: &RoleRecord) -> Role {
         max_session_duration: role.max_session_seconds,
         permissions_boundary: wire_boundary(role.grants.boundary.as_ref()),
         tags: wire_tags_if_any(&role.tags),
+        role_last_used: None,
     }
 }

@@ -20,10 +20,18 @@ use crate::{
 /// Most tags of a user, a role or a policy.
 pub(super) const TAGS_MAX: usize = 50;
 
+/// Adds a tag, in place of one whose key differs in nothing but its case.
+pub(super) fn put(tags: &mut BTreeMap<String, String>, key: String, value: String) {
+    tags.retain(|present, _| !present.eq_ignore_ascii_case(&key));
+    tags.insert(key, value);
+}
+
 /// Adds tags to those there are.
 fn add(present: &BTreeMap<String, String>, new: Vec<Tag>) -> Result<BTreeMap<String, String>, Fault> {
     let mut tags = present.clone();
-    tags.extend(tags_of(new)?);
+    for (key, value) in tags_of(new)? {
+        put(&mut tags, key, value);
+    }
     match tags.len() > TAGS_MAX {
         true => Err(limit("TagsPerResource", TAGS_MAX)),
         false => Ok(tags),

@@ -9,8 +9,8 @@ use bowline_aws::{
 };
 
 use super::{
-    check_boundary, check_name, conflict, exists, invalid, limit, not_found, page_of, path, tags_of,
-    wire_boundary, wire_tags_if_any,
+    check_boundary, check_name, conflict, exists, invalid, limit, not_found, page_of, path, path_prefix,
+    tags_of, wire_boundary, wire_tags_if_any,
 };
 use crate::{
     api::call::{Call, CallerPrincipal, wire},
@@ -87,8 +87,8 @@ fn root(call: &Call<'_>) -> User {
 
 pub(super) fn list(call: &Call<'_>, request: ListRequest) -> Result<ListUsersResponse, Fault> {
     let registry = call.registry();
-    let prefix = request.path_prefix.as_deref().unwrap_or("/");
-    let users = registry.iam_users.values().filter(|user| user.path.starts_with(prefix));
+    let prefix = path_prefix(request.path_prefix)?;
+    let users = registry.iam_users.values().filter(|user| user.path.starts_with(&*prefix));
     // Lists tell neither tags nor boundaries.
     let users = users.map(|user| User { permissions_boundary: None, tags: None, ..told(user) }).collect();
     let key = |user: &User| user.user_name.clone();

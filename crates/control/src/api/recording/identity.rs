@@ -11,7 +11,7 @@ pub(super) fn presented(access_key_id: Option<&str>) -> UserIdentity {
 }
 
 /// Of a caller that is known.
-pub(super) fn of(caller: &Caller) -> UserIdentity {
+pub(in crate::api) fn of(caller: &Caller) -> UserIdentity {
     let mut parts = caller.arn.splitn(6, ':').skip(1);
     let mut part = || parts.next().unwrap_or_default();
     let (partition, service, _, account, resource) = (part(), part(), part(), part(), part());

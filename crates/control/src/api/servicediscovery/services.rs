@@ -128,11 +128,15 @@ pub(super) fn delete(call: &Call<'_>, request: IdRequest) -> Result<Nothing, Fau
 pub(super) fn get(call: &Call<'_>, request: IdRequest) -> Result<ServiceResponse, Fault> {
     let index = call.core.discovery();
     let found = discoverable(&index, &request.id)?;
-    let service = WireService {
+    let mut service = WireService {
         namespace_id: Some(found.row.namespace_id.clone()),
         creator_request_id: found.row.creator_request_id.clone(),
         ..told(call, found)
     };
+    // Clients that are older than the service's own NamespaceId look here.
+    if let Some(dns) = &mut service.dns_config {
+        dns.namespace_id = Some(found.row.namespace_id.clone());
+    }
     Ok(ServiceResponse { service })
 }
 

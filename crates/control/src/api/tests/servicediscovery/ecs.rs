@@ -75,6 +75,8 @@ impl CloudMap {
                 was_healthy: true,
                 health_checked: false,
                 stop_reason: None,
+                capacity_provider: None,
+                protected_until: None,
                 tags: Vec::new(),
                 proxied: true,
                 serving_since: Some(now),

@@ -8,6 +8,7 @@
 //! - [`stack`]: a template becomes rows of the registry.
 //! - [`ecs`]: ECS's resources on the registry.
 //! - `cloud_map`: Cloud Map's.
+//! - [`fis`]: FIS's experiment templates.
 //! - [`iam`]: users, roles, policies and access keys; `credentials` opens the keys.
 //! - [`reconcile`]: services become tasks.
 //! - [`publish`]: the registry becomes what each proxy should have.
@@ -26,6 +27,7 @@ mod core;
 mod credentials;
 pub mod dns;
 pub mod ecs;
+pub mod fis;
 pub mod iam;
 pub mod master_key;
 pub mod publish;

@@ -116,6 +116,17 @@ pub const SERVICES: &[ServiceProtocol] = &[
         xml_namespace: "",
         protocol: Protocol::Json11,
         validation_code: "InvalidParameterException",
+        rest: None,
+    },
+    ServiceProtocol {
+        name: "fis",
+        endpoint_prefix: "fis",
+        target_prefix: None,
+        version: "2020-12-01",
+        xml_namespace: "",
+        protocol: Protocol::RestJson,
+        validation_code: "ValidationException",
+        rest: Some(&crate::fis::REST),
     },
     ServiceProtocol {
         name: "cloudtrail",

@@ -10,7 +10,7 @@ use std::{
 use bowline_aws::{
     protocol::{
         self, Document, Fault, OperationName, Protocol, RECEIVED_BODY_BYTES_MAX, RequestHead, Response,
-        UnreadableRequest, Violation,
+        SERVICES, UnreadableRequest, Violation,
     },
     sigv4::{ErrorFamily, Presented, Received, SignatureError},
 };
@@ -366,11 +366,24 @@ fn throttled_fault(name: &OperationName, throttled: Throttled) -> Fault {
 }
 
 /// The same before anything but the head was read.
-fn throttled_early(headers: &HeaderMap, throttled: Throttled, request_id: &str) -> Response {
-    let protocol = protocol_of(text(headers, "smithy-protocol"), text(headers, "x-amz-target"));
+pub(super) fn throttled_early(headers: &HeaderMap, throttled: Throttled, request_id: &str) -> Response {
+    let protocol = match is_for_rest(headers) {
+        true => Protocol::RestJson,
+        false => protocol_of(text(headers, "smithy-protocol"), text(headers, "x-amz-target")),
+    };
     let code = if protocol.is_json_like() { "ThrottlingException" } else { "Throttling" };
-    let fault = Fault::new(code, "Rate exceeded").with_retry_after(throttled.retry_after);
+    let fault = Fault::new(code, "Rate exceeded")
+        .with_status(protocol.common_status(429))
+        .with_retry_after(throttled.retry_after);
     protocol::write_fault(protocol, "", request_id, &fault)
+}
+
+/// Whether the signature in the head says that it is for a service of restJson1. Nothing is verified:
+/// it only decides how a refusal is written.
+fn is_for_rest(headers: &HeaderMap) -> bool {
+    let credential = text(headers, "authorization").and_then(|it| it.split_once("Credential="));
+    let signed_for = credential.and_then(|(_, scope)| scope.split('/').nth(3));
+    signed_for.is_some_and(|name| SERVICES.iter().any(|known| known.name == name && known.rest.is_some()))
 }
 
 /// The protocol of a request for nothing that is known.

@@ -19,6 +19,7 @@ use crate::{
     registry::{Registry, RegistryError},
 };
 
+mod fis;
 mod secretsmanager;
 mod servicediscovery;
 

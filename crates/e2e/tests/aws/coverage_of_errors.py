@@ -27,6 +27,12 @@ NEVER = {
         "ServerException": _NO_FAILURE,
         "UpdateInProgressException": _ONE_WRITER,
     },
+    "secretsmanager": {
+        "DecryptionFailure": _NO_FAILURE,
+        "EncryptionFailure": _NO_FAILURE,
+        "InternalServiceError": _NO_FAILURE,
+        "PreconditionNotMetException": "nothing has to be done before a secret is made or changed",
+    },
     "servicediscovery": {
         "RequestLimitExceeded": "discovery has no limit of its own",
         "ResourceLimitExceeded": "AWS's quotas of namespaces, services and instances are not kept",
@@ -73,6 +79,8 @@ UNSUPPORTED_FEATURE = {
     "UpdateService",
 }
 
+_TOLD_AS_ERRORS = "what cannot be read is told in Errors"
+_NO_POLICY = "it takes no policy"
 _NAMED_BY_ARN = "what is not there is told as a failure, whatever its ARN names"
 
 # Errors of an operation's model that this operation alone does not have here. None: it never succeeds.
@@ -91,6 +99,24 @@ NOT_OF_OPERATION = {
         "RegisterTaskDefinition": {"LimitExceededException": "AWS's limit is a million revisions"},
         "UpdateTaskProtection": {"ResourceNotFoundException": "what is not there is told as a failure"},
         "StartTask": {"NamespaceNotFoundException": "a task's namespace is its cluster's, which is there"},
+    },
+    "secretsmanager": {
+        "BatchGetSecretValue": {
+            "InvalidRequestException": _TOLD_AS_ERRORS,
+            "ResourceNotFoundException": _TOLD_AS_ERRORS,
+        },
+        "CreateSecret": {
+            "LimitExceededException": "10,000 secrets are too many for a case",
+            "MalformedPolicyDocumentException": _NO_POLICY,
+            "ResourceNotFoundException": "a KMS key is recorded, whether or not it is there",
+        },
+        "GetRandomPassword": {"InvalidRequestException": "there is no state that it would not fit"},
+        "ListSecrets": {"InvalidRequestException": "there is no state that it would not fit"},
+        "RestoreSecret": {"InvalidRequestException": "a secret that is not deleted is as if restored"},
+        "UpdateSecret": {"MalformedPolicyDocumentException": _NO_POLICY},
+        "ValidateResourcePolicy": {
+            "InvalidRequestException": "a policy can be validated for a secret that is deleted",
+        },
     },
     "servicediscovery": {
         "CreatePublicDnsNamespace": {

@@ -7,7 +7,8 @@
 //!
 //! - [`cfn`] reads templates: [`cfn::Template::parse`], then [`cfn::Template::resolve`].
 //! - [`iam`] and [`sts`] hold the shapes of access management.
-//! - [`ecs`], [`servicediscovery`], [`acmpca`], [`elbv2`], [`acm`], [`cloudtrail`], [`secretsmanager`] hold the typed shapes.
+//! - [`ecs`], [`servicediscovery`], [`acmpca`], [`elbv2`], [`acm`], [`cloudtrail`], [`secretsmanager`],
+//!   [`fis`] hold the typed shapes.
 //! - [`protocol`] is the wire: AWS's protocols between bytes and typed values.
 //! - [`sigv4`] verifies and makes the signatures of requests.
 //! - [`bowline`] holds what AWS has no resource type for.
@@ -21,6 +22,7 @@ pub mod cloudformation;
 pub mod cloudtrail;
 pub mod ecs;
 pub mod elbv2;
+pub mod fis;
 pub mod iam;
 pub mod protocol;
 pub mod secretsmanager;

@@ -1,4 +1,5 @@
-//! AWS's wire protocols: awsJson 1.0 and 1.1, query and EC2's XML, and RPC v2 CBOR.
+//! AWS's wire protocols: awsJson 1.0 and 1.1, query and EC2's XML, RPC v2 CBOR, and
+//! restJson1.
 //!
 //! Each protocol is a pair of functions between bytes and a [`Document`]; typed requests and
 //! responses go to and from documents through serde, once for all protocols. What of a request
@@ -12,6 +13,7 @@ mod fault;
 mod json;
 mod operation;
 mod query;
+pub mod rest;
 mod timestamp;
 mod xml;
 
@@ -21,6 +23,6 @@ pub use encode::to_document;
 pub use fault::{Fault, FaultBlame};
 pub use operation::{
     OperationName, Protocol, RECEIVED_BODY_BYTES_MAX, RequestHead, Response, SERVICES, ServiceProtocol,
-    UnreadableRequest, identify, read, write, write_fault,
+    UnreadableRequest, identify, identify_among, read, write, write_fault, write_fault_of, write_unreadable,
 };
 pub use timestamp::{BLOB, Blob, TIMESTAMP, Timestamp};

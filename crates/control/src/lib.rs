@@ -8,6 +8,7 @@
 //! - [`stack`]: a template becomes rows of the registry.
 //! - [`ecs`]: ECS's resources on the registry.
 //! - `cloud_map`: Cloud Map's.
+//! - [`fis`]: FIS's experiment templates.
 //! - [`iam`]: users, roles, policies and access keys; `credentials` opens the keys.
 //! - `task_role`: the role of a task, and credentials of it.
 //! - [`reconcile`]: services become tasks.
@@ -27,6 +28,7 @@ mod core;
 mod credentials;
 pub mod dns;
 pub mod ecs;
+pub mod fis;
 pub mod iam;
 pub mod master_key;
 pub mod publish;

@@ -25,6 +25,7 @@ use crate::{
         instance::ContainerInstanceRecord,
         record::{ServiceRecord, StoppedTask, TaskDefinitionRecord},
     },
+    fis::ExperimentTemplateRecord,
     iam::{AccessKeyRecord, InstanceProfileRecord, PolicyRecord, RoleRecord, UserRecord},
     secrets::{SealedValue, SecretRecord},
     stack::record::{ChangeSetRecord, StackRecord},
@@ -106,6 +107,8 @@ pub struct Registry {
     pub secrets: Table<SecretRecord>,
     /// Their versions' values, sealed, by name and version.
     pub secret_values: Table<SealedValue>,
+    /// FIS's experiment templates, by id.
+    pub experiment_templates: Table<ExperimentTemplateRecord>,
 }
 
 /// What is decided once for a state directory, so that a restart finds the

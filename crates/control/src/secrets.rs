@@ -44,6 +44,8 @@ pub const POLICY_CHARACTERS_MAX: usize = 20_480;
 pub const VERSIONS_MAX: usize = 100;
 /// Most labels of a version. Source: Secrets Manager's quotas.
 pub const STAGES_PER_VERSION_MAX: usize = 20;
+/// Most characters of a secret's name or ARN in a request. Source: Secrets Manager API reference.
+pub const SECRET_ID_CHARACTERS_MAX: usize = 2_048;
 /// Most tags of a secret.
 pub const TAGS_MAX: usize = 50;
 /// Most secrets. AWS has 500,000; here each stands in memory.
@@ -194,6 +196,11 @@ pub(crate) fn find<'a>(
     given: &str,
     now: Timestamp,
 ) -> Result<&'a SecretRecord, SecretError> {
+    if !(1..=SECRET_ID_CHARACTERS_MAX).contains(&given.chars().count()) {
+        return Err(SecretError::Parameter(format!(
+            "SecretId must have 1 to {SECRET_ID_CHARACTERS_MAX} characters."
+        )));
+    }
     let found = match given.starts_with("arn:") {
         true => by_arn(registry, given),
         false => registry.secrets.get(given),

@@ -55,10 +55,17 @@ struct Answer {
 
 /// A request's head and body, signed with `secret` unless that is empty.
 fn request(service: &ServiceProtocol, operation: &str, body: &str, key_id: &str, secret: &str) -> Vec<u8> {
+    let route = service.rest.map(|rest| rest.route(operation).expect("is served"));
+    let (method, path) = route.map_or(("POST", "/".to_owned()), |route| {
+        // Whatever a label stands for is called `x`.
+        let segment = |segment: &'static str| if segment.starts_with('{') { "x" } else { segment };
+        (route.method, route.uri.split('/').map(segment).collect::<Vec<_>>().join("/"))
+    });
     let (body, kind, target) = match service.target_prefix {
         Some(prefix) => {
             (body.to_owned(), "application/x-amz-json-1.1", Some(format!("{prefix}.{operation}")))
         }
+        None if route.is_some() => (body.to_owned(), "application/json", None),
         None => (
             format!("Action={operation}&Version={}{body}", service.version),
             "application/x-www-form-urlencoded",
@@ -71,8 +78,7 @@ fn request(service: &ServiceProtocol, operation: &str, body: &str, key_id: &str,
     if !secret.is_empty() {
         let bytes: Vec<(&str, &[u8])> =
             headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
-        let received =
-            Received { method: "POST", path: "/", query: None, headers: &bytes, body: body.as_bytes() };
+        let received = Received { method, path: &path, query: None, headers: &bytes, body: body.as_bytes() };
         let credentials = Credentials {
             access_key_id: key_id.to_owned(),
             secret: SecretKey::new(secret),
@@ -86,7 +92,7 @@ fn request(service: &ServiceProtocol, operation: &str, body: &str, key_id: &str,
         };
         headers.extend(sign(&received, &credentials, &signing).expect("signs"));
     }
-    let mut text = "POST / HTTP/1.1\r\n".to_owned();
+    let mut text = format!("{method} {path} HTTP/1.1\r\n");
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -246,7 +252,7 @@ async fn every_operation_is_recorded() {
     let mut called = Vec::new();
     for service in SERVICES {
         for operation in operation::of_service(service.name) {
-            let body = if service.target_prefix.is_some() { "{}" } else { "" };
+            let body = if service.protocol.is_json_like() { "{}" } else { "" };
             let answer = exchange(address, &request(service, operation.name, body, "test", "test")).await;
             called.push((service, operation, answer));
         }

@@ -41,10 +41,11 @@ pub fn sigv4(input: &[u8]) {
         target: request.header("x-amz-target"),
         content_type: request.header("content-type"),
         smithy_protocol: request.header("smithy-protocol"),
+        headers: &headers,
         signed_for: None,
     };
     if let Ok(name) = identify(&head, request.body) {
-        let _ = read(name.protocol, &head, request.body);
+        let _ = read(&name, &head, request.body);
     }
     let (secret, other) = (SecretKey::new(SECRET), SecretKey::new("another"));
     let presented = match Presented::parse(&received) {
@@ -93,10 +94,12 @@ fn decode(protocol: Protocol, body: &[u8]) {
         target: None,
         content_type: None,
         smithy_protocol: None,
+        headers: &[],
         signed_for: None,
     };
     let _ = identify(&head, body);
-    let Ok(document) = read(protocol, &head, body) else { return };
+    let name = OperationName { service: &SERVICES[0], operation: "Operation".into(), protocol };
+    let Ok(document) = read(&name, &head, body) else { return };
     answer(protocol, &document);
     both_ways::<CreateClusterRequest>(&document);
     both_ways::<CreateServiceRequest>(&document);
@@ -145,9 +148,10 @@ fn both_ways<T: DeserializeOwned + Serialize + PartialEq + Debug>(document: &Doc
             target: None,
             content_type: None,
             smithy_protocol: None,
+            headers: &[],
             signed_for: None,
         };
-        let again = read(protocol, &head, &bytes).expect("what was written can be read");
+        let again = read(&name, &head, &bytes).expect("what was written can be read");
         let again: T = from_document(&again).expect("what was written fits");
         // Compared as text: of numbers, what is none differs from itself.
         assert_eq!(format!("{again:?}"), format!("{value:?}"), "in {protocol:?}");

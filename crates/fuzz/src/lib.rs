@@ -12,6 +12,7 @@ mod data_plane;
 mod links;
 mod policies;
 mod request;
+mod rest;
 
 pub use self::{
     authority::csr,
@@ -19,6 +20,7 @@ pub use self::{
     data_plane::{dns, peer_certificate, proxy_config, proxy_file, proxy_request},
     links::{discovery, packets, sealed},
     policies::policy,
+    rest::rest_json,
 };
 
 /// A target: its name, which is its corpus's folder, and what it runs.
@@ -39,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     ("proxy_file", proxy_file),
     ("proxy_request", proxy_request),
     ("query", query),
+    ("rest_json", rest_json),
     ("sealed", sealed),
     ("sigv4", sigv4),
 ];

@@ -1,8 +1,15 @@
 //! Which operation of which service a request is for, in which protocol, and how it is answered.
 
+use std::borrow::Cow;
+
 use thiserror::Error;
 
-use super::{Document, Fault, FaultBlame, cbor, json, query, xml, xml::Dialect};
+use super::{
+    Document, Fault, FaultBlame, cbor, json, query,
+    rest::{self, NoRoute, Rest, Route},
+    xml,
+    xml::Dialect,
+};
 
 /// Longest body of a request: CloudFormation's templates are the largest thing that is sent (1 MB
 /// from S3, 51,200 bytes inline), and doubly encoded.
@@ -21,6 +28,8 @@ pub enum Protocol {
     Ec2,
     /// Smithy RPC v2 CBOR.
     Cbor,
+    /// restJson1: method and path name the operation.
+    RestJson,
 }
 
 impl Protocol {
@@ -31,13 +40,20 @@ impl Protocol {
             Self::Json11 => "application/x-amz-json-1.1",
             Self::Query | Self::Ec2 => "text/xml",
             Self::Cbor => "application/cbor",
+            Self::RestJson => "application/json",
         }
     }
 
     /// Whether it is one of the JSON protocols or their binary successor: their errors have other
     /// codes than the XML protocols'.
     pub fn is_json_like(self) -> bool {
-        matches!(self, Self::Json10 | Self::Json11 | Self::Cbor)
+        matches!(self, Self::Json10 | Self::Json11 | Self::Cbor | Self::RestJson)
+    }
+
+    /// The status of errors that every service has, where the protocol says it by the status
+    /// (restJson1: 403, 404, 429) and not by the code alone, under 400.
+    pub fn common_status(self, status: u16) -> u16 {
+        if self == Self::RestJson { status } else { 400 }
     }
 }
 
@@ -48,7 +64,8 @@ pub struct ServiceProtocol {
     pub name: &'static str,
     /// Its name in `eventSource`, before `.amazonaws.com`, and in host names.
     pub endpoint_prefix: &'static str,
-    /// What precedes the operation in `X-Amz-Target`; `None` for query services.
+    /// What precedes the operation in `X-Amz-Target`; `None` for query services and those of
+    /// restJson1.
     pub target_prefix: Option<&'static str>,
     /// `Version` of query services' requests.
     pub version: &'static str,
@@ -58,6 +75,15 @@ pub struct ServiceProtocol {
     pub protocol: Protocol,
     /// The code of its validation errors.
     pub validation_code: &'static str,
+    /// Its operations and their bindings, for a service of restJson1: there are no others of it.
+    pub rest: Option<&'static Rest>,
+}
+
+impl ServiceProtocol {
+    /// Whether it is of the query protocol or of EC2's.
+    fn is_query(&self) -> bool {
+        matches!(self.protocol, Protocol::Query | Protocol::Ec2)
+    }
 }
 
 /// The services that are served. Source: botocore's `service-2.json` of each.
@@ -70,6 +96,7 @@ pub const SERVICES: &[ServiceProtocol] = &[
         xml_namespace: "",
         protocol: Protocol::Json11,
         validation_code: "InvalidParameterException",
+        rest: None,
     },
     ServiceProtocol {
         name: "servicediscovery",
@@ -79,6 +106,7 @@ pub const SERVICES: &[ServiceProtocol] = &[
         xml_namespace: "",
         protocol: Protocol::Json11,
         validation_code: "InvalidInput",
+        rest: None,
     },
     ServiceProtocol {
         name: "secretsmanager",
@@ -88,6 +116,17 @@ pub const SERVICES: &[ServiceProtocol] = &[
         xml_namespace: "",
         protocol: Protocol::Json11,
         validation_code: "InvalidParameterException",
+        rest: None,
+    },
+    ServiceProtocol {
+        name: "fis",
+        endpoint_prefix: "fis",
+        target_prefix: None,
+        version: "2020-12-01",
+        xml_namespace: "",
+        protocol: Protocol::RestJson,
+        validation_code: "ValidationException",
+        rest: Some(&crate::fis::REST),
     },
     ServiceProtocol {
         name: "cloudtrail",
@@ -97,6 +136,7 @@ pub const SERVICES: &[ServiceProtocol] = &[
         xml_namespace: "",
         protocol: Protocol::Json11,
         validation_code: "InvalidParameterCombinationException",
+        rest: None,
     },
     ServiceProtocol {
         name: "cloudformation",
@@ -106,6 +146,7 @@ pub const SERVICES: &[ServiceProtocol] = &[
         xml_namespace: "http://cloudformation.amazonaws.com/doc/2010-05-15/",
         protocol: Protocol::Query,
         validation_code: "ValidationError",
+        rest: None,
     },
     ServiceProtocol {
         name: "iam",
@@ -115,6 +156,7 @@ pub const SERVICES: &[ServiceProtocol] = &[
         xml_namespace: "https://iam.amazonaws.com/doc/2010-05-08/",
         protocol: Protocol::Query,
         validation_code: "ValidationError",
+        rest: None,
     },
     ServiceProtocol {
         name: "sts",
@@ -124,6 +166,7 @@ pub const SERVICES: &[ServiceProtocol] = &[
         xml_namespace: "https://sts.amazonaws.com/doc/2011-06-15/",
         protocol: Protocol::Query,
         validation_code: "ValidationError",
+        rest: None,
     },
 ];
 
@@ -142,6 +185,8 @@ pub struct RequestHead<'a> {
     pub content_type: Option<&'a str>,
     /// `Smithy-Protocol`.
     pub smithy_protocol: Option<&'a str>,
+    /// All headers: restJson1 has members in them, and its service in `host`.
+    pub headers: &'a [(&'a str, &'a [u8])],
     /// The service that the signature is for, where there is one.
     pub signed_for: Option<&'a str>,
 }
@@ -157,13 +202,30 @@ pub struct OperationName {
     pub protocol: Protocol,
 }
 
+impl OperationName {
+    /// Where its members are, in restJson1.
+    fn route(&self) -> Option<&'static Route> {
+        self.service.rest?.route(&self.operation)
+    }
+}
+
 /// Why a request cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum UnreadableRequest {
     /// It is for no service that is served.
     #[error("{0}")]
     UnknownService(String),
-    /// Its body is not of the protocol.
+    /// It is for none of the operations of a service of restJson1.
+    #[error("{message}")]
+    NoRoute {
+        /// Why not.
+        no_route: NoRoute,
+        /// The service.
+        service: &'static ServiceProtocol,
+        /// For people.
+        message: String,
+    },
+    /// Its body, or what else carries its members, is not of the protocol.
     #[error("{0}")]
     Body(String),
 }
@@ -176,10 +238,22 @@ const OPERATION_BYTES_MAX: usize = 128;
 /// # Errors
 /// It is for no service that is served.
 pub fn identify(head: &RequestHead<'_>, body: &[u8]) -> Result<OperationName, UnreadableRequest> {
+    identify_among(SERVICES, head, body)
+}
+
+/// The same among other services than those that are served, for tests.
+///
+/// # Errors
+/// It is for none of these services, or for no operation of the service where that is known.
+pub fn identify_among(
+    services: &'static [ServiceProtocol],
+    head: &RequestHead<'_>,
+    body: &[u8],
+) -> Result<OperationName, UnreadableRequest> {
     if let Some((service, operation)) = rpc_path(head.path)
         && head.smithy_protocol == Some("rpc-v2-cbor")
     {
-        let known = SERVICES.iter().find(|known| {
+        let known = services.iter().find(|known| {
             known.target_prefix.map(|prefix| prefix.rsplit('.').next().unwrap_or(prefix)) == Some(service)
         });
         let service = known.ok_or_else(|| unknown(format!("there is no service {service:?} here")))?;
@@ -189,13 +263,16 @@ pub fn identify(head: &RequestHead<'_>, body: &[u8]) -> Result<OperationName, Un
         let (prefix, operation) = target
             .rsplit_once('.')
             .ok_or_else(|| unknown(format!("X-Amz-Target {target:?} names no operation")))?;
-        let service = SERVICES.iter().find(|service| service.target_prefix == Some(prefix));
+        let service = services.iter().find(|service| service.target_prefix == Some(prefix));
         let service = service.ok_or_else(|| unknown(format!("there is no service {prefix:?} here")))?;
         let protocol = match head.content_type {
             Some(given) if given.trim().starts_with("application/x-amz-json-1.0") => Protocol::Json10,
             _ => Protocol::Json11,
         };
         return Ok(OperationName { service, operation: name(operation)?, protocol });
+    }
+    if let Some(found) = rest_route(services, head) {
+        return found;
     }
     // Nothing is known of the sender yet: only what names the operation is looked for, and nothing
     // is built of the rest.
@@ -205,7 +282,7 @@ pub fn identify(head: &RequestHead<'_>, body: &[u8]) -> Result<OperationName, Un
     let Some(operation) = action.as_deref() else {
         return Err(unknown("the request names no operation: X-Amz-Target or Action is needed".into()));
     };
-    let of_query = || SERVICES.iter().filter(|service| service.target_prefix.is_none());
+    let of_query = || services.iter().filter(|service| service.is_query());
     let service = head
         .signed_for
         .and_then(|signed| of_query().find(|service| service.name == signed))
@@ -213,6 +290,47 @@ pub fn identify(head: &RequestHead<'_>, body: &[u8]) -> Result<OperationName, Un
     let service =
         service.ok_or_else(|| unknown(format!("there is no service with the action {operation:?} here")))?;
     Ok(OperationName { service, operation: name(operation)?, protocol: service.protocol })
+}
+
+/// The operation of restJson1 that a request is for; `None` where it is for no service of that
+/// protocol. The service is that of the signature, or, without one, that whose endpoint the host is
+/// called after. Services may share a signature's name (both of API Gateway's do), but no path.
+fn rest_route(
+    services: &'static [ServiceProtocol],
+    head: &RequestHead<'_>,
+) -> Option<Result<OperationName, UnreadableRequest>> {
+    let host = head.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, host)| *host);
+    let is_at = |host: &[u8], prefix: &str| {
+        host.split_at_checked(prefix.len()).is_some_and(|(start, rest)| {
+            start.eq_ignore_ascii_case(prefix.as_bytes()) && rest.starts_with(b".")
+        })
+    };
+    let mut missed = None::<(NoRoute, &ServiceProtocol)>;
+    for service in services {
+        let meant = match (head.signed_for, host) {
+            (Some(signed), _) => signed == service.name,
+            (None, Some(host)) => is_at(host, service.endpoint_prefix),
+            (None, None) => false,
+        };
+        let Some(rest) = service.rest.filter(|_| meant) else { continue };
+        match rest.find(head.method, head.path, head.query) {
+            Ok(route) => {
+                let operation = route.operation.to_owned();
+                return Some(Ok(OperationName { service, operation, protocol: Protocol::RestJson }));
+            }
+            // That the path is known says more than that it is not.
+            Err(no_route) if missed.as_ref().is_none_or(|(before, _)| before.allowed.is_empty()) => {
+                missed = Some((no_route, service));
+            }
+            Err(_) => {}
+        }
+    }
+    missed.map(|(no_route, service)| {
+        let path: String = head.path.chars().take(200).collect();
+        let method: String = head.method.chars().take(20).collect();
+        let message = format!("there is no operation {method} {path:?} of {} here", service.name);
+        Err(UnreadableRequest::NoRoute { no_route, service, message })
+    })
 }
 
 fn unknown(message: String) -> UnreadableRequest {
@@ -237,9 +355,13 @@ fn rpc_path(path: &str) -> Option<(&str, &str)> {
 /// Reads a request's parameters.
 ///
 /// # Errors
-/// The body is not of the protocol.
-pub fn read(protocol: Protocol, head: &RequestHead<'_>, body: &[u8]) -> Result<Document, UnreadableRequest> {
-    match protocol {
+/// The body, or what else carries the request's members, is not of the protocol.
+pub fn read(
+    operation: &OperationName,
+    head: &RequestHead<'_>,
+    body: &[u8],
+) -> Result<Document, UnreadableRequest> {
+    match operation.protocol {
         Protocol::Json10 | Protocol::Json11 => json::parse(body)
             .map_err(|error| UnreadableRequest::Body(format!("the body is no JSON: {error}"))),
         Protocol::Cbor => cbor::parse(body)
@@ -248,6 +370,10 @@ pub fn read(protocol: Protocol, head: &RequestHead<'_>, body: &[u8]) -> Result<D
             let form = if head.method == "GET" { head.query.as_bytes() } else { body };
             query::parse(form).map_err(|error| UnreadableRequest::Body(error.to_owned()))
         }
+        Protocol::RestJson => match operation.route() {
+            Some(route) => rest::read(route, head, body).map_err(UnreadableRequest::Body),
+            None => Err(unknown(format!("there is no operation {:?} here", operation.operation))),
+        },
     }
 }
 
@@ -257,7 +383,7 @@ pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// Headers besides `x-amzn-requestid`.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(Cow<'static, str>, String)>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -267,6 +393,10 @@ pub fn write(operation: &OperationName, request_id: &str, document: &Document) -
     let body = match operation.protocol {
         Protocol::Json10 | Protocol::Json11 => json::write(document),
         Protocol::Cbor => cbor::write(document),
+        Protocol::RestJson => match operation.route() {
+            Some(route) => return rest::write(route, document),
+            None => json::write(document),
+        },
         Protocol::Query => {
             let name = &operation.operation;
             let mut out =
@@ -291,19 +421,54 @@ pub fn write(operation: &OperationName, request_id: &str, document: &Document) -
     Response { status: 200, headers: headers(operation.protocol), body }
 }
 
-fn headers(protocol: Protocol) -> Vec<(&'static str, String)> {
-    let mut headers = vec![("content-type", protocol.content_type().to_owned())];
+fn headers(protocol: Protocol) -> Vec<(Cow<'static, str>, String)> {
+    let mut headers = vec![(Cow::Borrowed("content-type"), protocol.content_type().to_owned())];
     if protocol == Protocol::Cbor {
-        headers.push(("smithy-protocol", "rpc-v2-cbor".to_owned()));
+        headers.push((Cow::Borrowed("smithy-protocol"), "rpc-v2-cbor".to_owned()));
     }
     headers
+}
+
+/// Writes the error of an operation, in the form of its service.
+pub fn write_fault_of(operation: &OperationName, request_id: &str, fault: &Fault) -> Response {
+    match (operation.protocol, operation.service.rest) {
+        (Protocol::RestJson, Some(rest)) => rest::write_fault(rest, fault),
+        (protocol, _) => write_fault(protocol, operation.service.xml_namespace, request_id, fault),
+    }
+}
+
+/// Writes the answer to a request that cannot be read; `protocol` is that of one for no service
+/// that is known.
+pub fn write_unreadable(protocol: Protocol, request_id: &str, error: &UnreadableRequest) -> Response {
+    let fault = |code| Fault::new(code, error.to_string());
+    match (error, protocol) {
+        (UnreadableRequest::NoRoute { no_route, service, .. }, _) => {
+            let fault = fault("UnknownOperationException").with_status(no_route.status());
+            let mut response = rest::write_fault(service.rest.unwrap_or(&Rest::EMPTY), &fault);
+            if !no_route.allowed.is_empty() {
+                // RFC 9110 §15.5.6 asks for it.
+                response.headers.push((Cow::Borrowed("allow"), no_route.allowed.join(", ")));
+            }
+            response
+        }
+        (UnreadableRequest::Body(_), _) => {
+            write_fault(protocol, "", request_id, &fault("SerializationException"))
+        }
+        (UnreadableRequest::UnknownService(_), Protocol::Query | Protocol::Ec2) => {
+            write_fault(protocol, "", request_id, &fault("InvalidAction"))
+        }
+        (UnreadableRequest::UnknownService(_), _) => {
+            write_fault(protocol, "", request_id, &fault("UnknownOperationException"))
+        }
+    }
 }
 
 /// Writes an error in the protocol's own form.
 pub fn write_fault(protocol: Protocol, xml_namespace: &str, request_id: &str, fault: &Fault) -> Response {
     let mut headers = headers(protocol);
-    headers.extend(fault.retry_after.map(|seconds| ("retry-after", seconds.to_string())));
+    headers.extend(fault.retry_after.map(|seconds| (Cow::Borrowed("retry-after"), seconds.to_string())));
     let body = match protocol {
+        Protocol::RestJson => return rest::write_fault(&Rest::EMPTY, fault),
         Protocol::Json10 | Protocol::Json11 | Protocol::Cbor => {
             let mut members = vec![
                 ("__type".to_owned(), Document::Text(fault.code.clone())),
@@ -314,7 +479,7 @@ pub fn write_fault(protocol: Protocol, xml_namespace: &str, request_id: &str, fa
             if protocol == Protocol::Cbor {
                 cbor::write(&document)
             } else {
-                headers.push(("x-amzn-errortype", fault.code.clone()));
+                headers.push((Cow::Borrowed("x-amzn-errortype"), fault.code.clone()));
                 json::write(&document)
             }
         }
@@ -366,6 +531,7 @@ mod tests {
             target: None,
             content_type: None,
             smithy_protocol: None,
+            headers: &[],
             signed_for: None,
         }
     }

@@ -13,6 +13,11 @@ pub const TIMESTAMP: &str = "$aws::Timestamp";
 /// The name by which codecs know a [`Blob`] among newtype structs.
 pub const BLOB: &str = "$aws::Blob";
 
+const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
 /// A moment, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
@@ -105,6 +110,43 @@ impl Timestamp {
         let days = days_from_civil(year, month, day);
         let seconds = days * 86_400 + hours * 3600 + minutes * 60 + seconds - offset_minutes * 60;
         Some(Self { milliseconds: seconds * 1000 + milliseconds })
+    }
+
+    /// `Sat, 21 Nov 2026 07:01:19 GMT`: IMF-fixdate (RFC 9110 §5.6.7), as headers have it. What is
+    /// less than a second is left out.
+    pub fn http_date(self) -> String {
+        let days = self.milliseconds.div_euclid(86_400_000);
+        let seconds = self.milliseconds.rem_euclid(86_400_000) / 1000;
+        let (year, month, day) = civil(days);
+        // 1970-01-01 was a Thursday. Both are within their tables.
+        let weekday = WEEKDAYS[(days + 3).rem_euclid(7) as usize];
+        let month = MONTHS[(month - 1) as usize];
+        format!(
+            "{weekday}, {day:02} {month} {year:04} {:02}:{:02}:{:02} GMT",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60
+        )
+    }
+
+    /// Reads IMF-fixdate, with or without a fraction of the second (Smithy's `http-date`). The
+    /// name of the day is not compared with the date.
+    pub fn parse_http_date(text: &str) -> Option<Self> {
+        let (weekday, rest) = text.split_once(", ")?;
+        if !WEEKDAYS.contains(&weekday) {
+            return None;
+        }
+        let mut words = rest.split(' ');
+        let [day, month, year, time, zone] = std::array::from_fn(|_| words.next().unwrap_or_default());
+        let month = MONTHS.iter().position(|name| *name == month)? + 1;
+        if zone != "GMT"
+            || words.next().is_some()
+            || time.matches(':').count() != 2
+            || time.contains(['+', '-', 'Z', 'z'])
+        {
+            return None;
+        }
+        Self::parse_iso8601(&format!("{year}-{month:02}-{day}T{time}Z"))
     }
 }
 
@@ -234,6 +276,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn dates_of_headers_are_read_and_written() {
+        let at = Timestamp::from_milliseconds(1_795_244_479_000);
+        assert_eq!(at.http_date(), "Sat, 21 Nov 2026 07:01:19 GMT");
+        assert_eq!(Timestamp::from_milliseconds(-1).http_date(), "Wed, 31 Dec 1969 23:59:59 GMT");
+        assert_eq!(Timestamp::parse_http_date("Sat, 21 Nov 2026 07:01:19 GMT"), Some(at));
+        let fraction = Timestamp::parse_http_date("Sun, 02 Jan 2000 20:34:56.456 GMT");
+        assert_eq!(fraction.map(Timestamp::milliseconds), Some(946_845_296_456));
+        for wrong in [
+            "",
+            "Sat, 21 Nov 2026 07:01:19",
+            "Sat, 21 Nov 2026 07:01:19 CET",
+            "Sat, 21 nov 2026 07:01:19 GMT",
+            "Sat, 1 Nov 2026 07:01:19 GMT",
+            "Sat, 21 Nov 26 07:01:19 GMT",
+            "Sat, 21 Nov 2026 07:01 GMT",
+            "Sat, 21 Nov 2026 07:01:19+01:00 GMT",
+            "Sat, 21 Nov 2026 07:01:19 GMT ",
+            "Saturday, 21-Nov-26 07:01:19 GMT",
+            "2026-11-21T07:01:19Z",
+        ] {
+            assert_eq!(Timestamp::parse_http_date(wrong), None, "{wrong}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read(milliseconds in -60_000_000_000_000i64..250_000_000_000_000) {
@@ -243,7 +310,13 @@ mod tests {
 
         #[test]
         fn any_text_is_survived(text in ".{0,40}") {
-            let _ = Timestamp::parse_iso8601(&text);
+            let _ = (Timestamp::parse_iso8601(&text), Timestamp::parse_http_date(&text));
+        }
+
+        #[test]
+        fn dates_of_headers_that_are_written_are_read(seconds in -60_000_000_000i64..250_000_000_000) {
+            let at = Timestamp::from_milliseconds(seconds * 1000);
+            prop_assert_eq!(Timestamp::parse_http_date(&at.http_date()), Some(at));
         }
     }
 }

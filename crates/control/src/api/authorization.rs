@@ -2,6 +2,7 @@
 
 pub(crate) mod demand;
 mod ecs;
+mod fis;
 mod iam;
 mod secretsmanager;
 mod services;

@@ -3,7 +3,7 @@
 use bowline_aws::protocol::{Document, Fault, ServiceProtocol, Violation, from_document, to_document};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{call::Call, cloudformation, cloudtrail, ecs, iam, secretsmanager, servicediscovery, sts};
+use super::{call::Call, cloudformation, cloudtrail, ecs, fis, iam, secretsmanager, servicediscovery, sts};
 
 /// Whether an operation changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,7 @@ pub fn of_service(service: &str) -> &'static [Operation] {
         "cloudformation" => cloudformation::OPERATIONS,
         "cloudtrail" => cloudtrail::OPERATIONS,
         "ecs" => ecs::OPERATIONS,
+        "fis" => fis::OPERATIONS,
         "secretsmanager" => secretsmanager::OPERATIONS,
         "servicediscovery" => servicediscovery::OPERATIONS,
         "iam" => iam::OPERATIONS,

@@ -10,7 +10,7 @@ use std::{
 use bowline_aws::{
     protocol::{
         self, Document, Fault, OperationName, Protocol, RECEIVED_BODY_BYTES_MAX, RequestHead, Response,
-        UnreadableRequest, Violation,
+        SERVICES, UnreadableRequest, Violation,
     },
     sigv4::{ErrorFamily, Presented, Received, SignatureError},
 };
@@ -114,7 +114,7 @@ fn into_http(response: Response, request_id: &str) -> http::Response<Full<Bytes>
     let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut builder = http::Response::builder().status(status).header("x-amzn-requestid", request_id);
     for (name, value) in &response.headers {
-        builder = builder.header(*name, value);
+        builder = builder.header(&**name, value);
     }
     builder.body(Full::new(Bytes::from(response.body))).unwrap_or_else(|error| {
         // A header's value could not be sent: only an error's code can be such.
@@ -192,7 +192,7 @@ fn end(
     recording.end(outcome);
     match outcome {
         Ok(document) => protocol::write(name, request_id, document),
-        Err(fault) => protocol::write_fault(name.protocol, name.service.xml_namespace, request_id, fault),
+        Err(fault) => protocol::write_fault_of(name, request_id, fault),
     }
 }
 
@@ -224,6 +224,7 @@ fn begin(
         target: text(&parts.headers, "x-amz-target"),
         content_type: text(&parts.headers, "content-type"),
         smithy_protocol: text(&parts.headers, "smithy-protocol"),
+        headers: &headers,
         signed_for: presented.as_ref().ok().map(|presented| presented.scope.service.as_str()),
     };
     let name = match (protocol::identify(&head, &body), &unread) {
@@ -253,7 +254,11 @@ fn begin(
                 recording.leave_out();
                 return throttled_fault(&name, throttled);
             }
-            let family = if name.protocol.is_json_like() { ErrorFamily::AwsJson } else { ErrorFamily::Query };
+            let family = match name.protocol {
+                Protocol::RestJson => ErrorFamily::RestJson,
+                protocol if protocol.is_json_like() => ErrorFamily::AwsJson,
+                _ => ErrorFamily::Query,
+            };
             let (code, status) = error.code(family);
             Fault::new(code, error.to_string()).with_status(status)
         })?;
@@ -263,7 +268,7 @@ fn begin(
         }
         recording.by(&caller);
         let operation = operation::find(name.service, &name.operation).ok_or_else(|| unknown(&name))?;
-        let request = protocol::read(name.protocol, &head, &body)
+        let request = protocol::read(&name, &head, &body)
             .map_err(|error| Fault::new("SerializationException", error.to_string()))?;
         recording.asks(&request);
         tracing::debug!(
@@ -332,7 +337,7 @@ pub(super) fn violated(name: &OperationName, violation: &Violation) -> Fault {
 /// What policies do not allow, in the code of the protocol.
 fn access_denied(name: &OperationName, denied: Denied) -> Fault {
     match name.protocol.is_json_like() {
-        true => Fault::new("AccessDeniedException", denied.0),
+        true => Fault::new("AccessDeniedException", denied.0).with_status(name.protocol.common_status(403)),
         false => Fault::new("AccessDenied", denied.0).with_status(403),
     }
 }
@@ -343,7 +348,8 @@ fn unknown(name: &OperationName) -> Fault {
         true => Fault::new(
             "UnknownOperationException",
             format!("The operation {operation} of {} is not served here.", service.name),
-        ),
+        )
+        .with_status(protocol.common_status(404)),
         false => Fault::new(
             "InvalidAction",
             format!("Could not find operation {operation} for version {}", service.version),
@@ -354,15 +360,30 @@ fn unknown(name: &OperationName) -> Fault {
 /// What is answered to one who asks too much. Source: each service's "Common Errors".
 fn throttled_fault(name: &OperationName, throttled: Throttled) -> Fault {
     let code = if name.protocol.is_json_like() { "ThrottlingException" } else { "Throttling" };
-    Fault::new(code, "Rate exceeded").with_retry_after(throttled.retry_after)
+    Fault::new(code, "Rate exceeded")
+        .with_status(name.protocol.common_status(429))
+        .with_retry_after(throttled.retry_after)
 }
 
 /// The same before anything but the head was read.
-fn throttled_early(headers: &HeaderMap, throttled: Throttled, request_id: &str) -> Response {
-    let protocol = protocol_of(text(headers, "smithy-protocol"), text(headers, "x-amz-target"));
+pub(super) fn throttled_early(headers: &HeaderMap, throttled: Throttled, request_id: &str) -> Response {
+    let protocol = match is_for_rest(headers) {
+        true => Protocol::RestJson,
+        false => protocol_of(text(headers, "smithy-protocol"), text(headers, "x-amz-target")),
+    };
     let code = if protocol.is_json_like() { "ThrottlingException" } else { "Throttling" };
-    let fault = Fault::new(code, "Rate exceeded").with_retry_after(throttled.retry_after);
+    let fault = Fault::new(code, "Rate exceeded")
+        .with_status(protocol.common_status(429))
+        .with_retry_after(throttled.retry_after);
     protocol::write_fault(protocol, "", request_id, &fault)
+}
+
+/// Whether the signature in the head says that it is for a service of restJson1. Nothing is verified:
+/// it only decides how a refusal is written.
+fn is_for_rest(headers: &HeaderMap) -> bool {
+    let credential = text(headers, "authorization").and_then(|it| it.split_once("Credential="));
+    let signed_for = credential.and_then(|(_, scope)| scope.split('/').nth(3));
+    signed_for.is_some_and(|name| SERVICES.iter().any(|known| known.name == name && known.rest.is_some()))
 }
 
 /// The protocol of a request for nothing that is known.
@@ -376,13 +397,7 @@ fn protocol_of(smithy_protocol: Option<&str>, target: Option<&str>) -> Protocol 
 
 /// An answer to what is for no service that is served, in the form that it was asked in.
 fn unreadable(head: &RequestHead<'_>, error: &UnreadableRequest, request_id: &str) -> Response {
-    let protocol = protocol_of(head.smithy_protocol, head.target);
-    let code = match (error, protocol) {
-        (UnreadableRequest::Body(_), _) => "SerializationException",
-        (UnreadableRequest::UnknownService(_), Protocol::Query) => "InvalidAction",
-        (UnreadableRequest::UnknownService(_), _) => "UnknownOperationException",
-    };
-    protocol::write_fault(protocol, "", request_id, &Fault::new(code, error.to_string()))
+    protocol::write_unreadable(protocol_of(head.smithy_protocol, head.target), request_id, error)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

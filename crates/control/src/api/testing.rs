@@ -6,7 +6,7 @@ use std::{
 };
 
 use bowline_aws::{
-    protocol::{Response, SERVICES, ServiceProtocol},
+    protocol::{Response, SERVICES, ServiceProtocol, rest::Route},
     sigv4::{AmzDate, Credentials as SigningCredentials, Received, SecretKey, Signing, sign},
 };
 use bowline_model::arn::Scope;
@@ -50,6 +50,8 @@ impl Keys {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: String,
+    /// `x-amzn-errortype`: where restJson1 has an error's code.
+    error_type: Option<String>,
 }
 
 impl Answer {
@@ -66,6 +68,9 @@ impl Answer {
     pub(crate) fn code(&self) -> String {
         if self.status == 200 {
             return String::new();
+        }
+        if let Some(code) = &self.error_type {
+            return code.clone();
         }
         match serde_json::from_str::<serde_json::Value>(&self.body) {
             Ok(json) => json["__type"].as_str().unwrap_or_default().to_owned(),
@@ -180,18 +185,26 @@ impl TestApi {
         at: u64,
     ) -> Answer {
         let protocol = protocol_of(service);
-        let mut headers = vec![("host", "127.0.0.1".to_owned())];
+        let route = protocol.rest.map(|rest| rest.route(action).expect("an operation that is served"));
+        // Without a signature the host tells which service of restJson1 is meant.
+        let host = match route {
+            Some(_) => format!("{}.us-east-1.amazonaws.com", protocol.endpoint_prefix),
+            None => "127.0.0.1".to_owned(),
+        };
+        let (method, path) = route.map_or(("POST", "/".to_owned()), |route| target(route, &body));
+        let mut headers = vec![("host", host)];
         match protocol.target_prefix {
             Some(prefix) => {
                 headers.push(("content-type", "application/x-amz-json-1.1".to_owned()));
                 headers.push(("x-amz-target", format!("{prefix}.{action}")));
             }
+            None if route.is_some() => headers.push(("content-type", "application/json".to_owned())),
             None => headers.push(("content-type", "application/x-www-form-urlencoded".to_owned())),
         }
         if let Some(keys) = keys {
             let present: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
             let received =
-                Received { method: "POST", path: "/", query: None, headers: &present, body: body.as_bytes() };
+                Received { method, path: &path, query: None, headers: &present, body: body.as_bytes() };
             let credentials = SigningCredentials {
                 access_key_id: keys.id.clone(),
                 secret: SecretKey::new(keys.secret.as_str()),
@@ -201,15 +214,17 @@ impl TestApi {
             let signing = Signing { region: "us-east-1", service, at, unsigned_payload: false };
             headers.extend(sign(&received, &credentials, &signing).expect("it can be signed"));
         }
-        let mut request = http::Request::post("/");
+        let mut request = http::Request::builder().method(method).uri(&*path);
         for (name, value) in &headers {
             request = request.header(*name, value);
         }
         let (parts, ()) = request.body(()).expect("a request").into_parts();
         let peer = Peer { address: "127.0.0.1:50000".parse().expect("an address"), tls: self.tls };
-        let Response { status, body, .. } =
+        let Response { status, body, headers } =
             respond(&self.api, peer, &parts, Ok(Bytes::from(body)), "id").await;
-        Answer { status, body: String::from_utf8(body).expect("text") }
+        let error_type = headers.into_iter().find(|(name, _)| name == "x-amzn-errortype");
+        let error_type = error_type.map(|(_, code)| code);
+        Answer { status, body: String::from_utf8(body).expect("text"), error_type }
     }
 
     /// A new user with these inline policies, and a key of its own.
@@ -233,6 +248,19 @@ pub(crate) fn temporary(answer: &Answer) -> Keys {
         secret: answer.element("SecretAccessKey"),
         token: Some(answer.element("SessionToken")),
     }
+}
+
+/// The method and the path of an operation of restJson1. Members in labels are taken from `body`, and
+/// are `x` where they are not there; those of queries are not written.
+fn target(route: &Route, body: &str) -> (&'static str, String) {
+    let members: serde_json::Value = serde_json::from_str(body).expect("JSON");
+    let mut path = String::new();
+    for segment in route.uri.split('/').skip(1) {
+        let label = segment.strip_prefix('{').and_then(|label| label.strip_suffix('}'));
+        let value = label.map(|label| members[label].as_str().unwrap_or("x"));
+        path = format!("{path}/{}", value.map_or(segment.to_owned(), crate::iam::document::percent_encoded));
+    }
+    (route.method, path)
 }
 
 fn protocol_of(service: &str) -> &'static ServiceProtocol {

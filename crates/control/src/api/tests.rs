@@ -19,6 +19,7 @@ use crate::{
     registry::{Registry, RegistryError},
 };
 
+mod fis;
 mod secretsmanager;
 mod servicediscovery;
 
@@ -57,20 +58,19 @@ impl Endpoint {
             target: None,
             content_type: None,
             smithy_protocol: None,
+            headers: &[],
             signed_for: None,
         };
         let body = serde_json::to_vec(request).unwrap();
-        let document = protocol::read(Protocol::Json11, &head, &body).unwrap();
+        let name = OperationName { service, operation: name.to_owned(), protocol: Protocol::Json11 };
+        let document = protocol::read(&name, &head, &body).unwrap();
         let scope = self.core.registry().settings().scope.clone();
         let origin = origin();
         let call = Call { core: &self.core, caller: &self.caller, scope, now: origin.now, origin: &origin };
         match (operation.call)(&call, &document) {
             Ok(document) => Ok((&document).into()),
             Err(Outcome::Fault(fault)) => Err(fault),
-            Err(Outcome::Violation(violation)) => {
-                let name = OperationName { service, operation: name.to_owned(), protocol: Protocol::Json11 };
-                Err(server::violated(&name, &violation))
-            }
+            Err(Outcome::Violation(violation)) => Err(server::violated(&name, &violation)),
         }
     }
 

@@ -91,6 +91,7 @@ macro_rules! for_each_table {
         $apply!(access_keys, "access-keys");
         $apply!(secrets, "secrets");
         $apply!(secret_values, "secret-values");
+        $apply!(experiment_templates, "experiment-templates");
     };
 }
 

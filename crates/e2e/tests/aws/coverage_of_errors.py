@@ -14,7 +14,6 @@ _NO_FAILURE = "the server's own failure"
 _ONE_WRITER = "changes are made one after the other, and are done when they are answered"
 _NOT_PUBLIC = "public DNS namespaces are refused as InvalidInput: their names are not this machine's to give"
 _NO_SERVICE_POLICY = "of AWS's policies, those for services' own roles are not there"
-_NO_KMS_FAILURE = "values are sealed under the server's own master key, which it has or does not start without"
 _NO_INPUT = "what is wrong is said as ValidationError, as AWS does"
 
 # Errors that nothing here can cause, whatever the operation.
@@ -27,6 +26,12 @@ NEVER = {
         "PlatformTaskDefinitionIncompatibilityException": "one machine is every platform",
         "ServerException": _NO_FAILURE,
         "UpdateInProgressException": _ONE_WRITER,
+    },
+    "secretsmanager": {
+        "DecryptionFailure": _NO_FAILURE,
+        "EncryptionFailure": _NO_FAILURE,
+        "InternalServiceError": _NO_FAILURE,
+        "PreconditionNotMetException": "nothing has to be done before a secret is made or changed",
     },
     "servicediscovery": {
         "RequestLimitExceeded": "discovery has no limit of its own",
@@ -44,12 +49,6 @@ NEVER = {
     "cloudformation": {
         "LimitExceededException": "AWS's quota of 2000 stacks is not kept",
         "StackSetNotFoundException": "stack sets are not served",
-    },
-    "secretsmanager": {
-        "DecryptionFailure": _NO_KMS_FAILURE,
-        "EncryptionFailure": _NO_KMS_FAILURE,
-        "InternalServiceError": _NO_FAILURE,
-        "PreconditionNotMetException": "what replication demands; replicas are refused as InvalidParameterException",
     },
     "cloudtrail": {
         "NoManagementAccountSLRExistsException": "there is no organization",
@@ -80,6 +79,8 @@ UNSUPPORTED_FEATURE = {
     "UpdateService",
 }
 
+_TOLD_AS_ERRORS = "what cannot be read is told in Errors"
+_NO_POLICY = "it takes no policy"
 _NAMED_BY_ARN = "what is not there is told as a failure, whatever its ARN names"
 
 # Errors of an operation's model that this operation alone does not have here. None: it never succeeds.
@@ -98,6 +99,24 @@ NOT_OF_OPERATION = {
         "RegisterTaskDefinition": {"LimitExceededException": "AWS's limit is a million revisions"},
         "UpdateTaskProtection": {"ResourceNotFoundException": "what is not there is told as a failure"},
         "StartTask": {"NamespaceNotFoundException": "a task's namespace is its cluster's, which is there"},
+    },
+    "secretsmanager": {
+        "BatchGetSecretValue": {
+            "InvalidRequestException": _TOLD_AS_ERRORS,
+            "ResourceNotFoundException": _TOLD_AS_ERRORS,
+        },
+        "CreateSecret": {
+            "LimitExceededException": "10,000 secrets are too many for a case",
+            "MalformedPolicyDocumentException": _NO_POLICY,
+            "ResourceNotFoundException": "a KMS key is recorded, whether or not it is there",
+        },
+        "GetRandomPassword": {"InvalidRequestException": "there is no state that it would not fit"},
+        "ListSecrets": {"InvalidRequestException": "there is no state that it would not fit"},
+        "RestoreSecret": {"InvalidRequestException": "a secret that is not deleted is as if restored"},
+        "UpdateSecret": {"MalformedPolicyDocumentException": _NO_POLICY},
+        "ValidateResourcePolicy": {
+            "InvalidRequestException": "a policy can be validated for a secret that is deleted",
+        },
     },
     "servicediscovery": {
         "CreatePublicDnsNamespace": {
@@ -135,25 +154,6 @@ NOT_OF_OPERATION = {
         "ExecuteChangeSet": {
             "InsufficientCapabilitiesException": "CreateChangeSet has demanded what the template needs",
         },
-    },
-    "secretsmanager": {
-        "BatchGetSecretValue": {
-            "InvalidRequestException": "of a batch, what fails is told in its Errors",
-            "ResourceNotFoundException": "of a batch, what fails is told in its Errors",
-        },
-        "CreateSecret": {
-            "LimitExceededException": "AWS's quota of 500,000 secrets is not kept",
-            "MalformedPolicyDocumentException": "its input has no policy",
-            "ResourceNotFoundException": "it names nothing that is to be there",
-        },
-        "GetRandomPassword": {"InvalidRequestException": "nothing has a state that it depends on"},
-        "ListSecrets": {"InvalidRequestException": "nothing has a state that it depends on"},
-        "RestoreSecret": {"InvalidRequestException": "to restore what is not deleted succeeds, as on AWS"},
-        "UpdateSecret": {
-            "LimitExceededException": "it adds no label but AWSCURRENT",
-            "MalformedPolicyDocumentException": "its input has no policy",
-        },
-        "ValidateResourcePolicy": {"InvalidRequestException": "a policy is validated for a deleted secret too"},
     },
 }
 

@@ -118,10 +118,14 @@ def test_more_labels_than_there_may_be(secrets, secret):
         )
     with refused("LimitExceededException"):
         secrets.update_secret_version_stage(SecretId=secret, VersionStage="one more", MoveToVersionId=TOKENS[0])
-    with refused("LimitExceededException"):
-        secrets.put_secret_value(
-            SecretId=secret, SecretString="two", ClientRequestToken=TOKENS[1], VersionStages=["one more"]
-        )
+
+
+def test_more_versions_of_a_day_than_there_may_be(secrets, secret):
+    for number in range(99):
+        secrets.put_secret_value(SecretId=secret, SecretString=str(number))
+    for operation in (secrets.put_secret_value, secrets.update_secret):
+        with refused("LimitExceededException", "100 versions"):
+            operation(SecretId=secret, SecretString="one more")
 
 
 def test_updating(secrets, secret):
@@ -228,8 +232,11 @@ def test_deleting_and_restoring(secrets, secret):
     assert secrets.create_secret(Name="shop/db")["ARN"] != secret
 
 
-def test_what_is_not_there(secrets):
-    one = {"SecretId": "none"}
+@pytest.mark.parametrize(
+    "given, code", [("none", "ResourceNotFoundException"), ("x" * 2_049, "InvalidParameterException")]
+)
+def test_what_is_not_there(anything, given, code):
+    secrets, one = anything, {"SecretId": given}
     for operation, arguments in (
         (secrets.get_secret_value, {}),
         (secrets.put_secret_value, {"SecretString": "x"}),
@@ -247,26 +254,7 @@ def test_what_is_not_there(secrets):
         (secrets.delete_resource_policy, {}),
         (secrets.validate_resource_policy, {"ResourcePolicy": policy({"AWS": ACCOUNT})}),
     ):
-        with refused("ResourceNotFoundException"):
-            operation(**one, **arguments)
-
-
-def test_names_are_bounded(secrets, anything):
-    one = {"SecretId": "x" * 2_049}
-    for operation, arguments in (
-        (anything.get_secret_value, {}),
-        (anything.put_secret_value, {"SecretString": "x"}),
-        (anything.describe_secret, {}),
-        (anything.list_secret_version_ids, {}),
-        (anything.restore_secret, {}),
-        (anything.cancel_rotate_secret, {}),
-        (anything.untag_resource, {"TagKeys": []}),
-        (anything.get_resource_policy, {}),
-        (anything.put_resource_policy, {"ResourcePolicy": policy({"AWS": ACCOUNT})}),
-        (anything.delete_resource_policy, {}),
-        (anything.validate_resource_policy, {"ResourcePolicy": policy({"AWS": ACCOUNT})}),
-    ):
-        with refused("InvalidParameterException"):
+        with refused(code):
             operation(**one, **arguments)
 
 

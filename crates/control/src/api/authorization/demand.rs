@@ -6,7 +6,7 @@
 use bowline_aws::protocol::Document;
 use bowline_model::arn::Scope;
 
-use super::{super::call::Caller, ecs, iam, secretsmanager, services};
+use super::{super::call::Caller, ecs, fis, iam, secretsmanager, services};
 use crate::registry::Registry;
 
 pub(crate) use super::secretsmanager::of_secret;
@@ -72,6 +72,7 @@ pub(crate) fn of(service: &str, asked: &Asked<'_>) -> Vec<Demand> {
     }
     let mut demands = match service {
         "ecs" => ecs::demands(asked),
+        "fis" => fis::demands(asked),
         "iam" => iam::demands(asked),
         "secretsmanager" => secretsmanager::demands(asked),
         _ => {
@@ -115,6 +116,14 @@ pub(crate) fn request_tags(request: &Document) -> Vec<(String, Vec<String>)> {
                 keys.push((format!("aws:RequestTag/{key}"), vec![value.to_owned()]));
                 names.push(key.to_owned());
             }
+        }
+    }
+    // FIS has a map of them.
+    if let Some(Document::Map(tags)) = member(["tags", "Tags"]) {
+        for (key, value) in tags {
+            let value = value.as_text().unwrap_or_default();
+            keys.push((format!("aws:RequestTag/{key}"), vec![value.to_owned()]));
+            names.push(key.clone());
         }
     }
     if let Some(Document::List(tag_keys)) = member(["tagKeys", "TagKeys"]) {

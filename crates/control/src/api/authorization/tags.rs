@@ -20,6 +20,7 @@ pub(super) fn keys(registry: &Registry, arn: &str) -> Vec<(String, Vec<String>)>
         "ecs" => ecs(registry, arn, resource),
         "servicediscovery" => cloud_map(registry, arn, resource),
         "iam" => iam(registry, arn, resource),
+        "fis" => fis(registry, resource),
         _ => None,
     };
     let prefixes = ["aws"].into_iter().chain(WITH_OWN_KEY.iter().copied().filter(|own| *own == service));
@@ -61,6 +62,11 @@ fn cloud_map(registry: &Registry, arn: &str, resource: &str) -> Option<Tags> {
         _ => return None,
     };
     Some(tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect())
+}
+
+fn fis(registry: &Registry, resource: &str) -> Option<Tags> {
+    let (kind, id) = resource.split_once('/')?;
+    (kind == "experiment-template").then(|| Some(registry.experiment_templates.get(id)?.tags.clone()))?
 }
 
 fn iam(registry: &Registry, arn: &str, resource: &str) -> Option<Tags> {

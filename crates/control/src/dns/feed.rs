@@ -64,28 +64,32 @@ impl Feed {
         let load_balancers = load_balancers(registry);
         let same_aliases = self.load_balancers == load_balancers;
         let same_zones = self.zones == zones;
-        let mut services = HashMap::with_capacity(self.services.len());
-        let mut changed = false;
+        let (mut kept, mut changed) = (0, false);
         for service in index.all() {
             let Some(apex) = apexes.get(service.row.namespace_id.as_str()) else { continue };
             if service.row.dns_config.is_none() {
                 continue;
             }
-            let id = service.row.id.clone();
-            let before = self.services.remove(&id).filter(|before| {
-                // A service stays in its namespace, whose name stays.
-                same_aliases && Arc::ptr_eq(&before.from, service)
-            });
-            let records = before.unwrap_or_else(|| {
+            kept += 1;
+            let before = self.services.get(&service.row.id);
+            // A service stays in its namespace, whose name stays.
+            if !before.is_some_and(|before| same_aliases && Arc::ptr_eq(&before.from, service)) {
                 changed = true;
-                Records { from: Arc::clone(service), names: names(apex, service, &load_balancers) }
-            });
-            services.insert(id, records);
+                let records =
+                    Records { from: Arc::clone(service), names: names(apex, service, &load_balancers) };
+                self.services.insert(service.row.id.clone(), records);
+            }
         }
-        // What is left is there no more.
-        changed |= !self.services.is_empty();
+        if kept < self.services.len() {
+            changed = true;
+            self.services.retain(|id, records| {
+                let stays = index.with_id(id).filter(|service| Arc::ptr_eq(service, &records.from));
+                stays.is_some_and(|service| {
+                    service.row.dns_config.is_some() && apexes.contains_key(service.row.namespace_id.as_str())
+                })
+            });
+        }
         let first = self.serial == 0;
-        self.services = services;
         self.load_balancers = load_balancers;
         self.zones = zones;
         if !first && same_zones && !changed {

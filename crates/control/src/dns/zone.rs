@@ -6,7 +6,7 @@
 //! (<https://docs.aws.amazon.com/cloud-map/latest/dg/services-route53.html>).
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     net::{Ipv4Addr, Ipv6Addr},
     str::FromStr,
@@ -133,7 +133,7 @@ impl<T> RecordSet<T> {
 /// `"`, which is what Cloud Map lets a name have, without what would need
 /// escaping.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DnsName(Box<str>);
+pub struct DnsName(Arc<str>);
 
 /// A text is no domain name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -209,8 +209,8 @@ fn and_above(name: &str) -> impl Iterator<Item = &str> {
 /// are swapped whole.
 #[derive(Debug, Default)]
 pub struct ZoneTable {
-    zones: HashMap<Box<str>, Zone>,
-    names: HashMap<Box<str>, Arc<Name>>,
+    zones: HashMap<Arc<str>, Zone>,
+    names: HashMap<Arc<str>, Arc<Name>>,
 }
 
 impl ZoneTable {
@@ -227,7 +227,9 @@ impl ZoneTable {
         // too (RFC 8020); so does what is between two nested zones.
         let empty = Arc::new(Name::default());
         let mut above = Vec::new();
-        for name in names.keys().chain(zones.keys()) {
+        // Thousands of names stand below few.
+        let parents: HashSet<&str> = names.keys().filter_map(|name| and_above(name).nth(1)).collect();
+        for name in parents.into_iter().chain(zones.keys().map(|apex| &**apex)) {
             let Some(height) =
                 and_above(name).collect::<Vec<_>>().iter().rposition(|name| zones.contains_key(*name))
             else {
@@ -235,7 +237,7 @@ impl ZoneTable {
             };
             // Most names' zones stand already: nothing is copied for them.
             let missing = and_above(name).take(height + 1).filter(|name| !names.contains_key(*name));
-            above.extend(missing.map(Box::<str>::from));
+            above.extend(missing.map(Arc::<str>::from));
         }
         for name in above {
             names.entry(name).or_insert_with(|| Arc::clone(&empty));

@@ -12,7 +12,7 @@ use std::{
 
 use bowline_discovery::resource::Resource;
 use bowline_plumbing::seal::{SealError, SealKey};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use thiserror::Error;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
@@ -32,7 +32,16 @@ pub(crate) struct LastGood {
     /// Roots by trust domain.
     pub(crate) roots: BTreeMap<String, String>,
     /// Version and resource.
+    #[serde(deserialize_with = "resources")]
     pub(crate) resources: Vec<(String, Resource)>,
+}
+
+/// As the configuration file's are read, by way of JSON values: a second reader of all resources would be there for
+/// this alone. Keys are not among them.
+fn resources<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, Resource)>, D::Error> {
+    let values = Vec::<(String, serde_json::Value)>::deserialize(from)?;
+    let read = |(version, value)| Ok((version, serde_json::from_value(value).map_err(de::Error::custom)?));
+    values.into_iter().map(read).collect()
 }
 
 const FORMAT: u32 = 1;

@@ -316,15 +316,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Violation> {
-        match self.0 {
-            Document::Map(members) => visitor.visit_map(Members { members: members.iter(), value: None }),
-            // A query map is a list of entries with a key and a value.
-            Document::List(entries) => visitor.visit_map(Entries { entries: entries.iter(), value: None }),
-            Document::Untyped(text) if text.is_empty() => {
-                visitor.visit_map(Members { members: [].iter(), value: None })
-            }
-            _ => Err(Violation::of_type(self.0, "a structure")),
-        }
+        visitor.visit_map(Members::of(self.0)?)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -385,22 +377,60 @@ impl<'de> SeqAccess<'de> for Items<'de> {
     }
 }
 
+/// What a structure or a map has. One type for all notations: what visits it is there once for every shape.
 struct Members<'de> {
-    members: std::slice::Iter<'de, (String, Document)>,
+    rest: Rest<'de>,
     value: Option<(&'de str, &'de Document)>,
+}
+
+/// What was not yet visited.
+enum Rest<'de> {
+    Members(std::slice::Iter<'de, (String, Document)>),
+    /// A query map is a list of entries with a key and a value.
+    Entries(std::slice::Iter<'de, Document>),
+}
+
+impl<'de> Members<'de> {
+    fn of(document: &'de Document) -> Result<Self, Violation> {
+        let rest = match document {
+            Document::Map(members) => Rest::Members(members.iter()),
+            Document::List(entries) => Rest::Entries(entries.iter()),
+            // Query writes an empty map as an empty parameter.
+            Document::Untyped(text) if text.is_empty() => Rest::Entries([].iter()),
+            _ => return Err(Violation::of_type(document, "a structure")),
+        };
+        Ok(Self { rest, value: None })
+    }
+
+    /// The next member's name; its value is kept.
+    fn next_name(&mut self) -> Result<Option<&'de str>, Violation> {
+        let next = match &mut self.rest {
+            // A null member is an absent one.
+            Rest::Members(members) => {
+                members.find(|(_, value)| *value != Document::Null).map(|(name, value)| (&**name, value))
+            }
+            Rest::Entries(entries) => entries.next().map(entry).transpose()?,
+        };
+        self.value = next;
+        Ok(next.map(|(name, _)| name))
+    }
+}
+
+/// The key and the value of a query map's entry.
+fn entry(entry: &Document) -> Result<(&str, &Document), Violation> {
+    let member = |names: [&str; 2]| names.into_iter().find_map(|name| entry.get(name));
+    match (member(["key", "Key"]).and_then(Document::as_text), member(["value", "Value"])) {
+        (Some(key), Some(value)) => Ok((key, value)),
+        _ => Err(Violation::of_type(entry, "a key and a value")),
+    }
 }
 
 impl<'de> MapAccess<'de> for Members<'de> {
     type Error = Violation;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Violation> {
-        // A null member is an absent one.
-        let next = self.members.find(|(_, value)| *value != Document::Null);
-        match next {
-            Some((name, value)) => {
-                self.value = Some((name, value));
-                seed.deserialize(Key(name)).map(Some)
-            }
+        match self.next_name()? {
+            Some(name) => seed.deserialize(Key(name)).map(Some),
             None => Ok(None),
         }
     }
@@ -456,34 +486,6 @@ impl<'de> Deserializer<'de> for Key<'de> {
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u128 f32 f64 char str string bytes byte_buf option unit unit_struct seq tuple
         tuple_struct map struct identifier ignored_any
-    }
-}
-
-struct Entries<'de> {
-    entries: std::slice::Iter<'de, Document>,
-    value: Option<&'de Document>,
-}
-
-impl<'de> MapAccess<'de> for Entries<'de> {
-    type Error = Violation;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Violation> {
-        let Some(entry) = self.entries.next() else { return Ok(None) };
-        let member = |names: [&str; 2]| names.into_iter().find_map(|name| entry.get(name));
-        match (member(["key", "Key"]), member(["value", "Value"])) {
-            (Some(key), Some(value)) => {
-                self.value = Some(value);
-                seed.deserialize(Node(key)).map(Some)
-            }
-            _ => Err(Violation::of_type(entry, "a key and a value")),
-        }
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Violation> {
-        match self.value.take() {
-            Some(value) => seed.deserialize(Node(value)),
-            None => Err(de::Error::custom("a value was asked for before its key")),
-        }
     }
 }
 

@@ -148,20 +148,24 @@ impl RegistryWriter {
         let before = self.snapshot();
         let mut after = Registry::clone(&before);
         let result = change(&mut after)?;
-        let (changes, visible) = changes(&before, &after)?;
+        self.follow(&before, after)?;
+        Ok(result)
+    }
+
+    /// Writes what has changed and makes it visible; the caller holds the lock.
+    fn follow(&self, before: &Registry, mut after: Registry) -> Result<(), RegistryError> {
+        let (changes, visible) = changes(before, &after)?;
         if !visible {
-            return Ok(result);
+            return Ok(());
         }
         if !changes.is_empty() {
-            self.store
-                .commit(Transaction { conditions: Vec::new(), changes })
-                .map_err(|error| E::from(RegistryError::from(error)))?;
+            self.store.commit(Transaction { conditions: Vec::new(), changes })?;
         }
         after.generation = before.generation + 1;
         let generation = after.generation;
         self.current.store(Arc::new(after));
         self.generation.send_replace(generation);
-        Ok(result)
+        Ok(())
     }
 }
 

@@ -91,6 +91,11 @@ pub(crate) enum Request {
         /// Its id.
         id: String,
     },
+    /// Wraps the data keys by another master key.
+    RotateMasterKey {
+        /// The new one, 64 hex digits, where it is not Bowline that makes it.
+        new: Option<Secret>,
+    },
     /// Takes everything down and ends.
     Down,
 }
@@ -134,6 +139,15 @@ pub(crate) enum Response {
     },
     /// To `AccessKeys`.
     AccessKeys(Vec<AccessKey>),
+    /// To `RotateMasterKey`.
+    MasterKeyRotated {
+        /// The old key's id.
+        from: String,
+        /// The new key's id.
+        to: String,
+        /// The next start must be given the new key.
+        at_next_start: bool,
+    },
     /// Done.
     Done,
     /// Not done, and why.

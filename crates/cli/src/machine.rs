@@ -27,6 +27,7 @@ use crate::{
     dns_args::{self, DnsForward, DnsListen},
     endpoint::{Endpoint, EndpointArgs},
     local_api,
+    master_key_args::MasterKeyArgs,
     output::OutputFormat,
     project,
     running::Running,
@@ -41,6 +42,8 @@ pub(crate) struct MachineArgs {
     /// Where state is kept. Default: $XDG_STATE_HOME/bowline, else ~/.local/state/bowline.
     #[arg(long, env = "BOWLINE_STATE_DIR", hide_env_values = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) master_key: MasterKeyArgs,
     #[command(flatten)]
     pub(crate) endpoint: EndpointArgs,
     /// Local command in place of a container's image; run by `sh -c`.
@@ -176,6 +179,7 @@ impl MachineArgs {
             },
             ephemeral,
             dns: dns_args::config(&self.dns_listen, &self.dns_forward, &self.dns_allow)?,
+            master_key: self.master_key.source()?,
         })
     }
 

@@ -7,6 +7,7 @@ mod dns_args;
 mod endpoint;
 mod local_api;
 mod machine;
+mod master_key_args;
 mod output;
 mod project;
 mod running;
@@ -20,7 +21,7 @@ use bowline_plumbing::telemetry::{self, LogFormat};
 use clap::{Parser, Subcommand};
 
 use commands::{
-    access_key, audit, completions, down, exec, probe, proxy, server, shim, status, up,
+    access_key, audit, completions, down, exec, master_key, probe, proxy, server, shim, status, up,
     verify as verify_command,
 };
 
@@ -40,6 +41,8 @@ enum Command {
     Server(Box<server::Args>),
     /// Make, list or delete keys for the AWS endpoint
     AccessKey(access_key::Args),
+    /// Change the key that everything secret in a state directory is sealed with
+    MasterKey(master_key::Args),
     /// Take down what a running `bowline up` brought up
     Down(down::Args),
     /// Show services, tasks, certificates and gateways
@@ -63,6 +66,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before any thread, and before any child: neither sees the keys.
+    master_key_args::take_from_environment();
     let outcome = match Cli::parse().command {
         // The shim makes namespaces: it must not have threads before.
         Command::Shim(args) => return shim::run(&args),
@@ -72,6 +77,7 @@ fn main() -> ExitCode {
         Command::Proxy(args) => proxy::run(args),
         Command::Up(args) => asynchronously("warn", up::run(*args)),
         Command::Server(args) => asynchronously("warn", server::run(*args)),
+        Command::MasterKey(args) => asynchronously("warn", master_key::run(args)),
         Command::AccessKey(args) => asynchronously("warn", access_key::run(args)),
         Command::Down(args) => asynchronously("warn", down::run(args)),
         Command::Exec(args) => asynchronously("warn", exec::run(args)),

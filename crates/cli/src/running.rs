@@ -7,6 +7,7 @@ use bowline_agent::AgentHandle;
 use bowline_control::{
     control_plane::{AccessKeyView, ControlPlane},
     iam::KeyOwner,
+    master_key::{MasterKeySource, NEW_VARIABLE, Rotated},
     view,
 };
 use bowline_model::task::TaskId;
@@ -90,6 +91,14 @@ impl Running {
             Request::DeleteAccessKey { id } => {
                 self.control.delete_access_key(&id)?;
                 Ok(Response::Done)
+            }
+            Request::RotateMasterKey { new } => {
+                let new = new.map(|new| MasterKeySource::key_of_variable(NEW_VARIABLE, new.expose()));
+                let new = new.transpose()?;
+                // It waits for the disk, and perhaps for a command.
+                let rotate = || self.control.rotate_master_key(new);
+                let Rotated { from, to, at_next_start } = tokio::task::block_in_place(rotate)?;
+                Ok(Response::MasterKeyRotated { from, to, at_next_start })
             }
             Request::Down => {
                 self.ended.send_replace(true);

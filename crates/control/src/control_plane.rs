@@ -19,7 +19,7 @@ use bowline_model::{
     identity::SpiffeId,
     task::{DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskStatus, TokenIssuer},
 };
-use bowline_plumbing::{drain, wall_clock};
+use bowline_plumbing::{drain, seal::SealKey, wall_clock};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
@@ -37,7 +37,7 @@ use crate::{
     core::Core,
     credentials::Credentials,
     dns::DnsConfig,
-    master_key::{MasterKey, MasterKeyError},
+    master_key::{MasterKey, MasterKeyError, MasterKeySource, Rotated},
     publish::PublishOptions,
     reconcile::{self, Event, Histories},
     registry::{LocalCommandRecord, Registry, RegistryError, RegistryWriter, SETTINGS, Settings},
@@ -55,6 +55,9 @@ use private_dns::PrivateDns;
 
 pub use access_keys::{AccessKeyError, AccessKeyView};
 pub use audit_trail::{AUDIT_DIRECTORY, AUDIT_KEY_LABEL};
+
+/// The store in a state directory.
+pub const STORE_FILE: &str = "store.redb";
 
 /// Most events kept.
 const EVENTS_MAX: usize = 1_000;
@@ -91,6 +94,8 @@ pub struct ControlConfig {
     /// The DNS server of private namespaces; `None`: there is none. Where its port is 0, one is taken
     /// and kept.
     pub dns: Option<DnsConfig>,
+    /// Where the key comes from that everything secret is sealed with.
+    pub master_key: MasterKeySource,
 }
 
 impl ControlConfig {
@@ -111,6 +116,7 @@ impl ControlConfig {
             authorization: AuthorizationMode::Enforce,
             ephemeral: false,
             dns: Some(DnsConfig::new(SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)))),
+            master_key: MasterKeySource::default(),
         }
     }
 }
@@ -223,7 +229,7 @@ impl ControlPlane {
     /// See [`StartError`].
     pub async fn start(config: ControlConfig) -> Result<Self, StartError> {
         let lock = StateLock::acquire(&config.state_dir)?;
-        let path = config.state_dir.join("store.redb");
+        let path = config.state_dir.join(STORE_FILE);
         let store = match config.ephemeral {
             true => EmbeddedStore::in_memory(),
             false => EmbeddedStore::open(&path),
@@ -333,6 +339,11 @@ impl ControlPlane {
         self.dns.as_ref().map_or(&[], |dns| dns.server.local_addresses())
     }
 
+    #[cfg(test)]
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
     /// What an agent needs.
     pub fn agent_port(&self) -> AgentPort {
         AgentPort {
@@ -340,6 +351,17 @@ impl ControlPlane {
             reports: self.reports.clone(),
             tokens: Arc::clone(&self.core) as _,
         }
+    }
+
+    /// Wraps the data keys by another master key, while everything goes on: see
+    /// [`MasterKey::rotate`]. Blocks.
+    ///
+    /// # Errors
+    /// See there.
+    pub fn rotate_master_key(&self, new: Option<SealKey>) -> Result<Rotated, MasterKeyError> {
+        let rotated = self.core.authorities().master_key().rotate(new)?;
+        tracing::info!(from = rotated.from, to = rotated.to, "the master key was rotated");
+        Ok(rotated)
     }
 
     /// Everything at this moment.
@@ -502,7 +524,7 @@ fn write_gateway_ca(state_dir: &Path, authorities: &Authorities) -> Result<(), A
 fn open_master_key(config: &ControlConfig, writer: &RegistryWriter) -> Result<MasterKey, StartError> {
     let settings = writer.snapshot().settings();
     let has_sealed = !settings.master_key_canary.is_empty();
-    let key = MasterKey::load_or_create(&config.state_dir, has_sealed)?;
+    let key = MasterKey::open_or_create(&config.state_dir, config.master_key.clone(), has_sealed)?;
     if has_sealed {
         key.check_canary(&settings.master_key_canary)?;
         return Ok(key);

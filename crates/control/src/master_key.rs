@@ -1,49 +1,81 @@
-//! The key that everything secret in the store is sealed with.
+//! What everything secret in a state directory is sealed with: data keys, wrapped by a master key.
+//!
+//! Rows are sealed under data keys, which stand in the file `data-keys.json`, wrapped. So another
+//! master key takes one small file to be written anew, atomically, and no row: see
+//! [`MasterKey::rotate`]. From the beginning of a rotation until the new key has proved to be where
+//! it will be looked for, the file holds the data keys twice, wrapped by the old master key and by
+//! the new one: a crash in between leaves a state directory that opens with either.
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+mod data_keys;
+mod source;
 
-use aws_lc_rs::hkdf;
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
 use bowline_plumbing::seal::{SealError, SealKey};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// Name of the key's file in the state directory.
-const FILE: &str = "master.key";
-const KEY_BYTES: usize = 32;
-/// A key as hex, and some blanks.
-const MAX_FILE_BYTES: u64 = 128;
+use data_keys::{DataKeys, DataKeysFile, Wrapping};
+
+pub use source::{MasterKeySource, NEW_VARIABLE, VARIABLE};
+
 /// First byte of a sealed record.
-const VERSION: u8 = 1;
-/// A data key sealed by the master key: its version (1), nonce (12), the key,
-/// and the tag (16).
-const WRAPPED_KEY_BYTES: usize = 1 + 12 + KEY_BYTES + 16;
-/// What the two layers of a record are bound to, before the record's context:
-/// one cannot stand in for the other.
-const KEY_CONTEXT: &str = "bowline data key\0";
-const DATA_CONTEXT: &str = "bowline data\0";
+const VERSION: u8 = 2;
+/// Number of the data key (4) and salt, between the version and what is sealed.
+const NUMBER_BYTES: usize = 4;
+const SALT_BYTES: usize = 16;
+/// What a record's key is derived for.
+const RECORD_KEY: &[u8] = b"bowline record";
+/// What a record is bound to, before its context.
+const RECORD_CONTEXT: &str = "bowline data\0";
 const CANARY_CONTEXT: &str = "bowline canary";
 const CANARY: &[u8] = b"bowline";
+/// How often a reader that is no owner begins anew when a rotation overtakes it.
+const READS: usize = 3;
 
-/// The master key of a state directory, from its file `master.key`: 64 hex
-/// digits, readable by its owner only. Keep a copy of the file apart from the
-/// backups of the store: without it, what is sealed is lost.
+/// The data keys of a state directory, opened with its master key. Keep a copy of the master key
+/// apart from the backups of the state directory: without it, what is sealed is lost.
 pub struct MasterKey {
-    key: SealKey,
-    file: PathBuf,
+    keys: DataKeys,
+    dir: PathBuf,
+    source: MasterKeySource,
+    /// The key in use; one rotation at a time.
+    present: Mutex<SealKey>,
+}
+
+/// What a rotation did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotated {
+    /// The id of the master key until now: 16 hex digits, which do not tell the key.
+    pub from: String,
+    /// The id of the new one.
+    pub to: String,
+    /// Whether the next start must be given the new key, and the old one opens until then.
+    pub at_next_start: bool,
 }
 
 /// Why there is no usable master key.
 #[derive(Debug, Error)]
 pub enum MasterKeyError {
-    /// The file is gone, and something was sealed with it.
+    /// The state directory's own key is gone, and something was sealed with it.
     #[error(
-        "the master key {} is missing, and the store holds data sealed with it: restore the file from its backup, \
-         or start anew with an empty state directory", .file.display()
+        "the master key {} is missing, and the store holds data sealed with it: restore the file from its backup; \
+         or give the key as it was given before ({VARIABLE}, --master-key-file, --master-key-command); or start anew \
+         with an empty state directory", .file.display()
     )]
     Missing {
+        /// The key's file.
+        file: PathBuf,
+    },
+    /// A file that was named is not there.
+    #[error(
+        "the master key {0} is missing: restore the file; for a new state directory make a key with \
+         `(umask 077; openssl rand -hex 32 > {0})`", .file.display()
+    )]
+    NoFile {
         /// The key's file.
         file: PathBuf,
     },
@@ -58,25 +90,78 @@ pub enum MasterKeyError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The file does not hold a key.
+    /// What is there is no key.
     #[error(
-        "the master key {} is damaged: 64 hex digits in a regular file are expected; restore the file from its backup",
-        .file.display()
+        "the master key {from} is damaged: 64 hex digits (in a regular file, if it is a file) are expected; restore \
+         it from its backup"
     )]
     Format {
-        /// The key's file.
-        file: PathBuf,
+        /// Where it is.
+        from: String,
     },
     /// It is a key, but not the one that the store was sealed with.
     #[error(
-        "the master key {} is not the one that the store's data was sealed with: restore the right file from its backup",
-        .file.display()
+        "the master key {from} (id {found}) is not the one that the store's data was sealed with{}: restore the \
+         right key from its backup; to change keys use `bowline master-key rotate`", of_ids(.expected)
     )]
     WrongKey {
-        /// The key's file.
-        file: PathBuf,
+        /// Where it is.
+        from: String,
+        /// Its id.
+        found: String,
+        /// Ids of the keys that would open the store.
+        expected: Vec<String>,
         /// What did not open.
         source: SealError,
+    },
+    /// The command gave no key.
+    #[error("the command that fetches the master key (--master-key-command) {reason}")]
+    Command {
+        /// What it did.
+        reason: String,
+    },
+    /// The data keys are gone, and something was sealed with them.
+    #[error(
+        "{} is missing, and the store holds data sealed with its keys: restore the file from the backup of the state \
+         directory, or start anew with an empty state directory", .file.display()
+    )]
+    DataKeysMissing {
+        /// The data keys' file.
+        file: PathBuf,
+    },
+    /// The data keys' file is not as it is written.
+    #[error("{} is damaged, or of another version: restore the file from the backup of the state directory", .file.display())]
+    DataKeysDamaged {
+        /// The data keys' file.
+        file: PathBuf,
+    },
+    /// The data keys' file cannot be used.
+    #[error("cannot {action} the data keys {}", .file.display())]
+    DataKeysIo {
+        /// What failed.
+        action: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A rotation was asked for, and the source still gives the present key.
+    #[error("the master key {from} is still the present one: put the new key there first, then rotate")]
+    SameKey {
+        /// Where it comes from.
+        from: String,
+    },
+    /// A rotation was asked for without a new key.
+    #[error(
+        "the present master key is in the variable {VARIABLE}, where Bowline can put no other: give the new one in the \
+         variable {NEW_VARIABLE} (`openssl rand -hex 32` makes one)"
+    )]
+    NewKeyNeeded,
+    /// A new key was given, and the present one is the state directory's own.
+    #[error("{from} is replaced by a key that Bowline makes: a rotation of it takes no key ({NEW_VARIABLE})")]
+    NewKeyUnused {
+        /// Where it comes from.
+        from: String,
     },
     /// The system gave no randomness for a new key.
     #[error("no new master key could be made")]
@@ -96,6 +181,10 @@ pub enum MasterKeyError {
     },
 }
 
+fn of_ids(ids: &[String]) -> String {
+    if ids.is_empty() { String::new() } else { format!(" (id {})", ids.join(" or ")) }
+}
+
 /// Why a record could not be sealed or opened.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("the sealed record {context} cannot be used")]
@@ -107,80 +196,176 @@ pub struct RecordError {
 }
 
 impl MasterKey {
-    /// Reads the key of a state directory, or makes a new one if there is none
-    /// and nothing was sealed with an earlier one (`has_sealed_data`). The
-    /// caller holds the directory's [`StateLock`](crate::state_lock::StateLock).
+    /// [`MasterKey::open_or_create`] with the state directory's own master key.
     ///
     /// # Errors
-    /// The file is missing although it is needed, is open to others or damaged,
-    /// or the file system fails.
+    /// As there.
     pub fn load_or_create(dir: impl AsRef<Path>, has_sealed_data: bool) -> Result<Self, MasterKeyError> {
+        Self::open_or_create(dir, MasterKeySource::StateDirectory, has_sealed_data)
+    }
+
+    /// Opens the data keys of a state directory, or makes new ones (and, as its own file, a master
+    /// key) if there are none and nothing was sealed with earlier ones (`has_sealed_data`). The
+    /// caller holds the directory's [`StateLock`](crate::state_lock::StateLock). Blocks while a
+    /// command fetches the key.
+    ///
+    /// # Errors
+    /// A key is missing although it is needed, is open to others, damaged or another one; the
+    /// command or the file system fails.
+    pub fn open_or_create(
+        dir: impl AsRef<Path>,
+        source: MasterKeySource,
+        has_sealed_data: bool,
+    ) -> Result<Self, MasterKeyError> {
         let dir = dir.as_ref();
-        let file = dir.join(FILE);
-        match File::open(&file) {
-            Ok(opened) => Self::read(opened, file),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                if has_sealed_data {
-                    return Err(MasterKeyError::Missing { file });
-                }
-                Self::create(dir, file)
+        let kept = DataKeysFile::read(dir)?;
+        let needed = has_sealed_data || kept.is_some();
+        let master_key = match source.fetch(dir)? {
+            Some(key) => key,
+            None if needed => return Err(MasterKeyError::Missing { file: dir.join(source::FILE) }),
+            None => {
+                let key = SealKey::generate().map_err(|source| MasterKeyError::Generate { source })?;
+                source::create(dir, &key)?;
+                key
             }
-            Err(source) => Err(MasterKeyError::Io { action: "open", file, source }),
-        }
-    }
-
-    fn read(opened: File, file: PathBuf) -> Result<Self, MasterKeyError> {
-        // Of the file that was opened, not of the name: that may change.
-        let metadata = match opened.metadata() {
-            Ok(metadata) => metadata,
-            Err(source) => return Err(MasterKeyError::Io { action: "examine", file, source }),
         };
-        if !metadata.is_file() {
-            return Err(MasterKeyError::Format { file });
+        let Some(kept) = kept else {
+            if has_sealed_data {
+                return Err(MasterKeyError::DataKeysMissing { file: dir.join(data_keys::FILE) });
+            }
+            let generate = |source| MasterKeyError::Generate { source };
+            let keys = DataKeys::from([(1, SealKey::generate().map_err(generate)?)]);
+            DataKeysFile::new(vec![Wrapping::of(&master_key, &keys).map_err(generate)?]).write(dir)?;
+            return Ok(Self { keys, dir: dir.to_owned(), source, present: Mutex::new(master_key) });
+        };
+        let (at, keys) = unwrap(&kept, &master_key, || source.describe(dir))?;
+        if at + 1 < kept.wrappings.len() {
+            tracing::warn!(
+                "a rotation of the master key is not complete: this start was given the old key, and the new one \
+                 opens the state directory too"
+            );
+        } else if at > 0 {
+            // The new key is where it is looked for: the old one ends here.
+            DataKeysFile::new(kept.wrappings[at..].to_vec()).write(dir)?;
         }
-        let mode = metadata.mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(MasterKeyError::Permissions { file, mode });
-        }
-        let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE_BYTES as usize));
-        if let Err(source) = opened.take(MAX_FILE_BYTES).read_to_end(&mut text) {
-            return Err(MasterKeyError::Io { action: "read", file, source });
-        }
-        match parse_hex(text.trim_ascii()) {
-            Some(bytes) => Ok(Self { key: SealKey::from_bytes(*bytes), file }),
-            None => Err(MasterKeyError::Format { file }),
+        Ok(Self { keys, dir: dir.to_owned(), source, present: Mutex::new(master_key) })
+    }
+
+    /// Opens the data keys of a state directory for reading, which another process may be using,
+    /// and rotating. Nothing is made or written.
+    ///
+    /// # Errors
+    /// As [`MasterKey::open_or_create`], or there are none.
+    pub fn open_beside(dir: impl AsRef<Path>, source: MasterKeySource) -> Result<Self, MasterKeyError> {
+        let dir = dir.as_ref();
+        let mut left = READS;
+        loop {
+            left -= 1;
+            match Self::open_once(dir, &source) {
+                // A rotation went between the reading of the one file and of the other.
+                Err(MasterKeyError::WrongKey { .. }) if left > 0 => {}
+                Err(error) => return Err(error),
+                Ok((keys, key)) => {
+                    return Ok(Self { keys, dir: dir.to_owned(), source, present: Mutex::new(key) });
+                }
+            }
         }
     }
 
-    fn create(dir: &Path, file: PathBuf) -> Result<Self, MasterKeyError> {
-        let key = SealKey::generate().map_err(|source| MasterKeyError::Generate { source })?;
-        match write_new(dir, &file, &key) {
-            Ok(()) => Ok(Self { key, file }),
-            Err(source) => Err(MasterKeyError::Io { action: "create", file, source }),
-        }
+    fn open_once(dir: &Path, source: &MasterKeySource) -> Result<(DataKeys, SealKey), MasterKeyError> {
+        let missing = || MasterKeyError::Missing { file: dir.join(source::FILE) };
+        let master_key = source.fetch(dir)?.ok_or_else(missing)?;
+        let file = || dir.join(data_keys::FILE);
+        let kept =
+            DataKeysFile::read(dir)?.ok_or_else(|| MasterKeyError::DataKeysMissing { file: file() })?;
+        let (_, keys) = unwrap(&kept, &master_key, || source.describe(dir))?;
+        Ok((keys, master_key))
     }
 
-    /// Encrypts a record with a data key of its own, which goes with it, sealed
-    /// by the master key. It opens only with the same `context`: what it is and
-    /// whose, such as its key in the store.
+    /// Wraps the data keys by another master key: a new one in the state directory's file; what the
+    /// named file or the command gives now; or `new`, which those and the environment must give at the
+    /// next start, and until then the old key opens the state directory too. Records are left as they are, and can be sealed and opened all the while. Blocks.
+    ///
+    /// # Errors
+    /// There is no other key, or the file system fails: the present key goes on.
+    pub fn rotate(&self, new: Option<SealKey>) -> Result<Rotated, MasterKeyError> {
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = || self.source.describe(&self.dir);
+        let given = new.is_some();
+        let next = match (&self.source, new) {
+            (MasterKeySource::StateDirectory, Some(_)) => {
+                return Err(MasterKeyError::NewKeyUnused { from: from() });
+            }
+            (_, Some(key)) => key,
+            (MasterKeySource::Environment(_), None) => return Err(MasterKeyError::NewKeyNeeded),
+            (MasterKeySource::StateDirectory, None) => {
+                SealKey::generate().map_err(|source| MasterKeyError::Generate { source })?
+            }
+            (MasterKeySource::File(_) | MasterKeySource::Command(_), None) => {
+                let missing = || MasterKeyError::Missing { file: self.dir.join(source::FILE) };
+                self.source.fetch(&self.dir)?.ok_or_else(missing)?
+            }
+        };
+        if next.as_bytes() == present.as_bytes() {
+            return Err(MasterKeyError::SameKey { from: from() });
+        }
+        let wrap = |key: &SealKey| {
+            Wrapping::of(key, &self.keys).map_err(|source| MasterKeyError::Generate { source })
+        };
+        let (old, new) = (wrap(&present)?, wrap(&next)?);
+        let rotated =
+            Rotated { from: old.master_key_id.clone(), to: new.master_key_id.clone(), at_next_start: given };
+        let both = DataKeysFile::new(vec![old, new.clone()]);
+        match (&self.source, given) {
+            (_, true) => both.write(&self.dir)?,
+            (MasterKeySource::StateDirectory, false) => {
+                // In this order each crash leaves a master key that opens the data keys.
+                source::write_new(&self.dir, &next)?;
+                both.write(&self.dir)?;
+                source::replace(&self.dir)?;
+                DataKeysFile::new(vec![new]).write(&self.dir)?;
+            }
+            // What gives the next start its key has given this one already.
+            (_, false) => DataKeysFile::new(vec![new]).write(&self.dir)?,
+        }
+        *present = next;
+        Ok(rotated)
+    }
+
+    /// The id of the master key in use: 16 hex digits, which do not tell the key.
+    pub fn id(&self) -> String {
+        data_keys::id_of(&self.present.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Where the master key comes from, for people.
+    pub fn origin(&self) -> String {
+        self.source.describe(&self.dir)
+    }
+
+    /// Encrypts a record, under a key that is derived for it alone from a data key. It opens only
+    /// with the same `context`: what it is and whose, such as its key in the store.
     ///
     /// # Errors
     /// The system gives no randomness.
     pub fn seal(&self, context: &str, plain: &[u8]) -> Result<Vec<u8>, RecordError> {
-        let seal = || {
-            let data_key = SealKey::generate()?;
-            let mut record = vec![VERSION];
-            record.append(&mut self.key.seal(&bound(KEY_CONTEXT, context), data_key.as_bytes())?);
-            record.append(&mut data_key.seal(&bound(DATA_CONTEXT, context), plain)?);
-            Ok(record)
-        };
-        seal().map_err(|source| RecordError { context: context.to_owned(), source })
+        let (number, key) = self.keys.last_key_value().expect("there is always a data key");
+        let salt: [u8; SALT_BYTES] = crate::random::bytes();
+        let mut record = vec![VERSION];
+        record.extend_from_slice(&number.to_be_bytes());
+        record.extend_from_slice(&salt);
+        match record_key(key, &salt).seal(&bound(context), plain) {
+            Ok(mut sealed) => {
+                record.append(&mut sealed);
+                Ok(record)
+            }
+            Err(source) => Err(RecordError { context: context.to_owned(), source }),
+        }
     }
 
     /// Decrypts what [`MasterKey::seal`] made; the bytes are wiped when they go.
     ///
     /// # Errors
-    /// Another master key, another context, changed bytes, or not a record.
+    /// Another data key, another context, changed bytes, or not a record.
     pub fn open(&self, context: &str, record: &[u8]) -> Result<Zeroizing<Vec<u8>>, RecordError> {
         self.open_record(context, record)
             .map_err(|source| RecordError { context: context.to_owned(), source })
@@ -191,30 +376,22 @@ impl MasterKey {
         if version != VERSION {
             return Err(SealError::Format);
         }
-        let (wrapped, data) = rest.split_at_checked(WRAPPED_KEY_BYTES).ok_or(SealError::Format)?;
-        let data_key = Zeroizing::new(self.key.open(&bound(KEY_CONTEXT, context), wrapped)?);
-        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
-        if data_key.len() != bytes.len() {
-            return Err(SealError::Format);
-        }
-        bytes.copy_from_slice(&data_key);
-        SealKey::from_bytes(*bytes).open(&bound(DATA_CONTEXT, context), data).map(Zeroizing::new)
+        let (number, rest) = rest.split_first_chunk::<NUMBER_BYTES>().ok_or(SealError::Format)?;
+        let (salt, sealed) = rest.split_first_chunk::<SALT_BYTES>().ok_or(SealError::Format)?;
+        let key = self.keys.get(&u32::from_be_bytes(*number)).ok_or(SealError::Authentication)?;
+        record_key(key, salt).open(&bound(context), sealed).map(Zeroizing::new)
     }
 
-    /// A key of its own for one purpose (HKDF-SHA-256, RFC 5869): what seals by the thousand does
-    /// not wear the master key, and one purpose's texts open for no other.
+    /// A key of its own for one purpose (HKDF-SHA-256, RFC 5869), the same for the state directory's
+    /// life: what seals by the thousand does not wear a data key, and one purpose's texts open for
+    /// no other.
     pub fn derive(&self, purpose: &str) -> SealKey {
-        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"bowline derived key");
-        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
-        salt.extract(self.key.as_bytes())
-            .expand(&[purpose.as_bytes()], hkdf::HKDF_SHA256)
-            .and_then(|okm| okm.fill(&mut *bytes))
-            .expect("one block of HKDF is never too long");
-        SealKey::from_bytes(*bytes)
+        let (_, first) = self.keys.first_key_value().expect("there is always a data key");
+        SealKey::from_bytes(*data_keys::expand(first, b"bowline derived key", purpose.as_bytes()))
     }
 
     /// A record to keep beside the first sealed data, which tells at the next
-    /// start whether the key is still the same.
+    /// start whether the data keys are still the same.
     ///
     /// # Errors
     /// The system gives no randomness.
@@ -222,218 +399,54 @@ impl MasterKey {
         self.seal(CANARY_CONTEXT, CANARY)
     }
 
-    /// Checks that this is the key that made the canary.
+    /// Checks that these are the keys that made the canary.
     ///
     /// # Errors
-    /// It is another key, or the canary is damaged.
+    /// They are others, or the canary is damaged.
     pub fn check_canary(&self, canary: &[u8]) -> Result<(), MasterKeyError> {
         match self.open_record(CANARY_CONTEXT, canary) {
             Ok(_) => Ok(()),
-            Err(source) => Err(MasterKeyError::WrongKey { file: self.file.clone(), source }),
+            Err(source) => Err(MasterKeyError::WrongKey {
+                from: self.origin(),
+                found: self.id(),
+                expected: Vec::new(),
+                source,
+            }),
         }
     }
 }
 
 impl std::fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MasterKey").field("file", &self.file).finish_non_exhaustive()
+        f.debug_struct("MasterKey").field("dir", &self.dir).finish_non_exhaustive()
     }
 }
 
-fn bound(layer: &str, context: &str) -> Vec<u8> {
-    [layer.as_bytes(), context.as_bytes()].concat()
+/// The data keys by the wrapping that this master key opens, and which one that is.
+fn unwrap(
+    kept: &DataKeysFile,
+    master_key: &SealKey,
+    from: impl Fn() -> String,
+) -> Result<(usize, DataKeys), MasterKeyError> {
+    let found = data_keys::id_of(master_key);
+    let wrong = |source| MasterKeyError::WrongKey {
+        from: from(),
+        found: found.clone(),
+        expected: kept.wrappings.iter().map(|wrapping| wrapping.master_key_id.clone()).collect(),
+        source,
+    };
+    let at = kept.wrappings.iter().rposition(|wrapping| wrapping.master_key_id == found);
+    let at = at.ok_or_else(|| wrong(SealError::Authentication))?;
+    Ok((at, kept.wrappings[at].unwrap_keys(master_key).map_err(wrong)?))
 }
 
-/// Writes the key under another name and then links it into place: a crash
-/// leaves no half key, and a key that is there is never replaced.
-fn write_new(dir: &Path, file: &Path, key: &SealKey) -> std::io::Result<()> {
-    let draft = dir.join(format!("{FILE}.new"));
-    match std::fs::remove_file(&draft) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    opened.write_all(&to_hex(key.as_bytes()))?;
-    opened.sync_all()?;
-    std::fs::hard_link(&draft, file)?;
-    std::fs::remove_file(&draft)?;
-    File::open(dir)?.sync_all()
+fn record_key(data_key: &SealKey, salt: &[u8; SALT_BYTES]) -> SealKey {
+    SealKey::from_bytes(*data_keys::expand(data_key, salt, RECORD_KEY))
 }
 
-fn to_hex(bytes: &[u8; KEY_BYTES]) -> Zeroizing<Vec<u8>> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    // Of its final size from the start: growing would leave copies behind.
-    let mut text = Zeroizing::new(Vec::with_capacity(2 * KEY_BYTES + 1));
-    for byte in bytes {
-        text.push(DIGITS[usize::from(byte >> 4)]);
-        text.push(DIGITS[usize::from(byte & 15)]);
-    }
-    text.push(b'\n');
-    text
-}
-
-fn parse_hex(text: &[u8]) -> Option<Zeroizing<[u8; KEY_BYTES]>> {
-    if text.len() != 2 * KEY_BYTES {
-        return None;
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut bytes = Zeroizing::new([0; KEY_BYTES]);
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
+fn bound(context: &str) -> Vec<u8> {
+    [RECORD_CONTEXT.as_bytes(), context.as_bytes()].concat()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn chmod(file: &Path, mode: u32) {
-        std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).expect("is ours");
-    }
-
-    #[test]
-    fn is_made_once_and_opens_what_it_sealed_after_a_restart() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let file = dir.path().join("master.key");
-        std::fs::write(dir.path().join("master.key.new"), "of a crash").expect("writes");
-        let key = MasterKey::load_or_create(dir.path(), false).expect("is made");
-        let text = std::fs::read_to_string(&file).expect("is there");
-        assert!(text.len() == 65 && text.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit()));
-        assert_eq!(std::fs::metadata(&file).expect("is there").mode() & 0o7777, 0o600);
-        assert_eq!(std::fs::read_dir(dir.path()).expect("lists").count(), 1);
-
-        let sealed = key.seal("ca/demo", b"private").expect("seals");
-        let canary = key.canary().expect("seals");
-        for has_sealed_data in [true, false] {
-            let key = MasterKey::load_or_create(dir.path(), has_sealed_data).expect("is read");
-            key.check_canary(&canary).expect("is the same key");
-            assert_eq!(**key.open("ca/demo", &sealed).expect("opens"), *b"private");
-        }
-        assert!(!format!("{key:?}").contains(text.trim_end()));
-    }
-
-    #[test]
-    fn refuses_to_start_anew_over_sealed_data() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let error = MasterKey::load_or_create(dir.path(), true).expect_err("is missing");
-        assert!(matches!(error, MasterKeyError::Missing { .. }));
-        let message = error.to_string();
-        assert!(message.contains("master.key") && message.contains("restore"), "{message}");
-        assert!(!dir.path().join("master.key").exists());
-    }
-
-    #[test]
-    fn refuses_a_file_open_to_others() {
-        let dir = tempfile::tempdir().expect("a directory");
-        MasterKey::load_or_create(dir.path(), false).expect("is made");
-        let file = dir.path().join("master.key");
-        for mode in [0o640, 0o604, 0o620, 0o601] {
-            chmod(&file, mode);
-            let error = MasterKey::load_or_create(dir.path(), false).expect_err("is open");
-            assert!(matches!(error, MasterKeyError::Permissions { mode: found, .. } if found == mode));
-            assert!(error.to_string().contains("chmod 600"), "{error}");
-        }
-        chmod(&file, 0o400);
-        MasterKey::load_or_create(dir.path(), true).expect("may be read only");
-    }
-
-    #[test]
-    fn refuses_what_is_no_key_and_leaves_it() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let file = dir.path().join("master.key");
-        let refused = || {
-            let error = MasterKey::load_or_create(dir.path(), false).expect_err("is no key");
-            assert!(matches!(error, MasterKeyError::Format { .. }), "{error:?}");
-        };
-        for contents in
-            ["", "\n", &"0".repeat(63), &"0".repeat(65), &"g".repeat(64), &"é".repeat(32), &"0".repeat(9999)]
-        {
-            std::fs::write(&file, contents).expect("writes");
-            chmod(&file, 0o600);
-            refused();
-            assert_eq!(std::fs::read_to_string(&file).expect("is there"), contents);
-        }
-        std::fs::remove_file(&file).expect("removes");
-        std::fs::create_dir(&file).expect("creates");
-        refused();
-    }
-
-    #[test]
-    fn another_key_is_noticed_by_the_canary() {
-        let (one, two) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
-        let canary = MasterKey::load_or_create(one.path(), false).expect("is made").canary().expect("seals");
-        let other = MasterKey::load_or_create(two.path(), false).expect("is made");
-        let error = other.check_canary(&canary).expect_err("is another key");
-        assert!(
-            matches!(&error, MasterKeyError::WrongKey { source, .. } if *source == SealError::Authentication)
-        );
-        assert!(error.to_string().contains("master.key"), "{error}");
-    }
-
-    #[test]
-    fn a_record_opens_only_whole_and_in_its_place() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let key = MasterKey::load_or_create(dir.path(), false).expect("is made");
-        let sealed = key.seal("a", b"secret").expect("seals");
-        assert_ne!(sealed, key.seal("a", b"secret").expect("seals"));
-        assert!(!sealed.windows(6).any(|window| window == b"secret"));
-        assert_eq!(key.open("b", &sealed).expect_err("is of a").source, SealError::Authentication);
-        for index in 0..sealed.len() {
-            let mut changed = sealed.clone();
-            changed[index] ^= 1;
-            assert!(key.open("a", &changed).is_err(), "a change of byte {index} went unnoticed");
-            assert!(key.open("a", &sealed[..index]).is_err(), "the first {index} bytes opened");
-        }
-        // The data of one record with the data key of another.
-        let other = key.seal("a", b"public").expect("seals");
-        let mixed = [&sealed[..=WRAPPED_KEY_BYTES], &other[1 + WRAPPED_KEY_BYTES..]].concat();
-        assert!(key.open("a", &mixed).is_err());
-    }
-
-    #[test]
-    fn a_key_in_place_is_never_replaced() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let file = dir.path().join("master.key");
-        MasterKey::load_or_create(dir.path(), false).expect("is made");
-        let before = std::fs::read(&file).expect("is there");
-        let key = SealKey::generate().expect("randomness");
-        let error = write_new(dir.path(), &file, &key).expect_err("is there");
-        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
-        assert_eq!(std::fs::read(&file).expect("is there"), before);
-    }
-
-    #[test]
-    fn a_derived_key_is_of_its_purpose_and_master_key() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let key = MasterKey::load_or_create(dir.path(), false).expect("is made");
-        let derived = key.derive("a");
-        let again = MasterKey::load_or_create(dir.path(), true).expect("is read").derive("a");
-        assert_eq!(derived.as_bytes(), again.as_bytes());
-        let other = MasterKey { key: SealKey::from_bytes([7; 32]), file: PathBuf::new() };
-        for different in [&key.derive("b"), &other.derive("a"), &key.key] {
-            assert_ne!(derived.as_bytes(), different.as_bytes());
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let key = MasterKey { key: SealKey::from_bytes([7; 32]), file: PathBuf::new() };
-            prop_assert!(key.open("a", &bytes).is_err());
-            let mut versioned = vec![VERSION];
-            versioned.extend(bytes);
-            prop_assert!(key.open("a", &versioned).is_err());
-        }
-
-        #[test]
-        fn hex_is_read_as_written(bytes in any::<[u8; 32]>()) {
-            let read = parse_hex(to_hex(&bytes).trim_ascii());
-            prop_assert_eq!(read.as_deref(), Some(&bytes));
-        }
-    }
-}
+mod tests;

@@ -7,6 +7,20 @@ pub mod mount;
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
+/// Takes a variable out of this process's environment, so that no child inherits it. `/proc` shows
+/// its owner what the process was started with all the same.
+///
+/// # Panics
+/// There is more than one thread: another could be reading the environment.
+pub fn take_environment_variable(name: &str) -> Option<std::ffi::OsString> {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    assert!(threads == 1, "the environment is changed before there are threads");
+    let value = std::env::var_os(name)?;
+    // SAFETY: this is the only thread (checked above), so nothing reads the environment meanwhile.
+    unsafe { std::env::remove_var(name) };
+    Some(value)
+}
+
 /// Takes over a descriptor that this process inherited under a number it was
 /// told, and marks it close-on-exec.
 ///

@@ -23,7 +23,7 @@ use bowline_model::clock::Timestamp;
 use bowline_plumbing::seal::SealKey;
 use serde_json::{Value, json};
 
-use crate::{display::Table, output::OutputFormat, state_dir};
+use crate::{display::Table, master_key_args::MasterKeyArgs, output::OutputFormat, state_dir};
 
 /// How long nothing is said of progress, and between two lines of it.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -51,6 +51,8 @@ struct VerifyArgs {
     /// State directory whose trail it is. A server may be running on it.
     #[arg(long, env = "BOWLINE_STATE_DIR", hide_env_values = true, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    master_key: MasterKeyArgs,
     /// An anchor that an earlier check printed: the trail must still hold that record.
     #[arg(long, value_name = "NUMBER:SHA-256", value_parser = anchor)]
     anchor: Option<AuditAnchor>,
@@ -64,6 +66,8 @@ struct LookupArgs {
     /// State directory whose trail it is. A server may be running on it.
     #[arg(long, env = "BOWLINE_STATE_DIR", hide_env_values = true, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    master_key: MasterKeyArgs,
     /// Only records with this: EventId, EventName, ReadOnly, Username, ResourceType, ResourceName,
     /// EventSource or AccessKeyId.
     #[arg(long, value_name = "NAME=VALUE", value_parser = attribute)]
@@ -138,19 +142,19 @@ fn second(at: Timestamp) -> String {
 }
 
 /// The trail of a state directory, and its key.
-fn trail(state_dir: Option<PathBuf>) -> anyhow::Result<(PathBuf, SealKey)> {
+fn trail(state_dir: Option<PathBuf>, key: &MasterKeyArgs) -> anyhow::Result<(PathBuf, SealKey)> {
     let state_dir = state_dir::resolve(state_dir)?;
     let dir = state_dir.join(AUDIT_DIRECTORY);
     if !dir.exists() {
         return Err(AuditError::Absent { dir }.into());
     }
-    // There is a trail, so there was a key: one is never made here.
-    let key = MasterKey::load_or_create(&state_dir, true).context("the audit trail's key cannot be had")?;
+    let key = MasterKey::open_beside(&state_dir, key.source()?);
+    let key = key.context("the audit trail's key cannot be had")?;
     Ok((dir, key.derive(AUDIT_KEY_LABEL)))
 }
 
 fn verify(args: VerifyArgs) -> anyhow::Result<ExitCode> {
-    let (dir, key) = trail(args.state_dir)?;
+    let (dir, key) = trail(args.state_dir, &args.master_key)?;
     let progress = Progress::default();
     let observe = |VerifyProgress { bytes, of_bytes }| {
         progress.say(|| format!("checked {} of {} MiB", bytes >> 20, of_bytes.max(bytes) >> 20));
@@ -230,7 +234,7 @@ fn print_tampered(dir: &Path, tampering: &Tampering, format: OutputFormat) -> io
 }
 
 fn lookup(args: LookupArgs) -> anyhow::Result<ExitCode> {
-    let (dir, key) = trail(args.state_dir)?;
+    let (dir, key) = trail(args.state_dir, &args.master_key)?;
     let reader = AuditReader::new(&dir, key.as_bytes());
     let mut query = LookupQuery {
         start: args.start,

@@ -130,19 +130,24 @@ fn api_of(core: Arc<Core>, local: bool) -> Api {
 pub(crate) struct TestApi {
     pub(crate) api: Arc<Api>,
     tls: bool,
-    _dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl TestApi {
     pub(crate) fn new(mode: AuthorizationMode) -> Self {
         let (core, dir) = core_in_memory(mode);
-        Self { api: Arc::new(api_of(core, true)), tls: false, _dir: dir }
+        Self { api: Arc::new(api_of(core, true)), tls: false, dir }
+    }
+
+    /// One of a control plane that runs.
+    pub(crate) fn of(core: Arc<Core>, dir: tempfile::TempDir) -> Self {
+        Self { api: Arc::new(api_of(core, true)), tls: false, dir }
     }
 
     /// One that others than this machine can reach, and reach by TLS.
     pub(crate) fn open_to_others(mode: AuthorizationMode) -> Self {
         let (core, dir) = core_in_memory(mode);
-        Self { api: Arc::new(api_of(core, false)), tls: true, _dir: dir }
+        Self { api: Arc::new(api_of(core, false)), tls: true, dir }
     }
 
     pub(crate) fn registry(&self) -> Arc<Registry> {

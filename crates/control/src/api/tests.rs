@@ -19,6 +19,7 @@ use crate::{
     registry::{Registry, RegistryError},
 };
 
+mod at_rest;
 mod fis;
 mod secretsmanager;
 mod servicediscovery;

@@ -14,6 +14,7 @@
 //! - [`stream`]: the servers that proxies connect to.
 //! - [`audit`]: who called what, in files that show whether they were changed.
 //! - [`dns`]: answers for names of Cloud Map's private namespaces.
+//! - [`private_ca`]: AWS Private CA's authorities and what they issue.
 //! - [`ca`] signs; `authorities` knows who; [`tokens`] admit the first time.
 
 pub mod api;
@@ -28,6 +29,7 @@ pub mod dns;
 pub mod ecs;
 pub mod iam;
 pub mod master_key;
+pub mod private_ca;
 pub mod publish;
 mod random;
 pub mod reconcile;
@@ -41,3 +43,4 @@ pub mod stream;
 pub mod task_spec;
 pub mod tokens;
 pub mod view;
+mod x509;

@@ -14,9 +14,11 @@
 //! - [`stream`]: the servers that proxies connect to.
 //! - [`audit`]: who called what, in files that show whether they were changed.
 //! - [`dns`]: answers for names of Cloud Map's private namespaces.
+//! - [`acm`]: Certificate Manager's certificates.
 //! - [`private_ca`]: AWS Private CA's authorities and what they issue.
 //! - [`ca`] signs; `authorities` knows who; [`tokens`] admit the first time.
 
+pub mod acm;
 pub mod api;
 pub mod audit;
 mod authorities;

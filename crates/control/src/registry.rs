@@ -20,6 +20,7 @@ use bowline_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    acm::AcmCertificate,
     ecs::{
         capacity::CapacityProviderRecord,
         instance::ContainerInstanceRecord,
@@ -87,6 +88,8 @@ pub struct Registry {
     pub stopped_tasks: Table<StoppedTask>,
     /// Certificates issued and not yet expired, by serial number.
     pub certificates: Table<CertificateRecord>,
+    /// Certificate Manager's certificates, by ARN. Their keys are sealed.
+    pub acm_certificates: Table<AcmCertificate>,
     /// Certificates that authorities issued through the API, by ARN.
     pub private_certificates: Table<PrivateCertificate>,
     /// Certificates that were revoked and have not expired, by [`RevocationRecord::key`].

@@ -3,7 +3,7 @@
 //! Source of names, shapes and errors: AWS Private CA API reference. Audit reports are refused:
 //! they are written to S3, which is not here.
 
-mod authorities;
+pub(super) mod authorities;
 mod certificates;
 mod policies;
 mod reports;

@@ -195,7 +195,7 @@ pub(super) fn certificate(
 }
 
 /// A chain in PEM; none where there is nothing in it.
-pub(super) fn chain_text<T: AsRef<[u8]>>(chain: &[T]) -> Option<String> {
+pub(in crate::api) fn chain_text<T: AsRef<[u8]>>(chain: &[T]) -> Option<String> {
     let text: String = chain.iter().map(|der| pem::write("CERTIFICATE", der.as_ref())).collect();
     Some(text).filter(|text| !text.is_empty())
 }

@@ -5,6 +5,22 @@
 
 use super::demand::{Asked, Demand};
 
+/// What an operation of Certificate Manager demands. Of a request, that its private authority may be
+/// used too: AWS asks for that on the caller's behalf.
+pub(super) fn of_certificate_manager(asked: &Asked<'_>) -> Vec<Demand> {
+    let arn = asked.text("CertificateArn").unwrap_or("*");
+    let mut demands = vec![Demand::new(format!("acm:{}", asked.operation), arn)];
+    if let ("RequestCertificate", Some(authority)) = (asked.operation, asked.text("CertificateAuthorityArn")) {
+        demands[0].keys.push(("acm:CertificateAuthority".to_owned(), vec![authority.to_owned()]));
+        let private = asked.registry.authorities.get(authority).and_then(|row| row.private.as_deref());
+        demands.push(Demand {
+            resource_policy: private.and_then(|private| private.policy.clone()),
+            ..Demand::new("acm-pca:IssueCertificate", authority)
+        });
+    }
+    demands
+}
+
 /// What an operation of AWS Private CA demands.
 pub(super) fn of_private_ca(asked: &Asked<'_>) -> Vec<Demand> {
     let arn = asked.text("CertificateAuthorityArn").or_else(|| asked.text("ResourceArn"));

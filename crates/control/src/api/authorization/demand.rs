@@ -71,6 +71,7 @@ pub(crate) fn of(service: &str, asked: &Asked<'_>) -> Vec<Demand> {
         return Vec::new();
     }
     let mut demands = match service {
+        "acm" => certificates::of_certificate_manager(asked),
         "acm-pca" => certificates::of_private_ca(asked),
         "ecs" => ecs::demands(asked),
         "iam" => iam::demands(asked),

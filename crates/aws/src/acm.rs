@@ -6,6 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod api;
+
+pub use api::*;
+
 /// `AWS::CertificateManager::Certificate`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]

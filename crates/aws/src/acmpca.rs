@@ -6,6 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod api;
+
+pub use api::*;
+
 /// `AWS::ACMPCA::CertificateAuthority`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -316,7 +320,7 @@ pub enum SigningAlgorithm {
 }
 
 /// Property type `Tag` of the CloudFormation resource types of this module.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Tag {
     pub key: String,

@@ -7,6 +7,8 @@
 //! - [`authorization`] asks IAM's policies.
 //! - [`ecs`] and its siblings hold a handler an operation.
 
+mod acm;
+mod acm_pca;
 pub(crate) mod authentication;
 pub(crate) mod authorization;
 pub(crate) mod call;

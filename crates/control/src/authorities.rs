@@ -1,7 +1,7 @@
 //! The certificate authorities that there are: the mesh's own, those that
 //! templates make, and the one of the gateways' public certificates.
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bowline_aws::acmpca;
@@ -18,6 +18,10 @@ use zeroize::Zeroizing;
 use crate::{
     ca::{Authority, CaError, CheckedCsr, CsrError, KeyAlgorithm, LeafRequest, RootParams, Usage},
     master_key::MasterKey,
+    private_ca::{
+        self, PrivateAuthority, PrivateCaError,
+        commands::{self, NewAuthority},
+    },
     registry::{AuthorityPurpose, AuthorityRecord, Registry, RegistryError, RegistryWriter},
     stream::{directory::IssuedCertificate, tls::TlsMaterial},
 };
@@ -51,9 +55,9 @@ pub enum AuthoritiesError {
     /// The registry failed.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The template wants an algorithm that is not here.
-    #[error("KeyAlgorithm {0} is not here: use EC_prime256v1 or EC_secp384r1")]
-    Algorithm(String),
+    /// The template wants an authority that cannot be made.
+    #[error(transparent)]
+    Private(#[from] PrivateCaError),
     /// A file beside the store cannot be written.
     #[error("the gateways' CA certificate cannot be written")]
     File(#[source] io::Error),
@@ -63,6 +67,9 @@ pub enum AuthoritiesError {
     /// There is no such authority.
     #[error("there is no certificate authority {0}")]
     Unknown(Arn),
+    /// It has no certificate yet, or is disabled or deleted.
+    #[error("the certificate authority {0} is not ACTIVE")]
+    NotActive(Arn),
     /// No randomness for a key.
     #[error("a key could not be made")]
     Key(#[source] rcgen::Error),
@@ -105,7 +112,36 @@ pub(crate) struct Authorities {
 struct OpenAuthority {
     arn: Arn,
     purpose: AuthorityPurpose,
+    /// Part of the trust bundle.
+    trusted: bool,
+    /// Signs leaves.
+    active: bool,
+    /// What a leaf is sent with: the authority's own certificate and those above it but the root.
+    /// Empty for a root, which its peers have.
+    above: Vec<Vec<u8>>,
     authority: Arc<Authority>,
+}
+
+impl OpenAuthority {
+    /// What decides whether another is the same.
+    fn state(&self) -> (&Arn, bool, bool, &[Vec<u8>], &[u8]) {
+        (&self.arn, self.trusted, self.active, &self.above, self.authority.certificate_der())
+    }
+}
+
+/// Trusts the authorities that services name: what they sign are identities of the mesh from now on,
+/// and stay so when no service names them any more, as leaves live on.
+pub(crate) fn trust_named(registry: &mut Registry) {
+    let named: BTreeSet<String> = registry
+        .services
+        .values()
+        .filter_map(|service| service.connect.as_ref())
+        .flat_map(|connect| &connect.services)
+        .filter_map(|offered| offered.authority.as_ref().map(Arn::to_string))
+        .collect();
+    for arn in named {
+        registry.authorities.update(&arn, |authority| authority.trusted = true);
+    }
 }
 
 impl Authorities {
@@ -153,14 +189,37 @@ impl Authorities {
         let present = self.open.load();
         let mut all = Vec::new();
         for record in registry.authorities.values() {
-            let known = present.iter().find(|open| open.arn == record.arn);
-            let authority = match known {
-                Some(open) => Arc::clone(&open.authority),
-                None => Arc::new(self.open_record(record)?),
+            if record.certificate_der.is_empty() {
+                continue;
+            }
+            let same = |open: &&OpenAuthority| {
+                open.arn == record.arn && **open.authority.certificate_der() == *record.certificate_der
             };
-            all.push(OpenAuthority { arn: record.arn.clone(), purpose: record.purpose, authority });
+            let authority = match (present.iter().find(same), &record.private) {
+                (Some(open), _) => Arc::clone(&open.authority),
+                (None, None) => Arc::new(self.open_record(record)?),
+                // One of a user's making may be such that leaves cannot stand under it. That is
+                // told to the services that name it, and keeps no other from being used.
+                (None, Some(_)) => match self.open_record(record) {
+                    Ok(authority) => Arc::new(authority),
+                    Err(error) => {
+                        tracing::warn!(authority = %record.arn, %error, "it cannot sign tasks' certificates");
+                        continue;
+                    }
+                },
+            };
+            let private = record.private.as_deref();
+            all.push(OpenAuthority {
+                arn: record.arn.clone(),
+                purpose: record.purpose,
+                trusted: record.trusted,
+                active: private
+                    .is_none_or(|private| private.status == acmpca::CertificateAuthorityStatus::Active),
+                above: private.map(|private| sent_above(record, private)).unwrap_or_default(),
+                authority,
+            });
         }
-        let changed = all.len() != present.len();
+        let changed = !all.iter().map(OpenAuthority::state).eq(present.iter().map(OpenAuthority::state));
         if changed {
             self.open.store(Arc::new(all));
             self.changed.send_modify(|generation| *generation += 1);
@@ -186,23 +245,30 @@ impl Authorities {
         body: &acmpca::CertificateAuthority,
         now: Timestamp,
     ) -> Result<AuthorityRecord, AuthoritiesError> {
-        let key_algorithm = match body.key_algorithm {
-            acmpca::KeyAlgorithm::EcPrime256v1 => KeyAlgorithm::EcP256,
-            acmpca::KeyAlgorithm::EcSecp384r1 => KeyAlgorithm::EcP384,
-            other => {
-                let name = serde_json::to_value(other).ok().and_then(|name| name.as_str().map(str::to_owned));
-                return Err(AuthoritiesError::Algorithm(name.unwrap_or_default()));
-            }
+        let mut subject = body.subject.clone();
+        if subject == acmpca::Subject::default() {
+            subject.common_name = Some("Bowline private CA".to_owned());
+        }
+        let tags = body.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone().unwrap_or_default()));
+        let new = NewAuthority {
+            // It signs itself, whatever the template calls it.
+            kind: acmpca::CertificateAuthorityType::Root,
+            configuration: acmpca::CertificateAuthorityConfiguration {
+                key_algorithm: body.key_algorithm,
+                signing_algorithm: body.signing_algorithm,
+                subject,
+                csr_extensions: body.csr_extensions.clone(),
+            },
+            revocation: body.revocation_configuration.clone(),
+            usage_mode: body.usage_mode.unwrap_or(acmpca::UsageMode::GeneralPurpose),
+            key_storage: body.key_storage_security_standard,
+            tags: tags.collect(),
+            token: None,
         };
-        let params = RootParams {
-            common_name: body.subject.common_name.clone().unwrap_or_else(|| "Bowline private CA".to_owned()),
-            organization: body.subject.organization.clone(),
-            organizational_unit: body.subject.organizational_unit.clone(),
-            country: body.subject.country.clone(),
-            key_algorithm,
-            validity: ROOT_VALIDITY,
-        };
-        self.create(arn, crate::stack::TEMPLATE_AUTHORITY, &params, now)
+        let mut record = commands::make(&self.master_key, arn.clone(), new, now)?;
+        private_ca::issue::sign_itself(&self.master_key, &mut record, ROOT_VALIDITY, now)?;
+        record.trusted = true;
+        Ok(record)
     }
 
     fn create(
@@ -222,6 +288,8 @@ impl Authorities {
                 .master_key
                 .seal(arn.as_str(), &key)
                 .map_err(|source| AuthoritiesError::Seal(Box::new(source)))?,
+            trusted: true,
+            private: None,
         })
     }
 
@@ -238,7 +306,7 @@ impl Authorities {
     fn roots_pem(&self, purpose: AuthorityPurpose) -> String {
         let open = self.open.load();
         open.iter()
-            .filter(|open| open.purpose == purpose)
+            .filter(|open| open.purpose == purpose && open.trusted)
             .map(|open| open.authority.certificate_pem())
             .collect()
     }
@@ -259,6 +327,9 @@ impl Authorities {
                 .ok_or_else(|| AuthoritiesError::Unknown(arn.clone()))?,
             None => own(&open, purpose)?,
         };
+        if !signer.active {
+            return Err(AuthoritiesError::NotActive(signer.arn.clone()));
+        }
         let request = LeafRequest {
             public_key: csr,
             spiffe_id: order.spiffe_id.clone(),
@@ -269,7 +340,7 @@ impl Authorities {
         };
         let leaf = signer.authority.issue(&request, now)?;
         Ok(IssuedCertificate {
-            chain_der: vec![leaf.certificate_der.to_vec()],
+            chain_der: std::iter::once(leaf.certificate_der).chain(signer.above.iter().cloned()).collect(),
             roots_pem: self.roots_pem(AuthorityPurpose::Mesh),
             not_before: leaf.not_before,
             not_after: leaf.not_after,
@@ -302,6 +373,16 @@ impl Authorities {
             key_pkcs8_der: Zeroizing::new(key.serialize_der()),
             roots_pem: issued.roots_pem,
         })
+    }
+}
+
+/// The certificates that a leaf is sent with, besides itself.
+fn sent_above(record: &AuthorityRecord, private: &PrivateAuthority) -> Vec<Vec<u8>> {
+    match private.chain.split_last() {
+        None => Vec::new(),
+        Some((_root, between)) => {
+            std::iter::once(record.certificate_der.clone()).chain(between.iter().cloned()).collect()
+        }
     }
 }
 

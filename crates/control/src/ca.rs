@@ -76,8 +76,8 @@ pub enum CaError {
         reason: &'static str,
     },
     /// The stored key is none, or of another algorithm than the certificate's.
-    #[error("the authority's key was refused: {0}")]
-    AuthorityKey(aws_lc_rs::error::KeyRejected),
+    #[error("the authority's key was refused")]
+    AuthorityKey,
     /// The stored key is not the certificate's.
     #[error("the authority's key is not the one its certificate names")]
     KeyMismatch,

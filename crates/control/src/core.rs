@@ -20,14 +20,14 @@ use tokio::sync::watch;
 use crate::{
     api::authorization::Authorizer,
     audit::AuditLog,
-    authorities::{Authorities, AuthoritiesError, LeafOrder},
+    authorities::{self, Authorities, AuthoritiesError, LeafOrder},
     ca::CheckedCsr,
     cloud_map::index::{DiscoveryCache, DiscoveryIndex},
     control_plane::{EventLog, verifier_id},
     credentials::Credentials,
     ecs::definition,
     publish::{self, MESH_IDENTITY, PublishOptions},
-    random,
+    private_ca, random,
     reconcile::{self, Event, Histories, Pass},
     registry::{CertificateRecord, Registry, RegistryError, RegistryWriter},
     secrets,
@@ -186,9 +186,21 @@ impl Core {
         change: impl FnOnce(&mut Registry) -> Result<R, E>,
     ) -> Result<R, E> {
         let before = self.writer.snapshot();
-        let result = self.writer.change(change);
+        let result = self.writer.change(|registry| {
+            let result = change(registry)?;
+            if !before.services.is_same(&registry.services) {
+                authorities::trust_named(registry);
+            }
+            Ok(result)
+        });
+        let after = self.writer.snapshot();
+        if !before.authorities.is_same(&after.authorities)
+            && let Err(error) = self.authorities.reload(&after)
+        {
+            tracing::error!(%error, "a certificate authority cannot be used");
+        }
         // Streams are told of what bears on them: they would compute all that they have anew.
-        if publish::bears_on_proxies(&before, &self.writer.snapshot()) {
+        if publish::bears_on_proxies(&before, &after) {
             self.publish();
         }
         result
@@ -270,6 +282,7 @@ impl Core {
                 return Ok(Pass::default());
             }
             secrets::commands::sweep(registry, now);
+            private_ca::sweep(registry, now);
             Ok(reconcile::pass(registry, histories, now, random::task_id))
         })?;
         for event in &pass.events {
@@ -484,6 +497,7 @@ impl Directory for Core {
             spiffe_id: issued.spiffe_id.clone(),
             not_before: issued.not_before,
             not_after: issued.not_after,
+            authority: order.authority.clone(),
         };
         // What is published does not depend on certificates: the streams are not woken.
         let kept = self.writer.change::<_, RegistryError>(|registry| {

@@ -16,8 +16,11 @@
 //! - [`stream`]: the servers that proxies connect to.
 //! - [`audit`]: who called what, in files that show whether they were changed.
 //! - [`dns`]: answers for names of Cloud Map's private namespaces.
+//! - [`acm`]: Certificate Manager's certificates.
+//! - [`private_ca`]: AWS Private CA's authorities and what they issue.
 //! - [`ca`] signs; `authorities` knows who; [`tokens`] admit the first time.
 
+pub mod acm;
 pub mod api;
 pub mod audit;
 mod authorities;
@@ -31,6 +34,7 @@ pub mod ecs;
 pub mod fis;
 pub mod iam;
 pub mod master_key;
+pub mod private_ca;
 pub mod publish;
 mod random;
 pub mod reconcile;
@@ -45,3 +49,4 @@ mod task_role;
 pub mod task_spec;
 pub mod tokens;
 pub mod view;
+mod x509;

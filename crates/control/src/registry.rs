@@ -20,6 +20,7 @@ use bowline_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    acm::AcmCertificate,
     ecs::{
         capacity::CapacityProviderRecord,
         instance::ContainerInstanceRecord,
@@ -27,6 +28,7 @@ use crate::{
     },
     fis::ExperimentTemplateRecord,
     iam::{AccessKeyRecord, InstanceProfileRecord, PolicyRecord, RoleRecord, UserRecord},
+    private_ca::{PrivateAuthority, PrivateCertificate, RevocationRecord},
     secrets::{SealedValue, SecretRecord},
     stack::record::{ChangeSetRecord, StackRecord},
 };
@@ -87,6 +89,12 @@ pub struct Registry {
     pub stopped_tasks: Table<StoppedTask>,
     /// Certificates issued and not yet expired, by serial number.
     pub certificates: Table<CertificateRecord>,
+    /// Certificate Manager's certificates, by ARN. Their keys are sealed.
+    pub acm_certificates: Table<AcmCertificate>,
+    /// Certificates that authorities issued through the API, by ARN.
+    pub private_certificates: Table<PrivateCertificate>,
+    /// Certificates that were revoked and have not expired, by [`RevocationRecord::key`].
+    pub revocations: Table<RevocationRecord>,
     /// Stacks, by name.
     pub stacks: Table<StackRecord>,
     /// Stacks that are gone, for a while, by ARN.
@@ -158,10 +166,21 @@ pub struct AuthorityRecord {
     pub arn: Arn,
     /// What it signs.
     pub purpose: AuthorityPurpose,
-    /// Its certificate, DER.
+    /// Its certificate, DER; empty as long as it has none.
     pub certificate_der: Vec<u8>,
     /// Its key, PKCS#8, sealed under the master key and its ARN.
     pub sealed_key: Vec<u8>,
+    /// The mesh believes certificates that it signed: it was made for that, or a service has named it.
+    #[serde(default = "trusted")]
+    pub trusted: bool,
+    /// What AWS Private CA's API knows of it; `None` of the control plane's own.
+    #[serde(default)]
+    pub private: Option<Box<PrivateAuthority>>,
+}
+
+/// Rows written before authorities could be without trust.
+fn trusted() -> bool {
+    true
 }
 
 /// What a certificate authority signs.
@@ -346,6 +365,9 @@ pub struct CertificateRecord {
     pub not_before: Timestamp,
     /// Valid until.
     pub not_after: Timestamp,
+    /// The authority that its service names; `None` is the control plane's own.
+    #[serde(default)]
+    pub authority: Option<Arn>,
 }
 
 impl Registry {
@@ -364,6 +386,7 @@ impl Registry {
         let mut after = Self { generation: self.generation, ..Self::default() };
         after.settings.put(SETTINGS, settings);
         std::mem::swap(&mut after.authorities, &mut self.authorities);
+        after.authorities.retain(|_, authority| authority.private.is_none());
         std::mem::swap(&mut after.tasks, &mut self.tasks);
         let ids: Vec<_> = after.tasks.values().map(|task| task.id.clone()).collect();
         for id in ids {

@@ -3,7 +3,7 @@
 //!
 //! Applying the same template twice changes nothing.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, time::Duration};
 
 use bowline_aws::cfn::{ResourceBody, Stack, StackResource};
 use bowline_model::{arn::Arn, clock::Timestamp};
@@ -12,11 +12,17 @@ use thiserror::Error;
 use crate::{
     cloud_map,
     ecs::{definition, record::Asker, service},
+    private_ca,
     registry::{
-        AuthorityPurpose, AuthorityRecord, Cluster, LocalCommandRecord, Registry, RegistryError, SETTINGS,
+        AuthorityRecord, Cluster, LocalCommandRecord, Registry, RegistryError, SETTINGS,
     },
     secrets::Vault,
+    x509::algorithm::{KeyType, SignatureAlgorithm},
 };
+
+/// How long the authority of a stack that is gone can be restored. As CloudFormation, which deletes
+/// with AWS Private CA's default.
+const RETIRED_FOR: Duration = Duration::from_secs(private_ca::RECOVERY_DAYS_DEFAULT * 24 * 3600);
 
 use record::{ResourceStatus, StackMember, StackRecord};
 
@@ -214,8 +220,12 @@ fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
         "target-groups" => registry.target_groups.remove(key),
         "listeners" => registry.listeners.remove(key),
         "rules" => registry.rules.remove(key),
-        // Certificates that it signed are still in use until they are renewed.
-        "authorities" => {}
+        // Certificates that it signed are still in use until they are renewed: it can be restored.
+        "authorities" => registry.authorities.update(key, |authority| {
+            if let Some(private) = &mut authority.private {
+                private_ca::commands::retire(private, RETIRED_FOR, now);
+            }
+        }),
         table if access::remove(registry, table, key) || secret_rows::remove(registry, table, key) => {}
         other => unreachable!("no table {other} is ever recorded"),
     }
@@ -306,7 +316,10 @@ impl Applying<'_> {
             ResourceBody::CertificateAuthority(body) => {
                 if let Some(arn) = self.arn(resource) {
                     self.made("authorities", arn.as_str());
-                    if registry.authorities.get(arn.as_str()).is_none() {
+                    let usable = registry.authorities.get(arn.as_str()).is_some_and(|present| {
+                        present.private.as_ref().is_none_or(|private| private.restorable_until.is_none())
+                    });
+                    if !usable {
                         let record = (context.make_authority)(&arn, body)?;
                         registry.authorities.put(arn.as_str(), record);
                     }
@@ -374,15 +387,19 @@ fn fault(resource: &StackResource, message: impl Into<String>) -> StackFault {
     }
 }
 
+/// Where tasks' certificates are signed otherwise than the template says.
 fn signing_note(body: &bowline_aws::acmpca::CertificateAuthority) -> Option<String> {
-    use bowline_aws::acmpca::{KeyAlgorithm, SigningAlgorithm};
-    (body.key_algorithm == KeyAlgorithm::EcSecp384r1
-        && body.signing_algorithm != SigningAlgorithm::Sha384withecdsa)
-        .then(|| {
-            "signs with SHA384WITHECDSA: a P-384 key signs with SHA-384 here, whatever SigningAlgorithm says"
-                .into()
-        })
+    let usual = SignatureAlgorithm::usual(KeyType::of_aws(body.key_algorithm)?);
+    let asked = SignatureAlgorithm::of_aws(body.signing_algorithm)?;
+    (asked != usual).then(|| {
+        let (bits, kind) = match usual {
+            SignatureAlgorithm::EcdsaSha384 => (384, "P-384"),
+            SignatureAlgorithm::RsaSha256 => (256, "RSA"),
+            _ => (256, "P-256"),
+        };
+        format!(
+            "signs tasks' certificates with SHA-{bits}, as a {kind} key does here, whatever SigningAlgorithm says; its \
+             own, and what IssueCertificate asks for, as they say"
+        )
+    })
 }
-
-/// The purpose that a template's certificate authority has.
-pub const TEMPLATE_AUTHORITY: AuthorityPurpose = AuthorityPurpose::Mesh;

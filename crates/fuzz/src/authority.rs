@@ -12,6 +12,7 @@ pub fn csr(input: &[u8]) {
     let bytes = match checked.key_algorithm() {
         KeyAlgorithm::EcP256 => 91,
         KeyAlgorithm::EcP384 => 120,
+        KeyAlgorithm::Rsa => unreachable!("tasks have no RSA keys"),
     };
     assert_eq!(key.len(), bytes, "a key has one encoding");
     assert!(input.windows(key.len()).any(|window| window == key), "the key is the request's own");

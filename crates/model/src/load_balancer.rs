@@ -58,6 +58,9 @@ pub struct GatewayListener {
     pub port: u16,
     /// What is spoken on it.
     pub protocol: GatewayProtocol,
+    /// The certificates that the template names, by ARN.
+    #[serde(default)]
+    pub certificates: Vec<String>,
     /// What happens where no rule matches.
     pub default_action: GatewayAction,
 }

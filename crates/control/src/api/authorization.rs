@@ -1,5 +1,6 @@
 //! Whether the caller may: IAM's policies, asked before an operation is called.
 
+mod certificates;
 pub(crate) mod demand;
 mod ecs;
 mod fis;

@@ -3,7 +3,9 @@
 use bowline_aws::protocol::{Document, Fault, ServiceProtocol, Violation, from_document, to_document};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{call::Call, cloudformation, cloudtrail, ecs, fis, iam, secretsmanager, servicediscovery, sts};
+use super::{
+    acm, acm_pca, call::Call, cloudformation, cloudtrail, ecs, fis, iam, secretsmanager, servicediscovery, sts,
+};
 
 /// Whether an operation changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,8 @@ impl From<Fault> for Outcome {
 /// The operations of a service, in the order of their names.
 pub fn of_service(service: &str) -> &'static [Operation] {
     match service {
+        "acm" => acm::OPERATIONS,
+        "acm-pca" => acm_pca::OPERATIONS,
         "cloudformation" => cloudformation::OPERATIONS,
         "cloudtrail" => cloudtrail::OPERATIONS,
         "ecs" => ecs::OPERATIONS,

@@ -12,6 +12,8 @@ use rustls_pki_types::CertificateDer;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 use zeroize::Zeroizing;
 
+use crate::x509::algorithm::verify_signed;
+
 use super::{
     CaError, CheckedCsr, KeyAlgorithm, LeafRequest, Usage,
     key::CaKey,
@@ -86,7 +88,7 @@ impl RootParams {
     }
 }
 
-/// A root certificate with its key: it signs leaves, and no other authority.
+/// An authority's certificate with its key: it signs leaves, and no other authority.
 pub struct Authority {
     certificate: CertificateDer<'static>,
     issuer: Issuer<'static, CaKey>,
@@ -149,6 +151,7 @@ impl Authority {
         let refuse = |reason| CaError::AuthorityCertificate { reason };
         let (rest, parsed) =
             X509Certificate::from_der(&certificate).map_err(|_| refuse("is not an X.509 certificate"))?;
+        let issued_by_itself = parsed.issuer().as_raw() == parsed.subject().as_raw();
         if !rest.is_empty() {
             return Err(refuse("has bytes after its end"));
         }
@@ -160,7 +163,8 @@ impl Authority {
         if !usage.is_some_and(|usage| usage.value.key_cert_sign()) {
             return Err(refuse("does not allow its key to sign certificates"));
         }
-        if parsed.verify_signature(None).is_err() {
+        // Of one below another the signature was verified when it came in; its key is, below.
+        if issued_by_itself && verify_signed(&certificate, parsed.public_key().raw).is_err() {
             return Err(refuse("is not signed by its own key"));
         }
         // rcgen panics on an empty relative name.
@@ -169,7 +173,7 @@ impl Authority {
         }
         let public = SubjectPublicKeyInfo::from_der(parsed.public_key().raw)?;
         let key_algorithm = KeyAlgorithm::of(public.algorithm())
-            .ok_or_else(|| refuse("has a key that is not on P-256 or P-384"))?;
+            .ok_or_else(|| refuse("has a key that is neither RSA nor on P-256 or P-384"))?;
         let key = key(key_algorithm)?;
         if key.der_bytes() != public.der_bytes() {
             return Err(CaError::KeyMismatch);

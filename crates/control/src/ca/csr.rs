@@ -65,7 +65,7 @@ impl CheckedCsr {
         let algorithm = KeyAlgorithm::of(key.algorithm()).ok_or(CsrError::Key)?;
         // One encoding per key, so that equal keys are equal bytes (RFC 5480 §2.2 obliges us to no other).
         let point = key.der_bytes();
-        if point.len() != algorithm.point_bytes() || point.first() != Some(&4) {
+        if Some(point.len()) != algorithm.point_bytes() || point.first() != Some(&4) {
             return Err(CsrError::Key);
         }
         // The verifier knows RSA and SHA-1 too; nothing of a stranger's reaches those.

@@ -1,52 +1,48 @@
 //! The authority's key, and the algorithms of all keys.
 
-use aws_lc_rs::{
-    rand::SystemRandom,
-    signature::{
-        ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
-        KeyPair as _,
-    },
+use rcgen::{
+    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm,
+    SigningKey,
 };
-use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData, SignatureAlgorithm, SigningKey};
 use zeroize::Zeroizing;
 
 use super::CaError;
+use crate::x509::{
+    algorithm::{KeyType, SignatureAlgorithm as Signature},
+    key::PrivateKey,
+};
 
 /// The kinds of key that Bowline signs with and signs for.
-///
-/// RSA is left out on purpose: keys are made per task, at every start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyAlgorithm {
     /// ECDSA on NIST P-256; signs with SHA-256. AWS Private CA's `EC_prime256v1`.
     EcP256,
     /// ECDSA on NIST P-384; signs with SHA-384. AWS Private CA's `EC_secp384r1`.
     EcP384,
+    /// RSA of 2,048 to 4,096 bits; signs with SHA-256. An authority's only: tasks' keys are made at
+    /// every start.
+    Rsa,
 }
 
 impl KeyAlgorithm {
     pub(super) fn of(algorithm: &SignatureAlgorithm) -> Option<Self> {
-        [Self::EcP256, Self::EcP384].into_iter().find(|candidate| candidate.signature() == algorithm)
+        [Self::EcP256, Self::EcP384, Self::Rsa].into_iter().find(|candidate| candidate.signature() == algorithm)
     }
 
     pub(super) fn signature(self) -> &'static SignatureAlgorithm {
         match self {
             Self::EcP256 => &PKCS_ECDSA_P256_SHA256,
             Self::EcP384 => &PKCS_ECDSA_P384_SHA384,
+            Self::Rsa => &PKCS_RSA_SHA256,
         }
     }
 
-    /// Length of a public key as an uncompressed point (SEC 1 §2.3.3).
-    pub(super) fn point_bytes(self) -> usize {
+    /// Length of a public key as an uncompressed point (SEC 1 §2.3.3); RSA has none.
+    pub(super) fn point_bytes(self) -> Option<usize> {
         match self {
-            Self::EcP256 => 1 + 2 * 32,
-            Self::EcP384 => 1 + 2 * 48,
-        }
-    }
-
-    fn signing(self) -> &'static EcdsaSigningAlgorithm {
-        match self {
-            Self::EcP256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
-            Self::EcP384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
+            Self::EcP256 => Some(1 + 2 * 32),
+            Self::EcP384 => Some(1 + 2 * 48),
+            Self::Rsa => None,
         }
     }
 }
@@ -57,31 +53,38 @@ impl KeyAlgorithm {
 /// vector which nothing clears when it is dropped.
 pub(super) struct CaKey {
     algorithm: KeyAlgorithm,
-    pair: EcdsaKeyPair,
-    pkcs8: Zeroizing<Vec<u8>>,
+    key: PrivateKey,
 }
 
 impl CaKey {
     pub(super) fn generate(algorithm: KeyAlgorithm) -> Result<Self, CaError> {
-        let failed = |_| CaError::Crypto { what: "a key" };
-        let pair = EcdsaKeyPair::generate(algorithm.signing()).map_err(failed)?;
-        let document = pair.to_pkcs8v1().map_err(failed)?;
-        Ok(Self { algorithm, pair, pkcs8: Zeroizing::new(document.as_ref().to_vec()) })
+        let kind = match algorithm {
+            KeyAlgorithm::EcP256 => KeyType::P256,
+            KeyAlgorithm::EcP384 => KeyType::P384,
+            KeyAlgorithm::Rsa => KeyType::Rsa2048,
+        };
+        let key = PrivateKey::generate(kind).map_err(|_| CaError::Crypto { what: "a key" })?;
+        Ok(Self { algorithm, key })
     }
 
     pub(super) fn from_pkcs8(algorithm: KeyAlgorithm, der: &[u8]) -> Result<Self, CaError> {
-        let pair = EcdsaKeyPair::from_pkcs8(algorithm.signing(), der).map_err(CaError::AuthorityKey)?;
-        Ok(Self { algorithm, pair, pkcs8: Zeroizing::new(der.to_vec()) })
+        let key = PrivateKey::from_pkcs8(der).ok_or(CaError::AuthorityKey)?;
+        let kind = match key.kind() {
+            KeyType::P256 => KeyAlgorithm::EcP256,
+            KeyType::P384 => KeyAlgorithm::EcP384,
+            KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096 => KeyAlgorithm::Rsa,
+        };
+        if kind == algorithm { Ok(Self { algorithm, key }) } else { Err(CaError::AuthorityKey) }
     }
 
     pub(super) fn pkcs8(&self) -> &Zeroizing<Vec<u8>> {
-        &self.pkcs8
+        self.key.pkcs8()
     }
 }
 
 impl PublicKeyData for CaKey {
     fn der_bytes(&self) -> &[u8] {
-        self.pair.public_key().as_ref()
+        self.key.public_key()
     }
 
     fn algorithm(&self) -> &'static SignatureAlgorithm {
@@ -91,8 +94,7 @@ impl PublicKeyData for CaKey {
 
 impl SigningKey for CaKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        let signature =
-            self.pair.sign(&SystemRandom::new(), message).map_err(|_| rcgen::Error::RingUnspecified)?;
-        Ok(signature.as_ref().to_vec())
+        let signature = Signature::usual(self.key.kind());
+        self.key.sign(signature, message).map_err(|_| rcgen::Error::RingUnspecified)
     }
 }

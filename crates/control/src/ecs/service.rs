@@ -323,8 +323,8 @@ fn known_authority(registry: &Registry, arn: &str) -> Result<Arn, String> {
     match registry.authorities.get(arn) {
         Some(authority) => Ok(authority.arn.clone()),
         None => Err(format!(
-            "Tls names the certificate authority {arn}, which is not in this template: only authorities that the \
-             template makes can sign here"
+            "Tls names the certificate authority {arn}, which is not here: make it in the template, or with \
+             acm-pca create-certificate-authority"
         )),
     }
 }

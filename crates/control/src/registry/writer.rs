@@ -81,6 +81,9 @@ macro_rules! for_each_table {
         $apply!(tasks, "tasks");
         $apply!(stopped_tasks, "stopped-tasks");
         $apply!(certificates, "certificates");
+        $apply!(acm_certificates, "acm-certificates");
+        $apply!(private_certificates, "private-certificates");
+        $apply!(revocations, "revocations");
         $apply!(stacks, "stacks");
         $apply!(deleted_stacks, "deleted-stacks");
         $apply!(change_sets, "change-sets");

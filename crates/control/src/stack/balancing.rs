@@ -108,8 +108,16 @@ impl Applying<'_> {
             Err(message) => self.fault(resource, format!("DefaultActions: {message}")),
             Ok(default_action) => {
                 self.made("listeners", arn.as_str());
-                let listener =
-                    GatewayListener { arn: arn.clone(), load_balancer, port, protocol, default_action };
+                let certificates =
+                    body.certificates.iter().filter_map(|used| used.certificate_arn.clone()).collect();
+                let listener = GatewayListener {
+                    arn: arn.clone(),
+                    load_balancer,
+                    port,
+                    protocol,
+                    certificates,
+                    default_action,
+                };
                 registry.listeners.put(arn.as_str().to_owned(), listener);
             }
         }

@@ -6,7 +6,7 @@
 use bowline_aws::protocol::Document;
 use bowline_model::arn::Scope;
 
-use super::{super::call::Caller, ecs, fis, iam, secretsmanager, services};
+use super::{super::call::Caller, certificates, ecs, fis, iam, secretsmanager, services};
 use crate::registry::Registry;
 
 pub(crate) use super::secretsmanager::of_secret;
@@ -71,6 +71,8 @@ pub(crate) fn of(service: &str, asked: &Asked<'_>) -> Vec<Demand> {
         return Vec::new();
     }
     let mut demands = match service {
+        "acm" => certificates::of_certificate_manager(asked),
+        "acm-pca" => certificates::of_private_ca(asked),
         "ecs" => ecs::demands(asked),
         "fis" => fis::demands(asked),
         "iam" => iam::demands(asked),

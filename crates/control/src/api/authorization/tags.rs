@@ -19,6 +19,8 @@ pub(super) fn keys(registry: &Registry, arn: &str) -> Vec<(String, Vec<String>)>
     let tags = match service {
         "ecs" => ecs(registry, arn, resource),
         "servicediscovery" => cloud_map(registry, arn, resource),
+        "acm" => registry.acm_certificates.get(arn).map(|row| row.tags.clone()),
+        "acm-pca" => registry.authorities.get(arn).and_then(|row| Some(row.private.as_ref()?.tags.clone())),
         "iam" => iam(registry, arn, resource),
         "fis" => fis(registry, resource),
         _ => None,

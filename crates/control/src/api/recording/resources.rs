@@ -7,6 +7,7 @@ use crate::audit::event::AuditResource;
 
 /// CloudFormation's type by the service and the first part of the ARN's resource.
 const TYPES: &[(&str, &str, &str)] = &[
+    ("acm", "certificate", "AWS::CertificateManager::Certificate"),
     ("acm-pca", "certificate-authority", "AWS::ACMPCA::CertificateAuthority"),
     ("cloudformation", "changeSet", "AWS::CloudFormation::ChangeSet"),
     ("cloudformation", "stack", "AWS::CloudFormation::Stack"),

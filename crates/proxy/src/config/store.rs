@@ -15,11 +15,11 @@ use bowline_discovery::{
     resource::{Resource, ResourceType},
     v1,
 };
-use bowline_model::identity::SpiffeId;
+use bowline_model::{authorization::Rules, identity::SpiffeId};
 use rustls::sign::CertifiedKey;
 
 use super::{
-    Action, Authorization, Bind, Cluster, Forward, HopConfigs, InboundBind, Listener, MeshUpstream,
+    Action, Bind, Cluster, Forward, HopConfigs, InboundBind, Listener, MeshUpstream,
     PrivateDns, PublicBind, PublicTls, Route, Rule, Snapshot, Upstream, UpstreamTls,
     convert::{
         self, ActionDraft, BindDraft, ClusterDraft, ClusterKindDraft, EndpointDraft, HostDraft, Invalid,
@@ -92,7 +92,7 @@ pub(crate) struct ResourceStore {
     routes: HashMap<String, RouteDraft>,
     clusters: BTreeMap<String, ClusterDraft>,
     endpoints: HashMap<String, Vec<EndpointDraft>>,
-    authorizations: HashMap<String, Arc<Authorization>>,
+    authorizations: HashMap<String, Arc<Rules>>,
     roots: BTreeMap<String, Arc<Roots>>,
     /// Roots that came with the certificate, until the stream names its own.
     bootstrap_roots: BTreeMap<String, Arc<Roots>>,

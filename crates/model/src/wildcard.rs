@@ -51,10 +51,16 @@ impl Wildcard {
     }
 }
 
+impl std::fmt::Display for Wildcard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.pattern))
+    }
+}
+
 /// As text, a pattern that minds the case.
 impl Serialize for Wildcard {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&String::from_utf8_lossy(&self.pattern))
+        serializer.collect_str(self)
     }
 }
 

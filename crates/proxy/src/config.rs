@@ -31,6 +31,8 @@ use crate::{health::ClusterHealth, metrics::ClusterMetrics, tls::trust::Revoked}
 pub(crate) struct Snapshot {
     /// Grows with each snapshot of this process.
     pub(crate) generation: u64,
+    /// Grows when what callers may do can have changed.
+    pub(crate) rules_generation: u64,
     pub(crate) listeners: HashMap<Arc<str>, Arc<Listener>>,
     pub(crate) clusters: HashMap<Arc<str>, Arc<Cluster>>,
     /// The proxy's own id, once it has a certificate.

@@ -22,8 +22,7 @@ use rustls_pki_types::ServerName;
 use thiserror::Error;
 
 use super::{
-    Fixed, ForwardPolicy, HealthCheck, Match, OutboundBind, PrivateDns,
-    Redirect, RetryOn,
+    Fixed, ForwardPolicy, HealthCheck, Match, OutboundBind, PrivateDns, Redirect, RetryOn,
     external::{self, SecurityDraft},
 };
 

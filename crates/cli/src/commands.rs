@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod completions;
 pub(crate) mod down;
 pub(crate) mod exec;
+pub(crate) mod policy;
 pub(crate) mod probe;
 pub(crate) mod proxy;
 pub(crate) mod server;

@@ -8,6 +8,7 @@
 //! - [`stack`]: a template becomes rows of the registry.
 //! - [`ecs`]: ECS's resources on the registry.
 //! - `cloud_map`: Cloud Map's.
+//! - [`authorization`]: which service may call which.
 //! - [`iam`]: users, roles, policies and access keys; `credentials` opens the keys.
 //! - [`reconcile`]: services become tasks.
 //! - [`publish`]: the registry becomes what each proxy should have.
@@ -19,6 +20,7 @@
 pub mod api;
 pub mod audit;
 mod authorities;
+pub mod authorization;
 pub mod ca;
 mod cloud_map;
 pub mod control_plane;

@@ -80,12 +80,7 @@ async fn the_calling_application_reads_why_its_identity_is_refused() {
         ("revoked", &ca, Leaf { serial: 0xbad, ..Leaf::of(&id("a")) }, Some(RefusalCause::Revoked)),
         ("unknown", &other_ca, Leaf::of(&id("a")), Some(RefusalCause::UnknownCa)),
         ("chain", &ca, Leaf { client: false, ..good }, Some(RefusalCause::InvalidChain)),
-        (
-            "two",
-            &ca,
-            Leaf { uris: vec![id("a"), id("x")], ..Leaf::of("") },
-            Some(RefusalCause::WrongIdentity),
-        ),
+        ("elsewhere", &ca, Leaf::of("spiffe://other.local/x"), Some(RefusalCause::UnknownCa)),
         ("stranger", &ca, Leaf::of(&id("stranger")), Some(RefusalCause::NotAuthorized)),
     ];
     for (name, issuer, leaf, cause) in cases {

@@ -30,7 +30,7 @@ use tokio::{sync::oneshot, time::timeout};
 use crate::{
     body::RequestBody,
     config::{Cluster, HopConfigs, Upstream, UpstreamTls, external::ExternalSecurity},
-    dial::{DialError, HopKind, Target, accepted, dial},
+    dial::{DialError, HopKind, Target, accepted, dial, handshake_error},
     io::FirstRead,
     metrics::HandshakeFailure,
     shared::Shared,
@@ -390,7 +390,15 @@ async fn connect_h2(
     // The server's SETTINGS. Outside the mesh only now: a server may wait for the client's.
     match timeout(cluster.connect_timeout, first_read).await {
         Ok(Ok(Ok(()))) => Ok(sender),
-        Ok(Ok(Err(_)) | Err(_)) => Err(DialError::Connect(std::io::ErrorKind::UnexpectedEof)),
+        Ok(Ok(Err(error))) => Err(match handshake_error(&error) {
+            // In the mesh `accepted` has seen to identities already.
+            DialError::Identity { failure, text, .. } | DialError::Handshake(failure, text) => {
+                cluster.metrics.handshake_failed(failure);
+                DialError::Handshake(failure, text)
+            }
+            other => other,
+        }),
+        Ok(Err(_)) => Err(DialError::Connect(std::io::ErrorKind::UnexpectedEof)),
         Err(_) => Err(DialError::Handshake(HandshakeFailure::Timeout, "no SETTINGS in time".to_owned())),
     }
 }

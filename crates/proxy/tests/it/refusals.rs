@@ -418,3 +418,27 @@ async fn a_client_outside_learns_nothing_of_the_meshs_identities() {
     proxy.handle.stop();
     server.handle.stop();
 }
+
+/// Of 200 clients that wrote at once, 188 lost the alert behind their own bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_refusals_are_all_read() {
+    let ca = Ca::new();
+    let (server, _) = server_with(&ca, "HTTP", application().await, allow_a());
+    let expired = ca.issue("expired", &Leaf { expired: true, ..Leaf::of(&id("a")) });
+    let (client, _) = client_with(&ca, "HTTP", &expired, &id("b"), &[server.address("in")]);
+    let out = client.address("out");
+    for number in 0..200 {
+        let request = if number % 2 == 0 {
+            Request::post("/echo").header("host", "b").body(full(vec![0; 20_000]))
+        } else {
+            // An upgrade has a hop of its own.
+            let request = Request::get("/upgrade").header("host", "b").header("connection", "Upgrade");
+            request.header("upgrade", "websocket").body(full(""))
+        };
+        let (status, _, body) = send(out, request.expect("a request")).await;
+        let text = String::from_utf8_lossy(&body);
+        assert!(status == 403 && text.contains(r#""cause":"expired""#), "{number}: {status} {text}");
+    }
+    client.handle.stop();
+    server.handle.stop();
+}

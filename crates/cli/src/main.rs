@@ -21,7 +21,7 @@ use bowline_plumbing::telemetry::{self, LogFormat};
 use clap::{Parser, Subcommand};
 
 use commands::{
-    access_key, audit, completions, down, exec, master_key, probe, proxy, server, shim, status, up,
+    access_key, audit, completions, down, exec, master_key, policy, probe, proxy, server, shim, status, up,
     verify as verify_command,
 };
 
@@ -53,6 +53,8 @@ enum Command {
     Verify(verify_command::Args),
     /// Read and check the audit trail: who called what
     Audit(audit::Args),
+    /// Tell which rule decides on a call between services
+    Policy(policy::Args),
     /// Run the data plane on its own, from a file
     Proxy(proxy::Args),
     /// Print a shell's completion script
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         Command::AccessKey(args) => asynchronously("warn", access_key::run(args)),
         Command::Down(args) => asynchronously("warn", down::run(args)),
         Command::Exec(args) => asynchronously("warn", exec::run(args)),
+        Command::Policy(args) => asynchronously("warn", policy::run(args)),
         Command::Status(args) => asynchronously("warn", status::run(args)),
         Command::Verify(args) => asynchronously("warn", verify_command::run(args)),
     };

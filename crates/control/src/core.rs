@@ -12,6 +12,7 @@ use bowline_aws::{cfn::Revision, ecs::RegisterTaskDefinitionRequest};
 use bowline_discovery::resource::ResourceType;
 use bowline_model::{
     clock::Timestamp,
+    service::Service,
     task::{Secret, TaskId},
 };
 use bowline_plumbing::wall_clock;
@@ -21,13 +22,15 @@ use crate::{
     api::authorization::Authorizer,
     audit::AuditLog,
     authorities::{self, Authorities, AuthoritiesError, LeafOrder},
+    authorization::{self, PolicyAnswer, PolicyQuestion, PolicyQuestionError},
     ca::CheckedCsr,
     cloud_map::index::{DiscoveryCache, DiscoveryIndex},
     control_plane::{EventLog, verifier_id},
     credentials::Credentials,
     ecs::definition,
+    private_ca,
     publish::{self, MESH_IDENTITY, PublishOptions},
-    private_ca, random,
+    random,
     reconcile::{self, Event, Histories, Pass},
     registry::{CertificateRecord, Registry, RegistryError, RegistryWriter},
     secrets,
@@ -454,6 +457,14 @@ impl Core {
         }
         let registry = self.registry();
         since.retain(|task, _| registry.tasks.get(task.as_str()).is_some());
+    }
+
+    pub(crate) fn policy_test(
+        &self,
+        question: &PolicyQuestion,
+    ) -> Result<Vec<PolicyAnswer>, PolicyQuestionError> {
+        let proves_callers = |service: &Service| publish::proves_callers(&self.options, service);
+        authorization::answer(&self.registry(), proves_callers, question)
     }
 
     fn present_options(&self) -> PublishOptions {

@@ -13,9 +13,7 @@ use crate::{
     cloud_map,
     ecs::{definition, record::Asker, service},
     private_ca,
-    registry::{
-        AuthorityRecord, Cluster, LocalCommandRecord, Registry, RegistryError, SETTINGS,
-    },
+    registry::{AuthorityRecord, Cluster, LocalCommandRecord, Registry, RegistryError, SETTINGS},
     secrets::Vault,
     x509::algorithm::{KeyType, SignatureAlgorithm},
 };
@@ -27,6 +25,7 @@ const RETIRED_FOR: Duration = Duration::from_secs(private_ca::RECOVERY_DAYS_DEFA
 use record::{ResourceStatus, StackMember, StackRecord};
 
 mod access;
+mod authorization;
 mod balancing;
 mod deploy;
 mod discovery;
@@ -220,6 +219,7 @@ fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
         "target-groups" => registry.target_groups.remove(key),
         "listeners" => registry.listeners.remove(key),
         "rules" => registry.rules.remove(key),
+        authorization::POLICIES => registry.authorization_policies.remove(key),
         // Certificates that it signed are still in use until they are renewed: it can be restored.
         "authorities" => registry.authorities.update(key, |authority| {
             if let Some(private) = &mut authority.private {
@@ -329,6 +329,7 @@ impl Applying<'_> {
                 }
             }
             ResourceBody::LocalCommand(body) => self.local_command(resource, body),
+            ResourceBody::AuthorizationPolicy(body) => self.authorization_policy(registry, resource, body),
             ResourceBody::Record(body) if resource.resource_type.starts_with("AWS::IAM::") => {
                 self.access(registry, resource, body);
             }

@@ -12,6 +12,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 ///
 /// # Panics
 /// There is more than one thread: another could be reading the environment.
+#[allow(clippy::disallowed_methods)]
 pub fn take_environment_variable(name: &str) -> Option<std::ffi::OsString> {
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     assert!(threads == 1, "the environment is changed before there are threads");

@@ -74,7 +74,8 @@ fn signed(
     certificate: &mut AcmCertificate,
     now: Timestamp,
 ) -> Result<Result<PrivateCertificate, PrivateCaError>, AcmError> {
-    let authority = certificate.authority.as_ref().ok_or_else(|| internal("it has no authority"))?.to_string();
+    let authority =
+        certificate.authority.as_ref().ok_or_else(|| internal("it has no authority"))?.to_string();
     let (record, private) = match private_ca::find(registry, &authority, now) {
         Ok(found) => found,
         Err(error) => return Ok(Err(error)),
@@ -84,7 +85,8 @@ fn signed(
             "An authority in the SHORT_LIVED_CERTIFICATE mode does not issue for Certificate Manager.".into(),
         )));
     }
-    let kind = key_type(certificate.key_algorithm).ok_or_else(|| internal("its key's algorithm is not here"))?;
+    let kind =
+        key_type(certificate.key_algorithm).ok_or_else(|| internal("its key's algorithm is not here"))?;
     let key = PrivateKey::generate(kind).map_err(internal)?;
     let names = certificate::dns_names(certificate.names.iter().map(String::as_str));
     let subject = name::of_common_name(&certificate.domain);

@@ -4,7 +4,8 @@ use bowline_aws::protocol::{Document, Fault, ServiceProtocol, Violation, from_do
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    acm, acm_pca, call::Call, cloudformation, cloudtrail, ecs, fis, iam, secretsmanager, servicediscovery, sts,
+    acm, acm_pca, call::Call, cloudformation, cloudtrail, ecs, fis, iam, secretsmanager, servicediscovery,
+    sts,
 };
 
 /// Whether an operation changes anything.

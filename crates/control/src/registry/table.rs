@@ -95,7 +95,7 @@ impl<T> Table<T> {
         match self.find(&key) {
             Ok((chunk, at)) if *self.chunks[chunk][at].1 == row => {}
             Ok((chunk, at)) => {
-                Arc::make_mut(&mut Arc::make_mut(&mut self.chunks)[chunk])[at].1 = Arc::new(row)
+                Arc::make_mut(&mut Arc::make_mut(&mut self.chunks)[chunk])[at].1 = Arc::new(row);
             }
             Err((chunk, at)) => self.insert(chunk, at, (key, Arc::new(row))),
         }

@@ -28,6 +28,7 @@ SEEN = collections.defaultdict(set)
 # Codes that a service may answer to anything, in its protocol's or AWS's common errors.
 COMMON = {
     "AccessDenied",
+    "AccessDeniedException",
     "ExpiredToken",
     "InvalidClientTokenId",
     "InvalidParameterValue",

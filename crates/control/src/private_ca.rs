@@ -250,4 +250,3 @@ pub(crate) fn sweep(registry: &mut Registry, now: Timestamp) {
     // A second of grace: the last one counts.
     registry.revocations.retain(|_, row| row.not_after + Duration::from_secs(1) > now);
 }
-

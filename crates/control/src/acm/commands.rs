@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use bowline_model::{arn::Arn, clock::Timestamp};
 
-use super::{AcmCertificate, AcmError, CERTIFICATES_MAX, IDEMPOTENT_FOR, NAMES_MAX, TAGS_MAX, find, in_use_by};
+use super::{
+    AcmCertificate, AcmError, CERTIFICATES_MAX, IDEMPOTENT_FOR, NAMES_MAX, TAGS_MAX, find, in_use_by,
+};
 use crate::registry::Registry;
 
 /// Changes a certificate that is there.
@@ -68,7 +70,9 @@ pub(crate) fn names(domain: &str, others: &[String]) -> Result<Vec<String>, AcmE
         };
         if name.len() > 253 || labels.len() < 2 || !labels.iter().all(label) {
             let shown: String = name.chars().filter(|c| !c.is_control()).take(100).collect();
-            return Err(AcmError::Parameter(format!("{shown:?} is no domain name that a certificate can have.")));
+            return Err(AcmError::Parameter(format!(
+                "{shown:?} is no domain name that a certificate can have."
+            )));
         }
         if !names.contains(&name) {
             names.push(name);
@@ -85,9 +89,8 @@ pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), AcmError
     if tags.len() > TAGS_MAX {
         return Err(AcmError::TooManyTags);
     }
-    let allowed = |text: &str| {
-        text.chars().all(|c| c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-@".contains(c))
-    };
+    let allowed =
+        |text: &str| text.chars().all(|c| c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-@".contains(c));
     for (key, value) in tags {
         if !(1..=128).contains(&key.chars().count())
             || value.chars().count() > 256

@@ -36,12 +36,8 @@ pub(crate) fn encrypt(pkcs8: &[u8], passphrase: &[u8]) -> Result<String, AcmErro
         return Err(AcmError::Internal("the cipher has another initialization vector".into()));
     };
     let hash = der::sequence([der::known_oid("1.2.840.113549.2.9"), der::null()]);
-    let derivation = der::sequence([
-        der::octets(&salt),
-        der::small(u64::from(ITERATIONS.get())),
-        der::small(32),
-        hash,
-    ]);
+    let derivation =
+        der::sequence([der::octets(&salt), der::small(u64::from(ITERATIONS.get())), der::small(32), hash]);
     let parameters = der::sequence([
         der::sequence([der::known_oid("1.2.840.113549.1.5.12"), derivation]),
         der::sequence([

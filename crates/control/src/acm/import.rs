@@ -3,10 +3,7 @@
 use bowline_aws::acm::CertificateKeyAlgorithm;
 use bowline_model::clock::Timestamp;
 use x509_parser::{
-    certificate::X509Certificate,
-    extensions::GeneralName,
-    public_key::PublicKey,
-    x509::X509Version,
+    certificate::X509Certificate, extensions::GeneralName, public_key::PublicKey, x509::X509Version,
 };
 use zeroize::Zeroizing;
 
@@ -62,7 +59,8 @@ pub(crate) fn check(
              field.",
         ));
     };
-    let read = chain::parse(&der).ok_or_else(|| refuse("The certificate is not a valid X.509 certificate."))?;
+    let read =
+        chain::parse(&der).ok_or_else(|| refuse("The certificate is not a valid X.509 certificate."))?;
     let key_algorithm = strong(&read)?;
     let key = private_key(key)?;
     if key.public_key() != &*read.public_key().subject_public_key.data {

@@ -3,7 +3,9 @@
 use bowline_aws::protocol::{Document, Fault, ServiceProtocol, Violation, from_document, to_document};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{acm, acm_pca, call::Call, cloudformation, cloudtrail, ecs, iam, secretsmanager, servicediscovery, sts};
+use super::{
+    acm, acm_pca, call::Call, cloudformation, cloudtrail, ecs, iam, secretsmanager, servicediscovery, sts,
+};
 
 /// Whether an operation changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

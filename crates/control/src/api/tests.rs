@@ -19,6 +19,7 @@ use crate::{
     registry::{Registry, RegistryError},
 };
 
+mod certificates;
 mod secretsmanager;
 mod servicediscovery;
 

@@ -26,7 +26,9 @@ pub enum KeyAlgorithm {
 
 impl KeyAlgorithm {
     pub(super) fn of(algorithm: &SignatureAlgorithm) -> Option<Self> {
-        [Self::EcP256, Self::EcP384, Self::Rsa].into_iter().find(|candidate| candidate.signature() == algorithm)
+        [Self::EcP256, Self::EcP384, Self::Rsa]
+            .into_iter()
+            .find(|candidate| candidate.signature() == algorithm)
     }
 
     pub(super) fn signature(self) -> &'static SignatureAlgorithm {

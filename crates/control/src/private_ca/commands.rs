@@ -64,8 +64,8 @@ pub(crate) fn make(
     now: Timestamp,
 ) -> Result<AuthorityRecord, PrivateCaError> {
     let (key_type, signature) = algorithms(&new.configuration)?;
-    let subject = name::encode(&new.configuration.subject)
-        .map_err(|error| PrivateCaError::Args(error.to_string()))?;
+    let subject =
+        name::encode(&new.configuration.subject).map_err(|error| PrivateCaError::Args(error.to_string()))?;
     check_tags(&new.tags)?;
     check_revocation(new.revocation.as_ref())?;
     let wanted = new.configuration.csr_extensions.as_ref().map(extensions::of_csr).transpose()?;
@@ -264,7 +264,8 @@ pub(crate) fn revoke(
     let (record, private) = find(registry, given, now)?;
     if !matches!(private.status, CertificateAuthorityStatus::Active | CertificateAuthorityStatus::Disabled) {
         return Err(PrivateCaError::State(
-            "The certificate authority must be in the ACTIVE or DISABLED state to revoke a certificate.".into(),
+            "The certificate authority must be in the ACTIVE or DISABLED state to revoke a certificate."
+                .into(),
         ));
     }
     // As openssl prints it, with colons, or without.
@@ -295,7 +296,9 @@ pub(crate) fn revoke(
         .filter(|certificate| certificate.authority.as_ref() == Some(&arn))
         .map(|certificate| certificate.not_after);
     let not_after = by_api.or(by_mesh).ok_or_else(|| {
-        PrivateCaError::NotFound(format!("The certificate authority issued no certificate of the serial number {serial}."))
+        PrivateCaError::NotFound(format!(
+            "The certificate authority issued no certificate of the serial number {serial}."
+        ))
     })?;
     if registry.revocations.len() >= REVOCATIONS_MAX {
         return Err(PrivateCaError::Limit(format!("There can be at most {REVOCATIONS_MAX} revocations.")));
@@ -314,9 +317,8 @@ pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), PrivateC
     if tags.len() > TAGS_MAX {
         return Err(PrivateCaError::TooManyTags);
     }
-    let allowed = |text: &str| {
-        text.chars().all(|c| c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-@".contains(c))
-    };
+    let allowed =
+        |text: &str| text.chars().all(|c| c.is_alphanumeric() || c.is_whitespace() || "_.:/=+-@".contains(c));
     for (key, value) in tags {
         let length = key.chars().count();
         if !(1..=128).contains(&length) || value.chars().count() > 256 || !allowed(key) || !allowed(value) {
@@ -348,4 +350,3 @@ fn check_revocation(given: Option<&RevocationConfiguration>) -> Result<(), Priva
         _ => Ok(()),
     }
 }
-

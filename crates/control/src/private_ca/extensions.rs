@@ -29,7 +29,9 @@ pub(crate) fn of_api(given: &Extensions) -> Result<Vec<Extension>, PrivateCaErro
         given.subject_alternative_names.len(),
     ];
     if lists.iter().any(|length| *length > ENTRIES_MAX) {
-        return Err(refuse(format!("ApiPassthrough.Extensions: a list has more than {ENTRIES_MAX} entries.")));
+        return Err(refuse(format!(
+            "ApiPassthrough.Extensions: a list has more than {ENTRIES_MAX} entries."
+        )));
     }
     let mut all = Vec::new();
     if !given.certificate_policies.is_empty() {

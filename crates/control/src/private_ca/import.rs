@@ -63,7 +63,9 @@ pub(crate) fn import(
     }
     match (private.kind, above.is_empty()) {
         (CertificateAuthorityType::Root, false) => {
-            return Err(PrivateCaError::Request("A root certificate authority has no certificate chain.".into()));
+            return Err(PrivateCaError::Request(
+                "A root certificate authority has no certificate chain.".into(),
+            ));
         }
         (CertificateAuthorityType::Subordinate, true) => {
             return Err(malformed("A subordinate certificate authority needs a certificate chain."));

@@ -60,15 +60,17 @@ pub(crate) fn issue(
     }
     let signature = SignatureAlgorithm::of_aws(request.signing_algorithm)
         .ok_or_else(|| args("SigningAlgorithm is not here."))?;
-    let signing_request = SigningRequest::parse(&request.csr.0)
-        .map_err(|error| PrivateCaError::Csr(error.to_string()))?;
+    let signing_request =
+        SigningRequest::parse(&request.csr.0).map_err(|error| PrivateCaError::Csr(error.to_string()))?;
     let sealed = master_key.open(record.arn.as_str(), &record.sealed_key).map_err(internal)?;
     let key = PrivateKey::from_pkcs8(&sealed).ok_or_else(|| internal("its key cannot be read"))?;
     if !key.kind().signs(signature) {
         return Err(args("SigningAlgorithm: the key of the certificate authority does not sign so."));
     }
     if is_root && signing_request.public_key_info != key.public_key_info() {
-        return Err(args("TemplateArn: a root's certificate is for the key of the certificate authority itself."));
+        return Err(args(
+            "TemplateArn: a root's certificate is for the key of the certificate authority itself.",
+        ));
     }
     let (not_before, not_after) = period(private, &template, request, now)?;
 

@@ -65,9 +65,7 @@ impl Template {
         .find_map(|(suffix, api, csr)| Some((name.strip_suffix(suffix)?, api, csr)))
         .unwrap_or((name, false, false));
         let (subject, purposes, usage): (_, &'static [&'static str], _) = match base {
-            "EndEntityCertificate" => {
-                (Subject::EndEntity, &[SERVER_AUTH, CLIENT_AUTH], Usage::EndEntity)
-            }
+            "EndEntityCertificate" => (Subject::EndEntity, &[SERVER_AUTH, CLIENT_AUTH], Usage::EndEntity),
             "EndEntityServerAuthCertificate" => (Subject::EndEntity, &[SERVER_AUTH], Usage::EndEntity),
             "EndEntityClientAuthCertificate" => (Subject::EndEntity, &[CLIENT_AUTH], Usage::EndEntity),
             "CodeSigningCertificate" => (Subject::EndEntity, &[CODE_SIGNING], Usage::Signing),
@@ -129,9 +127,7 @@ impl Template {
     /// request's. The names are always the request's, where nobody else says them.
     pub(crate) fn compose(&self, api: Vec<Extension>, csr: Vec<Extension>) -> Vec<Extension> {
         let mut all = vec![match self.subject {
-            Subject::EndEntity => {
-                Extension { critical: self.critical, ..basic_constraints(false, None) }
-            }
+            Subject::EndEntity => Extension { critical: self.critical, ..basic_constraints(false, None) },
             Subject::Root { path_length } => basic_constraints(true, path_length),
             Subject::Subordinate { path_length } => basic_constraints(true, Some(path_length)),
         }];

@@ -45,8 +45,7 @@ pub(crate) fn of(
         ValidityType::Months => months_after(now, validity.value),
         ValidityType::Years => validity.value.checked_mul(12).and_then(|months| months_after(now, months)),
     };
-    let not_after =
-        not_after.ok_or_else(|| refuse("Validity is no moment that a certificate can have."))?;
+    let not_after = not_after.ok_or_else(|| refuse("Validity is no moment that a certificate can have."))?;
     if not_after.as_secs() <= now.as_secs() || not_after <= not_before {
         return Err(refuse("Validity: the certificate would have expired already, or never be valid."));
     }
@@ -76,7 +75,8 @@ fn end_date(digits: i64) -> Option<Timestamp> {
         && hour < 24
         && minute < 60
         && second < 60;
-    exists.then(|| days_from_civil(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
+    exists
+        .then(|| days_from_civil(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
         .and_then(absolute)
 }
 

@@ -51,9 +51,7 @@ impl Extension {
         let parts = der::elements(der::only(given, tag::SEQUENCE)?.content, 3)?;
         let (oid, critical, value) = match parts.as_slice() {
             [oid, value] => (oid, false, value),
-            [oid, critical, value] if critical.tag == tag::BOOLEAN => {
-                (oid, critical.content != [0], value)
-            }
+            [oid, critical, value] if critical.tag == tag::BOOLEAN => (oid, critical.content != [0], value),
             _ => return None,
         };
         (oid.tag == tag::OID && value.tag == tag::OCTET_STRING).then(|| Self {
@@ -80,8 +78,7 @@ pub(crate) const AUTHORITY_USAGE: KeyUsageBits = [true, false, false, false, fal
 pub(crate) const END_ENTITY_USAGE: KeyUsageBits =
     [true, false, true, false, false, false, false, false, false];
 /// `digitalSignature`: what a key that only signs can do.
-pub(crate) const SIGNING_USAGE: KeyUsageBits =
-    [true, false, false, false, false, false, false, false, false];
+pub(crate) const SIGNING_USAGE: KeyUsageBits = [true, false, false, false, false, false, false, false, false];
 
 /// `keyUsage`, critical.
 pub(crate) fn key_usage(bits: &KeyUsageBits) -> Extension {

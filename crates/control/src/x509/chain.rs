@@ -23,7 +23,9 @@ pub(crate) enum ChainError {
     NoAuthority { which: String },
     #[error("{which} allows fewer certificate authorities below it than there are.")]
     PathLength { which: String },
-    #[error("The chain is incomplete: it does not end in a self-signed certificate, and the issuer of its last is missing.")]
+    #[error(
+        "The chain is incomplete: it does not end in a self-signed certificate, and the issuer of its last is missing."
+    )]
     Incomplete,
     #[error("The chain has more than {CHAIN_MAX} certificates.")]
     TooLong,
@@ -128,4 +130,3 @@ pub(crate) fn name_text(name: &[u8]) -> Option<String> {
     let (rest, name) = x509_parser::x509::X509Name::from_der(name).ok()?;
     rest.is_empty().then(|| name.to_string())
 }
-

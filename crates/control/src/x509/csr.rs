@@ -116,8 +116,7 @@ pub(crate) fn make(
 
 /// Every URI among the names of a `subjectAltName`'s value; `None` where that cannot be read.
 pub(crate) fn uris(alternative_names: &[u8]) -> Option<Vec<String>> {
-    let (rest, names) =
-        x509_parser::extensions::SubjectAlternativeName::from_der(alternative_names).ok()?;
+    let (rest, names) = x509_parser::extensions::SubjectAlternativeName::from_der(alternative_names).ok()?;
     let uris = names.general_names.iter().filter_map(|name| match name {
         GeneralName::URI(uri) => Some((*uri).to_owned()),
         _ => None,

@@ -163,9 +163,9 @@ pub(crate) fn read(input: &[u8]) -> Option<(Element<'_>, &[u8])> {
         ..=0x7f => (usize::from(first), rest),
         0x81..=0x84 => {
             let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            let length = digits.iter().try_fold(0_usize, |sum, byte| {
-                sum.checked_mul(256).map(|sum| sum + usize::from(*byte))
-            })?;
+            let length = digits
+                .iter()
+                .try_fold(0_usize, |sum, byte| sum.checked_mul(256).map(|sum| sum + usize::from(*byte)))?;
             if digits.first() == Some(&0) || length < 0x80 {
                 return None;
             }

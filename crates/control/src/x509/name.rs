@@ -112,7 +112,8 @@ mod tests {
             organization: Some("Shop".into()),
             ..Subject::default()
         };
-        let (rest, name) = X509Name::from_der(&encode(&subject).unwrap()).map(|(r, n)| (r.len(), n.to_string())).unwrap();
+        let (rest, name) =
+            X509Name::from_der(&encode(&subject).unwrap()).map(|(r, n)| (r.len(), n.to_string())).unwrap();
         assert_eq!((rest, name.as_str()), (0, "C=DE, O=Shop, CN=Ünïcode CA"));
 
         let with = |change: fn(&mut Subject)| {

@@ -164,7 +164,7 @@ NOT_OF_OPERATION = {
             "InvalidParameterException": "what is wrong is said as ValidationException, but for tags",
             "LimitExceededException": "2,500 certificates take too long to import",
         },
-        "RenewCertificate": {},
+        "DeleteCertificate": {"ResourceInUseException": "what uses certificates is a template's: a test of the crate control"},
         "RequestCertificate": {"LimitExceededException": "2,500 certificates take too long to request"},
         "UpdateCertificateOptions": {"LimitExceededException": "options have no quota"},
     },

@@ -32,7 +32,8 @@ pub(super) fn describe(
 /// `ELIGIBLE` where it will be renewed by itself.
 pub(super) fn eligibility(registry: &Registry, certificate: &AcmCertificate) -> String {
     let used = certificate.exported || !in_use_by(registry, &certificate.arn).is_empty();
-    let eligible = certificate.kind == CertificateType::Private && !certificate.certificate_der.is_empty() && used;
+    let eligible =
+        certificate.kind == CertificateType::Private && !certificate.certificate_der.is_empty() && used;
     if eligible { "ELIGIBLE" } else { "INELIGIBLE" }.to_owned()
 }
 
@@ -46,7 +47,8 @@ fn detail(registry: &Registry, certificate: &AcmCertificate, now: Timestamp) -> 
         domain_name: certificate.domain.clone(),
         subject_alternative_names: certificate.names.clone(),
         domain_validation_options: validations(certificate),
-        serial: read.map(|read| read.raw_serial().iter().map(|octet| hex(&[*octet])).collect::<Vec<_>>().join(":")),
+        serial: read
+            .map(|read| read.raw_serial().iter().map(|octet| hex(&[*octet])).collect::<Vec<_>>().join(":")),
         subject: read.map(|read| read.subject().to_string()),
         issuer: read.map(|read| {
             let name = read.issuer().iter_organization().chain(read.issuer().iter_common_name()).next();
@@ -59,8 +61,7 @@ fn detail(registry: &Registry, certificate: &AcmCertificate, now: Timestamp) -> 
         not_before: certificate.validity.map(|(from, _)| wire(from)),
         not_after: certificate.validity.map(|(_, until)| wire(until)),
         key_algorithm: certificate.key_algorithm,
-        signature_algorithm: read
-            .map(|read| algorithm::signature_name(&read.signature_algorithm).to_owned()),
+        signature_algorithm: read.map(|read| algorithm::signature_name(&read.signature_algorithm).to_owned()),
         in_use_by: in_use_by(registry, &certificate.arn),
         failure_reason: certificate.failure.filter(|_| certificate.status == CertificateStatus::Failed),
         r#type: certificate.kind,

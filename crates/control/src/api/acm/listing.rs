@@ -79,7 +79,12 @@ fn summary(registry: &Registry, certificate: &AcmCertificate, call: &Call<'_>) -
     CertificateSummary {
         certificate_arn: certificate.arn.to_string(),
         domain_name: certificate.domain.clone(),
-        subject_alternative_name_summaries: certificate.names.iter().take(SUMMARY_NAMES_MAX).cloned().collect(),
+        subject_alternative_name_summaries: certificate
+            .names
+            .iter()
+            .take(SUMMARY_NAMES_MAX)
+            .cloned()
+            .collect(),
         has_additional_subject_alternative_names: certificate.names.len() > SUMMARY_NAMES_MAX,
         status: certificate.status_at(call.now),
         r#type: certificate.kind,

@@ -51,7 +51,8 @@ pub(super) fn add_tags(call: &Call<'_>, request: CertificateTagsRequest) -> Resu
 
 pub(super) fn remove_tags(call: &Call<'_>, request: CertificateTagsRequest) -> Result<Empty, Fault> {
     constraint::items("tags", request.tags.len(), 1..=50).map_err(invalid)?;
-    let given = tags_of(request.tags.iter().map(|tag| CertificateTag { value: None, ..tag.clone() }).collect())?;
+    let given =
+        tags_of(request.tags.iter().map(|tag| CertificateTag { value: None, ..tag.clone() }).collect())?;
     check_tags(&given)?;
     call.change(|registry| {
         commands::change(registry, &request.certificate_arn, |certificate| {

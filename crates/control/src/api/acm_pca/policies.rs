@@ -67,7 +67,8 @@ fn key(principal: &str, account: &str) -> String {
 }
 
 pub(super) fn create_permission(call: &Call<'_>, request: CreatePermissionRequest) -> Result<Empty, Fault> {
-    let CreatePermissionRequest { certificate_authority_arn, principal, source_account, mut actions } = request;
+    let CreatePermissionRequest { certificate_authority_arn, principal, source_account, mut actions } =
+        request;
     constraint::items("actions", actions.len(), 1..=3).map_err(invalid)?;
     if principal != ACM {
         return Err(invalid(format!("Principal must be {ACM}.")));
@@ -101,7 +102,9 @@ pub(super) fn delete_permission(call: &Call<'_>, request: DeletePermissionReques
         commands::change(registry, &request.certificate_authority_arn, call.now, |_, private| {
             not_deleted(private)?;
             private.permissions.remove(&key(&request.principal, &account)).map(|_| ()).ok_or_else(|| {
-                PrivateCaError::NotFound("The principal has no permission for this certificate authority.".into())
+                PrivateCaError::NotFound(
+                    "The principal has no permission for this certificate authority.".into(),
+                )
             })
         })?;
         Ok(Empty {})

@@ -70,6 +70,7 @@ pub(super) fn list(call: &Call<'_>, request: ListOfAuthorityRequest) -> Result<L
     let page = page_of(&operation, &private.tags, |(key, _)| (*key).clone(), token, request.max_results)
         // The operation has no error for a wrong token.
         .map_err(|fault| invalid(fault.message))?;
-    let tags = page.items.iter().map(|(key, value)| Tag { key: (*key).clone(), value: Some((*value).clone()) });
+    let tags =
+        page.items.iter().map(|(key, value)| Tag { key: (*key).clone(), value: Some((*value).clone()) });
     Ok(ListTagsResponse { tags: tags.collect(), next_token: page.next_token })
 }

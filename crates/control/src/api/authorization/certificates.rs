@@ -10,7 +10,8 @@ use super::demand::{Asked, Demand};
 pub(super) fn of_certificate_manager(asked: &Asked<'_>) -> Vec<Demand> {
     let arn = asked.text("CertificateArn").unwrap_or("*");
     let mut demands = vec![Demand::new(format!("acm:{}", asked.operation), arn)];
-    if let ("RequestCertificate", Some(authority)) = (asked.operation, asked.text("CertificateAuthorityArn")) {
+    if let ("RequestCertificate", Some(authority)) = (asked.operation, asked.text("CertificateAuthorityArn"))
+    {
         demands[0].keys.push(("acm:CertificateAuthority".to_owned(), vec![authority.to_owned()]));
         let private = asked.registry.authorities.get(authority).and_then(|row| row.private.as_deref());
         demands.push(Demand {

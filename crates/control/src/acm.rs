@@ -34,7 +34,7 @@ pub const TAGS_MAX: usize = 50;
 /// A request with the same token is the same one for so long.
 pub const IDEMPOTENT_FOR: Duration = Duration::from_secs(3600);
 /// How long a certificate of a private authority is valid: 13 months, as AWS has it.
-pub const LIFETIME_DAYS: i64 = 395;
+pub const LIFETIME: Duration = Duration::from_secs(395 * 24 * 3600);
 /// The days before a certificate's end at which AWS begins to tell of it, where nothing else is said.
 pub const DAYS_BEFORE_EXPIRY_DEFAULT: i64 = 45;
 

@@ -10,6 +10,7 @@ use bowline_model::{arn::Arn, clock::Timestamp};
 use thiserror::Error;
 
 use crate::{
+    authorities::Authorities,
     cloud_map,
     ecs::{definition, record::Asker, service},
     private_ca,
@@ -27,6 +28,7 @@ use record::{ResourceStatus, StackMember, StackRecord};
 mod access;
 mod authorization;
 mod balancing;
+mod certificates;
 mod deploy;
 mod discovery;
 pub mod lifecycle;
@@ -94,6 +96,8 @@ pub struct ApplyContext<'a> {
         &Arn,
         &bowline_aws::acmpca::CertificateAuthority,
     ) -> Result<AuthorityRecord, ApplyError>,
+    /// Sign the certificates of an `AWS::CertificateManager::Certificate`.
+    pub(crate) authorities: &'a Authorities,
     /// Where a load balancer's port is to listen, apart from addresses that are given out already.
     pub gateway_address: &'a mut dyn FnMut(u16, &BTreeSet<SocketAddr>) -> std::io::Result<SocketAddr>,
 }
@@ -122,6 +126,8 @@ pub fn apply(
     for resource in &stack.resources {
         applying.resource(registry, resource, context)?;
     }
+    // After the authorities that are to sign them.
+    applying.all_certificates(registry, context);
     // Before duplicates are looked for: a name may move from a service that goes to one that comes.
     if let Some(before) = registry.stacks.get(&stack.name).cloned() {
         for (table, key) in before.resources.difference(&applying.record.resources) {
@@ -217,6 +223,7 @@ fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
         "services" => service::remove(registry, key),
         "load-balancers" => registry.load_balancers.remove(key),
         "target-groups" => registry.target_groups.remove(key),
+        "acm-certificates" => registry.acm_certificates.remove(key),
         "listeners" => registry.listeners.remove(key),
         "rules" => registry.rules.remove(key),
         authorization::POLICIES => registry.authorization_policies.remove(key),

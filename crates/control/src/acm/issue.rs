@@ -1,14 +1,19 @@
 //! Certificates that a private authority signs, with keys that are made and sealed here.
 
 use bowline_aws::{
-    acm::{CertificateKeyAlgorithm, CertificateStatus, FailureReason},
+    acm::{
+        Certificate, CertificateKeyAlgorithm, CertificateOptions, CertificateStatus, CertificateType,
+        FailureReason,
+    },
     acmpca::{IssueCertificateRequest, UsageMode, Validity, ValidityType},
     protocol::Blob,
 };
-use bowline_model::clock::Timestamp;
+use bowline_model::{arn::Arn, clock::Timestamp};
 
-use super::{AcmCertificate, AcmError, LIFETIME_DAYS};
+use super::{AcmCertificate, AcmError, LIFETIME, commands};
 use crate::{
+    authorities::{Authorities, LeafOrder},
+    ca::CheckedCsr,
     master_key::MasterKey,
     private_ca::{self, PrivateCaError, PrivateCertificate},
     registry::Registry,
@@ -16,7 +21,7 @@ use crate::{
         algorithm::{KeyType, SignatureAlgorithm},
         certificate, csr,
         key::PrivateKey,
-        name,
+        name, pem,
     },
 };
 
@@ -34,6 +39,86 @@ pub(crate) fn key_type(algorithm: CertificateKeyAlgorithm) -> Option<KeyType> {
         CertificateKeyAlgorithm::EcSecp384r1 => KeyType::P384,
         CertificateKeyAlgorithm::Rsa1024 | CertificateKeyAlgorithm::EcSecp521r1 => return None,
     })
+}
+
+/// The certificate of a template's `AWS::CertificateManager::Certificate`: signed by the private
+/// authority that it names, or by the gateways' own public one.
+pub(crate) fn for_template(
+    authorities: &Authorities,
+    registry: &Registry,
+    arn: &Arn,
+    body: &Certificate,
+    now: Timestamp,
+) -> Result<(AcmCertificate, Option<PrivateCertificate>), AcmError> {
+    let names = commands::names(&body.domain_name, &body.subject_alternative_names)?;
+    let authority = body
+        .certificate_authority_arn
+        .as_ref()
+        .map(|arn| arn.parse::<Arn>().map_err(|_| AcmError::Arn(arn.clone())))
+        .transpose()?;
+    let key_algorithm = match (body.key_algorithm.as_deref(), &authority) {
+        (Some("EC_prime256v1"), _) | (_, None) => CertificateKeyAlgorithm::EcPrime256v1,
+        (Some("EC_secp384r1"), _) => CertificateKeyAlgorithm::EcSecp384r1,
+        (None | Some("RSA_2048"), _) => CertificateKeyAlgorithm::Rsa2048,
+        (Some(other), _) => {
+            return Err(AcmError::Parameter(format!("KeyAlgorithm {other} is not here.")));
+        }
+    };
+    let mut certificate = AcmCertificate {
+        arn: arn.clone(),
+        kind: if authority.is_some() { CertificateType::Private } else { CertificateType::AmazonIssued },
+        status: CertificateStatus::Issued,
+        failure: None,
+        domain: names.first().cloned().unwrap_or_default(),
+        names,
+        key_algorithm,
+        certificate_der: Vec::new(),
+        chain: Vec::new(),
+        sealed_key: Vec::new(),
+        authority,
+        validity: None,
+        pinned: false,
+        validation: None,
+        created_at: now,
+        issued_at: None,
+        renewed_at: None,
+        exported: false,
+        options: CertificateOptions {
+            certificate_transparency_logging_preference: body.certificate_transparency_logging_preference,
+            export: body.certificate_export,
+        },
+        tags: body.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect(),
+        token: None,
+    };
+    commands::check_tags(&certificate.tags)?;
+    let master_key = authorities.master_key();
+    if certificate.authority.is_some() {
+        return match signed(master_key, registry, &mut certificate, now)? {
+            Ok(issued) => Ok((certificate, Some(issued))),
+            Err(error) => Err(AcmError::State(error.to_string())),
+        };
+    }
+    let key = PrivateKey::generate(KeyType::P256).map_err(internal)?;
+    let subject = name::of_common_name(&certificate.domain);
+    let csr = csr::make(&subject, &key, SignatureAlgorithm::EcdsaSha256, &[]).map_err(internal)?;
+    let (_, csr) = pem::one(csr.as_bytes(), &["CERTIFICATE REQUEST"]).map_err(|_| internal("its request"))?;
+    let order = LeafOrder {
+        authority: None,
+        spiffe_id: None,
+        dns_names: certificate.names.clone(),
+        addresses: Vec::new(),
+        ttl: LIFETIME,
+        public: true,
+    };
+    let issued =
+        authorities.issue(&order, &CheckedCsr::parse(&csr).map_err(internal)?, now).map_err(internal)?;
+    certificate.certificate_der = issued.chain_der.into_iter().next().unwrap_or_default();
+    certificate.chain =
+        pem::certificates(authorities.public_roots_pem().as_bytes()).map_err(|_| internal("its root"))?;
+    certificate.sealed_key = master_key.seal(arn.as_str(), key.pkcs8()).map_err(internal)?;
+    certificate.validity = Some((issued.not_before, issued.not_after));
+    certificate.issued_at = Some(now);
+    Ok((certificate, None))
 }
 
 /// Has the authority of a certificate sign it anew, with a new key. What the authority refuses
@@ -92,7 +177,7 @@ fn signed(
     let subject = name::of_common_name(&certificate.domain);
     let csr = csr::make(&subject, &key, SignatureAlgorithm::usual(kind), &[names]).map_err(internal)?;
     // No longer than the authority itself.
-    let whole = now + std::time::Duration::from_secs(u64::try_from(LIFETIME_DAYS).unwrap_or(1) * 86_400);
+    let whole = now + LIFETIME;
     let until = private.validity.map_or(whole, |(_, until)| until.min(whole));
     let request = IssueCertificateRequest {
         api_passthrough: None,

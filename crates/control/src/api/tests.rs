@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod at_rest;
+mod certificates;
 mod fis;
 mod secretsmanager;
 mod servicediscovery;

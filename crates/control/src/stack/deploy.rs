@@ -144,6 +144,7 @@ impl Core {
             by: order.by.clone(),
             vault: Vault::new(self.authorities().master_key()),
             make_authority: &mut make_authority,
+            authorities: self.authorities(),
             gateway_address: &mut gateway_address,
         };
         // Before the change: tasks that it starts are given them at once.

@@ -50,6 +50,18 @@ NEVER = {
         "LimitExceededException": "AWS's quota of 2000 stacks is not kept",
         "StackSetNotFoundException": "stack sets are not served",
     },
+    "acm-pca": {
+        "ConcurrentModificationException": _ONE_WRITER,
+        "LockoutPreventedException": "whoever may write policies may do so whatever the authority's policy says",
+        "RequestFailedException": _NO_FAILURE,
+        "RequestInProgressException": _ONE_WRITER,
+    },
+    "acm": {
+        "AccessDeniedException": "every case signs as the account's root, which may do everything",
+        "ConflictException": _ONE_WRITER,
+        "TagPolicyException": "there is no organization",
+        "ThrottlingException": "no case asks so often",
+    },
     "cloudtrail": {
         "NoManagementAccountSLRExistsException": "there is no organization",
         "OperationNotPermittedException": "there is one trail, of this account",
@@ -155,6 +167,26 @@ NOT_OF_OPERATION = {
             "InsufficientCapabilitiesException": "CreateChangeSet has demanded what the template needs",
         },
     },
+    "acm-pca": {
+        "CreateCertificateAuthority": {"InvalidPolicyException": "what is said of S3 is recorded: no bucket's policy is asked"},
+        "CreateCertificateAuthorityAuditReport": {None: "audit reports are written to S3, which is not here"},
+        "DescribeCertificateAuthorityAuditReport": {
+            None: "audit reports are written to S3, which is not here",
+            "InvalidArgsException": "an id of another length is a ValidationException",
+        },
+        "IssueCertificate": {"LimitExceededException": "20,000 certificates take too long to issue"},
+        "RevokeCertificate": {"LimitExceededException": "100,000 revocations take too long"},
+        "UpdateCertificateAuthority": {"InvalidPolicyException": "what is said of S3 is recorded: no bucket's policy is asked"},
+    },
+    "acm": {
+        "ImportCertificate": {
+            "InvalidParameterException": "what is wrong is said as ValidationException, but for tags",
+            "LimitExceededException": "2,500 certificates take too long to import",
+        },
+        "DeleteCertificate": {"ResourceInUseException": "what uses certificates is a template's: a test of the crate control"},
+        "RequestCertificate": {"LimitExceededException": "2,500 certificates take too long to request"},
+        "UpdateCertificateOptions": {"LimitExceededException": "options have no quota"},
+    },
 }
 
 # Operations of IAM that have LimitExceeded in their models, and add nothing that has a quota here.
@@ -182,7 +214,7 @@ def served():
     """(service, operation) of everything that is served."""
     found, service = [], None
     for line in PAGE.read_text().splitlines():
-        if heading := re.match(r"## (\w+) \(\d+\)", line):
+        if heading := re.match(r"## ([\w-]+) \(\d+\)", line):
             service = heading[1]
         elif row := re.match(r"\| (\w+) \| (?:read|write|data) \|", line):
             found.append((service, row[1]))

@@ -27,31 +27,47 @@ def request(tmp_path, private=None, subject="/CN=web.example", names="DNS:web.ex
     return openssl("req", "-new", "-key", str(tmp_path / "request.key"), "-subj", subject, *more)
 
 
+CA_CONFIGURATION = """[ca]
+default_ca = own
+[own]
+database = {directory}/index
+serial = {directory}/serial
+new_certs_dir = {directory}
+default_md = sha256
+policy = any
+copy_extensions = copy
+[any]
+commonName = supplied
+"""
+
+
 def certificate(
-    tmp_path, private=None, subject="/CN=web.example", days=30, issuer=None, extensions=("subjectAltName=DNS:web.example",)
+    tmp_path, private=None, subject="/CN=web.example", valid=None, issuer=None, extensions=("subjectAltName=DNS:web.example",)
 ):
-    """A certificate in PEM, self-signed or by (certificate, key)."""
+    """A certificate in PEM, self-signed or by (certificate, key); `valid`: the years from which and to which."""
     (tmp_path / "own.key").write_bytes(private or key())
-    command = ["req", "-x509", "-new", "-key", str(tmp_path / "own.key"), "-subj", subject]
-    if days < 0:
-        command += ["-not_before", "20200101000000Z", "-not_after", "20200102000000Z"]
-    elif days > 100_000:
-        command += ["-not_before", "20900101000000Z", "-not_after", "20910101000000Z"]
-    else:
-        command += ["-days", str(days)]
+    more = [part for extension in extensions for part in ("-addext", extension)]
+    if valid:
+        (tmp_path / "own.csr").write_bytes(request(tmp_path, private, subject, names="", extensions=extensions))
+        (tmp_path / "index").write_text("")
+        (tmp_path / "serial").write_text("01")
+        (tmp_path / "ca.conf").write_text(CA_CONFIGURATION.format(directory=tmp_path))
+        return openssl(
+            "ca", "-batch", "-notext", "-selfsign", "-config", str(tmp_path / "ca.conf"), "-in", str(tmp_path / "own.csr"),
+            "-keyfile", str(tmp_path / "own.key"), "-startdate", f"{valid[0]}0101000000Z", "-enddate", f"{valid[1]}0101000000Z",
+        )  # fmt: skip
+    command = ["req", "-x509", "-new", "-key", str(tmp_path / "own.key"), "-subj", subject, "-days", "30", *more]
     if issuer:
         (tmp_path / "issuer.pem").write_bytes(issuer[0])
         (tmp_path / "issuer.key").write_bytes(issuer[1])
         command += ["-CA", str(tmp_path / "issuer.pem"), "-CAkey", str(tmp_path / "issuer.key")]
-    for extension in extensions:
-        command += ["-addext", extension]
     return openssl(*command)
 
 
-def authority(tmp_path, private, subject="/CN=Test root", **more):
+def authority(tmp_path, private, subject="/CN=Test root"):
     """A root certificate in PEM."""
     usage = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign")
-    return certificate(tmp_path, private, subject, extensions=usage, **more)
+    return certificate(tmp_path, private, subject, extensions=usage)
 
 
 def text(pem):

@@ -400,9 +400,8 @@ def test_issuing(pca, anything, tmp_path):
     assert (until - datetime.timedelta(seconds=1_000)).strftime("Not Before: %b %e %H:%M:%S") in pki.text(leaf)
 
     order = {"CertificateAuthorityArn": arn, "Csr": csr, "SigningAlgorithm": "SHA256WITHECDSA", "Validity": DAYS}
-    once = pca.issue_certificate(**order, IdempotencyToken="once")
-    assert pca.issue_certificate(**order, IdempotencyToken="once") == once
-    assert pca.issue_certificate(**order, IdempotencyToken="twice") != once
+    arns = [pca.issue_certificate(**order, IdempotencyToken=token)["CertificateArn"] for token in ("a", "a", "b")]
+    assert arns[0] == arns[1] != arns[2]
     for wrong, message in (
         ({"TemplateArn": f"{TEMPLATES}/None/V1"}, "template"),
         ({"SigningAlgorithm": "SHA256WITHRSA"}, "does not sign so"),
@@ -517,12 +516,12 @@ def test_policies(pca, iam):
     iam.create_user(UserName="clerk")
     made = iam.create_access_key(UserName="clerk")["AccessKey"]
     clerk = client("acm-pca", key=(made["AccessKeyId"], made["SecretAccessKey"]))
-    with pytest.raises(clerk.exceptions.ClientError, match="AccessDenied"):
+    with refused("AccessDeniedException"):
         clerk.describe_certificate_authority(CertificateAuthorityArn=arn)
     pca.put_policy(ResourceArn=arn, Policy=policy("DescribeCertificateAuthority"))
     assert json.loads(pca.get_policy(ResourceArn=arn)["Policy"]) == json.loads(policy("DescribeCertificateAuthority"))
     assert describe(clerk, arn)["Arn"] == arn
-    with pytest.raises(clerk.exceptions.ClientError, match="AccessDenied"):
+    with refused("AccessDeniedException"):
         clerk.get_certificate_authority_csr(CertificateAuthorityArn=arn)
     pca.delete_policy(ResourceArn=arn)
     with refused("ResourceNotFoundException"):

@@ -1,0 +1,242 @@
+//! AWS Private CA and Certificate Manager, where they meet the mesh and templates.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bowline_model::identity::SpiffeId;
+use serde_json::{Value, json};
+
+use super::Endpoint;
+use crate::{
+    authorities::LeafOrder,
+    ca::CheckedCsr,
+    registry::CertificateRecord,
+    x509::{algorithm::verify_signed, chain, pem},
+};
+
+fn ok(api: &Endpoint, name: &str, request: Value) -> Value {
+    api.ok("acm-pca", name, request)
+}
+
+fn text<'a>(answer: &'a Value, member: &str) -> &'a str {
+    answer[member].as_str().unwrap_or_else(|| panic!("{member} of {answer}"))
+}
+
+fn authority(api: &Endpoint, kind: &str, key: &str, signing: &str) -> String {
+    let configuration = json!({"KeyAlgorithm": key, "SigningAlgorithm": signing, "Subject": {"CommonName": format!("{kind} {key}")}});
+    let request =
+        json!({"CertificateAuthorityType": kind, "CertificateAuthorityConfiguration": configuration});
+    text(&ok(api, "CreateCertificateAuthority", request), "CertificateAuthorityArn").to_owned()
+}
+
+/// Has `by` sign the request of `arn`, and imports what it signed.
+fn activate(api: &Endpoint, arn: &str, by: &str, signing: &str, template: &str, days: u32) {
+    let csr = ok(api, "GetCertificateAuthorityCsr", json!({"CertificateAuthorityArn": arn}));
+    let issued = ok(
+        api,
+        "IssueCertificate",
+        json!({"CertificateAuthorityArn": by, "Csr": STANDARD.encode(text(&csr, "Csr")), "SigningAlgorithm": signing,
+            "TemplateArn": format!("arn:aws:acm-pca:::template/{template}/V1"),
+            "Validity": {"Type": "DAYS", "Value": days}}),
+    );
+    let got = ok(
+        api,
+        "GetCertificate",
+        json!({"CertificateAuthorityArn": by, "CertificateArn": text(&issued, "CertificateArn")}),
+    );
+    let mut request =
+        json!({"CertificateAuthorityArn": arn, "Certificate": STANDARD.encode(text(&got, "Certificate"))});
+    if let Some(above) = got["CertificateChain"].as_str() {
+        request["CertificateChain"] = STANDARD.encode(above).into();
+    }
+    ok(api, "ImportCertificateAuthorityCertificate", request);
+}
+
+fn order(arn: &str) -> LeafOrder {
+    LeafOrder {
+        authority: Some(arn.parse().unwrap()),
+        spiffe_id: Some(SpiffeId::of_control_plane("test.local")),
+        dns_names: Vec::new(),
+        addresses: Vec::new(),
+        ttl: std::time::Duration::from_secs(60),
+        public: false,
+    }
+}
+
+fn task_request() -> CheckedCsr {
+    let key = rcgen::KeyPair::generate().unwrap();
+    CheckedCsr::parse(rcgen::CertificateParams::default().serialize_request(&key).unwrap().der()).unwrap()
+}
+
+#[test]
+fn authorities_of_the_api_sign_tasks_certificates_while_they_are_active() {
+    let api = Endpoint::new();
+    let root = authority(&api, "ROOT", "RSA_2048", "SHA256WITHRSA");
+    let csr = task_request();
+    let authorities = api.core.authorities();
+    let issue = |arn: &str| authorities.issue(&order(arn), &csr, api.now());
+    assert!(issue(&root).is_err(), "it has no certificate yet");
+    activate(&api, &root, &root, "SHA256WITHRSA", "RootCACertificate", 100);
+    let by_root = issue(&root).unwrap();
+    assert_eq!(by_root.chain_der.len(), 1, "its peers have the root");
+
+    let below = authority(&api, "SUBORDINATE", "EC_secp384r1", "SHA384WITHECDSA");
+    activate(&api, &below, &root, "SHA256WITHRSA", "SubordinateCACertificate_PathLen0", 50);
+    let by_below = issue(&below).unwrap();
+    assert_eq!(by_below.chain_der.len(), 2, "with the authority's own certificate");
+    let (leaf, own) = (&by_below.chain_der[0], chain::parse(&by_below.chain_der[1]).unwrap());
+    assert_eq!(verify_signed(leaf, own.public_key().raw), Ok(()));
+    let registry = api.core.registry();
+    let root_row = registry.authorities.get(&root).unwrap();
+    let root_der = chain::parse(&root_row.certificate_der).unwrap();
+    assert_eq!(verify_signed(&by_below.chain_der[1], root_der.public_key().raw), Ok(()));
+
+    let update = |status: &str| json!({"CertificateAuthorityArn": below, "Status": status});
+    ok(&api, "UpdateCertificateAuthority", update("DISABLED"));
+    assert!(issue(&below).is_err());
+    ok(&api, "UpdateCertificateAuthority", update("ACTIVE"));
+    assert!(issue(&below).is_ok());
+}
+
+#[test]
+fn only_authorities_that_services_name_are_believed() {
+    let api = Endpoint::new();
+    let [named, other] = ["EC_prime256v1", "EC_secp384r1"].map(|key| {
+        let arn = authority(&api, "ROOT", key, "SHA256WITHECDSA");
+        activate(&api, &arn, &arn, "SHA256WITHECDSA", "RootCACertificate", 100);
+        arn
+    });
+    let bundle = || pem::certificates(api.core.roots_pem().as_bytes()).unwrap();
+    let before = bundle();
+    assert_eq!(before.len(), 1, "the mesh's own");
+    let service = json!({"cluster": "c", "namespace": "n"});
+    api.ok(
+        "ecs",
+        "CreateCluster",
+        json!({"clusterName": service["cluster"],
+        "serviceConnectDefaults": {"namespace": service["namespace"]}}),
+    );
+    let containers = json!([{"name": "web", "image": "busybox",
+        "portMappings": [{"name": "http", "containerPort": 8080, "appProtocol": "http"}]}]);
+    api.ok("ecs", "RegisterTaskDefinition", json!({"family": "web", "containerDefinitions": containers}));
+    let tls = json!({"issuerCertificateAuthority": {"awsPcaAuthorityArn": named}});
+    let connect = json!({"enabled": true, "services": [{"portName": "http",
+        "clientAliases": [{"port": 80, "dnsName": "web"}], "tls": tls}]});
+    api.ok(
+        "ecs",
+        "CreateService",
+        json!({"cluster": "c", "serviceName": "web", "taskDefinition": "web",
+        "desiredCount": 0, "serviceConnectConfiguration": connect}),
+    );
+    let registry = api.core.registry();
+    let row = |arn: &str| registry.authorities.get(arn).unwrap();
+    assert!(row(&named).trusted && !row(&other).trusted);
+    assert_eq!(bundle().len(), 2);
+    assert!(bundle().contains(&row(&named).certificate_der));
+}
+
+#[test]
+fn a_tasks_certificate_is_revoked_by_its_authority_alone() {
+    let api = Endpoint::new();
+    let root = authority(&api, "ROOT", "EC_prime256v1", "SHA256WITHECDSA");
+    activate(&api, &root, &root, "SHA256WITHECDSA", "RootCACertificate", 100);
+    let issued = api.core.authorities().issue(&order(&root), &task_request(), api.now()).unwrap();
+    let keep = |serial: &str, authority: Option<&str>| {
+        let record = CertificateRecord {
+            serial: serial.to_owned(),
+            task: crate::random::task_id(),
+            name: "mesh".into(),
+            spiffe_id: None,
+            not_before: issued.not_before,
+            not_after: issued.not_after,
+            authority: authority.map(|arn| arn.parse().unwrap()),
+        };
+        api.change(|registry| registry.certificates.put(serial, record));
+    };
+    let anothers = "4".repeat(32);
+    keep(&issued.serial, Some(&root));
+    keep(&anothers, None);
+    let revoke = |serial: &str| json!({"CertificateAuthorityArn": root, "CertificateSerial": serial, "RevocationReason": "SUPERSEDED"});
+    let fault = api.fault("acm-pca", "RevokeCertificate", revoke(&anothers));
+    assert_eq!(fault.code, "ResourceNotFoundException");
+    ok(&api, "RevokeCertificate", revoke(&issued.serial));
+    let registry = api.core.registry();
+    let [row] = registry.revocations.values().collect::<Vec<_>>()[..] else { panic!("one revocation") };
+    assert_eq!((row.serial.as_str(), row.authority.as_str()), (issued.serial.as_str(), root.as_str()));
+    // Forgotten when nobody can present it any more.
+    api.change(|registry| {
+        crate::private_ca::sweep(registry, issued.not_after + std::time::Duration::from_secs(2))
+    });
+    assert!(api.core.registry().revocations.is_empty());
+}
+
+#[test]
+fn a_templates_authority_and_certificate_are_the_apis() {
+    let api = Endpoint::new();
+    let template = json!({"Resources": {
+        "Ca": {"Type": "AWS::ACMPCA::CertificateAuthority", "Properties": {"Type": "ROOT",
+            "KeyAlgorithm": "RSA_2048", "SigningAlgorithm": "SHA256WITHRSA", "Subject": {"CommonName": "Shop"}}},
+        "Private": {"Type": "AWS::CertificateManager::Certificate",
+            "Properties": {"DomainName": "a.example", "CertificateAuthorityArn": {"Ref": "Ca"}}},
+        "Public": {"Type": "AWS::CertificateManager::Certificate",
+            "Properties": {"DomainName": "www.example.com", "ValidationMethod": "DNS"}},
+    }});
+    api.ok("cloudformation", "CreateStack", json!({"StackName": "s", "TemplateBody": template.to_string()}));
+    api.finish_stack();
+    let listed = ok(&api, "ListCertificateAuthorities", json!({}));
+    let [authority] = &listed["CertificateAuthorities"].as_array().unwrap()[..] else { panic!("{listed}") };
+    assert_eq!((text(authority, "Status"), text(authority, "Type")), ("ACTIVE", "ROOT"));
+    let listed =
+        api.ok("acm", "ListCertificates", json!({"Includes": {"keyTypes": ["RSA_2048", "EC_prime256v1"]}}));
+    let certificates = listed["CertificateSummaryList"].as_array().unwrap();
+    let told: Vec<_> =
+        certificates.iter().map(|row| (text(row, "DomainName"), text(row, "Status"))).collect();
+    assert!(
+        told.contains(&("a.example", "ISSUED")) && told.contains(&("www.example.com", "ISSUED")),
+        "{told:?}"
+    );
+    for row in certificates {
+        let arn = text(row, "CertificateArn");
+        let got = api.ok("acm", "GetCertificate", json!({"CertificateArn": arn}));
+        assert!(got["CertificateChain"].is_string(), "{got}");
+        let tags = api.ok("acm", "ListTagsForCertificate", json!({"CertificateArn": arn}));
+        assert_eq!(tags["Tags"], json!([]));
+    }
+    let arn = text(authority, "Arn").to_owned();
+    api.ok("cloudformation", "DeleteStack", json!({"StackName": "s"}));
+    api.finish_stack();
+    let told = ok(&api, "DescribeCertificateAuthority", json!({"CertificateAuthorityArn": arn}));
+    assert_eq!(text(&told["CertificateAuthority"], "Status"), "DELETED");
+    let left =
+        api.ok("acm", "ListCertificates", json!({"Includes": {"keyTypes": ["RSA_2048", "EC_prime256v1"]}}));
+    assert_eq!(left["CertificateSummaryList"], json!([]));
+}
+
+#[test]
+fn a_certificate_that_a_listener_names_is_in_use() {
+    let api = Endpoint::new();
+    let root = authority(&api, "ROOT", "EC_prime256v1", "SHA256WITHECDSA");
+    activate(&api, &root, &root, "SHA256WITHECDSA", "RootCACertificate", 100);
+    let made = api.ok(
+        "acm",
+        "RequestCertificate",
+        json!({"DomainName": "a.example", "CertificateAuthorityArn": root, "KeyAlgorithm": "EC_prime256v1"}),
+    );
+    let arn = text(&made, "CertificateArn");
+    let balancer = "arn:aws:elasticloadbalancing:us-east-1:000000000000:loadbalancer/app/alb/1";
+    api.change(|registry| {
+        let listener = bowline_model::load_balancer::GatewayListener {
+            arn: format!("{}/2", balancer.replace("loadbalancer", "listener")).parse().unwrap(),
+            load_balancer: balancer.parse().unwrap(),
+            port: 443,
+            protocol: bowline_model::load_balancer::GatewayProtocol::Http,
+            certificates: vec![arn.to_owned()],
+            default_action: bowline_model::load_balancer::GatewayAction::Forward(Vec::new()),
+        };
+        registry.listeners.put("listener", listener);
+    });
+    let told = api.ok("acm", "DescribeCertificate", json!({"CertificateArn": arn}));
+    assert_eq!(told["Certificate"]["InUseBy"], json!([balancer]));
+    let fault = api.fault("acm", "DeleteCertificate", json!({"CertificateArn": arn}));
+    assert_eq!(fault.code, "ResourceInUseException");
+    api.change(|registry| registry.listeners.remove("listener"));
+    api.ok("acm", "DeleteCertificate", json!({"CertificateArn": arn}));
+}

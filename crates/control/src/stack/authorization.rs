@@ -2,7 +2,10 @@
 
 use std::str::FromStr;
 
-use bowline_aws::{bowline, cfn::StackResource};
+use bowline_aws::{
+    bowline,
+    cfn::{ResourceBody, StackResource},
+};
 use bowline_model::{
     authorization::{
         Effect,
@@ -33,7 +36,12 @@ impl Applying<'_> {
         let service = |given: &String| given.rsplit('/').next().unwrap_or(given).to_owned();
         let services: Vec<String> = body.services.iter().map(service).collect();
         for name in &services {
-            if !registry.services.values().any(|service| service.name == *name) {
+            // One of this template may come after the policy.
+            let comes = self.stack.resources.iter().any(|resource| {
+                matches!(resource.body, ResourceBody::EcsService(_))
+                    && resource.physical_id.rsplit('/').next() == Some(name)
+            });
+            if !comes && !registry.services.values().any(|service| service.name == *name) {
                 self.note(resource, format!("there is no service {name} yet"));
             }
         }
@@ -109,7 +117,14 @@ impl Applying<'_> {
         match registry.namespace_named(given) {
             Some(namespace) => namespace.name.clone(),
             None => {
-                self.note(resource, format!("there is no namespace {given} yet"));
+                let comes = self.stack.resources.iter().any(|resource| match &resource.body {
+                    ResourceBody::PrivateDnsNamespace(namespace) => namespace.name == given,
+                    ResourceBody::HttpNamespace(namespace) => namespace.name == given,
+                    _ => false,
+                });
+                if !comes {
+                    self.note(resource, format!("there is no namespace {given} yet"));
+                }
                 given.to_owned()
             }
         }

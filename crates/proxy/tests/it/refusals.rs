@@ -368,6 +368,14 @@ async fn what_is_open_ends_when_it_is_not_allowed_any_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_tcp_connection_ends_when_it_is_not_allowed_any_more() {
+    let nobody = json!({"authorization": {"name": "callers", "rules": []}});
+    open_tcp_ends_with(nobody, RefusalCause::NotAuthorized).await;
+    // Of Leaf's serial number.
+    let revoked = json!({"revocation": {"name": TRUST_DOMAIN, "serials": ["7"]}});
+    open_tcp_ends_with(revoked, RefusalCause::Revoked).await;
+}
+
+async fn open_tcp_ends_with(change: Value, cause: RefusalCause) {
     let ca = Ca::new();
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let (server, mut resources) = server_with(&ca, "TCP", socket.local_addr().expect("one"), allow_a());
@@ -378,15 +386,19 @@ async fn an_open_tcp_connection_ends_when_it_is_not_allowed_any_more() {
     stream.write_all(b"ping").await.expect("written");
     let mut bytes = [0; 4];
     timeout(LIMIT, application.read_exact(&mut bytes)).await.expect("in time").expect("read");
-    resources.pop();
-    resources.push(json!({"authorization": {"name": "callers", "rules": []}}));
+    if change.get("authorization").is_some() {
+        resources.pop();
+    }
+    resources.push(change);
     server.write(&resources);
     server.handle.reload().expect("applied");
     let mut rest = Vec::new();
     let _ = timeout(LIMIT, stream.read_to_end(&mut rest)).await.expect("the caller's side ends");
     let _ = timeout(LIMIT, application.read_to_end(&mut rest)).await.expect("the application's side ends");
     eventually("it is flagged", || {
-        server.handle.metrics().flagged(Direction::Inbound, Flag::UnauthorizedExternalService) == 1
+        let metrics = server.handle.metrics();
+        metrics.flagged(Direction::Inbound, Flag::UnauthorizedExternalService) == 1
+            && metrics.refusals(Direction::Inbound, RefusedParty::Caller, cause) == 1
     });
     client.handle.stop();
     server.handle.stop();

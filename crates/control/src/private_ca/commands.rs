@@ -169,12 +169,11 @@ pub(crate) fn update(
     }
     match status {
         None => {}
-        Some(wanted @ (Active | Disabled)) => {
-            if private.status != wanted {
-                private.status = wanted;
-                private.changed_at = now;
-            }
+        Some(wanted @ (Active | Disabled)) if private.status != wanted => {
+            private.status = wanted;
+            private.changed_at = now;
         }
+        Some(Active | Disabled) => {}
         Some(_) => return Err(PrivateCaError::Args("Status must be ACTIVE or DISABLED.".into())),
     }
     if revocation.is_some() {

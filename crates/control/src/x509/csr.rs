@@ -134,7 +134,8 @@ mod tests {
         let key = PrivateKey::generate(KeyType::P384).unwrap();
         let subject = name::of_common_name("a.example");
         let names = certificate::dns_names(["a.example", "b.example"]);
-        let text = make(&subject, &key, SignatureAlgorithm::EcdsaSha512, &[names.clone()]).unwrap();
+        let text =
+            make(&subject, &key, SignatureAlgorithm::EcdsaSha512, std::slice::from_ref(&names)).unwrap();
         let read = SigningRequest::parse(text.as_bytes()).unwrap();
         assert_eq!((read.subject, read.public_key_info), (subject.clone(), key.public_key_info()));
         assert_eq!(read.extensions, [names]);

@@ -10,6 +10,9 @@ const BLOCKS_MAX: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoPem;
 
+/// A block: its label, and its bytes, which may be a key's.
+pub(crate) type Block = (String, Zeroizing<Vec<u8>>);
+
 /// One block: the label and the bytes.
 pub(crate) fn write(label: &str, der: &[u8]) -> String {
     let body = Zeroizing::new(STANDARD.encode(der));
@@ -25,7 +28,7 @@ pub(crate) fn write(label: &str, der: &[u8]) -> String {
 
 /// Every block of a text, with its label. What stands between blocks is passed over, as openssl
 /// does with the text that it writes before a certificate.
-pub(crate) fn read(text: &[u8]) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, NoPem> {
+pub(crate) fn read(text: &[u8]) -> Result<Vec<Block>, NoPem> {
     let text = std::str::from_utf8(text).map_err(|_| NoPem)?;
     let mut blocks = Vec::new();
     let mut lines = text.lines().map(str::trim);
@@ -61,7 +64,7 @@ pub(crate) fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, NoPem> {
 }
 
 /// One block of a label that fits.
-pub(crate) fn one(text: &[u8], labels: &[&str]) -> Result<(String, Zeroizing<Vec<u8>>), NoPem> {
+pub(crate) fn one(text: &[u8], labels: &[&str]) -> Result<Block, NoPem> {
     let mut blocks = read(text)?;
     match (blocks.pop(), blocks.is_empty()) {
         (Some((label, der)), true) if labels.contains(&label.as_str()) => Ok((label, der)),

@@ -180,7 +180,6 @@ NOT_OF_OPERATION = {
     },
     "acm": {
         "ImportCertificate": {
-            "InvalidParameterException": "what is wrong is said as ValidationException, but for tags",
             "LimitExceededException": "2,500 certificates take too long to import",
         },
         "DeleteCertificate": {"ResourceInUseException": "what uses certificates is a template's: a test of the crate control"},

@@ -222,7 +222,15 @@ def test_requesting(acm, pca, anything):
             anything.request_certificate(**wrong)
 
 
-def test_nobodys_certificate_and_what_is_none(acm):
+def test_nobodys_certificate_and_what_is_none(acm, anything):
+    for operation in (
+        anything.describe_certificate,
+        anything.get_certificate,
+        anything.delete_certificate,
+        anything.list_tags_for_certificate,
+    ):
+        with refused("ValidationException"):
+            operation()
     options = {"Options": {"CertificateTransparencyLoggingPreference": "ENABLED"}}
     for operation, arguments in (
         (acm.describe_certificate, {}),

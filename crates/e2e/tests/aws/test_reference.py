@@ -46,7 +46,8 @@ def environment(**more):
 
 
 def test_the_script_has_every_line_of_the_documents():
-    marks = re.findall(r"^# from: (\S+):(\d+)", (HERE / "reference_commands.sh").read_text(), re.MULTILINE)
+    scripts = "".join((HERE / f"reference_{name}.sh").read_text() for name in ("commands", "certificates"))
+    marks = re.findall(r"^# from: (\S+):(\d+)", scripts, re.MULTILINE)
     assert {(document, int(line)) for document, line in marks} == SERVED
 
 
@@ -61,7 +62,7 @@ def test_the_script_does_what_it_should(ecs, tmp_path):
         cwd=work, env=environment(PATH=path), capture_output=True, text=True, timeout=110,
     )
     calls = [json.loads(line) for line in log.read_text().splitlines()]
-    assert len(calls) >= 32, done
+    assert len(calls) >= 24, done
     unknown = set()
     for call in calls:
         if re.search(r"\((UnknownOperationException|InvalidAction)\)", call["error"]):
@@ -84,6 +85,15 @@ def test_the_script_does_what_it_should(ecs, tmp_path):
         return tasks and ecs.describe_tasks(cluster="my-cluster", tasks=tasks)["tasks"][0]["healthStatus"] == "HEALTHY"
 
     eventually("the frontend has an answer of the backend, by its alias", frontend, limit=30)
+
+
+def test_the_certificates_of_the_notes_are_imported(tmp_path):
+    done = subprocess.run(
+        ["bash", "-u", HERE / "reference_certificates.sh"],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=110,
+    )  # fmt: skip
+    assert done.returncode == 0, done
+    assert len(re.findall(r'"CertificateArn": "arn:aws:acm:', done.stdout)) == 8, done.stdout
 
 
 NETWORK = "awsvpcConfiguration={subnets=[subnet-1],securityGroups=[sg-1],assignPublicIp=DISABLED}"

@@ -33,7 +33,7 @@ fn the_reference_documents_commands_make_services_that_answer_over_mutual_tls() 
     let outcome = pytest(
         &["test_reference.py"],
         &[("BOWLINE_ENDPOINT", &server.endpoint), ("BOWLINE_KEEP", "1")],
-        Duration::from_secs(120),
+        Duration::from_secs(180),
     );
     assert!(outcome.success(), "{}{}\n{}", outcome.stdout, outcome.stderr, server.log());
 

@@ -163,7 +163,7 @@ fn a_tasks_certificate_is_revoked_by_its_authority_alone() {
     assert_eq!((row.serial.as_str(), row.authority.as_str()), (issued.serial.as_str(), root.as_str()));
     // Forgotten when nobody can present it any more.
     api.change(|registry| {
-        crate::private_ca::sweep(registry, issued.not_after + std::time::Duration::from_secs(2))
+        crate::private_ca::sweep(registry, issued.not_after + std::time::Duration::from_secs(2));
     });
     assert!(api.core.registry().revocations.is_empty());
 }

@@ -30,6 +30,7 @@ pub mod dns;
 pub mod ecs;
 pub mod fis;
 pub mod iam;
+pub mod kms;
 pub mod master_key;
 pub mod publish;
 mod random;

@@ -3,7 +3,9 @@
 use bowline_aws::protocol::{Document, Fault, ServiceProtocol, Violation, from_document, to_document};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{call::Call, cloudformation, cloudtrail, ecs, fis, iam, secretsmanager, servicediscovery, sts};
+use super::{
+    call::Call, cloudformation, cloudtrail, ecs, fis, iam, kms, secretsmanager, servicediscovery, sts,
+};
 
 /// Whether an operation changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,7 @@ pub fn of_service(service: &str) -> &'static [Operation] {
         "cloudtrail" => cloudtrail::OPERATIONS,
         "ecs" => ecs::OPERATIONS,
         "fis" => fis::OPERATIONS,
+        "kms" => kms::OPERATIONS,
         "secretsmanager" => secretsmanager::OPERATIONS,
         "servicediscovery" => servicediscovery::OPERATIONS,
         "iam" => iam::OPERATIONS,

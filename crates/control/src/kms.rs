@@ -65,6 +65,9 @@ pub struct KeyRecord {
     pub versions: Vec<KeyVersion>,
     /// Automatic rotation, where it is on.
     pub rotation: Option<AutomaticRotation>,
+    /// `PendingWindowInDays` of the template that it is of, for the day that its stack goes.
+    #[serde(default)]
+    pub template_window_days: Option<u16>,
     /// Grants by id.
     pub grants: BTreeMap<String, GrantRecord>,
 }

@@ -24,6 +24,7 @@ mod access;
 mod balancing;
 mod deploy;
 mod discovery;
+mod kms_rows;
 pub mod lifecycle;
 pub mod record;
 mod secret_rows;
@@ -113,6 +114,7 @@ pub fn apply(
         notes: Vec::new(),
         record: StackRecord::default(),
     };
+    applying.all_keys(registry, context);
     applying.all_secrets(registry, before, context);
     for resource in &stack.resources {
         applying.resource(registry, resource, context)?;
@@ -216,7 +218,10 @@ fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
         "rules" => registry.rules.remove(key),
         // Certificates that it signed are still in use until they are renewed.
         "authorities" => {}
-        table if access::remove(registry, table, key) || secret_rows::remove(registry, table, key) => {}
+        table
+            if access::remove(registry, table, key)
+                || secret_rows::remove(registry, table, key)
+                || kms_rows::remove(registry, table, key, now) => {}
         other => unreachable!("no table {other} is ever recorded"),
     }
 }

@@ -89,6 +89,7 @@ pub(crate) fn create(
         managed_for: new.managed_for,
         policy,
         tags: new.tags,
+        template_window_days: None,
         grants: BTreeMap::new(),
     };
     registry.kms_keys.put(id, key.clone());

@@ -14,6 +14,7 @@ _NO_FAILURE = "the server's own failure"
 _ONE_WRITER = "changes are made one after the other, and are done when they are answered"
 _NOT_PUBLIC = "public DNS namespaces are refused as InvalidInput: their names are not this machine's to give"
 _NO_SERVICE_POLICY = "of AWS's policies, those for services' own roles are not there"
+_NO_KEY_STORE = "there are no custom key stores: whichever is named is not found"
 _NO_INPUT = "what is wrong is said as ValidationError, as AWS does"
 
 # Errors that nothing here can cause, whatever the operation.
@@ -27,9 +28,17 @@ NEVER = {
         "ServerException": _NO_FAILURE,
         "UpdateInProgressException": _ONE_WRITER,
     },
+    "kms": {
+        "CloudHsmClusterInvalidConfigurationException": _NO_KEY_STORE,
+        "CustomKeyStoreInvalidStateException": _NO_KEY_STORE,
+        "DependencyTimeoutException": _NO_FAILURE,
+        "KMSInternalException": _NO_FAILURE,
+        "KeyUnavailableException": "a key is there, with its material, or not found",
+        "XksKeyAlreadyInUseException": _NO_KEY_STORE,
+        "XksKeyInvalidConfigurationException": _NO_KEY_STORE,
+        "XksKeyNotFoundException": _NO_KEY_STORE,
+    },
     "secretsmanager": {
-        "DecryptionFailure": _NO_FAILURE,
-        "EncryptionFailure": _NO_FAILURE,
         "InternalServiceError": _NO_FAILURE,
         "PreconditionNotMetException": "nothing has to be done before a secret is made or changed",
     },

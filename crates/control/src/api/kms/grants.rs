@@ -176,10 +176,9 @@ pub(super) fn list(call: &Call<'_>, request: ListGrantsRequest) -> Result<ListGr
     let registry = call.registry();
     let key = find(&registry, &request.key_id, call.now)?;
     key.not_pending()?;
-    if let Some(id) = &request.grant_id
-        && !key.grants.contains_key(id)
-    {
-        return Err(no_grant(id).into());
+    if let Some(id) = &request.grant_id {
+        check_grant_id(id)?;
+        key.grants.get(id).ok_or_else(|| no_grant(id))?;
     }
     let wanted = |grant: &&GrantRecord| {
         request.grant_id.as_ref().is_none_or(|id| *id == grant.id)

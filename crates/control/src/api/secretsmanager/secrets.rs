@@ -73,6 +73,7 @@ pub(super) fn update(call: &Call<'_>, request: UpdateSecretRequest) -> Result<Se
         request;
     call.change(|registry| {
         let mut version = None;
+        commands::check_key(registry, kms_key_id.as_deref().filter(|key| !key.is_empty()), call.now)?;
         if let Some(value) = &value {
             let token = client_request_token.as_deref();
             let labels = [CURRENT.to_owned()];
@@ -85,6 +86,7 @@ pub(super) fn update(call: &Call<'_>, request: UpdateSecretRequest) -> Result<Se
                 secret.description = given(Some(description));
             }
             if let Some(key) = kms_key_id {
+                // Its key was looked at above.
                 secret.kms_key_id = given(Some(key));
             }
             if let Some(kind) = r#type {

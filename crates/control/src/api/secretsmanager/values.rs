@@ -17,9 +17,10 @@ use crate::{
         call::{Call, wire},
         constraint,
     },
+    kms,
     registry::Registry,
     secrets::{
-        CURRENT, SecretRecord, SecretValue,
+        CURRENT, SecretError, SecretRecord, SecretValue,
         commands::{self, Wanted},
         day_of, find,
     },
@@ -39,6 +40,9 @@ fn entry(
     wanted: Wanted<'_>,
 ) -> Result<SecretValueEntry, Fault> {
     let (id, version) = commands::select(secret, wanted)?;
+    if secret.kms_key_id.as_deref().is_some_and(|key| kms::check_usable(registry, key, call.now).is_err()) {
+        return Err(SecretError::Open.into());
+    }
     let value = commands::open_value(registry, vault(call), secret, id)?;
     let (secret_string, secret_binary) = match &value {
         SecretValue::Text(text) => (Some((**text).clone()), None),

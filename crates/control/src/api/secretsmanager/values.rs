@@ -17,7 +17,6 @@ use crate::{
         call::{Call, wire},
         constraint,
     },
-    kms,
     registry::Registry,
     secrets::{
         CURRENT, SecretError, SecretRecord, SecretValue,
@@ -40,9 +39,7 @@ fn entry(
     wanted: Wanted<'_>,
 ) -> Result<SecretValueEntry, Fault> {
     let (id, version) = commands::select(secret, wanted)?;
-    if secret.kms_key_id.as_deref().is_some_and(|key| kms::check_usable(registry, key, call.now).is_err()) {
-        return Err(SecretError::Open.into());
-    }
+    commands::check_key(registry, secret.kms_key_id.as_deref(), call.now).map_err(|_| SecretError::Open)?;
     let value = commands::open_value(registry, vault(call), secret, id)?;
     let (secret_string, secret_binary) = match &value {
         SecretValue::Text(text) => (Some((**text).clone()), None),

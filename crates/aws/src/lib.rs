@@ -24,6 +24,7 @@ pub mod ecs;
 pub mod elbv2;
 pub mod fis;
 pub mod iam;
+pub mod kms;
 pub mod protocol;
 pub mod secretsmanager;
 pub mod servicediscovery;

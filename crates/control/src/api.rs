@@ -19,6 +19,7 @@ pub(crate) mod constraint;
 pub(crate) mod ecs;
 mod fis;
 mod iam;
+mod kms;
 pub(crate) mod limits;
 pub mod operation;
 mod pages;

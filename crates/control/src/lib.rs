@@ -35,6 +35,7 @@ pub mod dns;
 pub mod ecs;
 pub mod fis;
 pub mod iam;
+pub mod kms;
 pub mod master_key;
 pub mod private_ca;
 pub mod publish;

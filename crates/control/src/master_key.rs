@@ -387,7 +387,7 @@ impl MasterKey {
     /// no other.
     pub fn derive(&self, purpose: &str) -> SealKey {
         let (_, first) = self.keys.first_key_value().expect("there is always a data key");
-        SealKey::from_bytes(*data_keys::expand(first, b"bowline derived key", purpose.as_bytes()))
+        first.derive(b"bowline derived key", purpose.as_bytes())
     }
 
     /// A record to keep beside the first sealed data, which tells at the next
@@ -441,7 +441,7 @@ fn unwrap(
 }
 
 fn record_key(data_key: &SealKey, salt: &[u8; SALT_BYTES]) -> SealKey {
-    SealKey::from_bytes(*data_keys::expand(data_key, salt, RECORD_KEY))
+    data_key.derive(salt, RECORD_KEY)
 }
 
 fn bound(context: &str) -> Vec<u8> {

@@ -29,6 +29,7 @@ use crate::{
     },
     fis::ExperimentTemplateRecord,
     iam::{AccessKeyRecord, InstanceProfileRecord, PolicyRecord, RoleRecord, UserRecord},
+    kms::{AliasRecord, KeyRecord},
     private_ca::{PrivateAuthority, PrivateCertificate, RevocationRecord},
     secrets::{SealedValue, SecretRecord},
     stack::record::{ChangeSetRecord, StackRecord},
@@ -118,6 +119,10 @@ pub struct Registry {
     pub secrets: Table<SecretRecord>,
     /// Their versions' values, sealed, by name and version.
     pub secret_values: Table<SealedValue>,
+    /// KMS's keys, by id. Their material is sealed.
+    pub kms_keys: Table<KeyRecord>,
+    /// KMS's aliases, by name.
+    pub kms_aliases: Table<AliasRecord>,
     /// FIS's experiment templates, by id.
     pub experiment_templates: Table<ExperimentTemplateRecord>,
 }

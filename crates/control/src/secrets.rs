@@ -65,7 +65,8 @@ pub struct SecretRecord {
     pub name: String,
     /// For people.
     pub description: Option<String>,
-    /// `KmsKeyId`, as it was given. Values are sealed under the master key whatever it says.
+    /// `KmsKeyId`, as it was given. Values are sealed under the master key whatever it says, and told
+    /// only while this key can be used.
     pub kms_key_id: Option<String>,
     /// `Type`, as it was given.
     #[serde(default)]
@@ -153,7 +154,10 @@ pub enum SecretError {
     #[error("You can't attach a resource policy that allows broad access to the secret.")]
     PublicPolicy,
     /// A value could not be sealed.
-    #[error("the secret's value could not be sealed")]
+    #[error(
+        "Secrets Manager can't encrypt the protected secret text using the provided KMS key. Check that the KMS key is \
+         available, enabled, and not in an invalid state."
+    )]
     Seal,
     /// A value could not be opened: it was changed, or sealed under another key.
     #[error("Secrets Manager can't decrypt the protected secret text using the provided KMS key.")]

@@ -31,6 +31,7 @@ mod balancing;
 mod certificates;
 mod deploy;
 mod discovery;
+mod kms_rows;
 pub mod lifecycle;
 pub mod record;
 mod secret_rows;
@@ -122,6 +123,7 @@ pub fn apply(
         notes: Vec::new(),
         record: StackRecord::default(),
     };
+    applying.all_keys(registry, context);
     applying.all_secrets(registry, before, context);
     for resource in &stack.resources {
         applying.resource(registry, resource, context)?;
@@ -233,7 +235,10 @@ fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
                 private_ca::commands::retire(private, RETIRED_FOR, now);
             }
         }),
-        table if access::remove(registry, table, key) || secret_rows::remove(registry, table, key) => {}
+        table
+            if access::remove(registry, table, key)
+                || secret_rows::remove(registry, table, key)
+                || kms_rows::remove(registry, table, key, now) => {}
         other => unreachable!("no table {other} is ever recorded"),
     }
 }

@@ -1,6 +1,9 @@
 //! Encryption of what is kept on disk: AES-256-GCM, bound to a context.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
+    hkdf,
+};
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -44,6 +47,17 @@ impl SealKey {
     /// The bytes, to hand to another process of the same trust.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// A key of its own for a salt and a purpose (HKDF-SHA-256, RFC 5869).
+    pub fn derive(&self, salt: &[u8], purpose: &[u8]) -> Self {
+        let mut key = Self([0; 32]);
+        hkdf::Salt::new(hkdf::HKDF_SHA256, salt)
+            .extract(&self.0)
+            .expand(&[purpose], hkdf::HKDF_SHA256)
+            .and_then(|okm| okm.fill(&mut key.0))
+            .expect("one block of HKDF is never too long");
+        key
     }
 
     /// Encrypts `plain`. It opens only with the same `context` (what the data

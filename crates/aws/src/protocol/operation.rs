@@ -119,6 +119,16 @@ pub const SERVICES: &[ServiceProtocol] = &[
         rest: None,
     },
     ServiceProtocol {
+        name: "kms",
+        endpoint_prefix: "kms",
+        target_prefix: Some("TrentService"),
+        version: "2014-11-01",
+        xml_namespace: "",
+        protocol: Protocol::Json11,
+        validation_code: "ValidationException",
+        rest: None,
+    },
+    ServiceProtocol {
         name: "fis",
         endpoint_prefix: "fis",
         target_prefix: None,

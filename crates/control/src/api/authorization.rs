@@ -5,6 +5,7 @@ pub(crate) mod demand;
 mod ecs;
 mod fis;
 mod iam;
+mod kms;
 mod secretsmanager;
 mod services;
 mod tags;
@@ -112,10 +113,19 @@ impl Authorizer {
             let decision = match (&held, &own) {
                 (Some(held), None) => held.decide(&request, None),
                 (Some(held), Some(Some(own))) => {
-                    held.decide(&request, Some(AttachedPolicy { name: &demand.resource, policy: own }))
+                    let own = AttachedPolicy { name: &demand.resource, policy: own };
+                    held.decide_with(&request, Some(own), demand.resource_must_allow)
                 }
                 // A policy that cannot be read may be the one that denies.
                 (None, _) | (_, Some(None)) => Decision::ImplicitDeny { because: Missing::NoIdentityPolicy },
+            };
+            let decision = match decision {
+                Decision::ImplicitDeny { because: Missing::NoIdentityPolicy | Missing::ResourcePolicy }
+                    if demand.granted && held.is_some() =>
+                {
+                    continue;
+                }
+                decision => decision,
             };
             self.settle(&decision, &request)?;
         }
@@ -180,6 +190,27 @@ impl Authorizer {
             None => Decision::ImplicitDeny { because: Missing::TrustPolicy },
         };
         self.settle(&decision, &request)
+    }
+
+    /// Whether a key policy lets `caller`, or its account, change it again.
+    pub(crate) fn keeps_key_policy(
+        &self,
+        registry: &Registry,
+        caller: &Caller,
+        policy: &str,
+        key_arn: &str,
+        origin: &Origin,
+    ) -> Result<bool, String> {
+        let policy = Policy::parse(PolicyKind::Resource, policy, POLICY_BYTES_MAX)
+            .map_err(|error| format!("The key policy is not valid: {error}"))?;
+        let request = context(registry, caller, &Demand::new("kms:PutKeyPolicy", key_arn), origin);
+        let own = AttachedPolicy { name: key_arn, policy: &policy };
+        Ok(match Held::default().decide_with(&request, Some(own), true) {
+            Decision::Allowed { .. } => true,
+            // The account may, and so whom its policies let.
+            Decision::ImplicitDeny { because } => because == Missing::NoIdentityPolicy,
+            Decision::ExplicitDeny { .. } => false,
+        })
     }
 
     fn settle(&self, decision: &Decision, request: &RequestContext) -> Result<(), Denied> {
@@ -266,14 +297,23 @@ impl Authorizer {
 }
 
 impl Held {
-    fn decide(&self, request: &RequestContext, trust: Option<AttachedPolicy<'_>>) -> Decision {
+    fn decide(&self, request: &RequestContext, resource: Option<AttachedPolicy<'_>>) -> Decision {
+        self.decide_with(request, resource, false)
+    }
+
+    fn decide_with(
+        &self,
+        request: &RequestContext,
+        resource: Option<AttachedPolicy<'_>>,
+        resource_must_allow: bool,
+    ) -> Decision {
         fn attached(policies: &[(String, Arc<Policy>)]) -> Vec<AttachedPolicy<'_>> {
             policies.iter().map(|(name, policy)| AttachedPolicy { name, policy }).collect()
         }
         let identity = attached(&self.identity);
         let session = self.session.as_deref().map(attached);
         let boundary = self.boundary.as_ref().map(|(name, policy)| AttachedPolicy { name, policy });
-        Policies { identity: &identity, resource: trust, boundary, session: session.as_deref() }
+        Policies { identity: &identity, resource, resource_must_allow, boundary, session: session.as_deref() }
             .evaluate(request)
     }
 }

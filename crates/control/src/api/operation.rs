@@ -4,8 +4,8 @@ use bowline_aws::protocol::{Document, Fault, ServiceProtocol, Violation, from_do
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    acm, acm_pca, call::Call, cloudformation, cloudtrail, ecs, fis, iam, secretsmanager, servicediscovery,
-    sts,
+    acm, acm_pca, call::Call, cloudformation, cloudtrail, ecs, fis, iam, kms, secretsmanager,
+    servicediscovery, sts,
 };
 
 /// Whether an operation changes anything.
@@ -68,6 +68,7 @@ pub fn of_service(service: &str) -> &'static [Operation] {
         "cloudtrail" => cloudtrail::OPERATIONS,
         "ecs" => ecs::OPERATIONS,
         "fis" => fis::OPERATIONS,
+        "kms" => kms::OPERATIONS,
         "secretsmanager" => secretsmanager::OPERATIONS,
         "servicediscovery" => servicediscovery::OPERATIONS,
         "iam" => iam::OPERATIONS,

@@ -132,7 +132,7 @@ fn demand(role_arn: &str, session_name: &str, tags: &BTreeMap<String, String>) -
     if !tags.is_empty() {
         keys.push(("aws:TagKeys".to_owned(), tags.keys().cloned().collect()));
     }
-    Demand { action: "sts:AssumeRole".into(), resource: role_arn.to_owned(), keys, resource_policy: None }
+    Demand { keys, ..Demand::new("sts:AssumeRole", role_arn) }
 }
 
 impl Demand {

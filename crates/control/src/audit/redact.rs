@@ -30,6 +30,10 @@ const DENIED_ENDINGS: &[&str] = &[
     "secretstring",
     "secretbinary",
     "clientsecret",
+    "plaintext",
+    "ciphertextblob",
+    "granttoken",
+    "granttokens",
     "credentials",
     // A template is text that holds anything, secrets too.
     "templatebody",

@@ -8,7 +8,6 @@ use std::{
     path::Path,
 };
 
-use aws_lc_rs::hkdf;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bowline_plumbing::seal::{SealError, SealKey};
 use serde::{Deserialize, Serialize};
@@ -48,18 +47,8 @@ pub(super) type DataKeys = BTreeMap<u32, SealKey>;
 
 /// What a master key is called: 16 hex digits from which the key cannot be told.
 pub(super) fn id_of(master_key: &SealKey) -> String {
-    expand(master_key, b"bowline master key id", &[])[..8].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A key of `key` for one purpose and salt (HKDF-SHA-256, RFC 5869).
-pub(super) fn expand(key: &SealKey, salt: &[u8], info: &[u8]) -> Zeroizing<[u8; KEY_BYTES]> {
-    let mut bytes = Zeroizing::new([0; KEY_BYTES]);
-    hkdf::Salt::new(hkdf::HKDF_SHA256, salt)
-        .extract(key.as_bytes())
-        .expand(&[info], hkdf::HKDF_SHA256)
-        .and_then(|okm| okm.fill(&mut *bytes))
-        .expect("one block of HKDF is never too long");
-    bytes
+    let id = master_key.derive(b"bowline master key id", &[]);
+    id.as_bytes()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Wrapping {

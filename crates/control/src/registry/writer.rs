@@ -95,6 +95,8 @@ macro_rules! for_each_table {
         $apply!(access_keys, "access-keys");
         $apply!(secrets, "secrets");
         $apply!(secret_values, "secret-values");
+        $apply!(kms_keys, "kms-keys");
+        $apply!(kms_aliases, "kms-aliases");
         $apply!(experiment_templates, "experiment-templates");
     };
 }

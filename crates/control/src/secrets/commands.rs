@@ -13,7 +13,7 @@ use super::{
     CURRENT, POLICY_CHARACTERS_MAX, Rotation, SECRETS_MAX, SealedValue, SecretError, SecretRecord,
     SecretValue, SecretVersion, TAGS_MAX, VALUE_BYTES_MAX, Vault, find, stages, value_key,
 };
-use crate::{random, registry::Registry};
+use crate::{kms, random, registry::Registry};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -106,6 +106,7 @@ pub(crate) fn create(
             new.name
         )));
     }
+    check_key(registry, new.kms_key_id.as_deref(), now)?;
     if registry.secrets.len() >= SECRETS_MAX {
         return Err(SecretError::Limit(format!("There can be at most {SECRETS_MAX} secrets.")));
     }
@@ -161,6 +162,14 @@ pub(crate) fn open_value(
     vault.open(secret.arn.as_str(), version, &row.sealed)
 }
 
+/// Refuses a KMS key that cannot be used: values of the secret could not be read under it.
+pub(crate) fn check_key(registry: &Registry, given: Option<&str>, now: Timestamp) -> Result<(), SecretError> {
+    match given {
+        None => Ok(()),
+        Some(given) => kms::check_usable(registry, given, now).map_err(|_| SecretError::Seal),
+    }
+}
+
 /// Adds a version with its labels to a record that the caller puts.
 fn add_version(
     registry: &mut Registry,
@@ -204,6 +213,7 @@ pub(crate) fn put_value(
     check_labels(labels)?;
     let version = version_id(token)?;
     let mut secret = live(registry, given, now)?;
+    check_key(registry, secret.kms_key_id.as_deref(), now)?;
     if secret.versions.contains_key(&version) {
         same_value(registry, vault, &secret, &version, value)?;
         return Ok((secret, version));

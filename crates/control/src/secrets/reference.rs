@@ -4,6 +4,7 @@
 //! variables": `ARN`, or `ARN:json-key:version-stage:version-id` with empty parts at will.
 
 use bowline_model::{clock::Timestamp, task::Secret};
+use bowline_plumbing::wall_clock;
 
 use super::{
     SecretError, SecretRecord, SecretValue, Vault,
@@ -70,6 +71,8 @@ impl SecretReference {
     ) -> Result<(Secret, String), ReferenceError> {
         let wanted = Wanted { version: self.version.as_deref(), stage: self.stage.as_deref() };
         let (version, _) = commands::select(secret, wanted)?;
+        commands::check_key(registry, secret.kms_key_id.as_deref(), wall_clock::now())
+            .map_err(|_| SecretError::Open)?;
         let SecretValue::Text(text) = commands::open_value(registry, vault, secret, version)? else {
             return Err(ReferenceError::Binary);
         };

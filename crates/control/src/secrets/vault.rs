@@ -49,6 +49,11 @@ impl<'a> Vault<'a> {
         Self { key }
     }
 
+    /// What values are sealed under.
+    pub(crate) fn master_key(self) -> &'a MasterKey {
+        self.key
+    }
+
     pub(crate) fn seal(self, arn: &str, version: &str, value: &SecretValue) -> Result<Vec<u8>, SecretError> {
         let (kind, bytes) = match value {
             SecretValue::Text(text) => (TEXT, text.as_bytes()),

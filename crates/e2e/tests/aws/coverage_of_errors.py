@@ -14,6 +14,9 @@ _NO_FAILURE = "the server's own failure"
 _ONE_WRITER = "changes are made one after the other, and are done when they are answered"
 _NOT_PUBLIC = "public DNS namespaces are refused as InvalidInput: their names are not this machine's to give"
 _NO_SERVICE_POLICY = "of AWS's policies, those for services' own roles are not there"
+_NO_OTHER_KEYS = "every key is symmetric and KMS's own, which can be rotated"
+_IN_EVERY_STATE = "a key's state does not matter"
+_NO_KEY_STORE = "there are no custom key stores: whichever is named is not found"
 _NO_INPUT = "what is wrong is said as ValidationError, as AWS does"
 
 # Errors that nothing here can cause, whatever the operation.
@@ -27,9 +30,17 @@ NEVER = {
         "ServerException": _NO_FAILURE,
         "UpdateInProgressException": _ONE_WRITER,
     },
+    "kms": {
+        "CloudHsmClusterInvalidConfigurationException": _NO_KEY_STORE,
+        "CustomKeyStoreInvalidStateException": _NO_KEY_STORE,
+        "DependencyTimeoutException": _NO_FAILURE,
+        "KMSInternalException": _NO_FAILURE,
+        "KeyUnavailableException": "a key is there, with its material, or not found",
+        "XksKeyAlreadyInUseException": _NO_KEY_STORE,
+        "XksKeyInvalidConfigurationException": _NO_KEY_STORE,
+        "XksKeyNotFoundException": _NO_KEY_STORE,
+    },
     "secretsmanager": {
-        "DecryptionFailure": _NO_FAILURE,
-        "EncryptionFailure": _NO_FAILURE,
         "InternalServiceError": _NO_FAILURE,
         "PreconditionNotMetException": "nothing has to be done before a secret is made or changed",
     },
@@ -112,20 +123,51 @@ NOT_OF_OPERATION = {
         "UpdateTaskProtection": {"ResourceNotFoundException": "what is not there is told as a failure"},
         "StartTask": {"NamespaceNotFoundException": "a task's namespace is its cluster's, which is there"},
     },
+    "kms": {
+        "CreateGrant": {"LimitExceededException": "1,000 grants are too many for a case"},
+        "CreateKey": {"InvalidArnException": "no ARN is asked for"},
+        "DeleteAlias": {"KMSInvalidStateException": _IN_EVERY_STATE},
+        "DisableKeyRotation": {"UnsupportedOperationException": _NO_OTHER_KEYS},
+        "EnableKey": {"LimitExceededException": "there is no quota of enabled keys"},
+        "EnableKeyRotation": {"UnsupportedOperationException": _NO_OTHER_KEYS},
+        "GenerateDataKey": {"InvalidKeyUsageException": _NO_OTHER_KEYS},
+        "GenerateDataKeyWithoutPlaintext": {"InvalidKeyUsageException": _NO_OTHER_KEYS},
+        "GetKeyPolicy": {"KMSInvalidStateException": _IN_EVERY_STATE},
+        "GetKeyRotationStatus": {"UnsupportedOperationException": _NO_OTHER_KEYS},
+        "ListKeyPolicies": {"KMSInvalidStateException": _IN_EVERY_STATE},
+        "ListKeyRotations": {"UnsupportedOperationException": _NO_OTHER_KEYS},
+        "ListRetirableGrants": {"NotFoundException": "a principal without grants has none to list"},
+        "PutKeyPolicy": {
+            "KMSInvalidStateException": _IN_EVERY_STATE,
+            "UnsupportedOperationException": _NO_OTHER_KEYS,
+        },
+        "RetireGrant": {"KMSInvalidStateException": _IN_EVERY_STATE},
+        "RevokeGrant": {"KMSInvalidStateException": _IN_EVERY_STATE},
+        "RotateKeyOnDemand": {
+            "ConflictException": _ONE_WRITER,
+            "UnsupportedOperationException": _NO_OTHER_KEYS,
+        },
+    },
     "secretsmanager": {
         "BatchGetSecretValue": {
+            "DecryptionFailure": _TOLD_AS_ERRORS,
             "InvalidRequestException": _TOLD_AS_ERRORS,
             "ResourceNotFoundException": _TOLD_AS_ERRORS,
         },
         "CreateSecret": {
+            "DecryptionFailure": _NO_FAILURE,
             "LimitExceededException": "10,000 secrets are too many for a case",
             "MalformedPolicyDocumentException": _NO_POLICY,
-            "ResourceNotFoundException": "a KMS key is recorded, whether or not it is there",
+            "ResourceNotFoundException": "a KMS key that is not there is an EncryptionFailure",
         },
         "GetRandomPassword": {"InvalidRequestException": "there is no state that it would not fit"},
         "ListSecrets": {"InvalidRequestException": "there is no state that it would not fit"},
+        "PutSecretValue": {"DecryptionFailure": _NO_FAILURE},
         "RestoreSecret": {"InvalidRequestException": "a secret that is not deleted is as if restored"},
-        "UpdateSecret": {"MalformedPolicyDocumentException": _NO_POLICY},
+        "UpdateSecret": {
+            "DecryptionFailure": _NO_FAILURE,
+            "MalformedPolicyDocumentException": _NO_POLICY,
+        },
         "ValidateResourcePolicy": {
             "InvalidRequestException": "a policy can be validated for a secret that is deleted",
         },

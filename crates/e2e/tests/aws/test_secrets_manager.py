@@ -129,6 +129,8 @@ def test_more_versions_of_a_day_than_there_may_be(secrets, secret):
 
 
 def test_updating(secrets, secret):
+    keys = client("kms")
+    keys.create_alias(AliasName="alias/k", TargetKeyId=keys.create_key()["KeyMetadata"]["KeyId"])
     secrets.update_secret(SecretId=secret, Description="d", KmsKeyId="alias/k")
     told = secrets.describe_secret(SecretId=secret)
     assert (told["Description"], told["KmsKeyId"]) == ("d", "alias/k")

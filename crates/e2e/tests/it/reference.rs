@@ -7,7 +7,7 @@ use bowline_e2e::{
     mesh::{bowline, repository},
 };
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "",
     "up",
     "server",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 14] = [
     "access-key create",
     "access-key list",
     "access-key delete",
+    "master-key rotate",
     "audit verify",
     "audit lookup",
     "proxy",

@@ -24,6 +24,9 @@ pub struct Policies<'a> {
     pub identity: &'a [AttachedPolicy<'a>],
     /// Of the resource; of a role that is to be assumed, its trust policy.
     pub resource: Option<AttachedPolicy<'a>>,
+    /// Whether the resource's policy must allow within its account too, if only to the account: a KMS
+    /// key's, without which no identity policy says anything.
+    pub resource_must_allow: bool,
     /// The most that identity policies may allow, if a limit is set.
     pub boundary: Option<AttachedPolicy<'a>>,
     /// The most that the session may do, if it was started with policies. Any of them allows.
@@ -102,7 +105,8 @@ impl<'a> Policies<'a> {
     /// 3. Otherwise an identity policy must allow; within an account a resource policy that names
     ///    the session's role or everybody may do so in its place. A resource policy that names the
     ///    account leaves it to the identity's policies.
-    /// 4. Across accounts the resource policy must allow as well; a trust policy must always.
+    /// 4. Across accounts the resource policy must allow as well; a trust policy and a KMS key's must
+    ///    always.
     /// 5. The boundary and the session's policies, where there are any, must allow too.
     pub fn evaluate(&self, request: &RequestContext) -> Decision {
         if let Some(denied) = self.explicit_deny(request) {
@@ -129,7 +133,7 @@ impl<'a> Policies<'a> {
         {
             return by_resource(grant);
         }
-        if grant.is_none() && (is_trust || !same_account) {
+        if grant.is_none() && (is_trust || self.resource_must_allow || !same_account) {
             return no_resource_policy();
         }
         let in_place = grant.as_ref().filter(|grant| same_account && grant.named_by > NamedBy::Account);

@@ -302,6 +302,7 @@ fn policies_combine() {
         let policies = Policies {
             identity: &identity,
             resource: policy.map(named),
+            resource_must_allow: false,
             boundary: boundary.map(pick),
             session: session.as_ref().map(|session| session.as_slice()),
         };

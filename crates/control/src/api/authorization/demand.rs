@@ -6,10 +6,10 @@
 use bowline_aws::protocol::Document;
 use bowline_model::arn::Scope;
 
-use super::{super::call::Caller, certificates, ecs, fis, iam, secretsmanager, services};
+use super::{super::call::Caller, certificates, ecs, fis, iam, kms, secretsmanager, services};
 use crate::registry::Registry;
 
-pub(crate) use super::secretsmanager::of_secret;
+pub(crate) use super::{kms::of_retiring, secretsmanager::of_secret};
 
 /// One action on one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub(crate) struct Demand {
     pub(crate) keys: Vec<(String, Vec<String>)>,
     /// The resource's own policy, where it has one.
     pub(crate) resource_policy: Option<String>,
+    /// The resource's own policy must allow, if only the account: a KMS key's.
+    pub(crate) resource_must_allow: bool,
+    /// A grant allows it, where no policy does.
+    pub(crate) granted: bool,
 }
 
 /// A request on its way to policies.
@@ -54,8 +58,15 @@ impl Asked<'_> {
 }
 
 impl Demand {
-    pub(super) fn new(action: impl Into<String>, resource: impl Into<String>) -> Self {
-        Self { action: action.into(), resource: resource.into(), keys: Vec::new(), resource_policy: None }
+    pub(crate) fn new(action: impl Into<String>, resource: impl Into<String>) -> Self {
+        Self {
+            action: action.into(),
+            resource: resource.into(),
+            keys: Vec::new(),
+            resource_policy: None,
+            resource_must_allow: false,
+            granted: false,
+        }
     }
 
     pub(super) fn with(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
@@ -76,6 +87,7 @@ pub(crate) fn of(service: &str, asked: &Asked<'_>) -> Vec<Demand> {
         "ecs" => ecs::demands(asked),
         "fis" => fis::demands(asked),
         "iam" => iam::demands(asked),
+        "kms" => kms::demands(asked),
         "secretsmanager" => secretsmanager::demands(asked),
         _ => {
             let action = format!("{service}:{}", asked.operation);

@@ -16,6 +16,7 @@ use crate::{
         call::{Call, wire},
         constraint, pages,
     },
+    kms::commands as kms,
     secrets::{
         CURRENT, RECOVERY_DAYS_DEFAULT, SecretError, SecretRecord,
         commands::{self, Deletion, NewSecret},
@@ -23,6 +24,8 @@ use crate::{
     },
 };
 
+/// The KMS key of secrets for which none is named.
+const SECRETS_KEY: &str = "alias/aws/secretsmanager";
 /// Most secrets of a page, and AWS's default.
 const PAGE_MAX: i64 = 100;
 
@@ -61,6 +64,10 @@ pub(super) fn create(call: &Call<'_>, request: CreateSecretRequest) -> Result<Se
         token: request.client_request_token,
     };
     call.change(|registry| {
+        // The first secret without a key of its own makes the account's key for secrets, as on AWS.
+        if new.kms_key_id.is_none() {
+            kms::managed_key(registry, vault(call).master_key(), SECRETS_KEY, call.now)?;
+        }
         let (secret, version) = commands::create(registry, vault(call), &call.scope, new, call.now)?;
         Ok(reference(&secret, version))
     })
@@ -73,6 +80,7 @@ pub(super) fn update(call: &Call<'_>, request: UpdateSecretRequest) -> Result<Se
         request;
     call.change(|registry| {
         let mut version = None;
+        commands::check_key(registry, kms_key_id.as_deref().filter(|key| !key.is_empty()), call.now)?;
         if let Some(value) = &value {
             let token = client_request_token.as_deref();
             let labels = [CURRENT.to_owned()];
@@ -85,6 +93,7 @@ pub(super) fn update(call: &Call<'_>, request: UpdateSecretRequest) -> Result<Se
                 secret.description = given(Some(description));
             }
             if let Some(key) = kms_key_id {
+                // Its key was looked at above.
                 secret.kms_key_id = given(Some(key));
             }
             if let Some(kind) = r#type {

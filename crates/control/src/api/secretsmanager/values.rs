@@ -19,7 +19,7 @@ use crate::{
     },
     registry::Registry,
     secrets::{
-        CURRENT, SecretRecord, SecretValue,
+        CURRENT, SecretError, SecretRecord, SecretValue,
         commands::{self, Wanted},
         day_of, find,
     },
@@ -39,6 +39,7 @@ fn entry(
     wanted: Wanted<'_>,
 ) -> Result<SecretValueEntry, Fault> {
     let (id, version) = commands::select(secret, wanted)?;
+    commands::check_key(registry, secret.kms_key_id.as_deref(), call.now).map_err(|_| SecretError::Open)?;
     let value = commands::open_value(registry, vault(call), secret, id)?;
     let (secret_string, secret_binary) = match &value {
         SecretValue::Text(text) => (Some((**text).clone()), None),

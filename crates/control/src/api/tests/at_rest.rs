@@ -97,6 +97,8 @@ async fn nothing_secret_stands_in_the_state_directory() {
     let made = api.query(&root, "iam", "CreateAccessKey", &[]).await.ok();
     let access_key = made.element("SecretAccessKey");
 
+    api.json(&root, "kms", "CreateKey", json!({})).await.ok();
+
     let mut secrets: Vec<(&str, Vec<u8>)> = vec![
         ("a secret's value", VALUE.into()),
         ("a template's value", TEMPLATE_VALUE.into()),
@@ -116,6 +118,11 @@ async fn nothing_secret_stands_in_the_state_directory() {
         for part in key.chunks_exact(24) {
             secrets.push(("a part of a CA's key", part.to_vec()));
         }
+    }
+    for key in registry.kms_keys.values() {
+        let master_key = control.core().authorities().master_key();
+        let material = master_key.open(&format!("kms/{} 0", key.arn), &key.versions[0].sealed);
+        secrets.push(("a KMS key's material", material.expect("opens").to_vec()));
     }
     // The public half of a key stands in its certificate.
     let certificates: Vec<_> = registry.authorities.values().map(|of| of.certificate_der.clone()).collect();

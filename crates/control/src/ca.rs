@@ -5,6 +5,7 @@
 //! here must end as an error, not as a certificate somebody trusts.
 
 mod authority;
+mod crl;
 mod csr;
 mod issued;
 mod key;
@@ -86,6 +87,12 @@ pub enum CaError {
     Crypto {
         /// What it was to make.
         what: &'static str,
+    },
+    /// A CRL was not made, or just signed and refused. A defect, or a serial number that is none.
+    #[error("no certificate revocation list: {reason}")]
+    Crl {
+        /// What is wrong.
+        reason: &'static str,
     },
     /// The certificate could not be encoded.
     #[error("the certificate could not be encoded")]

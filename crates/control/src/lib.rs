@@ -16,6 +16,7 @@
 //! - [`stream`]: the servers that proxies connect to.
 //! - [`audit`]: who called what, in files that show whether they were changed.
 //! - [`dns`]: answers for names of Cloud Map's private namespaces.
+//! - [`revocation`]: certificates that are refused, and who gets no more.
 //! - [`ca`] signs; `authorities` knows who; [`tokens`] admit the first time.
 
 pub mod api;
@@ -36,6 +37,7 @@ mod random;
 pub mod reconcile;
 pub mod record_launcher;
 pub mod registry;
+pub mod revocation;
 pub mod secrets;
 pub mod stack;
 pub mod state_lock;

@@ -81,6 +81,9 @@ macro_rules! for_each_table {
         $apply!(tasks, "tasks");
         $apply!(stopped_tasks, "stopped-tasks");
         $apply!(certificates, "certificates");
+        $apply!(revocations, "revocations");
+        $apply!(bars, "certificate-bars");
+        $apply!(crls, "crls");
         $apply!(stacks, "stacks");
         $apply!(deleted_stacks, "deleted-stacks");
         $apply!(change_sets, "change-sets");

@@ -130,6 +130,11 @@ pub enum SpiffePattern {
 }
 
 impl SpiffePattern {
+    /// Every id of a namespace: see [`SpiffeId::of_service`].
+    pub fn of_namespace(trust_domain: &str, namespace: &str) -> Self {
+        Self::Below(format!("spiffe://{trust_domain}/ns/{}/", percent_encode(namespace)))
+    }
+
     /// Whether the pattern covers `id`.
     pub fn matches(&self, id: &SpiffeId) -> bool {
         match self {
@@ -166,6 +171,15 @@ impl From<SpiffePattern> for String {
         match pattern {
             SpiffePattern::Exact(id) => id.0,
             SpiffePattern::Below(prefix) => format!("{prefix}*"),
+        }
+    }
+}
+
+impl fmt::Display for SpiffePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(id) => id.fmt(f),
+            Self::Below(prefix) => write!(f, "{prefix}*"),
         }
     }
 }

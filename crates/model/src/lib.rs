@@ -4,7 +4,9 @@
 //! argument, so that every decision can be tested and simulated.
 
 pub mod arn;
+pub mod authorization;
 pub mod capacity;
+pub mod cidr;
 pub mod clock;
 pub mod identity;
 pub mod load_balancer;
@@ -17,3 +19,4 @@ pub mod rollout;
 pub mod service;
 pub mod task;
 pub mod task_definition;
+pub mod wildcard;

@@ -19,7 +19,10 @@ use bowline_model::clock::Timestamp;
 use http::{HeaderValue, Method, Uri, Version};
 use serde_json::{Map, Value, json};
 
-use crate::metrics::{Direction, Flag, Metrics};
+use crate::{
+    metrics::{Direction, Flag, Metrics},
+    refusal::Refusal,
+};
 
 /// Records that may wait to be written.
 const QUEUE_MAX: usize = 8_192;
@@ -60,6 +63,7 @@ pub(crate) struct HttpEntry {
     pub(crate) forwarded_for: Option<HeaderValue>,
     pub(crate) status: u16,
     pub(crate) flag: Flag,
+    pub(crate) refusal: Option<Refusal>,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
     pub(crate) duration_ms: u64,
@@ -82,6 +86,7 @@ pub(crate) struct TcpEntry {
     pub(crate) discovery_name: Option<Arc<str>>,
     pub(crate) termination: &'static str,
     pub(crate) flag: Flag,
+    pub(crate) refusal: Option<Refusal>,
     pub(crate) connection_id: u64,
 }
 
@@ -167,13 +172,16 @@ fn http_line(entry: &HttpEntry, query: bool) -> Value {
     if entry.is_grpc {
         put("grpc_status", text(&entry.grpc_status));
     }
+    if let Some(refusal) = entry.refusal {
+        put("identity_refused", refusal.text().into());
+    }
     put("direction", entry.direction.as_str().into());
     put("discovery_name", entry.discovery_name.as_deref().map_or("-".into(), Value::from));
     Value::Object(line)
 }
 
 fn tcp_line(entry: &TcpEntry) -> Value {
-    json!({
+    let mut line = json!({
         "start_time": entry.start.to_string(),
         "downstream_remote_address": entry.peer.ip().to_string(),
         "downstream_remote_port": entry.peer.port(),
@@ -186,5 +194,9 @@ fn tcp_line(entry: &TcpEntry) -> Value {
         "upstream_host": entry.upstream.map_or("-".to_owned(), |address| address.to_string()),
         "direction": entry.direction.as_str(),
         "discovery_name": entry.discovery_name.as_deref().unwrap_or("-"),
-    })
+    });
+    if let Some(refusal) = entry.refusal {
+        line["identity_refused"] = refusal.text().into();
+    }
+    line
 }

@@ -31,6 +31,8 @@ pub(crate) enum BodyError {
     Broken(#[from] hyper::Error),
     #[error("the request's time is over")]
     TimedOut,
+    #[error("the caller may not make this call any more")]
+    NotAllowed,
     #[error("another try has taken over this request's body")]
     Superseded,
 }
@@ -295,6 +297,11 @@ impl Body for ResponseBody {
                 exchange.flag = Flag::UpstreamRequestTimeout;
             }
             return Poll::Ready(Some(Err(BodyError::TimedOut)));
+        }
+        if let Some(held) = this.exchange.as_ref().and_then(|exchange| exchange.held())
+            && held.poll_ended(cx).is_ready()
+        {
+            return Poll::Ready(Some(Err(BodyError::NotAllowed)));
         }
         match ready!(Pin::new(&mut *source).poll_frame(cx)) {
             Some(Ok(frame)) => {

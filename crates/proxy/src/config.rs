@@ -8,7 +8,6 @@ pub(crate) mod convert;
 mod endpoints;
 pub(crate) mod external;
 pub(crate) mod origins;
-pub(crate) mod pattern;
 pub(crate) mod store;
 
 use std::{
@@ -19,12 +18,12 @@ use std::{
 };
 
 use bowline_discovery::v1;
-use bowline_model::identity::{SpiffeId, SpiffePattern};
+use bowline_model::{authorization::Rules, identity::SpiffeId, wildcard::Wildcard};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::ServerName;
 
-use self::{external::ExternalUpstream, pattern::Wildcard};
+use self::external::ExternalUpstream;
 use crate::{health::ClusterHealth, metrics::ClusterMetrics, tls::trust::Revoked};
 
 /// Everything that decides what happens to a connection or a request.
@@ -32,6 +31,8 @@ use crate::{health::ClusterHealth, metrics::ClusterMetrics, tls::trust::Revoked}
 pub(crate) struct Snapshot {
     /// Grows with each snapshot of this process.
     pub(crate) generation: u64,
+    /// Grows when what callers may do can have changed.
+    pub(crate) rules_generation: u64,
     pub(crate) listeners: HashMap<Arc<str>, Arc<Listener>>,
     pub(crate) clusters: HashMap<Arc<str>, Arc<Cluster>>,
     /// The proxy's own id, once it has a certificate.
@@ -97,7 +98,7 @@ pub(crate) struct InboundBind {
     /// `None` until there is a certificate: connections are refused.
     pub(crate) server: Option<Arc<ServerConfig>>,
     /// `None`: nobody may call.
-    pub(crate) authorization: Option<Arc<Authorization>>,
+    pub(crate) authorization: Option<Arc<Rules>>,
 }
 
 #[derive(Debug)]
@@ -281,21 +282,6 @@ pub(crate) struct HealthCheck {
     pub(crate) unhealthy_threshold: u32,
     /// Inclusive ranges of accepted status codes.
     pub(crate) matcher: Vec<(u16, u16)>,
-}
-
-/// Who may call an inbound listener.
-#[derive(Clone, Debug)]
-pub(crate) struct Authorization {
-    pub(crate) rules: Vec<AuthorizationRule>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct AuthorizationRule {
-    pub(crate) name: String,
-    pub(crate) effect: v1::AuthorizationEffect,
-    pub(crate) identities: Vec<SpiffePattern>,
-    pub(crate) methods: Vec<Method>,
-    pub(crate) paths: Vec<Wildcard>,
 }
 
 impl Listener {

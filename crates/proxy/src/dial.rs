@@ -2,15 +2,17 @@
 
 use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc};
 
+use bytes::Bytes;
 use rustls::{AlertDescription, CertificateError, ClientConfig, PeerIncompatible};
 use rustls_pki_types::ServerName;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::{
     config::{Cluster, Endpoint, HopConfigs, Upstream, UpstreamTls, external::ExternalSecurity},
-    io::{ClientTransport, Transport},
+    io::{ClientTransport, Rewound, Transport},
     metrics::HandshakeFailure,
+    refusal::{Refusal, RefusalCause, RefusedParty},
     shared::Shared,
     tls::{
         ALPN_H2,
@@ -27,6 +29,8 @@ pub(crate) enum DialError {
     Timeout,
     /// TLS failed.
     Handshake(HandshakeFailure, String),
+    /// One of the two sides does not accept who the other one is.
+    Identity { refusal: Refusal, failure: HandshakeFailure, text: String },
     /// The far side's application cannot be reached (its proxy says).
     ApplicationUnreachable,
     /// The far side's authorization denies this proxy.
@@ -43,6 +47,9 @@ impl fmt::Display for DialError {
             Self::Connect(kind) => write!(f, "connection failure: {kind}"),
             Self::Timeout => f.write_str("connection timeout"),
             Self::Handshake(cause, text) => write!(f, "TLS ({}): {text}", cause.as_str()),
+            Self::Identity { refusal, text, .. } => {
+                write!(f, "identity refused ({}): {text}", refusal.text())
+            }
             Self::ApplicationUnreachable => f.write_str("the application does not accept connections"),
             Self::Denied => f.write_str("access denied"),
             Self::Overflow => f.write_str("overflow"),
@@ -54,9 +61,26 @@ impl fmt::Display for DialError {
 impl Error for DialError {}
 
 impl DialError {
-    /// Whether outlier detection should hold it against the endpoint.
+    /// Whether outlier detection should hold it against the endpoint. A refused identity is
+    /// refused by every endpoint, or for a reason that an operator has to see.
     pub(crate) fn blames_endpoint(&self) -> bool {
-        !matches!(self, Self::Overflow | Self::Refused(_) | Self::Handshake(HandshakeFailure::NotReady, _))
+        !matches!(
+            self,
+            Self::Overflow
+                | Self::Refused(_)
+                | Self::Identity { .. }
+                | Self::Denied
+                | Self::Handshake(HandshakeFailure::NotReady, _)
+        )
+    }
+
+    /// Whose identity was refused, if that is what happened. Such a call is not tried again.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Identity { refusal, .. } => Some(*refusal),
+            Self::Denied => Some(Refusal::of_caller(RefusalCause::NotAuthorized)),
+            _ => None,
+        }
     }
 }
 
@@ -129,14 +153,98 @@ pub(crate) async fn dial(
             Err(_) => Err(DialError::Timeout),
         },
     };
+    let result = result.map_err(|error| match (error, &cluster.upstream) {
+        // Outside the mesh there are no identities, only certificates.
+        (DialError::Identity { failure, text, .. }, Upstream::External(_)) => {
+            DialError::Handshake(failure, text)
+        }
+        (error, _) => error,
+    });
     if let Err(error) = &result {
         cluster.metrics.connect_failures.increment();
-        if let DialError::Handshake(cause, text) = error {
-            cluster.metrics.handshake_failed(*cause);
-            tracing::warn!(cluster = &*cluster.name, upstream = %target.address(), cause = cause.as_str(), text, "handshake failed");
-        }
+        tell(cluster, target, error);
     }
     result
+}
+
+/// Counts and logs a failed handshake.
+fn tell(cluster: &Cluster, target: &Target, error: &DialError) {
+    let (upstream, cluster_name) = (target.address(), &*cluster.name);
+    match error {
+        DialError::Handshake(cause, text) => {
+            cluster.metrics.handshake_failed(*cause);
+            tracing::warn!(cluster = cluster_name, %upstream, cause = cause.as_str(), text, "handshake failed");
+        }
+        DialError::Identity { refusal, failure, text } => {
+            cluster.metrics.handshake_failed(*failure);
+            let (party, cause) = (refusal.party.as_str(), refusal.cause.as_str());
+            tracing::warn!(cluster = cluster_name, %upstream, party, cause, text, "an identity was refused");
+        }
+        _ => {}
+    }
+}
+
+/// Whether the other proxy has to speak first on a connection to this cluster.
+fn is_judged_late(cluster: &Cluster) -> bool {
+    matches!(&cluster.upstream, Upstream::Mesh(mesh) if !matches!(mesh.tls, UpstreamTls::Plaintext))
+}
+
+/// Waits on a fresh connection for the other proxy's first bytes.
+///
+/// Under TLS 1.3 a client has finished its handshake before the server has judged its
+/// certificate, and an alert can be lost behind what the client has written since. So it writes
+/// nothing until the server, which is satisfied then, has spoken: HTTP/2's SETTINGS.
+pub(crate) async fn accepted(
+    cluster: &Cluster,
+    target: &Target,
+    mut stream: ClientTransport,
+) -> Result<Rewound<ClientTransport>, DialError> {
+    /// SETTINGS and WINDOW_UPDATE are shorter.
+    const FIRST_BYTES: usize = 256;
+    if !is_judged_late(cluster) {
+        return Ok(Rewound::new(Bytes::new(), stream));
+    }
+    let mut first = [0; FIRST_BYTES];
+    let read = timeout(cluster.connect_timeout, stream.read(&mut first)).await;
+    judged(cluster, target, read).map(|count| Rewound::new(Bytes::copy_from_slice(&first[..count]), stream))
+}
+
+/// Waits on a fresh connection for the other proxy's verdict, one byte; see [`crate::tcp`].
+pub(crate) async fn verdict(
+    cluster: &Cluster,
+    target: &Target,
+    mut stream: ClientTransport,
+) -> Result<ClientTransport, DialError> {
+    if !is_judged_late(cluster) {
+        return Ok(stream);
+    }
+    let mut byte = [0];
+    let read = timeout(cluster.connect_timeout, stream.read(&mut byte)).await;
+    judged(cluster, target, read)?;
+    match byte {
+        [crate::tcp::ACCEPTED] => Ok(stream),
+        [crate::tcp::DENIED] => Err(DialError::Denied),
+        _ => Err(DialError::ApplicationUnreachable),
+    }
+}
+
+/// What the first read of a connection says; counts and logs a refusal.
+fn judged(
+    cluster: &Cluster,
+    target: &Target,
+    read: Result<io::Result<usize>, tokio::time::error::Elapsed>,
+) -> Result<usize, DialError> {
+    let error = match read {
+        Ok(Ok(count @ 1..)) => return Ok(count),
+        Ok(Ok(_)) => DialError::Connect(io::ErrorKind::UnexpectedEof),
+        Ok(Err(error)) => handshake_error(&error),
+        Err(_) => {
+            DialError::Handshake(HandshakeFailure::Timeout, "no word from the server in time".to_owned())
+        }
+    };
+    cluster.metrics.connect_failures.increment();
+    tell(cluster, target, &error);
+    Err(error)
 }
 
 fn config_of(configs: &HopConfigs, kind: HopKind) -> &Arc<ClientConfig> {
@@ -193,8 +301,17 @@ async fn dial_endpoint(
 
 /// A handshake's I/O error, by what was wrong.
 pub(crate) fn handshake_error(error: &io::Error) -> DialError {
-    let (cause, text) = classify(error);
-    DialError::Handshake(cause, text)
+    let (failure, text) = classify(error);
+    match refusal_of(error, failure, RefusedParty::Caller) {
+        Some(refusal) => DialError::Identity { refusal, failure, text },
+        None => DialError::Handshake(failure, text),
+    }
+}
+
+/// Whose identity a handshake's error refuses; `own` is which side this proxy is.
+pub(crate) fn refusal_of(error: &io::Error, failure: HandshakeFailure, own: RefusedParty) -> Option<Refusal> {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())?;
+    Refusal::of_tls(tls, failure, own)
 }
 
 /// What an I/O error of a TLS stream says, for counters and people.
@@ -210,7 +327,6 @@ fn classify_tls(error: &rustls::Error) -> HandshakeFailure {
     use rustls::Error as E;
     if let Some(fault) = identity_fault(error) {
         return match fault {
-            IdentityFault::UnknownTrustDomain(_) => F::UnknownCa,
             IdentityFault::Unreadable => F::BadCertificate,
             IdentityFault::NotOneUri(_) | IdentityFault::NotSpiffe | IdentityFault::Unexpected(_) => {
                 F::WrongIdentity
@@ -235,9 +351,9 @@ fn classify_tls(error: &rustls::Error) -> HandshakeFailure {
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. } => F::Expired,
             CertificateError::Revoked => F::Revoked,
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                F::WrongIdentity
-            }
+            CertificateError::NotValidForName
+            | CertificateError::NotValidForNameContext { .. }
+            | CertificateError::ApplicationVerificationFailure => F::WrongIdentity,
             _ => F::BadCertificate,
         },
         E::AlertReceived(AlertDescription::NoApplicationProtocol) => F::Protocol,

@@ -7,7 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 use crate::{
     access_log::{HttpEntry, LogLine},
+    connections::Held,
     metrics::{Direction, Flag},
+    refusal::Refusal,
     shared::Shared,
 };
 
@@ -36,6 +38,8 @@ pub(crate) struct Exchange {
     started: Instant,
     pub(crate) status: u16,
     pub(crate) flag: Flag,
+    /// Whose identity was refused, where that is why it failed.
+    pub(crate) refusal: Option<Refusal>,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
     pub(crate) upstream: Option<SocketAddr>,
@@ -49,6 +53,8 @@ pub(crate) struct Exchange {
     body: Option<crate::body::Replay>,
     /// Counted among the cluster's requests until the end.
     in_flight: Option<crate::balance::InFlight>,
+    /// Judged again when what is allowed changes.
+    held: Option<Held>,
 }
 
 impl Exchange {
@@ -79,6 +85,7 @@ impl Exchange {
             started: Instant::now(),
             status: 0,
             flag: Flag::None,
+            refusal: None,
             bytes_received: 0,
             bytes_sent: 0,
             upstream: None,
@@ -90,6 +97,7 @@ impl Exchange {
             logged,
             body: None,
             in_flight: None,
+            held: None,
         })
     }
 
@@ -110,6 +118,20 @@ impl Exchange {
         self.in_flight = Some(in_flight);
     }
 
+    /// Which way the request goes.
+    pub(crate) fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// The exchange ends when the caller may not make this call any more.
+    pub(crate) fn ends_with(&mut self, held: Held) {
+        self.held = Some(held);
+    }
+
+    pub(crate) fn held(&self) -> Option<&Held> {
+        self.held.as_ref()
+    }
+
     pub(crate) fn saw_trailers(&mut self, trailers: &HeaderMap) {
         if self.is_grpc && self.logged.is_some() {
             self.grpc_status = trailers.get(&GRPC_STATUS).cloned();
@@ -127,10 +149,20 @@ impl Drop for Exchange {
         if let Some(body) = &self.body {
             self.bytes_received = body.received();
         }
+        if let Some(cause) = self.held.as_ref().and_then(Held::cause).filter(|_| !self.complete) {
+            self.flag = Flag::UnauthorizedExternalService;
+            self.refusal = Some(Refusal::of_caller(cause));
+            if self.status == 0 {
+                self.status = http::StatusCode::FORBIDDEN.as_u16();
+            }
+        }
         if !self.complete && self.flag == Flag::None {
             self.flag = Flag::DownstreamConnectionTermination;
         }
         let metrics = self.shared.metrics.of(self.direction);
+        if let Some(refusal) = self.refusal {
+            metrics.refused(refusal);
+        }
         metrics.requests_active.decrement();
         metrics.responded(self.status, self.flag);
         let (Some(log), Some(logged)) = (&self.shared.access_log, self.logged.take()) else { return };
@@ -147,6 +179,7 @@ impl Drop for Exchange {
             forwarded_for: logged.forwarded_for,
             status: self.status,
             flag: self.flag,
+            refusal: self.refusal,
             bytes_received: self.bytes_received,
             bytes_sent: self.bytes_sent,
             duration_ms: self.elapsed_ms(),

@@ -22,6 +22,7 @@ use crate::{
     headers::{join_cookies, strip_hop_by_hop},
     metrics::Flag,
     pool::Lease,
+    refusal::{REFUSAL, Refusal, RefusalCause},
     reply::Failure,
     worker::Worker,
 };
@@ -74,6 +75,10 @@ pub(crate) async fn forward(
         Err(failure) => return Err((failure, exchange)),
     };
     let (mut head, incoming) = response.into_parts();
+    if let Some(refusal) = refusal_in(cluster, &mut head.headers) {
+        cluster.metrics.responded(head.status.as_u16());
+        return Err((Failure::refused(refusal, ""), exchange));
+    }
     exchange.status = head.status.as_u16();
     exchange.upstream_time_ms = Some(exchange.elapsed_ms());
     cluster.metrics.responded(exchange.status);
@@ -183,6 +188,13 @@ async fn one_try(
     }
 }
 
+/// What the other proxy says of why it refuses this one. What an application says of that is removed.
+pub(crate) fn refusal_in(cluster: &Cluster, headers: &mut http::HeaderMap) -> Option<Refusal> {
+    let cause = headers.remove(&REFUSAL)?;
+    matches!(cluster.upstream, Upstream::Mesh(_))
+        .then(|| RefusalCause::named(cause.as_bytes()).map(Refusal::of_caller))?
+}
+
 /// What hyper's error says of how far the request got.
 fn classify(error: &hyper::Error) -> TryError {
     if error.is_user() || error.is_body_write_aborted() {
@@ -277,6 +289,7 @@ fn retries_status(policy: &ForwardPolicy, response: &Response<Incoming>) -> bool
 fn retries_error(policy: &ForwardPolicy, error: &TryError) -> bool {
     let on = &policy.retry_on;
     match error {
+        TryError::Dial(error) if error.refusal().is_some() => false,
         TryError::Dial(DialError::Overflow | DialError::Refused(_)) | TryError::Client => false,
         TryError::Dial(_) => on.connect_failure,
         TryError::Refused | TryError::StaleConnection => on.refused_stream,
@@ -293,9 +306,11 @@ fn failure_of(error: &TryError, exhausted: bool) -> Failure {
         flag,
         text: format!("{PREFIX}{prefix}{reason}").into(),
         reset: Some(reset),
+        refusal: None,
     };
     let limit = |flag| if exhausted { Flag::UpstreamRetryLimitExceeded } else { flag };
     match error {
+        TryError::Dial(DialError::Identity { refusal, text, .. }) => Failure::refused(*refusal, text.clone()),
         TryError::Dial(DialError::Overflow) => Failure::OVERFLOW,
         TryError::Dial(DialError::Connect(_) | DialError::ApplicationUnreachable) => unavailable(
             limit(Flag::UpstreamConnectionFailure),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bowline_discovery::{resource::Resource, v1};
+use bowline_model::wildcard::Wildcard;
 use hickory_proto::{
     op::{Message, OpCode, Query},
     rr::{Name, RecordType},
@@ -16,8 +17,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use rustls_pki_types::CertificateDer;
 
 use crate::{
-    config::{Action, Redirect, pattern::Wildcard},
-    config::{Listener, Match, Route, Rule, Snapshot, store::ResourceStore},
+    config::{Action, Listener, Match, Redirect, Route, Rule, Snapshot, store::ResourceStore},
     config_file,
     dns::{Carrier, Elsewhere, Verdict, adopt, encode, examine, upstream::Question},
     headers,

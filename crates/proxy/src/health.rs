@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     config::{Cluster, HealthCheck, Upstream},
-    dial::{DialError, HopKind, Target, dial},
+    dial::{DialError, HopKind, Target, accepted, dial},
     run::Control,
     shared::Shared,
 };
@@ -217,6 +217,7 @@ async fn check_once(
     target: &Target,
 ) -> Result<(), CheckError> {
     let stream = dial(shared, cluster, target, HopKind::Main).await?;
+    let stream = accepted(cluster, target, stream).await?;
     let Some(path) = &check.path else { return Ok(()) };
     let (mut sender, connection) =
         http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(stream)).await?;

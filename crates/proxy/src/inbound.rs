@@ -1,11 +1,14 @@
 //! From other proxies to the task's application: accept → handshake →
 //! identity → authorize → relay → log.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
-use bowline_discovery::v1::{AuthorizationEffect, Protocol, TlsMode};
-use bowline_model::identity::SpiffeId;
-use http::{HeaderValue, Request, Response, request::Parts};
+use bowline_discovery::v1::{Protocol, TlsMode};
+use bowline_model::{
+    authorization::{Call, HttpCall},
+    identity::SpiffeId,
+};
+use http::{Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use rustls_pki_types::CertificateDer;
 use tokio::{
@@ -17,37 +20,28 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     body::{Replay, ResponseBody},
-    config::{Action, Authorization, Bind, InboundBind, Listener, Upstream},
-    dial::{HopKind, Target, classify, dial},
+    caller::Caller,
+    config::{Action, Bind, Listener, Upstream},
+    connections::{Kind, Subject},
+    dial::{HopKind, Target, classify, dial, refusal_of},
     exchange::Exchange,
     forward::forward,
-    headers::{CLIENT_CERT, is_upgrade},
+    headers::is_upgrade,
     io::{Metered, Spoken, sniff},
     metrics::{Direction, Flag, HandshakeFailure},
     outbound::check,
+    refusal::{Refusal, RefusalCause, RefusedParty},
     reply::{self, Failure},
     route,
     server::{self, Reset, Terms},
     tcp::{self, TcpRecord},
-    tls::{
-        ALPN_H2,
-        verify::{PeerIdentity, peer_identity},
-    },
+    tls::{ALPN_H2, ALPN_UPGRADE, verify::peer_identity},
     upgrade,
     worker::{Connection, Worker},
 };
 
 /// Time for the caller's handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Who calls, as the hop proves it.
-#[derive(Debug)]
-struct Caller {
-    /// `None` where the operator chose a hop without client certificates.
-    identity: Option<PeerIdentity>,
-    /// The value of `x-forwarded-client-cert`.
-    certificate: Option<HeaderValue>,
-}
 
 /// Serves one accepted connection.
 pub(crate) async fn serve(
@@ -58,7 +52,7 @@ pub(crate) async fn serve(
 ) {
     let Bind::Inbound(bind) = &listener.bind else { return };
     if bind.tls == TlsMode::Plaintext {
-        let caller = Caller { identity: None, certificate: None };
+        let caller = Rc::new(Caller::unproved());
         let (stream, traffic) = Metered::new(stream);
         if listener.protocol == Protocol::Tcp {
             return relay_tcp(worker, &listener, stream, traffic, connection, caller, false).await;
@@ -77,8 +71,13 @@ pub(crate) async fn serve(
         Ok(Err((error, stream))) => {
             let (cause, text) = classify(&error);
             metrics.handshake_failed(cause);
+            let refusal = refusal_of(&error, cause, RefusedParty::Server);
+            if let Some(refusal) = refusal {
+                metrics.refused(refusal);
+            }
+            let party = refusal.map_or("-", |refusal| refusal.party.as_str());
+            tracing::info!(listener = &*listener.name, peer = %connection.peer, party, cause = cause.as_str(), text, "refused a connection");
             linger(stream).await;
-            tracing::info!(listener = &*listener.name, peer = %connection.peer, cause = cause.as_str(), text, "refused a connection");
             return;
         }
         Err(_) => return metrics.handshake_failed(HandshakeFailure::Timeout),
@@ -87,15 +86,20 @@ pub(crate) async fn serve(
     let leaf = session.peer_certificates().and_then(<[CertificateDer<'_>]>::first);
     let caller = match (bind.tls, leaf.map(|leaf| (leaf, peer_identity(leaf)))) {
         (TlsMode::Mutual, Some((leaf, Ok(identity)))) => {
-            Caller { certificate: client_cert_header(&worker, leaf, &identity.id), identity: Some(identity) }
+            Caller::proved(identity, leaf, worker.shared.snapshot.load().own_id.as_ref())
         }
         // The verifier has seen the same certificate: this cannot be.
         (TlsMode::Mutual, _) => return metrics.handshake_failed(HandshakeFailure::WrongIdentity),
-        _ => Caller { identity: None, certificate: None },
+        _ => Caller::unproved(),
     };
+    let caller = Rc::new(caller);
     metrics.handshakes.increment();
-    let http2 = session.alpn_protocol() == Some(ALPN_H2);
-    let (stream, traffic) = Metered::new(stream);
+    let (http2, awaits_verdict) =
+        (session.alpn_protocol() == Some(ALPN_H2), session.alpn_protocol() == Some(ALPN_UPGRADE));
+    let (mut stream, traffic) = Metered::new(stream);
+    if awaits_verdict && announce(&mut stream, tcp::ACCEPTED).await.is_err() {
+        return;
+    }
     if listener.protocol == Protocol::Tcp {
         relay_tcp(worker, &listener, stream, traffic, connection, caller, true).await;
     } else {
@@ -123,22 +127,6 @@ async fn linger(mut stream: TcpStream) {
     let _ = timeout(LONGEST, reading).await;
 }
 
-/// `By=…;Hash=…;URI=…` as Envoy writes it.
-fn client_cert_header(worker: &Worker, leaf: &CertificateDer<'_>, caller: &SpiffeId) -> Option<HeaderValue> {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(256);
-    if let Some(own) = &worker.shared.snapshot.load().own_id {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "By={own};");
-    }
-    text.push_str("Hash=");
-    for byte in aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf).as_ref() {
-        let _ = write!(text, "{byte:02x}");
-    }
-    let _ = write!(text, ";URI={caller}");
-    HeaderValue::from_str(&text).ok()
-}
-
 async fn relay_http<S>(
     worker: Rc<Worker>,
     listener: &Listener,
@@ -146,30 +134,51 @@ async fn relay_http<S>(
     traffic: Arc<crate::io::Traffic>,
     http2: bool,
     connection: Connection,
-    caller: Caller,
+    caller: Rc<Caller>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let terms = Terms { http2, public: false, idle_timeout: listener.idle_timeout };
-    let (name, caller) = (Arc::clone(&connection.listener), Rc::new(caller));
+    let (name, source, peer) = (Arc::clone(&connection.listener), connection.peer.ip(), connection.peer);
+    let held = worker.open.hold(Subject {
+        caller: Rc::clone(&caller),
+        source,
+        listener: Arc::clone(&name),
+        kind: Kind::Http,
+    });
     let handler = {
         let worker = Rc::clone(&worker);
-        move |request| handle(Rc::clone(&worker), Arc::clone(&name), Rc::clone(&caller), request, http2)
+        move |request| {
+            let from = From { listener: Arc::clone(&name), caller: Rc::clone(&caller), source, http2 };
+            handle(Rc::clone(&worker), from, request)
+        }
     };
-    server::serve(stream, Arc::clone(&traffic), terms, connection, handler).await;
+    tokio::select! {
+        () = server::serve(stream, Arc::clone(&traffic), terms, connection, handler) => {}
+        cause = held.ended() => {
+            tracing::info!(listener = &*listener.name, %peer, cause = cause.as_str(), "closed a connection");
+        }
+    }
     let metrics = worker.shared.metrics.of(Direction::Inbound);
     metrics.bytes_received.add(traffic.received());
     metrics.bytes_sent.add(traffic.sent());
 }
 
+/// Where a request comes from.
+struct From {
+    listener: Arc<str>,
+    caller: Rc<Caller>,
+    source: IpAddr,
+    http2: bool,
+}
+
 /// One request, from its head to its response's head.
 async fn handle(
     worker: Rc<Worker>,
-    listener: Arc<str>,
-    caller: Rc<Caller>,
+    from: From,
     mut request: Request<Incoming>,
-    http2: bool,
 ) -> Result<Response<ResponseBody>, Reset> {
+    let From { listener, caller, source, http2 } = from;
     let on_upgrade = (!http2 && is_upgrade(request.headers())).then(|| hyper::upgrade::on(&mut request));
     let (mut parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(&worker.shared, Direction::Inbound, &parts);
@@ -178,19 +187,23 @@ async fn handle(
     let Some(listener) = worker.listener(&listener) else {
         return Ok(reply::failure(&Failure::NO_ROUTE, exchange));
     };
-    let Bind::Inbound(bind) = &listener.bind else {
-        return Ok(reply::failure(&Failure::NO_ROUTE, exchange));
-    };
     if let Err(failure) = check(&parts) {
         return Ok(reply::failure(&failure, exchange));
     }
-    if !is_allowed(&worker, bind, &caller, Some(&parts)) {
-        return Ok(reply::failure(&Failure::DENIED, exchange));
+    let request = Some((&parts.method, &parts.uri));
+    if let Some(cause) = refused(&worker, &listener, &caller, source, request, true) {
+        exchange.discovery_name = own_name(&listener);
+        return Ok(reply::failure(&Failure::refused(Refusal::of_caller(cause), ""), exchange));
     }
-    parts.headers.remove(&CLIENT_CERT);
-    if let Some(certificate) = &caller.certificate {
-        parts.headers.insert(CLIENT_CERT.clone(), certificate.clone());
-    }
+    caller.tell(&mut parts.headers);
+    let held = worker.open.hold(Subject {
+        caller,
+        source,
+        listener: Arc::clone(&listener.name),
+        kind: Kind::Request { method: parts.method.clone(), uri: parts.uri.clone() },
+    });
+    let ended = held.watch();
+    exchange.ends_with(held);
     let action = listener.route.as_ref().and_then(|route| route::action(route, &parts));
     let outcome = match action {
         None => return Ok(reply::failure(&Failure::NO_ROUTE, exchange)),
@@ -203,10 +216,25 @@ async fn handle(
         }
         Some(Action::Forward(rule)) => match (route::choose(rule, worker.random()), on_upgrade) {
             (None, _) => return Ok(reply::failure(&Failure::NO_CLUSTER, exchange)),
-            (Some(cluster), Some(on_upgrade)) => {
-                upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange).await
+            (Some(cluster), on_upgrade) => {
+                let forwarding = async {
+                    match on_upgrade {
+                        Some(on_upgrade) => {
+                            upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange)
+                                .await
+                        }
+                        None => forward(&worker, cluster, &rule.policy, parts, body, exchange).await,
+                    }
+                };
+                tokio::select! {
+                    outcome = forwarding => outcome,
+                    // The exchange knows that, and has ended.
+                    cause = ended => {
+                        let service = own_name(&listener);
+                        return Ok(reply::cut_off(Refusal::of_caller(cause), service.as_deref()));
+                    }
+                }
             }
-            (Some(cluster), None) => forward(&worker, cluster, &rule.policy, parts, body, exchange).await,
         },
     };
     match outcome {
@@ -221,52 +249,61 @@ async fn handle(
     }
 }
 
-/// Deny is the default, and wins over every allow.
+/// Why a call may not be made; `None`: it may.
 ///
-/// A hop that the operator chose to have without client certificates has no
-/// caller to judge; its `tls` mode is the decision.
-fn is_allowed(worker: &Worker, bind: &InboundBind, caller: &Caller, request: Option<&Parts>) -> bool {
-    let Some(identity) = &caller.identity else { return bind.tls != TlsMode::Mutual };
-    if worker.shared.snapshot.load().revoked.contains(identity.id.trust_domain(), &identity.serial) {
-        tracing::info!(caller = %identity.id, serial = identity.serial, "refused a revoked certificate");
-        return false;
+/// Rules that only audit are told of if `tells`: once a call, not each time it is judged anew.
+fn refused(
+    worker: &Worker,
+    listener: &Listener,
+    caller: &Caller,
+    source: IpAddr,
+    request: Option<(&Method, &Uri)>,
+    tells: bool,
+) -> Option<RefusalCause> {
+    let no = Some(RefusalCause::NotAuthorized);
+    let Bind::Inbound(bind) = &listener.bind else { return no };
+    if is_revoked(worker, caller) {
+        return Some(RefusalCause::Revoked);
     }
-    let Some(authorization) = &bind.authorization else { return false };
-    decide(authorization, &identity.id, request)
+    // A hop that has to prove its caller has one.
+    if caller.identity.is_none() && bind.tls == TlsMode::Mutual {
+        return no;
+    }
+    let Some(rules) = &bind.authorization else { return no };
+    let request = request.map(|(method, uri)| HttpCall { method: method.as_str(), path: uri.path() });
+    let decision = rules.decide(&Call { caller: caller.id(), source, request });
+    if tells {
+        let shown = caller.id().map_or("-", SpiffeId::as_str);
+        for rule in &decision.audits {
+            worker.shared.metrics.of(Direction::Inbound).audited.increment();
+            let allowed = decision.allowed;
+            tracing::info!(listener = &*listener.name, rule = rule.name, caller = shown, %source, allowed, "audit: a rule matches");
+        }
+        if !decision.allowed {
+            let rule = decision.rule.map_or("no rule allows it", |rule| &rule.name);
+            tracing::info!(listener = &*listener.name, rule, caller = shown, %source, "refused a call");
+        }
+    }
+    if decision.allowed { None } else { no }
 }
 
-fn decide(authorization: &Authorization, caller: &SpiffeId, request: Option<&Parts>) -> bool {
-    let mut allowed = false;
-    for rule in &authorization.rules {
-        // A TCP connection has no method and no path: a denial that asks for
-        // one holds all the same, a permission does not (as Istio has it).
-        let covers = rule.identities.iter().any(|pattern| pattern.matches(caller))
-            && match request {
-                None => {
-                    rule.effect == AuthorizationEffect::Deny
-                        || (rule.methods.is_empty() && rule.paths.is_empty())
-                }
-                Some(parts) => {
-                    let path = parts.uri.path();
-                    (rule.methods.is_empty() || rule.methods.contains(&parts.method))
-                        && (rule.paths.is_empty() || rule.paths.iter().any(|pattern| pattern.matches(path)))
-                }
-            };
-        if !covers {
-            continue;
-        }
-        match rule.effect {
-            AuthorizationEffect::Deny => {
-                tracing::debug!(rule = rule.name, %caller, "denied by rule");
-                return false;
-            }
-            AuthorizationEffect::Allow => allowed = true,
-            AuthorizationEffect::Audit => {
-                tracing::info!(rule = rule.name, %caller, "audit: the rule matches");
-            }
-        }
-    }
-    allowed
+fn is_revoked(worker: &Worker, caller: &Caller) -> bool {
+    caller.identity.as_ref().is_some_and(|identity| {
+        worker.shared.snapshot.load().revoked.contains(identity.id.trust_domain(), &identity.serial)
+    })
+}
+
+/// Why what is open may not go on; `None`: it may.
+pub(crate) fn judge(worker: &Worker, subject: &Subject) -> Option<RefusalCause> {
+    let request = match &subject.kind {
+        // Its requests are refused one by one, in words. Only who has lost the identity is cut off.
+        Kind::Http => return is_revoked(worker, &subject.caller).then_some(RefusalCause::Revoked),
+        Kind::Tcp => None,
+        Kind::Request { method, uri } => Some((method, uri)),
+    };
+    // Of a listener that is gone, what is there may finish.
+    let listener = worker.listener(&subject.listener)?;
+    refused(worker, &listener, &subject.caller, subject.source, request, false)
 }
 
 async fn relay_tcp<S>(
@@ -275,13 +312,14 @@ async fn relay_tcp<S>(
     mut stream: S,
     traffic: Arc<crate::io::Traffic>,
     connection: Connection,
-    caller: Caller,
+    caller: Rc<Caller>,
     announced: bool,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut record = TcpRecord::begin(Direction::Inbound);
-    let outcome = connect_application(&worker, listener, &caller, &mut record).await;
+    let source = connection.peer.ip();
+    let outcome = connect_application(&worker, listener, &caller, source, &mut record).await;
     let verdict = match &outcome {
         Ok(_) => tcp::ACCEPTED,
         Err(verdict) => *verdict,
@@ -291,30 +329,19 @@ async fn relay_tcp<S>(
         false => Ok(()),
     };
     if let (Ok(mut application), Ok(())) = (outcome, announced) {
-        let mut refreshed = worker.refreshed.subscribe();
-        let still_allowed = async {
-            // A relay outlives changes of the rules; each is judged anew.
-            while refreshed.changed().await.is_ok() {
-                let now = worker.listener(&connection.listener);
-                let allowed = now.as_deref().is_none_or(|listener| match &listener.bind {
-                    Bind::Inbound(bind) => is_allowed(&worker, bind, &caller, None),
-                    _ => false,
-                });
-                if !allowed {
-                    return;
-                }
-            }
-            std::future::pending::<()>().await;
-        };
+        // A relay outlives changes of the rules; each is judged anew.
+        let kind = Kind::Tcp;
+        let held = worker.open.hold(Subject { caller, source, listener: Arc::clone(&listener.name), kind });
         tokio::select! {
             result = tcp::relay(&mut stream, &mut application) => if let Err(error) = result {
                 tracing::debug!(listener = &*listener.name, %error, "a TCP connection broke");
                 record.termination = "connection reset";
             },
             () = traffic.idle(listener.idle_timeout) => record.termination = "idle timeout",
-            () = still_allowed => {
+            cause = held.ended() => {
                 record.termination = "no longer authorized";
                 record.flag = Flag::UnauthorizedExternalService;
+                record.refusal = Some(Refusal::of_caller(cause));
             }
         }
     }
@@ -322,6 +349,15 @@ async fn relay_tcp<S>(
     metrics.bytes_received.add(traffic.received());
     metrics.bytes_sent.add(traffic.sent());
     record.end(&worker, &connection, &traffic);
+}
+
+/// What the service behind a listener is called.
+fn own_name(listener: &Listener) -> Option<Arc<str>> {
+    let routed = listener.route.iter().flat_map(|route| &route.rules).find_map(|rule| match &rule.action {
+        Action::Forward(rule) => rule.clusters.first().map(|(cluster, _)| cluster),
+        Action::Redirect(_) | Action::Fixed(_) => None,
+    });
+    routed.or(listener.cluster.as_ref()).map(|cluster| Arc::clone(&cluster.discovery_name))
 }
 
 /// Tells the calling proxy what the server decided.
@@ -338,15 +374,13 @@ async fn connect_application(
     worker: &Rc<Worker>,
     listener: &Listener,
     caller: &Caller,
+    source: IpAddr,
     record: &mut TcpRecord,
 ) -> Result<crate::io::ClientTransport, u8> {
-    let allowed = match &listener.bind {
-        Bind::Inbound(bind) => is_allowed(worker, bind, caller, None),
-        _ => false,
-    };
-    if !allowed {
+    if let Some(cause) = refused(worker, listener, caller, source, None, true) {
         record.flag = Flag::UnauthorizedExternalService;
         record.termination = "not authorized";
+        record.refusal = Some(Refusal::of_caller(cause));
         return Err(tcp::DENIED);
     }
     let Some(cluster) = &listener.cluster else {
@@ -374,49 +408,4 @@ async fn connect_application(
         record.termination = "no connection to the application";
         tcp::UNREACHABLE
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::convert;
-    use bowline_discovery::v1;
-
-    fn authorization(rules: &[(i32, &str, &[&str], &[&str])]) -> Authorization {
-        let rules = rules
-            .iter()
-            .map(|(effect, identity, methods, paths)| v1::AuthorizationRule {
-                name: "rule".to_owned(),
-                effect: *effect,
-                identities: vec![(*identity).to_owned()],
-                methods: methods.iter().map(|method| (*method).to_owned()).collect(),
-                paths: paths.iter().map(|path| (*path).to_owned()).collect(),
-            })
-            .collect();
-        convert::authorization(&v1::Authorization { name: "a".to_owned(), rules }).expect("valid")
-    }
-
-    #[test]
-    fn deny_is_the_default_and_wins() {
-        let caller: SpiffeId = "spiffe://d/ns/a/cluster/c/svc/s".parse().expect("an id");
-        let parts = |method: &str, path: &str| {
-            Request::builder().method(method).uri(path).body(()).expect("a request").into_parts().0
-        };
-        let (allow, deny, audit) = (0, 1, 2);
-        let get = parts("GET", "/x");
-        assert!(!decide(&authorization(&[]), &caller, Some(&get)));
-        assert!(!decide(&authorization(&[(audit, "spiffe://d/ns/a/*", &[], &[])]), &caller, Some(&get)));
-        assert!(!decide(&authorization(&[(allow, "spiffe://d/ns/b/*", &[], &[])]), &caller, Some(&get)));
-        let rules = authorization(&[
-            (allow, "spiffe://d/ns/a/*", &[], &[]),
-            (deny, "spiffe://d/ns/a/*", &["DELETE"], &["/admin*"]),
-        ]);
-        assert!(decide(&rules, &caller, Some(&get)));
-        assert!(decide(&rules, &caller, Some(&parts("DELETE", "/x"))));
-        assert!(!decide(&rules, &caller, Some(&parts("DELETE", "/admin/1"))));
-        // A TCP connection: the denial holds, a permission of methods does not.
-        assert!(!decide(&rules, &caller, None));
-        assert!(decide(&authorization(&[(allow, "spiffe://d/ns/a/*", &[], &[])]), &caller, None));
-        assert!(!decide(&authorization(&[(allow, "spiffe://d/ns/a/*", &["GET"], &[])]), &caller, None));
-    }
 }

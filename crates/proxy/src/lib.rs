@@ -18,9 +18,11 @@ mod application;
 mod application_tls;
 mod balance;
 mod body;
+mod caller;
 mod certificates;
 mod config;
 mod config_file;
+mod connections;
 mod control_plane;
 mod data_plane;
 mod dial;
@@ -40,6 +42,7 @@ mod metrics;
 mod options;
 mod outbound;
 mod pool;
+mod refusal;
 mod reply;
 mod resolver;
 mod route;
@@ -60,6 +63,7 @@ pub use crate::{
     config_file::ConfigFileError,
     metrics::{Direction, Flag, HandshakeFailure, Metrics},
     options::{AdminAddress, ProxyError, ProxyOptions},
+    refusal::{RefusalCause, RefusedParty},
     run::{ProxyHandle, run_from_file, start_from_file},
     shim::{run_with_shim, start_with_shim},
     tls::TlsError,

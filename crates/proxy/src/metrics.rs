@@ -63,6 +63,10 @@ macro_rules! causes {
     };
 }
 
+pub(crate) use causes;
+
+use crate::refusal::{Refusal, RefusalCause, RefusedParty};
+
 causes! {
     /// Why a TLS handshake failed, as one side saw it.
     HandshakeFailure {
@@ -158,6 +162,8 @@ impl Direction {
 const HANDSHAKE_FAILURES: usize = HandshakeFailure::ALL.len();
 const DIRECTIONS: usize = Direction::ALL.len();
 const FLAGS: usize = Flag::ALL.len();
+const PARTIES: usize = RefusedParty::ALL.len();
+const REFUSALS: usize = RefusalCause::ALL.len();
 
 /// What is counted for one direction.
 #[derive(Debug, Default)]
@@ -174,9 +180,17 @@ pub(crate) struct DirectionMetrics {
     pub(crate) bytes_sent: Counter,
     pub(crate) handshakes: Counter,
     handshake_failures: [Counter; HANDSHAKE_FAILURES],
+    /// Refused identities, by whose and why.
+    refusals: [[Counter; REFUSALS]; PARTIES],
+    /// Calls that a rule of effect AUDIT matched.
+    pub(crate) audited: Counter,
 }
 
 impl DirectionMetrics {
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        self.refusals[refusal.party as usize][refusal.cause as usize].increment();
+    }
+
     pub(crate) fn handshake_failed(&self, cause: HandshakeFailure) {
         self.handshake_failures[cause as usize].increment();
     }
@@ -256,6 +270,16 @@ impl Metrics {
         self.of(direction).flags[flag as usize].get()
     }
 
+    /// Refused identities of callers or servers.
+    pub fn refusals(&self, direction: Direction, party: RefusedParty, cause: RefusalCause) -> u64 {
+        self.of(direction).refusals[party as usize][cause as usize].get()
+    }
+
+    /// Calls that a rule of effect AUDIT matched.
+    pub fn audited(&self, direction: Direction) -> u64 {
+        self.of(direction).audited.get()
+    }
+
     /// Connections of a direction that are open.
     pub fn connections_active(&self, direction: Direction) -> i64 {
         self.of(direction).connections_active.get()
@@ -281,7 +305,7 @@ impl Metrics {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         type Read = fn(&DirectionMetrics) -> i128;
-        let simple: [(&str, &str, Read); 8] = [
+        let simple: [(&str, &str, Read); 9] = [
             ("bowline_connections_total", "counter", |m| m.connections.get().into()),
             ("bowline_connections_active", "gauge", |m| m.connections_active.get().into()),
             ("bowline_connections_refused_total", "counter", |m| m.connections_refused.get().into()),
@@ -290,6 +314,7 @@ impl Metrics {
             ("bowline_received_bytes_total", "counter", |m| m.bytes_received.get().into()),
             ("bowline_sent_bytes_total", "counter", |m| m.bytes_sent.get().into()),
             ("bowline_handshakes_total", "counter", |m| m.handshakes.get().into()),
+            ("bowline_authorization_audited_total", "counter", |m| m.audited.get().into()),
         ];
         for (name, kind, read) in simple {
             writeln!(out, "# TYPE {name} {kind}")?;
@@ -328,6 +353,20 @@ impl Metrics {
                 writeln!(
                     out,
                     "bowline_response_flags_total{{direction=\"{direction}\",flag=\"{flag}\"}} {value}"
+                )?;
+            }
+        }
+        writeln!(out, "# TYPE bowline_identity_refusals_total counter")?;
+        for direction in Direction::ALL {
+            for (party, cause) in RefusedParty::ALL
+                .iter()
+                .flat_map(|party| RefusalCause::ALL.iter().map(move |cause| (party, cause)))
+            {
+                let value = self.refusals(*direction, *party, *cause);
+                let (direction, party, cause) = (direction.as_str(), party.as_str(), cause.as_str());
+                writeln!(
+                    out,
+                    "bowline_identity_refusals_total{{direction=\"{direction}\",party=\"{party}\",cause=\"{cause}\"}} {value}"
                 )?;
             }
         }

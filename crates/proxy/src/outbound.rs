@@ -13,14 +13,16 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     application_tls,
     body::{Replay, ResponseBody},
+    caller,
     config::{Action, Bind, Listener, PublicTls},
     dial::{DialError, classify},
     exchange::{Exchange, FORWARDED_FOR, REQUEST_ID},
     external_head::OwnRequestId,
     forward::forward,
-    headers::{CLIENT_CERT, append_forwarded_for, is_upgrade},
+    headers::{append_forwarded_for, is_upgrade},
     io::{Metered, Spoken, sniff},
     metrics::{Direction, Flag, HandshakeFailure},
+    refusal::{Refusal, RefusedParty},
     reply::{self, Failure},
     route,
     server::{self, Reset, Terms},
@@ -194,7 +196,7 @@ async fn respond(
         set_forwarded(&worker, &mut parts, client, edge.https, bind.address.port());
     }
     // Only the mesh may say who called.
-    parts.headers.remove(&CLIENT_CERT);
+    caller::strip(&mut parts.headers);
     let Some(route) = &listener.route else { return reply::failure(&Failure::NO_ROUTE, exchange) };
     match route::action(route, &parts) {
         None => reply::failure(&Failure::NO_ROUTE, exchange),
@@ -298,11 +300,15 @@ async fn serve_tcp(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStrea
                 }
             }
             Err(error) => {
-                record.flag = match error {
-                    DialError::Overflow => Flag::UpstreamOverflow,
-                    _ => Flag::UpstreamConnectionFailure,
+                record.refusal = error.refusal();
+                (record.flag, record.termination) = match (&error, record.refusal) {
+                    (_, Some(Refusal { party: RefusedParty::Caller, .. })) => {
+                        (Flag::UnauthorizedExternalService, "the server refuses this caller")
+                    }
+                    (_, Some(_)) => (Flag::UpstreamConnectionFailure, "the server is not trusted"),
+                    (DialError::Overflow, _) => (Flag::UpstreamOverflow, "no upstream connection"),
+                    _ => (Flag::UpstreamConnectionFailure, "no upstream connection"),
                 };
-                record.termination = "no upstream connection";
                 tracing::warn!(listener = &*listener.name, %error, "no upstream takes this connection");
             }
         }

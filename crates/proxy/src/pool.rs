@@ -30,7 +30,7 @@ use tokio::{sync::oneshot, time::timeout};
 use crate::{
     body::RequestBody,
     config::{Cluster, HopConfigs, Upstream, UpstreamTls, external::ExternalSecurity},
-    dial::{DialError, HopKind, Target, dial, handshake_error},
+    dial::{DialError, HopKind, Target, accepted, dial},
     io::FirstRead,
     metrics::HandshakeFailure,
     shared::Shared,
@@ -369,6 +369,7 @@ async fn connect_h2(
     target: &Target,
 ) -> Result<http2::SendRequest<RequestBody>, DialError> {
     let stream = dial(shared, cluster, target, HopKind::Main).await?;
+    let stream = accepted(cluster, target, stream).await?;
     let (stream, first_read) = FirstRead::new(stream);
     let (sender, connection) = http2::Builder::new(LocalExec)
         .timer(TokioTimer::new())
@@ -386,19 +387,10 @@ async fn connect_h2(
             tracing::debug!(%error, "an upstream connection ended");
         }
     });
-    // The server's SETTINGS: its proof that it accepts our certificate.
+    // The server's SETTINGS. Outside the mesh only now: a server may wait for the client's.
     match timeout(cluster.connect_timeout, first_read).await {
         Ok(Ok(Ok(()))) => Ok(sender),
-        Ok(Ok(Err(error))) => {
-            let error = handshake_error(&error);
-            if let DialError::Handshake(cause, text) = &error {
-                cluster.metrics.handshake_failed(*cause);
-                let upstream = target.address();
-                tracing::warn!(cluster = &*cluster.name, %upstream, text, "the other proxy refused this one");
-            }
-            Err(error)
-        }
-        Ok(Err(_)) => Err(DialError::Connect(std::io::ErrorKind::UnexpectedEof)),
+        Ok(Ok(Err(_)) | Err(_)) => Err(DialError::Connect(std::io::ErrorKind::UnexpectedEof)),
         Err(_) => Err(DialError::Handshake(HandshakeFailure::Timeout, "no SETTINGS in time".to_owned())),
     }
 }

@@ -3,7 +3,12 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-use crate::{body::ResponseBody, exchange::Exchange, metrics::Flag};
+use crate::{
+    body::ResponseBody,
+    exchange::Exchange,
+    metrics::{Direction, Flag},
+    refusal::{REFUSAL, Refusal, RefusedParty},
+};
 
 /// Why there is no response from upstream.
 #[derive(Clone, Debug)]
@@ -14,11 +19,22 @@ pub(crate) struct Failure {
     /// What to reset an HTTP/2 stream with instead of an answer, where the
     /// client is another proxy that can tell what is safe to repeat.
     pub(crate) reset: Option<h2::Reason>,
+    /// Whose identity was refused; `text` is the detail then.
+    pub(crate) refusal: Option<Refusal>,
 }
 
 impl Failure {
     pub(crate) const fn new(status: StatusCode, flag: Flag, text: &'static str) -> Self {
-        Self { status, flag, text: std::borrow::Cow::Borrowed(text), reset: None }
+        Self { status, flag, text: std::borrow::Cow::Borrowed(text), reset: None, refusal: None }
+    }
+
+    /// The caller's identity is answered 403, the server's 503.
+    pub(crate) fn refused(refusal: Refusal, detail: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        let (status, flag) = match refusal.party {
+            RefusedParty::Caller => (StatusCode::FORBIDDEN, Flag::UnauthorizedExternalService),
+            RefusedParty::Server => (StatusCode::SERVICE_UNAVAILABLE, Flag::UpstreamConnectionFailure),
+        };
+        Self { status, flag, text: detail.into(), reset: None, refusal: Some(refusal) }
     }
 
     pub(crate) const NO_ROUTE: Self = Self::new(StatusCode::NOT_FOUND, Flag::NoRouteFound, "");
@@ -28,8 +44,6 @@ impl Failure {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Flag::NoHealthyUpstream, "no healthy upstream");
     pub(crate) const TIMEOUT: Self =
         Self::new(StatusCode::GATEWAY_TIMEOUT, Flag::UpstreamRequestTimeout, "upstream request timeout");
-    pub(crate) const DENIED: Self =
-        Self::new(StatusCode::FORBIDDEN, Flag::UnauthorizedExternalService, "RBAC: access denied");
     pub(crate) const BAD_REQUEST: Self =
         Self::new(StatusCode::BAD_REQUEST, Flag::DownstreamProtocolError, "bad request");
     pub(crate) const OVERFLOW: Self = Self::new(
@@ -42,6 +56,10 @@ impl Failure {
 /// The answer for a failure. A gRPC client gets it as a gRPC status.
 pub(crate) fn failure(failure: &Failure, mut exchange: Box<Exchange>) -> Response<ResponseBody> {
     exchange.flag = failure.flag;
+    if let Some(refusal) = failure.refusal {
+        exchange.refusal = Some(refusal);
+        return refused(refusal, failure, exchange);
+    }
     if exchange.is_grpc {
         exchange.status = 200;
         let mut response = Response::new(ResponseBody::own(Bytes::new(), Some(exchange)));
@@ -55,6 +73,41 @@ pub(crate) fn failure(failure: &Failure, mut exchange: Box<Exchange>) -> Respons
     }
     let body = Bytes::copy_from_slice(failure.text.as_bytes());
     own(failure.status, HeaderValue::from_static("text/plain"), body, exchange)
+}
+
+/// The answer for a refused identity: JSON that names the cause.
+fn refused(refusal: Refusal, failure: &Failure, exchange: Box<Exchange>) -> Response<ResponseBody> {
+    if exchange.direction() == Direction::Public {
+        // Who trusts whom within the mesh is no matter of clients outside.
+        let text =
+            "upstream connect error or disconnect/reset before headers. reset reason: connection failure";
+        let outside = Failure::new(StatusCode::SERVICE_UNAVAILABLE, Flag::UpstreamConnectionFailure, text);
+        return self::failure(&outside, exchange);
+    }
+    let service = exchange.discovery_name.clone();
+    let service = service.as_deref().unwrap_or("the service");
+    let mut response = if exchange.is_grpc {
+        let text = refusal.message(service).into();
+        self::failure(&Failure { text, refusal: None, ..failure.clone() }, exchange)
+    } else {
+        let detail = Some(&*failure.text).filter(|text| !text.is_empty());
+        let body = Bytes::from(refusal.body(service, detail).to_string());
+        own(failure.status, HeaderValue::from_static("application/json"), body, exchange)
+    };
+    response.headers_mut().insert(REFUSAL.clone(), HeaderValue::from_static(refusal.cause.as_str()));
+    response
+}
+
+/// The answer to a request that was under way when its caller lost the permission; its exchange
+/// has ended already.
+pub(crate) fn cut_off(refusal: Refusal, service: Option<&str>) -> Response<ResponseBody> {
+    let body = refusal.body(service.unwrap_or("the service"), None).to_string();
+    let mut response = Response::new(ResponseBody::own(Bytes::from(body), None));
+    *response.status_mut() = StatusCode::FORBIDDEN;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(REFUSAL.clone(), HeaderValue::from_static(refusal.cause.as_str()));
+    response
 }
 
 /// An answer with a body of our own.

@@ -157,7 +157,7 @@ pub(crate) fn redirect(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::pattern::Wildcard;
+    use bowline_model::wildcard::Wildcard;
     use http::Request;
 
     fn request(uri: &str, headers: &[(&str, &str)]) -> Parts {

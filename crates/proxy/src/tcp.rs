@@ -8,17 +8,15 @@
 use std::{future::poll_fn, io, pin::Pin, rc::Rc, sync::Arc, task::Poll, time::Instant};
 
 use bowline_plumbing::wall_clock;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
-    time::timeout,
-};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::{
     access_log::{LogLine, TcpEntry},
-    config::{Cluster, Upstream, UpstreamTls},
-    dial::{DialError, HopKind, Target, dial, handshake_error},
+    config::Cluster,
+    dial::{DialError, HopKind, Target, dial, verdict},
     io::{ClientTransport, Traffic},
     metrics::{Direction, Flag},
+    refusal::Refusal,
     worker::{Connection, Worker},
 };
 
@@ -46,7 +44,11 @@ pub(crate) async fn connect(
     for _ in 0..=RETRIES {
         let Some(endpoint) = state.pick(cluster, &tried, wall_clock::now()) else { break };
         let target = Target::Endpoint(Arc::clone(&endpoint));
-        match connect_one(worker, cluster, &target).await {
+        let connecting = async {
+            let stream = dial(&worker.shared, cluster, &target, HopKind::Main).await?;
+            verdict(cluster, &target, stream).await
+        };
+        match connecting.await {
             Ok(stream) => {
                 endpoint.health.succeeded();
                 return Ok((stream, target));
@@ -56,38 +58,15 @@ pub(crate) async fn connect(
                     cluster.metrics.ejections.increment();
                     tracing::warn!(cluster = &*cluster.name, endpoint = %endpoint.address, "ejected an endpoint that kept failing");
                 }
+                if error.refusal().is_some() {
+                    return Err(error);
+                }
                 tried.push(endpoint.address);
                 last = error;
             }
         }
     }
     Err(last)
-}
-
-async fn connect_one(
-    worker: &Worker,
-    cluster: &Cluster,
-    target: &Target,
-) -> Result<ClientTransport, DialError> {
-    let mut stream = dial(&worker.shared, cluster, target, HopKind::Main).await?;
-    let Upstream::Mesh(mesh) = &cluster.upstream else { return Ok(stream) };
-    if matches!(mesh.tls, UpstreamTls::Plaintext) {
-        return Ok(stream);
-    }
-    match timeout(cluster.connect_timeout, stream.read_u8()).await {
-        Ok(Ok(ACCEPTED)) => Ok(stream),
-        Ok(Ok(DENIED)) => Err(DialError::Denied),
-        Ok(Ok(_)) => Err(DialError::ApplicationUnreachable),
-        Ok(Err(error)) => match handshake_error(&error) {
-            // A refusal of our certificate arrives as an alert only now.
-            DialError::Handshake(cause, text) => {
-                cluster.metrics.handshake_failed(cause);
-                Err(DialError::Handshake(cause, text))
-            }
-            other => Err(other),
-        },
-        Err(_) => Err(DialError::Timeout),
-    }
 }
 
 /// Copies both ways until both sides have ended; half-closes are carried.
@@ -157,6 +136,7 @@ pub(crate) struct TcpRecord {
     pub(crate) discovery_name: Option<Arc<str>>,
     pub(crate) termination: &'static str,
     pub(crate) flag: Flag,
+    pub(crate) refusal: Option<Refusal>,
 }
 
 impl TcpRecord {
@@ -169,6 +149,7 @@ impl TcpRecord {
             discovery_name: None,
             termination: "-",
             flag: Flag::None,
+            refusal: None,
         }
     }
 
@@ -176,6 +157,9 @@ impl TcpRecord {
         let metrics = worker.shared.metrics.of(self.direction);
         if self.flag != Flag::None {
             metrics.flags[self.flag as usize].increment();
+        }
+        if let Some(refusal) = self.refusal {
+            metrics.refused(refusal);
         }
         let Some(log) = &worker.shared.access_log else { return };
         log.write(LogLine::Tcp(Box::new(TcpEntry {
@@ -189,6 +173,7 @@ impl TcpRecord {
             discovery_name: self.discovery_name,
             termination: self.termination,
             flag: self.flag,
+            refusal: self.refusal,
             connection_id: worker.random(),
         })));
     }
@@ -196,6 +181,8 @@ impl TcpRecord {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
 
     #[tokio::test]

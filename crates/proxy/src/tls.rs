@@ -29,8 +29,11 @@ use self::{
 
 /// ALPN of a hop that carries HTTP.
 pub(crate) const ALPN_H2: &[u8] = b"h2";
-/// ALPN of a hop that carries one upgraded (WebSocket) connection.
+/// ALPN of HTTP/1.1: what clients outside the mesh, and servers there, may speak.
 pub(crate) const ALPN_HTTP1: &[u8] = b"http/1.1";
+/// ALPN of a hop that carries one upgraded (WebSocket) connection: HTTP/1.1 after the server's
+/// verdict of one byte.
+pub(crate) const ALPN_UPGRADE: &[u8] = b"bowline-http1";
 /// ALPN of a hop that carries one TCP connection.
 pub(crate) const ALPN_TCP: &[u8] = b"bowline-tcp";
 

@@ -11,10 +11,10 @@ use tokio::time::timeout;
 use crate::{
     body::{RequestBody, ResponseBody},
     config::{Cluster, ForwardPolicy, Upstream},
-    dial::{HopKind, Target, dial},
+    dial::{DialError, HopKind, Target, dial, verdict},
     exchange::Exchange,
     external_head::{self, OwnRequestId},
-    forward::carries_upgrades,
+    forward::{carries_upgrades, refusal_in},
     headers::strip_hop_by_hop,
     metrics::Flag,
     reply::Failure,
@@ -52,6 +52,9 @@ pub(crate) async fn forward(
     cluster.metrics.responded(exchange.status);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (mut head, body) = response.into_parts();
+        if let Some(refusal) = refusal_in(cluster, &mut head.headers) {
+            return Err((Failure::refused(refusal, ""), exchange));
+        }
         strip_hop_by_hop(&mut head.headers);
         return Ok(Response::from_parts(head, ResponseBody::relayed(body, None, None, Some(exchange))));
     }
@@ -68,10 +71,22 @@ pub(crate) async fn forward(
             Ok(Err(error)) => return tracing::debug!(%error, "an upgrade came to nothing"),
             Err(_) => return tracing::debug!("an upgrade came to nothing in time"),
         };
-        exchange.complete = true;
-        if let Err(error) = tcp::relay(&mut client, &mut upstream).await {
-            tracing::debug!(%error, "an upgraded connection broke");
+        let not_allowed = async {
+            match exchange.held() {
+                Some(held) => held.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            result = tcp::relay(&mut client, &mut upstream) => if let Err(error) = result {
+                tracing::debug!(%error, "an upgraded connection broke");
+            },
+            cause = not_allowed => {
+                tracing::info!(cause = cause.as_str(), "closed an upgraded connection");
+                return;
+            }
         }
+        exchange.complete = true;
     });
     Ok(Response::from_parts(head, ResponseBody::own(bytes::Bytes::new(), None)))
 }
@@ -99,8 +114,13 @@ async fn send(
             },
         };
         exchange.upstream = Some(target.address());
-        match dial(&worker.shared, cluster, &target, HopKind::Upgrade).await {
+        let connecting = async {
+            let stream = dial(&worker.shared, cluster, &target, HopKind::Upgrade).await?;
+            verdict(cluster, &target, stream).await
+        };
+        match connecting.await {
             Ok(stream) => break (stream, target),
+            Err(DialError::Identity { refusal, text, .. }) => return Err(Failure::refused(refusal, text)),
             Err(error) => {
                 if let Target::Endpoint(endpoint) = &target
                     && error.blames_endpoint()

@@ -19,6 +19,7 @@ use tokio::{
 use crate::{
     balance::ClusterStates,
     config::{Bind, Cluster, Listener, Upstream},
+    connections::Connections,
     egress, inbound,
     metrics::Direction,
     outbound,
@@ -75,8 +76,10 @@ pub(crate) struct Worker {
     connection_ended: Notify,
     phases: RefCell<HashMap<Arc<str>, watch::Sender<Phase>>>,
     draining: watch::Sender<Phase>,
-    /// Tells long-lived relays that authorization may have changed.
-    pub(crate) refreshed: watch::Sender<u64>,
+    /// What other proxies have open here.
+    pub(crate) open: Rc<Connections>,
+    /// The rules that what is open was last judged by.
+    judged_by: Cell<u64>,
 }
 
 impl Worker {
@@ -187,7 +190,8 @@ pub(crate) fn start(
             connection_ended: Notify::new(),
             phases: RefCell::default(),
             draining: watch::Sender::new(Phase::Open),
-            refreshed: watch::Sender::new(0),
+            open: Rc::default(),
+            judged_by: Cell::new(0),
         });
         local.block_on(&runtime, run(worker, commands));
     })?;
@@ -252,7 +256,12 @@ fn refresh(worker: &Rc<Worker>) {
             upstream => upstream.endpoints().iter().any(|endpoint| endpoint.address == address),
         })
     });
-    worker.refreshed.send_replace(snapshot.generation);
+    if worker.judged_by.replace(snapshot.rules_generation) != snapshot.rules_generation {
+        let ended = worker.open.end_where(|subject| inbound::judge(worker, subject));
+        if ended > 0 {
+            tracing::info!(ended, "ended what is not allowed any more");
+        }
+    }
 }
 
 async fn accept(worker: Rc<Worker>, name: Arc<str>, socket: TcpListener, mut phase: watch::Receiver<Phase>) {

@@ -600,7 +600,7 @@ pub struct AuthorizationRule {
     #[serde(with = "crate::text_enum::authorization_effect")]
     pub effect: i32,
     /// SPIFFE ids; one ending in "/*" stands for every id below it. Empty matches
-    /// nobody.
+    /// nobody, unless `any_caller` is set.
     #[prost(string, repeated, tag = "3")]
     pub identities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "4")]
@@ -608,6 +608,13 @@ pub struct AuthorizationRule {
     /// Patterns as in RouteMatch.
     #[prost(string, repeated, tag = "5")]
     pub paths: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Address ranges that the call comes from ("10.0.0.0/8", an address alone is
+    /// a range of one). Empty matches every address.
+    #[prost(string, repeated, tag = "6")]
+    pub source_cidrs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Matches whoever calls, also one that proves no identity.
+    #[prost(bool, tag = "7")]
+    pub any_caller: bool,
 }
 /// A token bucket on an inbound listener.
 #[allow(clippy::all)]

@@ -5,8 +5,9 @@ use std::{cmp::Ordering, net::IpAddr};
 use super::{
     Effect, RequestContext,
     pattern::{ArnPattern, Pattern, Syntax},
-    value::{Network, date},
+    value::date,
 };
+use crate::cidr::Cidr;
 
 /// One key under one operator, with the values that it is compared with.
 #[derive(Clone, Debug)]
@@ -64,7 +65,7 @@ enum Value {
     Date(i64),
     Bool(bool),
     Binary(String),
-    Network(Network),
+    Network(Cidr),
     Arn(ArnPattern),
 }
 
@@ -207,9 +208,10 @@ impl Value {
                     Err(format!("{text:?} is not base64"))
                 }
             }
-            Comparison::Address => Network::parse(text).map(Self::Network).ok_or_else(|| {
-                format!("{text:?} is no address range; one is 203.0.113.0/24 or 2001:db8::/32")
-            }),
+            Comparison::Address => text
+                .parse()
+                .map(Self::Network)
+                .map_err(|_| format!("{text:?} is no address range; one is 203.0.113.0/24 or 2001:db8::/32")),
             Comparison::Arn => ArnPattern::parse(text, variables).map(Self::Arn),
         }
     }

@@ -1,6 +1,4 @@
-//! The values that conditions compare: moments and networks.
-
-use std::net::IpAddr;
+//! The values that conditions compare: moments.
 
 use crate::clock::days_from_civil;
 
@@ -75,46 +73,6 @@ fn number(text: &str, digits: usize) -> Option<i64> {
     is_number.then(|| text.parse().ok())?
 }
 
-/// A range of addresses in CIDR notation; an address alone is a range of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
-impl Network {
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            None => longest,
-            Some(text) if (1..=3).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) => {
-                text.parse().ok().filter(|prefix| *prefix <= longest)?
-            }
-            Some(_) => return None,
-        };
-        Some(Self { address, prefix })
-    }
-
-    pub(super) fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let differ = network.to_bits() ^ address.to_bits();
-                differ.checked_shr(32 - u32::from(self.prefix)).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let differ = network.to_bits() ^ address.to_bits();
-                differ.checked_shr(128 - u32::from(self.prefix)).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,28 +116,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn networks() {
-        let contains = |network: &str, address: &str| {
-            Network::parse(network).expect("a network").contains(address.parse().expect("an address"))
-        };
-        assert!(contains("203.0.113.0/24", "203.0.113.255") && !contains("203.0.113.0/24", "203.0.114.0"));
-        assert!(contains("203.0.113.7", "203.0.113.7") && !contains("203.0.113.7", "203.0.113.6"));
-        assert!(contains("0.0.0.0/0", "1.2.3.4") && contains("::/0", "::1") && !contains("::/0", "1.2.3.4"));
-        assert!(contains("2001:DB8:1234:5678::/64", "2001:db8:1234:5678::9"));
-        assert!(!contains("2001:db8:1234:5678::/64", "2001:db8:1234:5679::"));
-        for text in
-            ["", "203.0.113.0/33", "::/129", "203.0.113.0/", "203.0.113.0/-1", "203.0.113.0/+8", "a/8"]
-        {
-            assert_eq!(Network::parse(text), None, "{text}");
-        }
-    }
-
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(text in "[0-9TZ:.+é/-]{0,30}") {
             let _ = date(&text);
-            let _ = Network::parse(&text);
         }
     }
 }

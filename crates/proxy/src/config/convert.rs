@@ -11,18 +11,19 @@ use std::{
 
 use bowline_discovery::v1;
 use bowline_model::{
+    authorization::{Callers, Effect, Rule, Rules},
+    cidr::Cidr,
     identity::{SpiffeId, SpiffePattern},
     outlier::OutlierPolicy,
+    wildcard::Wildcard,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 
 use super::{
-    Authorization, AuthorizationRule, Fixed, ForwardPolicy, HealthCheck, Match, OutboundBind, PrivateDns,
-    Redirect, RetryOn,
+    Fixed, ForwardPolicy, HealthCheck, Match, OutboundBind, PrivateDns, Redirect, RetryOn,
     external::{self, SecurityDraft},
-    pattern::Wildcard,
 };
 
 /// Most connections of a listener that names no number.
@@ -507,29 +508,35 @@ pub(crate) fn endpoints(message: &v1::Endpoints) -> Result<Vec<EndpointDraft>, I
         .collect()
 }
 
-pub(crate) fn authorization(message: &v1::Authorization) -> Result<Authorization, Invalid> {
+pub(crate) fn authorization(message: &v1::Authorization) -> Result<Rules, Invalid> {
     bounded("rules", message.rules.len())?;
-    let rules = message
-        .rules
-        .iter()
-        .map(|rule| {
-            bounded("rules.identities", rule.identities.len())?;
-            Ok(AuthorizationRule {
-                name: rule.name.clone(),
-                effect: known("rules.effect", rule.effect)?,
-                identities: rule
-                    .identities
-                    .iter()
-                    .map(|id| {
-                        id.parse::<SpiffePattern>().map_err(|e| invalid("rules.identities", e.to_string()))
-                    })
-                    .collect::<Result<_, _>>()?,
-                methods: methods("rules.methods", &rule.methods)?,
-                paths: wildcards("rules.paths", &rule.paths, false)?,
-            })
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(Authorization { rules })
+    message.rules.iter().map(authorization_rule).collect::<Result<_, _>>().map(Rules::new)
+}
+
+fn authorization_rule(rule: &v1::AuthorizationRule) -> Result<Rule, Invalid> {
+    bounded("rules.identities", rule.identities.len())?;
+    bounded("rules.sourceCidrs", rule.source_cidrs.len())?;
+    let identity = |id: &String| {
+        id.parse::<SpiffePattern>().map_err(|error| invalid("rules.identities", error.to_string()))
+    };
+    let source = |range: &String| {
+        range.parse::<Cidr>().map_err(|error| invalid("rules.sourceCidrs", error.to_string()))
+    };
+    Ok(Rule {
+        name: rule.name.clone(),
+        effect: match known("rules.effect", rule.effect)? {
+            v1::AuthorizationEffect::Allow => Effect::Allow,
+            v1::AuthorizationEffect::Deny => Effect::Deny,
+            v1::AuthorizationEffect::Audit => Effect::Audit,
+        },
+        callers: match rule.any_caller {
+            true => Callers::Anyone,
+            false => Callers::Of(rule.identities.iter().map(identity).collect::<Result<_, _>>()?),
+        },
+        methods: methods("rules.methods", &rule.methods)?.iter().map(Method::to_string).collect(),
+        paths: wildcards("rules.paths", &rule.paths, false)?,
+        sources: rule.source_cidrs.iter().map(source).collect::<Result<_, _>>()?,
+    })
 }
 
 /// The IPv4 address of an outbound listener, for names.

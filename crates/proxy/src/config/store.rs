@@ -15,12 +15,12 @@ use bowline_discovery::{
     resource::{Resource, ResourceType},
     v1,
 };
-use bowline_model::identity::SpiffeId;
+use bowline_model::{authorization::Rules, identity::SpiffeId};
 use rustls::sign::CertifiedKey;
 
 use super::{
-    Action, Authorization, Bind, Cluster, Forward, HopConfigs, InboundBind, Listener, MeshUpstream,
-    PrivateDns, PublicBind, PublicTls, Route, Rule, Snapshot, Upstream, UpstreamTls,
+    Action, Bind, Cluster, Forward, HopConfigs, InboundBind, Listener, MeshUpstream, PrivateDns, PublicBind,
+    PublicTls, Route, Rule, Snapshot, Upstream, UpstreamTls,
     convert::{
         self, ActionDraft, BindDraft, ClusterDraft, ClusterKindDraft, EndpointDraft, HostDraft, Invalid,
         ListenerDraft, RouteDraft, invalid,
@@ -34,7 +34,7 @@ use crate::{
     metrics::Metrics,
     resolver::HostAddresses,
     tls::{
-        self, ALPN_H2, ALPN_HTTP1, ALPN_TCP, TlsError,
+        self, ALPN_H2, ALPN_HTTP1, ALPN_TCP, ALPN_UPGRADE, TlsError,
         trust::{Revoked, Roots, TrustStore},
         verify::{ExpectedServers, peer_identity},
     },
@@ -92,7 +92,7 @@ pub(crate) struct ResourceStore {
     routes: HashMap<String, RouteDraft>,
     clusters: BTreeMap<String, ClusterDraft>,
     endpoints: HashMap<String, Vec<EndpointDraft>>,
-    authorizations: HashMap<String, Arc<Authorization>>,
+    authorizations: HashMap<String, Arc<Rules>>,
     roots: BTreeMap<String, Arc<Roots>>,
     /// Roots that came with the certificate, until the stream names its own.
     bootstrap_roots: BTreeMap<String, Arc<Roots>>,
@@ -110,6 +110,8 @@ pub(crate) struct ResourceStore {
     host_addresses: HostAddresses,
     healths: HashMap<String, Arc<ClusterHealth>>,
     generation: u64,
+    /// Grows when listeners, authorizations or revocations change.
+    rules_generation: u64,
 }
 
 impl ResourceStore {
@@ -136,6 +138,7 @@ impl ResourceStore {
             host_addresses: HostAddresses::new(),
             healths: HashMap::new(),
             generation: 0,
+            rules_generation: 0,
         }
     }
 
@@ -147,7 +150,14 @@ impl ResourceStore {
             Rejection { kind, name: name.clone(), reason }
         })?;
         self.raw.insert((kind, name), Versioned { version, resource });
+        self.rules_may_differ(kind);
         Ok(())
+    }
+
+    fn rules_may_differ(&mut self, kind: ResourceType) {
+        if matches!(kind, ResourceType::Listener | ResourceType::Authorization | ResourceType::Revocation) {
+            self.rules_generation += 1;
+        }
     }
 
     fn convert(&mut self, resource: &Resource) -> Result<(), Invalid> {
@@ -219,6 +229,7 @@ impl ResourceStore {
         if self.raw.remove(&(kind, name.to_owned())).is_none() {
             return;
         }
+        self.rules_may_differ(kind);
         match kind {
             ResourceType::Listener => drop(self.listeners.remove(name)),
             ResourceType::Route => drop(self.routes.remove(name)),
@@ -395,6 +406,7 @@ impl ResourceStore {
         }
         Arc::new(Snapshot {
             generation: self.generation,
+            rules_generation: self.rules_generation,
             listeners,
             clusters,
             own_id: self.identities.get(MESH_IDENTITY).and_then(|held| held.id.clone()),
@@ -490,7 +502,7 @@ fn inbound_config(
     }
     let alpn: &[&[u8]] = match protocol {
         v1::Protocol::Tcp => &[ALPN_TCP],
-        _ => &[ALPN_H2, ALPN_HTTP1],
+        _ => &[ALPN_H2, ALPN_UPGRADE, ALPN_HTTP1],
     };
     let clients = match mode {
         v1::TlsMode::Plaintext => return None,
@@ -560,8 +572,9 @@ fn hop_configs(
     };
     let servers = ExpectedServers::new(identities.iter().cloned());
     let main = if protocol == v1::Protocol::Tcp { ALPN_TCP } else { ALPN_H2 };
-    let made = tls::hop_config(key, trust, servers.clone(), main)
-        .and_then(|main| Ok(HopConfigs { main, upgrade: tls::hop_config(key, trust, servers, ALPN_HTTP1)? }));
+    let made = tls::hop_config(key, trust, servers.clone(), main).and_then(|main| {
+        Ok(HopConfigs { main, upgrade: tls::hop_config(key, trust, servers, ALPN_UPGRADE)? })
+    });
     match made {
         Ok(configs) => {
             let configs = Arc::new(configs);

@@ -50,8 +50,6 @@ pub(crate) enum IdentityFault {
     NotOneUri(usize),
     #[error("the certificate's URI name is no SPIFFE id")]
     NotSpiffe,
-    #[error("the trust domain {0} has no roots here")]
-    UnknownTrustDomain(String),
     #[error("{0} is none of the identities that this cluster may have")]
     Unexpected(SpiffeId),
 }
@@ -123,11 +121,13 @@ impl SpiffeVerifier {
         let peer = peer_identity(end_entity)?;
         // Only the roots of its own trust domain can vouch for an id.
         let domain = peer.id.trust_domain();
-        let roots = self
-            .trust
-            .roots
-            .get(domain)
-            .ok_or_else(|| IdentityFault::UnknownTrustDomain(domain.to_owned()))?;
+        let Some(roots) = self.trust.roots.get(domain) else {
+            tracing::info!(
+                trust_domain = domain,
+                "a certificate is of a trust domain that has no roots here"
+            );
+            return Err(CertificateError::UnknownIssuer.into());
+        };
         let certificate = EndEntityCert::try_from(end_entity).map_err(certificate_error)?;
         certificate
             .verify_for_usage(self.algorithms.all, &roots.anchors, intermediates, now, usage, None, None)
@@ -205,8 +205,17 @@ impl ClientCertVerifier for SpiffeVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.verify(end_entity, intermediates, now, KeyUsage::client_auth())?;
-        Ok(ClientCertVerified::assertion())
+        match self.verify(end_entity, intermediates, now, KeyUsage::client_auth()) {
+            Ok(_) => Ok(ClientCertVerified::assertion()),
+            Err(error) => match identity_fault(&error) {
+                // The one error whose alert, access_denied, tells the caller what is wrong.
+                Some(fault) if !matches!(fault, IdentityFault::Unreadable) => {
+                    tracing::info!(%fault, "a caller's certificate names no usable identity");
+                    Err(CertificateError::ApplicationVerificationFailure.into())
+                }
+                _ => Err(error),
+            },
+        }
     }
 
     fn verify_tls12_signature(

@@ -33,11 +33,13 @@ pub(crate) struct Leaf {
     pub(crate) uris: Vec<String>,
     pub(crate) serial: u64,
     pub(crate) expired: bool,
+    /// It may be shown by a client.
+    pub(crate) client: bool,
 }
 
 impl Leaf {
     pub(crate) fn of(id: &str) -> Self {
-        Self { uris: vec![id.to_owned()], serial: 7, expired: false }
+        Self { uris: vec![id.to_owned()], serial: 7, expired: false, client: true }
     }
 }
 
@@ -61,8 +63,10 @@ impl Ca {
         let mut params = CertificateParams::new(vec![]).expect("parameters");
         params.subject_alt_names =
             leaf.uris.iter().map(|uri| SanType::URI(uri.as_str().try_into().expect("ASCII"))).collect();
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        if leaf.client {
+            params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+        }
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.serial_number = Some(SerialNumber::from(leaf.serial));
         if leaf.expired {

@@ -1,18 +1,20 @@
 //! `*` and `?` patterns, as an ALB's rules have them.
 
-/// Most wildcards of one kind in a pattern (an ALB allows 5 in a rule).
+use serde::{Deserialize, Serialize};
+
+/// Longest pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 1_024;
 
 /// A compiled pattern: `*` stands for any number of characters, `?` for one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wildcard {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Wildcard {
     pattern: Vec<u8>,
     ignore_case: bool,
 }
 
 impl Wildcard {
     /// `None` when the pattern is longer than 1,024 bytes or empty.
-    pub(crate) fn new(pattern: &str, ignore_case: bool) -> Option<Self> {
+    pub fn new(pattern: &str, ignore_case: bool) -> Option<Self> {
         let bytes =
             if ignore_case { pattern.to_ascii_lowercase().into_bytes() } else { pattern.as_bytes().to_vec() };
         (!bytes.is_empty() && bytes.len() <= PATTERN_BYTES_MAX)
@@ -20,7 +22,7 @@ impl Wildcard {
     }
 
     /// Whether the whole of `text` fits. Time is O(pattern · text).
-    pub(crate) fn matches(&self, text: &str) -> bool {
+    pub fn matches(&self, text: &str) -> bool {
         let (pattern, text) = (&self.pattern[..], text.as_bytes());
         let (mut p, mut t) = (0, 0);
         // Where to resume when a literal does not fit: the last star and how
@@ -46,6 +48,26 @@ impl Wildcard {
             }
         }
         pattern[p..].iter().all(|byte| *byte == b'*')
+    }
+}
+
+impl std::fmt::Display for Wildcard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.pattern))
+    }
+}
+
+/// As text, a pattern that minds the case.
+impl Serialize for Wildcard {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Wildcard {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::new(&text, false).ok_or_else(|| serde::de::Error::custom("a pattern has 1 to 1,024 bytes"))
     }
 }
 

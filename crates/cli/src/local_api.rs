@@ -21,7 +21,10 @@ use tokio::{
     net::{UnixListener, UnixStream},
 };
 
-use crate::topology::Topology;
+use crate::{
+    certificates::{CertificateRow, CertificateTarget, RevokedCertificates, TaskIdentity},
+    topology::Topology,
+};
 
 /// Longest request or answer, bytes.
 const LINE_BYTES_MAX: u64 = 8 << 20;
@@ -91,6 +94,30 @@ pub(crate) enum Request {
         /// Its id.
         id: String,
     },
+    /// Every certificate that has not ended.
+    Certificates,
+    /// What a task shows of itself.
+    Identity {
+        /// The task's id, or its beginning.
+        task: String,
+    },
+    /// Refuses certificates.
+    Revoke {
+        /// Which.
+        target: CertificateTarget,
+        /// Why, in ACM PCA's words.
+        reason: String,
+    },
+    /// Lets a task or a service have certificates again.
+    AllowCertificates {
+        /// Who; a serial number is none.
+        target: CertificateTarget,
+    },
+    /// An authority's CRL.
+    Crl {
+        /// Its ARN or resource name; the mesh's own where none is named.
+        authority: Option<String>,
+    },
     /// Takes everything down and ends.
     Down,
 }
@@ -134,6 +161,17 @@ pub(crate) enum Response {
     },
     /// To `AccessKeys`.
     AccessKeys(Vec<AccessKey>),
+    /// To `Certificates`.
+    Certificates(Vec<CertificateRow>),
+    /// To `Identity`.
+    Identity(Box<TaskIdentity>),
+    /// To `Revoke`.
+    Revoked(RevokedCertificates),
+    /// To `Crl`.
+    Crl {
+        /// The CRL.
+        pem: String,
+    },
     /// Done.
     Done,
     /// Not done, and why.

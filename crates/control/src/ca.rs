@@ -10,6 +10,7 @@ mod csr;
 mod issued;
 mod key;
 mod leaf;
+mod summary;
 mod validity;
 
 use bowline_model::{clock::Timestamp, identity::InvalidSpiffeId};
@@ -21,6 +22,7 @@ pub use self::{
     csr::{CSR_BYTES_MAX, CheckedCsr, CsrError},
     key::KeyAlgorithm,
     leaf::{DNS_NAMES_MAX, IssuedLeaf, LeafRequest, Usage},
+    summary::{CertificateSummary, summaries},
 };
 
 /// Why a certificate was not made, or an authority not loaded.

@@ -48,3 +48,59 @@ pub struct LocalContainer {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
 }
+
+/// `Bowline::ServiceConnect::AuthorizationPolicy`: who may call some services. `Ref` yields its
+/// physical id.
+///
+/// A `DENY` wins over every `ALLOW`; an `AUDIT` only logs. Where no rule decides, members of the
+/// called service's own namespace may call and nobody else.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AuthorizationPolicy {
+    /// Told in logs and refusals; the default is the logical id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The called services' namespace: its name, ARN or id. Without it services of any namespace,
+    /// and of none, are meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The called services, by name or ARN. The default is all of the namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
+    /// Who may call where no rule decides: `NAMESPACE` (the default) or `NOBODY`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// The rules; their order does not matter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<AuthorizationRule>,
+}
+
+/// A rule of an [`AuthorizationPolicy`]. All lists that are given must match; each is an "any of".
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AuthorizationRule {
+    /// Told in logs and refusals; the default is its place in the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `ALLOW`, `DENY` or `AUDIT`.
+    pub effect: String,
+    /// Callers by SPIFFE id; one that ends in `/*` stands for every id below it. Without these and
+    /// without namespaces every caller is meant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spiffe_ids: Vec<String>,
+    /// Callers by namespace: name, ARN or id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// HTTP methods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// Patterns of the path, with `*` and `?`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    /// Container ports that are called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<u16>,
+    /// Address ranges that calls come from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_cidrs: Vec<String>,
+}

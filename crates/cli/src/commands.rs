@@ -7,6 +7,7 @@ pub(crate) mod completions;
 pub(crate) mod down;
 pub(crate) mod exec;
 pub(crate) mod identity;
+pub(crate) mod policy;
 pub(crate) mod probe;
 pub(crate) mod proxy;
 pub(crate) mod server;

@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use bowline_control::authorization::{PolicyAnswer, PolicyQuestion};
 use bowline_model::task::{Secret, TaskId};
 use bowline_plumbing::fd_message;
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,8 @@ pub(crate) enum Request {
         /// Program and arguments.
         command: Vec<String>,
     },
+    /// Whether a call may be made, and which rule decides.
+    PolicyTest(PolicyQuestion),
     /// Makes an access key for the AWS endpoint.
     CreateAccessKey {
         /// The user whose it is; the root user's where none is named.
@@ -152,6 +155,8 @@ pub(crate) enum Response {
         /// PEM.
         roots_pem: String,
     },
+    /// To `PolicyTest`: one for each port that was asked about.
+    PolicyTest(Vec<PolicyAnswer>),
     /// To `CreateAccessKey`.
     AccessKey {
         /// The key.

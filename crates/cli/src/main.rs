@@ -21,8 +21,8 @@ use bowline_plumbing::telemetry::{self, LogFormat};
 use clap::{Parser, Subcommand};
 
 use commands::{
-    access_key, audit, certs, completions, down, exec, identity, probe, proxy, server, shim, status, up,
-    verify as verify_command,
+    access_key, audit, certs, completions, down, exec, identity, policy, probe, proxy, server, shim, status,
+    up, verify as verify_command,
 };
 
 /// AWS ECS Service Connect with TLS, anywhere.
@@ -55,6 +55,8 @@ enum Command {
     Verify(verify_command::Args),
     /// Read and check the audit trail: who called what
     Audit(audit::Args),
+    /// Tell which rule decides on a call between services
+    Policy(policy::Args),
     /// Run the data plane on its own, from a file
     Proxy(proxy::Args),
     /// Print a shell's completion script
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Command::Identity(args) => asynchronously("warn", identity::run(args)),
         Command::Down(args) => asynchronously("warn", down::run(args)),
         Command::Exec(args) => asynchronously("warn", exec::run(args)),
+        Command::Policy(args) => asynchronously("warn", policy::run(args)),
         Command::Status(args) => asynchronously("warn", status::run(args)),
         Command::Verify(args) => asynchronously("warn", verify_command::run(args)),
     };

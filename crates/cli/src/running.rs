@@ -81,6 +81,7 @@ impl Running {
                     Err(reason) => bail!("the command did not run: {reason}"),
                 }
             }
+            Request::PolicyTest(question) => Ok(Response::PolicyTest(self.control.policy_test(&question)?)),
             Request::CreateAccessKey { user } => {
                 let (key, secret) = self.control.create_access_key(user.as_deref())?;
                 Ok(Response::AccessKey { key: access_key(key), secret })

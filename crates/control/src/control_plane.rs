@@ -35,6 +35,7 @@ use crate::{
     },
     audit::AuditError,
     authorities::{Authorities, AuthoritiesError},
+    authorization::{PolicyAnswer, PolicyQuestion, PolicyQuestionError},
     core::Core,
     credentials::Credentials,
     dns::DnsConfig,
@@ -433,6 +434,14 @@ impl ControlPlane {
     /// Ends a diversion.
     pub fn end_diversion(&self, task: &TaskId, cluster: &str) {
         self.core.divert(task, cluster, None);
+    }
+
+    /// Whether a call may be made, and which rule decides, for each port that is asked about.
+    ///
+    /// # Errors
+    /// The question names what is not there.
+    pub fn policy_test(&self, question: &PolicyQuestion) -> Result<Vec<PolicyAnswer>, PolicyQuestionError> {
+        self.core.policy_test(question)
     }
 
     /// A certificate of a minute for whoever owns the state directory, with the

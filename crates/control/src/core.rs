@@ -17,6 +17,7 @@ use bowline_aws::{cfn::Revision, ecs::RegisterTaskDefinitionRequest};
 use bowline_discovery::resource::ResourceType;
 use bowline_model::{
     clock::Timestamp,
+    service::Service,
     task::{Secret, TaskId},
 };
 use bowline_plumbing::wall_clock;
@@ -26,6 +27,7 @@ use crate::{
     api::authorization::Authorizer,
     audit::AuditLog,
     authorities::{Authorities, AuthoritiesError, LeafOrder},
+    authorization::{self, PolicyAnswer, PolicyQuestion, PolicyQuestionError},
     ca::{self, CheckedCsr},
     cloud_map::index::{DiscoveryCache, DiscoveryIndex},
     control_plane::{EventLog, verifier_id},
@@ -466,6 +468,14 @@ impl Core {
         }
         let registry = self.registry();
         since.retain(|task, _| registry.tasks.get(task.as_str()).is_some());
+    }
+
+    pub(crate) fn policy_test(
+        &self,
+        question: &PolicyQuestion,
+    ) -> Result<Vec<PolicyAnswer>, PolicyQuestionError> {
+        let proves_callers = |service: &Service| publish::proves_callers(&self.options, service);
+        authorization::answer(&self.registry(), proves_callers, question)
     }
 
     fn present_options(&self) -> PublishOptions {

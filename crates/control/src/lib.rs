@@ -9,6 +9,7 @@
 //! - [`ecs`]: ECS's resources on the registry.
 //! - `cloud_map`: Cloud Map's.
 //! - [`fis`]: FIS's experiment templates.
+//! - [`authorization`]: which service may call which.
 //! - [`iam`]: users, roles, policies and access keys; `credentials` opens the keys.
 //! - `task_role`: the role of a task, and credentials of it.
 //! - [`reconcile`]: services become tasks.
@@ -22,6 +23,7 @@
 pub mod api;
 pub mod audit;
 mod authorities;
+pub mod authorization;
 pub mod ca;
 mod cloud_map;
 pub mod control_plane;

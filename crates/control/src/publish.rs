@@ -96,6 +96,7 @@ pub(crate) fn bears_on_proxies(before: &Registry, after: &Registry) -> bool {
         && before.target_groups.is_same(&after.target_groups)
         && before.listeners.is_same(&after.listeners)
         && before.rules.is_same(&after.rules)
+        && before.authorization_policies.is_same(&after.authorization_policies)
         && before.authorities.is_same(&after.authorities)
         && before.tasks.is_same(&after.tasks))
 }
@@ -197,6 +198,11 @@ pub(crate) fn tls_mode(options: &PublishOptions, service: &Service) -> v1::TlsMo
     } else {
         v1::TlsMode::Mutual
     }
+}
+
+/// Whether callers of a service's ports prove who they are.
+pub(crate) fn proves_callers(options: &PublishOptions, service: &Service) -> bool {
+    tls_mode(options, service) == v1::TlsMode::Mutual
 }
 
 pub(crate) fn protocol(protocol: AppProtocol) -> v1::Protocol {

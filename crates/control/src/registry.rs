@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use bowline_aws::ecs::{CapacityProviderStrategyItem, CreateClusterRequest, LaunchType, Tag};
 use bowline_model::{
     arn::{Arn, Scope},
+    authorization::policy::AuthorizationPolicy,
     clock::Timestamp,
     identity::SpiffeId,
     load_balancer::{GatewayListener, GatewayRule, LoadBalancer, TargetGroup},
@@ -80,6 +81,8 @@ pub struct Registry {
     pub listeners: Table<GatewayListener>,
     /// Listeners' rules, by ARN.
     pub rules: Table<GatewayRule>,
+    /// Authorization policies, by their stack's name and their logical id: `STACK/ID`.
+    pub authorization_policies: Table<AuthorizationPolicy>,
     /// Certificate authorities, by ARN. Their keys are sealed.
     pub authorities: Table<AuthorityRecord>,
     /// Tasks, by id.

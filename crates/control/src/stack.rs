@@ -21,6 +21,7 @@ use crate::{
 use record::{ResourceStatus, StackMember, StackRecord};
 
 mod access;
+mod authorization;
 mod balancing;
 mod deploy;
 mod discovery;
@@ -214,6 +215,7 @@ fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
         "target-groups" => registry.target_groups.remove(key),
         "listeners" => registry.listeners.remove(key),
         "rules" => registry.rules.remove(key),
+        authorization::POLICIES => registry.authorization_policies.remove(key),
         // Certificates that it signed are still in use until they are renewed.
         "authorities" => {}
         table if access::remove(registry, table, key) || secret_rows::remove(registry, table, key) => {}
@@ -316,6 +318,7 @@ impl Applying<'_> {
                 }
             }
             ResourceBody::LocalCommand(body) => self.local_command(resource, body),
+            ResourceBody::AuthorizationPolicy(body) => self.authorization_policy(registry, resource, body),
             ResourceBody::Record(body) if resource.resource_type.starts_with("AWS::IAM::") => {
                 self.access(registry, resource, body);
             }

@@ -4,6 +4,7 @@ use std::{collections::HashSet, path::Path};
 
 use bowline_aws::cfn::{Inputs, Stack, Template};
 use bowline_control::{
+    authorization::PolicyQuestion,
     control_plane::{ControlConfig, ControlPlane},
     stack::{ApplyError, record::StackTemplate},
 };
@@ -162,4 +163,83 @@ async fn cloud_maps_resources_are_rows() {
     let Err(ApplyError::Faults(faults)) = apply(&wrong) else { panic!("a CNAME without WEIGHTED was taken") };
     assert!(faults.iter().any(|fault| fault.logical_id == "Web"), "{faults:?}");
     assert!(control.snapshot().discovery_services.is_empty());
+}
+
+const POLICY: &str = "
+  Callers:
+    Type: Bowline::ServiceConnect::AuthorizationPolicy
+    Properties:
+      Namespace: !GetAtt Namespace.Arn
+      Services: [!Ref ServiceB]
+      Rules:
+        - Name: no status
+          Effect: DENY
+          SpiffeIds: ['spiffe://bowline.local/*']
+          Methods: [GET]
+          Paths: [/service-b/status*]
+          Ports: [8202]
+          SourceCidrs: [127.0.0.0/8]
+        - {Effect: AUDIT, Namespaces: [!Ref Namespace]}
+";
+
+/// The example with [`POLICY`] among its resources.
+fn with_policy(policy: &str) -> String {
+    let text = example("two-services");
+    let place = text.find("\nOutputs:").unwrap_or(text.len());
+    format!("{}\n{policy}\n{}", &text[..place], &text[place..])
+}
+
+fn question(from: &str, path: &str) -> PolicyQuestion {
+    PolicyQuestion {
+        from: from.into(),
+        to: "service-b".into(),
+        method: "GET".into(),
+        path: path.into(),
+        port: None,
+        source: None,
+    }
+}
+
+#[tokio::test]
+async fn an_authorization_policy_decides_until_it_is_gone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let control = start(directory.path()).await;
+    let apply = |text: &str| control.apply_stack(&resolve(text, &control), &made_from(text));
+    let ask =
+        |from: &str, path: &str| control.policy_test(&question(from, path)).expect("an answer").remove(0);
+    let with = with_policy(POLICY);
+    apply(&with).unwrap_or_else(|error| panic!("{error}"));
+    let answer = ask("service-a", "/service-b/status");
+    assert_eq!(
+        (answer.allowed, answer.rule.as_deref(), answer.port),
+        (false, Some("Callers/no status"), 8202)
+    );
+    assert_eq!(answer.audited_by, ["Callers/2"]);
+    let answer = ask("service-a", "/service-b/healthcheck");
+    assert!(answer.allowed && answer.rule.is_some_and(|rule| rule.starts_with("default: members of ")));
+    let stranger = ask("spiffe://bowline.local/ns/elsewhere/cluster/c/svc/s", "/");
+    assert_eq!((stranger.allowed, stranger.rule, stranger.audited_by.len()), (false, None, 0));
+    // Applied twice it changes nothing; what is not understood is refused whole.
+    let rows = |control: &ControlPlane| {
+        control.snapshot().authorization_policies.values().cloned().collect::<Vec<_>>()
+    };
+    let before = rows(&control);
+    apply(&with).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(rows(&control), before);
+    for (right, wrong) in [("spiffe://bowline.local/*", "http://x"), ("127.0.0.0/8", "127.0.0.0/33")] {
+        let Err(ApplyError::Faults(faults)) = apply(&with.replace(right, wrong)) else { panic!("{wrong}") };
+        assert!(faults[0].logical_id == "Callers" && faults[0].message.contains(wrong), "{faults:?}");
+    }
+    let closed = POLICY.replace("Properties:", "Properties:\n      Default: NOBODY");
+    apply(&with_policy(&closed)).unwrap_or_else(|error| panic!("{error}"));
+    assert!(!ask("service-a", "/service-b/healthcheck").allowed, "nobody by default");
+    apply(&example("two-services")).unwrap_or_else(|error| panic!("{error}"));
+    assert!(rows(&control).is_empty());
+    assert!(ask("service-a", "/service-b/status").allowed);
+    for (from, to, port) in
+        [("nobody", "service-b", None), ("service-a", "nobody", None), ("service-a", "service-b", Some(1))]
+    {
+        let question = PolicyQuestion { to: to.into(), port, ..question(from, "/") };
+        assert!(control.policy_test(&question).is_err(), "{question:?}");
+    }
 }

@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use crate::{
     config::{Cluster, HealthCheck, Upstream},
     dial::{DialError, HopKind, Target, accepted, dial},
+    refusal::REFUSAL,
     run::Control,
     shared::Shared,
 };
@@ -180,6 +181,14 @@ async fn check_endpoint(
         };
         let target = Target::Endpoint(Arc::clone(endpoint));
         let passed = tokio::time::timeout(check.timeout, check_once(&shared, cluster, &check, &target)).await;
+        if let Ok(Err(error)) = &passed
+            && error.is_refusal()
+        {
+            // That says nothing of the endpoint's health.
+            tracing::warn!(cluster = &*name, endpoint = %address, %error, "a health check was refused");
+            tokio::time::sleep(check.interval).await;
+            continue;
+        }
         let passed = matches!(passed, Ok(Ok(())));
         (good, bad) = if passed { (good.saturating_add(1), 0) } else { (0, bad.saturating_add(1)) };
         let verdict = match healthy {
@@ -208,6 +217,19 @@ enum CheckError {
     Http(#[from] hyper::Error),
     #[error("answered {0}")]
     Status(u16),
+    #[error("the authorization policy does not allow it")]
+    NotAuthorized,
+}
+
+impl CheckError {
+    /// Whether an identity was refused.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Dial(error) => error.refusal().is_some(),
+            Self::NotAuthorized => true,
+            Self::Http(_) | Self::Status(_) => false,
+        }
+    }
 }
 
 async fn check_once(
@@ -234,7 +256,11 @@ async fn check_once(
         .insert(http::header::USER_AGENT, http::HeaderValue::from_static("ELB-HealthChecker/2.0"));
     let response = sender.send_request(request).await;
     connection.abort();
-    let status = response?.status().as_u16();
+    let response = response?;
+    if response.headers().contains_key(&REFUSAL) {
+        return Err(CheckError::NotAuthorized);
+    }
+    let status = response.status().as_u16();
     match check.matcher.iter().any(|(low, high)| (*low..=*high).contains(&status)) {
         true => Ok(()),
         false => Err(CheckError::Status(status)),

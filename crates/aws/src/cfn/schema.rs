@@ -81,6 +81,7 @@ static ALL: &[&ResourceType] = &[
     &acmpca::CERTIFICATE,
     &acmpca::CERTIFICATE_AUTHORITY,
     &acmpca::CERTIFICATE_AUTHORITY_ACTIVATION,
+    &bowline::AUTHORIZATION_POLICY,
     &bowline::LOCAL_COMMAND,
     &ec2::EIP,
     &ec2::FLOW_LOG,

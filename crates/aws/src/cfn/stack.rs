@@ -186,6 +186,8 @@ pub enum ResourceBody {
     AcmCertificate(Box<acm::Certificate>),
     /// `Bowline::ServiceConnect::LocalCommand`
     LocalCommand(Box<bowline::LocalCommand>),
+    /// `Bowline::ServiceConnect::AuthorizationPolicy`
+    AuthorizationPolicy(Box<bowline::AuthorizationPolicy>),
     /// A type that is kept, not acted on: its properties under CloudFormation's names.
     Record(Value),
 }

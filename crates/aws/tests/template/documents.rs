@@ -171,6 +171,35 @@ Resources:
 }
 
 #[test]
+fn an_authorization_policy_is_read_and_its_values_are_checked() {
+    let policy = "
+Resources:
+  Callers:
+    Type: Bowline::ServiceConnect::AuthorizationPolicy
+    Properties:
+      Namespace: shop
+      Services: [cart]
+      Default: NOBODY
+      Rules:
+        - {Name: own, Effect: ALLOW, Namespaces: [shop], Methods: [GET], Paths: ['/a*'], Ports: [80]}
+        - {Effect: DENY, SourceCidrs: [192.0.2.0/24]}
+";
+    let template = Template::parse(policy).unwrap_or_else(|faults| panic!("{faults}"));
+    let stack = template.resolve(&Inputs::default()).unwrap_or_else(|faults| panic!("{faults}"));
+    let ResourceBody::AuthorizationPolicy(read) = &stack.resources[0].body else { panic!("{stack:?}") };
+    assert_eq!(
+        (read.default.as_deref(), read.services.as_slice()),
+        (Some("NOBODY"), &["cart".to_owned()][..])
+    );
+    assert_eq!((read.rules[0].ports.as_slice(), &*read.rules[1].effect), (&[80][..], "DENY"));
+    for (right, wrong) in
+        [("ALLOW", "PERMIT"), ("Ports: [80]", "Ports: [0]"), ("[GET]", "[get]"), ("NOBODY", "ALL")]
+    {
+        assert!(Template::parse(&policy.replace(right, wrong)).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn ids_are_a_function_of_account_region_stack_and_name() {
     let template = Template::parse(APP).expect("in order");
     let id = |inputs: &Inputs| template.resolve(inputs).expect("in order").resources[0].physical_id.clone();

@@ -2,16 +2,19 @@
 
 use bowline_discovery::{resource::Resource, v1};
 use bowline_model::{
-    identity::SpiffeId,
+    authorization::{Callers, Effect, Rule},
     service::{ConnectService, Service},
     task_definition::{AppProtocol, TaskDefinition},
 };
 
 use super::{
-    PublishOptions, ServicePort, forward, idle_timeout_ms, protocol, request_timeout_ms, retry_policy,
-    service_ports, tls_mode, upstream,
+    PublishOptions, ServicePort, forward, idle_timeout_ms, protocol, proves_callers, request_timeout_ms,
+    retry_policy, service_ports, tls_mode, upstream,
 };
-use crate::registry::{Registry, TaskRecord, alias_key};
+use crate::{
+    authorization,
+    registry::{Registry, TaskRecord, alias_key},
+};
 
 pub(super) fn resources(
     registry: &Registry,
@@ -84,7 +87,7 @@ fn inbound(
     let mut resources = vec![
         Resource::Listener(listener),
         Resource::Cluster(cluster),
-        Resource::Authorization(authorization(registry, service, port, &name)),
+        Resource::Authorization(authorization(registry, options, service, port, &name)),
     ];
     if !is_tcp {
         // The caller's sidecar limits the time and decides on retries.
@@ -94,36 +97,37 @@ fn inbound(
     resources
 }
 
-/// Members of the namespace may call what Service Connect offers; a gateway
-/// what its target groups send to; nobody else anything.
+/// The rules of a port, as policies and the defaults have them.
 fn authorization(
     registry: &Registry,
+    options: &PublishOptions,
     service: &Service,
     port: &ServicePort<'_>,
     name: &str,
 ) -> v1::Authorization {
-    let trust_domain = registry.settings().trust_domain.clone();
-    let mut rules = Vec::new();
-    if let (Some(connect), true) = (&service.connect, port.offered.is_some()) {
-        let member = SpiffeId::of_service(&trust_domain, &connect.namespace, "c", "s");
-        let prefix = member.as_str().split("/cluster/").next().unwrap_or_default();
-        rules.push(allow(format!("members of {}", connect.namespace), vec![format!("{prefix}/*")]));
-    }
-    let gateways = super::gateway::callers(registry, &port.target_groups);
-    if !gateways.is_empty() {
-        let identities = gateways.iter().map(|name| SpiffeId::of_gateway(&trust_domain, name).to_string());
-        rules.push(allow("gateways of its target groups".into(), identities.collect()));
-    }
-    v1::Authorization { name: name.to_owned(), rules }
+    let proves_callers = proves_callers(options, service);
+    let rules = authorization::rules_of(registry, service, port, proves_callers);
+    v1::Authorization { name: name.to_owned(), rules: rules.iter().map(authorization_rule).collect() }
 }
 
-fn allow(name: String, identities: Vec<String>) -> v1::AuthorizationRule {
+fn authorization_rule(rule: &Rule) -> v1::AuthorizationRule {
+    let effect = match rule.effect {
+        Effect::Allow => v1::AuthorizationEffect::Allow,
+        Effect::Deny => v1::AuthorizationEffect::Deny,
+        Effect::Audit => v1::AuthorizationEffect::Audit,
+    };
+    let identities = match &rule.callers {
+        Callers::Anyone => Vec::new(),
+        Callers::Of(patterns) => patterns.iter().map(ToString::to_string).collect(),
+    };
     v1::AuthorizationRule {
-        name,
-        effect: v1::AuthorizationEffect::Allow.into(),
+        name: rule.name.clone(),
+        effect: effect.into(),
         identities,
-        methods: Vec::new(),
-        paths: Vec::new(),
+        methods: rule.methods.clone(),
+        paths: rule.paths.iter().map(ToString::to_string).collect(),
+        source_cidrs: rule.sources.iter().map(ToString::to_string).collect(),
+        any_caller: rule.callers == Callers::Anyone,
     }
 }
 

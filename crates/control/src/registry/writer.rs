@@ -77,6 +77,7 @@ macro_rules! for_each_table {
         $apply!(target_groups, "target-groups");
         $apply!(listeners, "listeners");
         $apply!(rules, "rules");
+        $apply!(authorization_policies, "authorization-policies");
         $apply!(authorities, "authorities");
         $apply!(tasks, "tasks");
         $apply!(stopped_tasks, "stopped-tasks");

@@ -388,7 +388,8 @@ impl Core {
             .certificates
             .values()
             .filter(|record| &record.task == task && record.name == MESH_IDENTITY);
-        own.max_by_key(|record| record.not_before).map(|record| (**record).clone())
+        let in_use = |record: &CertificateRecord| !revocation::is_revoked(&registry, &record.serial);
+        own.max_by_key(|record| (in_use(record), record.not_before)).map(|record| (**record).clone())
     }
 
     pub(crate) fn verifier_certificate(&self, csr_der: &[u8]) -> Result<IssuedCertificate, AuthoritiesError> {

@@ -393,7 +393,7 @@ fn views(core: &Core, now: Timestamp) -> Vec<CertificateView> {
         (record.not_before, record.not_after, &record.serial)
     }
     let mut latest = BTreeMap::new();
-    for record in &live {
+    for record in live.iter().filter(|record| !revocation::is_revoked(&registry, &record.serial)) {
         let of = latest.entry((&record.task, &record.name)).or_insert_with(|| age(record));
         *of = (*of).max(age(record));
     }

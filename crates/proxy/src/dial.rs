@@ -341,7 +341,29 @@ pub(crate) fn classify(error: &io::Error) -> (HandshakeFailure, String) {
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return (HandshakeFailure::Io, error.to_string());
     };
-    (classify_tls(tls), tls.to_string())
+    (classify_tls(tls), explain(tls))
+}
+
+/// A TLS error in one short line. What rustls carries for others it would print as Rust writes it.
+fn explain(error: &rustls::Error) -> String {
+    use webpki::Error as W;
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+        return error.to_string();
+    };
+    let text = match other.0.downcast_ref::<W>() {
+        None => other.0.to_string(),
+        Some(W::PathLenConstraintViolated) => "its chain is longer than its authority allows".to_owned(),
+        Some(W::EndEntityUsedAsCa) => "it is signed by a certificate that is no authority's".to_owned(),
+        Some(W::NameConstraintViolation) => "it has a name that its authority may not give".to_owned(),
+        Some(W::UnsupportedSignatureAlgorithmContext(_)) => {
+            "it is signed with an algorithm that is not accepted".to_owned()
+        }
+        Some(W::UnsupportedSignatureAlgorithmForPublicKeyContext(_)) => {
+            "it is signed with an algorithm that its authority's key is not for".to_owned()
+        }
+        Some(other) => other.to_string(),
+    };
+    format!("invalid peer certificate: {text}")
 }
 
 fn classify_tls(error: &rustls::Error) -> HandshakeFailure {

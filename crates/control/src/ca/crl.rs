@@ -97,7 +97,7 @@ fn serial_octets(serial: &str) -> Result<Vec<u8>, CaError> {
     if !(1..=40).contains(&serial.len()) || !serial.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(refuse());
     }
-    let even = if serial.len() % 2 == 0 { serial.to_owned() } else { format!("0{serial}") };
+    let even = if serial.len().is_multiple_of(2) { serial.to_owned() } else { format!("0{serial}") };
     (0..even.len())
         .step_by(2)
         .map(|at| u8::from_str_radix(&even[at..at + 2], 16).map_err(|_| refuse()))

@@ -7,12 +7,17 @@ use bowline_e2e::{
     mesh::{bowline, repository},
 };
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 19] = [
     "",
     "up",
     "server",
     "down",
     "status",
+    "certs",
+    "certs revoke",
+    "certs allow",
+    "certs crl",
+    "identity",
     "exec",
     "verify",
     "access-key create",

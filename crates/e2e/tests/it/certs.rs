@@ -50,6 +50,7 @@ fn a_service_is_revoked_while_it_serves_and_comes_back_when_it_is_allowed() {
     assert!(text.contains(&format!("revoked {serial}")) && text.contains("certs allow"), "{text}");
     // Not a moment later: every proxy has said that it refuses.
     assert_eq!(status(&mesh, "/service-b/healthcheck"), "503");
+    assert_ne!(status(&mesh, "/service-a/other-status"), "200", "its sidecar refuses, too");
     assert_eq!(status(&mesh, "/service-a/healthcheck"), "200", "the other service goes on");
     let after = certificates(&mesh);
     for row in of_service(&after, "service-b") {
@@ -57,8 +58,9 @@ fn a_service_is_revoked_while_it_serves_and_comes_back_when_it_is_allowed() {
     }
 
     run(&mesh, &["certs", "allow", "--service", "service-b"]);
+    // By service-a: the gateway waits for its next health checks besides.
     eventually("service-b has other certificates", LIMIT, || {
-        (status(&mesh, "/service-b/healthcheck") == "200").then_some(())
+        (status(&mesh, "/service-a/other-status") == "200").then_some(())
     });
     let again = mesh.run(&["certs", "allow", "--service", "service-b"]);
     assert!(!again.success() && again.stderr.contains("is not revoked"), "{again:?}");

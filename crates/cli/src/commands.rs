@@ -2,9 +2,11 @@
 
 pub(crate) mod access_key;
 pub(crate) mod audit;
+pub(crate) mod certs;
 pub(crate) mod completions;
 pub(crate) mod down;
 pub(crate) mod exec;
+pub(crate) mod identity;
 pub(crate) mod master_key;
 pub(crate) mod policy;
 pub(crate) mod probe;

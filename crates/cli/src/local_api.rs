@@ -22,7 +22,10 @@ use tokio::{
     net::{UnixListener, UnixStream},
 };
 
-use crate::topology::Topology;
+use crate::{
+    certificates::{CertificateRow, CertificateTarget, RevokedCertificates, TaskIdentity},
+    topology::Topology,
+};
 
 /// Longest request or answer, bytes.
 const LINE_BYTES_MAX: u64 = 8 << 20;
@@ -99,6 +102,30 @@ pub(crate) enum Request {
         /// The new one, 64 hex digits, where it is not Bowline that makes it.
         new: Option<Secret>,
     },
+    /// Every certificate that has not ended.
+    Certificates,
+    /// What a task shows of itself.
+    Identity {
+        /// The task's id, or its beginning.
+        task: String,
+    },
+    /// Refuses certificates.
+    Revoke {
+        /// Which.
+        target: CertificateTarget,
+        /// Why, in ACM PCA's words.
+        reason: String,
+    },
+    /// Lets a task or a service have certificates again.
+    AllowCertificates {
+        /// Who; a serial number is none.
+        target: CertificateTarget,
+    },
+    /// An authority's CRL.
+    Crl {
+        /// Its ARN or resource name; the mesh's own where none is named.
+        authority: Option<String>,
+    },
     /// Takes everything down and ends.
     Down,
 }
@@ -152,6 +179,17 @@ pub(crate) enum Response {
         to: String,
         /// The next start must be given the new key.
         at_next_start: bool,
+    },
+    /// To `Certificates`.
+    Certificates(Vec<CertificateRow>),
+    /// To `Identity`.
+    Identity(Box<TaskIdentity>),
+    /// To `Revoke`.
+    Revoked(RevokedCertificates),
+    /// To `Crl`.
+    Crl {
+        /// The CRL.
+        pem: String,
     },
     /// Done.
     Done,

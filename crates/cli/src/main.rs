@@ -1,6 +1,7 @@
 //! The `bowline` command: AWS ECS Service Connect with TLS, anywhere.
 
 mod build_step;
+mod certificates;
 mod commands;
 mod display;
 mod dns_args;
@@ -21,8 +22,8 @@ use bowline_plumbing::telemetry::{self, LogFormat};
 use clap::{Parser, Subcommand};
 
 use commands::{
-    access_key, audit, completions, down, exec, master_key, policy, probe, proxy, server, shim, status, up,
-    verify as verify_command,
+    access_key, audit, certs, completions, down, exec, identity, master_key, policy, probe, proxy, server,
+    shim, status, up, verify as verify_command,
 };
 
 /// AWS ECS Service Connect with TLS, anywhere.
@@ -47,6 +48,10 @@ enum Command {
     Down(down::Args),
     /// Show services, tasks, certificates and gateways
     Status(status::Args),
+    /// Show certificates; revoke them, or let who was revoked have them again
+    Certs(certs::Args),
+    /// Show the certificates by which a task is known
+    Identity(identity::Args),
     /// Run a command within a running task
     Exec(exec::Args),
     /// Show that what crosses between services is encrypted
@@ -81,6 +86,8 @@ fn main() -> ExitCode {
         Command::Server(args) => asynchronously("warn", server::run(*args)),
         Command::MasterKey(args) => asynchronously("warn", master_key::run(args)),
         Command::AccessKey(args) => asynchronously("warn", access_key::run(args)),
+        Command::Certs(args) => asynchronously("warn", certs::run(args)),
+        Command::Identity(args) => asynchronously("warn", identity::run(args)),
         Command::Down(args) => asynchronously("warn", down::run(args)),
         Command::Exec(args) => asynchronously("warn", exec::run(args)),
         Command::Policy(args) => asynchronously("warn", policy::run(args)),

@@ -5,7 +5,7 @@ use std::{io::Read, os::fd::OwnedFd, path::PathBuf, time::Duration};
 use anyhow::{Context, bail};
 use bowline_agent::AgentHandle;
 use bowline_control::{
-    control_plane::{AccessKeyView, ControlPlane},
+    control_plane::{AccessKeyView, AllowTarget, ControlPlane},
     iam::KeyOwner,
     master_key::{MasterKeySource, NEW_VARIABLE, Rotated},
     view,
@@ -14,6 +14,7 @@ use bowline_model::task::TaskId;
 use tokio::sync::watch;
 
 use crate::{
+    certificates::{self, CertificateTarget},
     local_api::{AccessKey, Request, Response, Stdio},
     topology::{
         AliasView, CertificateView, GatewayListenerView, GatewayTargetView, GatewayView, ServiceView,
@@ -100,6 +101,29 @@ impl Running {
                 let rotate = || self.control.rotate_master_key(new);
                 let Rotated { from, to, at_next_start } = tokio::task::block_in_place(rotate)?;
                 Ok(Response::MasterKeyRotated { from, to, at_next_start })
+            }
+            Request::Certificates => {
+                let views = self.control.certificates().into_iter();
+                Ok(Response::Certificates(views.map(certificates::row).collect()))
+            }
+            Request::Identity { task } => {
+                Ok(Response::Identity(Box::new(certificates::identity(self.control.identity(&task)?))))
+            }
+            Request::Revoke { target, reason } => {
+                let revoked = self.control.revoke(&target.into(), reason.parse()?).await?;
+                Ok(Response::Revoked(certificates::revoked(revoked)))
+            }
+            Request::AllowCertificates { target } => {
+                let target = match target {
+                    CertificateTarget::Task(task) => AllowTarget::Task(task),
+                    CertificateTarget::Service(service) => AllowTarget::Service(service),
+                    CertificateTarget::Serial(_) => bail!("a revoked certificate stays revoked"),
+                };
+                self.control.allow(&target)?;
+                Ok(Response::Done)
+            }
+            Request::Crl { authority } => {
+                Ok(Response::Crl { pem: self.control.crl(authority.as_deref())?.pem })
             }
             Request::Down => {
                 self.ended.send_replace(true);

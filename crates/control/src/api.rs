@@ -16,6 +16,7 @@ pub(crate) mod cloudformation;
 mod cloudtrail;
 pub(crate) mod connection;
 pub(crate) mod constraint;
+mod crl;
 pub(crate) mod ecs;
 mod fis;
 mod iam;

@@ -22,7 +22,11 @@ use crate::{
         self, PrivateAuthority, PrivateCaError,
         commands::{self, NewAuthority},
     },
-    registry::{AuthorityPurpose, AuthorityRecord, Registry, RegistryError, RegistryWriter},
+    registry::{
+        AuthorityPurpose, AuthorityRecord, MESH_AUTHORITY, PUBLIC_AUTHORITY, Registry, RegistryError,
+        RegistryWriter,
+    },
+    revocation::RevokedSerial,
     stream::{directory::IssuedCertificate, tls::TlsMaterial},
 };
 
@@ -156,8 +160,8 @@ impl Authorities {
         let (changed, _) = watch::channel(0);
         let authorities = Self { master_key, open: ArcSwap::from_pointee(Vec::new()), changed };
         for (purpose, id, common_name) in [
-            (AuthorityPurpose::Mesh, "bowline-mesh", "Bowline mesh root"),
-            (AuthorityPurpose::Public, "bowline-public", "Bowline gateway root (this machine only)"),
+            (AuthorityPurpose::Mesh, MESH_AUTHORITY, "Bowline mesh root"),
+            (AuthorityPurpose::Public, PUBLIC_AUTHORITY, "Bowline gateway root (this machine only)"),
         ] {
             let arn = scope.arn("acm-pca", format_args!("certificate-authority/{id}"));
             if writer.snapshot().authorities.get(arn.as_str()).is_none() {
@@ -346,7 +350,30 @@ impl Authorities {
             not_after: leaf.not_after,
             spiffe_id: order.spiffe_id.clone(),
             serial: leaf.serial_hex,
+            authority: signer.arn.clone(),
         })
+    }
+
+    /// Signs a CRL of what was revoked of an authority's; PEM.
+    pub(crate) fn sign_crl(
+        &self,
+        authority: &Arn,
+        revoked: &[RevokedSerial],
+        number: u64,
+        now: Timestamp,
+        next_update: Timestamp,
+    ) -> Result<String, AuthoritiesError> {
+        let open = self.open.load();
+        let signer = open.iter().find(|open| &open.arn == authority);
+        let signer = signer.ok_or_else(|| AuthoritiesError::Unknown(authority.clone()))?;
+        Ok(signer.authority.sign_crl(revoked, number, now, next_update)?)
+    }
+
+    /// An authority's certificate: PEM, and its last second.
+    pub(crate) fn certificate_of(&self, authority: &Arn) -> Option<(String, Timestamp)> {
+        let open = self.open.load();
+        let found = open.iter().find(|open| &open.arn == authority)?;
+        Some((found.authority.certificate_pem(), found.authority.not_after()))
     }
 
     /// A fresh certificate for the stream's servers.
@@ -388,8 +415,8 @@ fn sent_above(record: &AuthorityRecord, private: &PrivateAuthority) -> Vec<Vec<u
 
 fn own(open: &[OpenAuthority], purpose: AuthorityPurpose) -> Result<&OpenAuthority, AuthoritiesError> {
     let id = match purpose {
-        AuthorityPurpose::Mesh => "bowline-mesh",
-        AuthorityPurpose::Public => "bowline-public",
+        AuthorityPurpose::Mesh => MESH_AUTHORITY,
+        AuthorityPurpose::Public => PUBLIC_AUTHORITY,
     };
     open.iter().find(|open| open.arn.resource_name() == id).ok_or_else(|| {
         AuthoritiesError::Unknown(Scope::default().arn("acm-pca", format_args!("certificate-authority/{id}")))

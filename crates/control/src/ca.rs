@@ -5,10 +5,12 @@
 //! here must end as an error, not as a certificate somebody trusts.
 
 mod authority;
+mod crl;
 mod csr;
 mod issued;
 mod key;
 mod leaf;
+mod summary;
 mod validity;
 
 use bowline_model::{clock::Timestamp, identity::InvalidSpiffeId};
@@ -20,6 +22,7 @@ pub use self::{
     csr::{CSR_BYTES_MAX, CheckedCsr, CsrError},
     key::KeyAlgorithm,
     leaf::{DNS_NAMES_MAX, IssuedLeaf, LeafRequest, Usage},
+    summary::{CertificateSummary, summaries},
 };
 
 /// Why a certificate was not made, or an authority not loaded.
@@ -86,6 +89,12 @@ pub enum CaError {
     Crypto {
         /// What it was to make.
         what: &'static str,
+    },
+    /// A CRL was not made, or just signed and refused. A defect, or a serial number that is none.
+    #[error("no certificate revocation list: {reason}")]
+    Crl {
+        /// What is wrong.
+        reason: &'static str,
     },
     /// The certificate could not be encoded.
     #[error("the certificate could not be encoded")]

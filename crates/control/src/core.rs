@@ -1,9 +1,14 @@
 //! What the control plane's servers and loops share.
 
+mod revocations;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -23,7 +28,7 @@ use crate::{
     audit::AuditLog,
     authorities::{self, Authorities, AuthoritiesError, LeafOrder},
     authorization::{self, PolicyAnswer, PolicyQuestion, PolicyQuestionError},
-    ca::CheckedCsr,
+    ca::{self, CheckedCsr},
     cloud_map::index::{DiscoveryCache, DiscoveryIndex},
     control_plane::{EventLog, verifier_id},
     credentials::Credentials,
@@ -33,7 +38,7 @@ use crate::{
     random,
     reconcile::{self, Event, Histories, Pass},
     registry::{CertificateRecord, Registry, RegistryError, RegistryWriter},
-    secrets,
+    revocation, secrets,
     stack::secrets::SecretValues,
     stream::{
         directory::{Acknowledgement, Directory, IssueError, IssuedCertificate, Peer, ResourceSet},
@@ -42,6 +47,8 @@ use crate::{
     task_role::{TaskCredentials, TaskCredentialsError},
     tokens::Tokens,
 };
+
+use self::revocations::{KeepError, PublishedRevocation, refuse_barred};
 
 /// How long the control plane's own certificate lives.
 const OWN_CERTIFICATE_TTL: Duration = Duration::from_secs(24 * 3600);
@@ -65,7 +72,11 @@ pub(crate) struct Core {
     diversions: Mutex<Diversions>,
     /// Generation of what is published: the registry's changes and diversions.
     published: watch::Sender<u64>,
+    /// Changes with `published`, but not where only revocations differ: then every proxy's
+    /// resources but one are what they were, and are not computed anew.
+    base: AtomicU64,
     cache: ArcSwap<PublishCache>,
+    revocation: Mutex<Option<Arc<PublishedRevocation>>>,
     proxies: Mutex<BTreeMap<TaskId, ProxyState>>,
     /// Since which generation each task's endpoints are what they are now.
     endpoints_since: Mutex<BTreeMap<TaskId, (String, u64)>>,
@@ -80,11 +91,12 @@ pub(crate) struct Core {
     pub(crate) reserved: Mutex<Vec<socket2::Socket>>,
 }
 
-/// Resource sets that were computed for one generation.
+/// Resource sets that were computed for one generation but for their revocations.
 #[derive(Default)]
 struct PublishCache {
-    generation: u64,
-    sets: Mutex<BTreeMap<TaskId, Arc<ResourceSet>>>,
+    base: u64,
+    /// Each with the generation of its revocations.
+    sets: Mutex<BTreeMap<TaskId, (u64, Arc<ResourceSet>)>>,
 }
 
 /// What is known of a connected proxy.
@@ -120,7 +132,9 @@ impl Core {
             options,
             diversions: Mutex::default(),
             published,
+            base: AtomicU64::new(1),
             cache: ArcSwap::from_pointee(PublishCache::default()),
+            revocation: Mutex::default(),
             proxies: Mutex::default(),
             endpoints_since: Mutex::default(),
             answered,
@@ -205,6 +219,10 @@ impl Core {
         // Streams are told of what bears on them: they would compute all that they have anew.
         if publish::bears_on_proxies(&before, &after) {
             self.publish();
+        } else if !before.revocations.is_same(&after.revocations)
+            || !before.private_revocations.is_same(&after.private_revocations)
+        {
+            self.publish_revocations();
         }
         result
     }
@@ -229,6 +247,13 @@ impl Core {
     }
 
     fn publish(&self) {
+        // Before the generation: who sees the generation sees what was computed since then.
+        self.base.fetch_add(1, Ordering::AcqRel);
+        self.published.send_modify(|generation| *generation += 1);
+    }
+
+    /// Tells the streams that revocations differ, and nothing else of what they have.
+    fn publish_revocations(&self) {
         self.published.send_modify(|generation| *generation += 1);
     }
 
@@ -286,6 +311,7 @@ impl Core {
             }
             secrets::commands::sweep(registry, now);
             private_ca::sweep(registry, now);
+            revocation::sweep(registry, now);
             Ok(reconcile::pass(registry, histories, now, random::task_id))
         })?;
         for event in &pass.events {
@@ -377,7 +403,8 @@ impl Core {
             .certificates
             .values()
             .filter(|record| &record.task == task && record.name == MESH_IDENTITY);
-        own.max_by_key(|record| record.not_before).map(|record| (**record).clone())
+        let in_use = |record: &CertificateRecord| !revocation::is_revoked(&registry, &record.serial);
+        own.max_by_key(|record| (in_use(record), record.not_before)).map(|record| (**record).clone())
     }
 
     pub(crate) fn verifier_certificate(&self, csr_der: &[u8]) -> Result<IssuedCertificate, AuthoritiesError> {
@@ -482,6 +509,10 @@ impl Directory for Core {
         self.tokens.redeem(token, wall_clock::now()).ok_or(IssueError::Token)
     }
 
+    fn is_revoked(&self, peer: &Peer) -> bool {
+        revocation::is_revoked(&self.registry(), &peer.serial)
+    }
+
     fn task_of(&self, peer: &Peer) -> Option<TaskId> {
         let registry = self.registry();
         let certificate = registry.certificates.get(&peer.serial)?;
@@ -497,6 +528,7 @@ impl Directory for Core {
         })?;
         let registry = self.registry();
         let order = self.order_for(&registry, task, name).ok_or(IssueError::Unknown)?;
+        refuse_barred(&registry, task)?;
         let issued = self.authorities.issue(&order, &csr, wall_clock::now()).map_err(|error| {
             tracing::error!(%task, %error, "a certificate could not be issued");
             IssueError::Internal
@@ -508,17 +540,24 @@ impl Directory for Core {
             spiffe_id: issued.spiffe_id.clone(),
             not_before: issued.not_before,
             not_after: issued.not_after,
-            authority: order.authority.clone(),
+            authority: Some(issued.authority.clone()),
+            chain_pem: issued.chain_der.iter().map(|der| ca::certificate_pem(der)).collect(),
         };
         // What is published does not depend on certificates: the streams are not woken.
-        let kept = self.writer.change::<_, RegistryError>(|registry| {
-            registry.certificates.put(record.serial.clone(), record);
-            Ok(())
-        });
-        kept.map_err(|error| {
-            tracing::error!(%task, %error, "an issued certificate could not be recorded");
-            IssueError::Internal
-        })?;
+        self.writer
+            .change::<_, KeepError>(|registry| {
+                // Asked again where nothing can come between: what was signed meanwhile is thrown away.
+                refuse_barred(registry, task)?;
+                registry.certificates.put(record.serial.clone(), record);
+                Ok(())
+            })
+            .map_err(|error| match error {
+                KeepError::Barred(error) => error,
+                KeepError::Registry(error) => {
+                    tracing::error!(%task, %error, "an issued certificate could not be recorded");
+                    IssueError::Internal
+                }
+            })?;
         Ok(issued)
     }
 
@@ -527,21 +566,31 @@ impl Directory for Core {
     }
 
     fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>> {
+        // In this order: what is computed may be newer than its labels, never older.
         let generation = *self.published.borrow();
+        let base = self.base.load(Ordering::Acquire);
         let mut cache = self.cache.load_full();
-        if cache.generation != generation {
-            cache = Arc::new(PublishCache { generation, sets: Mutex::default() });
+        if cache.base != base {
+            cache = Arc::new(PublishCache { base, sets: Mutex::default() });
             self.cache.store(Arc::clone(&cache));
         }
         let mut sets = cache.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(set) = sets.get(task) {
-            return Some(Arc::clone(set));
+        match sets.get_mut(task) {
+            Some((of, set)) if *of >= generation => return Some(Arc::clone(set)),
+            Some((of, set)) => {
+                let revocation = self.present_revocation(generation);
+                let mut newer = ResourceSet::clone(set);
+                newer.insert(revocation.key.clone(), revocation.resource.clone());
+                (*of, *set) = (generation, Arc::new(newer));
+                return Some(Arc::clone(set));
+            }
+            None => {}
         }
         let registry = self.registry();
         let record = registry.tasks.get(task.as_str())?;
         let set = Arc::new(publish::resources(&registry, &self.present_options(), record)?);
         self.mark_endpoints(task, &set, generation);
-        sets.insert(task.clone(), Arc::clone(&set));
+        sets.insert(task.clone(), (generation, Arc::clone(&set)));
         Some(set)
     }
 

@@ -19,6 +19,7 @@
 //! - [`dns`]: answers for names of Cloud Map's private namespaces.
 //! - [`acm`]: Certificate Manager's certificates.
 //! - [`private_ca`]: AWS Private CA's authorities and what they issue.
+//! - [`revocation`]: certificates that are refused, and who gets no more.
 //! - [`ca`] signs; `authorities` knows who; [`tokens`] admit the first time.
 
 pub mod acm;
@@ -43,6 +44,7 @@ mod random;
 pub mod reconcile;
 pub mod record_launcher;
 pub mod registry;
+pub mod revocation;
 pub mod secrets;
 pub mod stack;
 pub mod state_lock;

@@ -248,5 +248,5 @@ pub(crate) fn sweep(registry: &mut Registry, now: Timestamp) {
         registry.private_certificates.retain(|_, row| !gone.iter().any(|arn| row.authority.as_str() == arn));
     }
     // A second of grace: the last one counts.
-    registry.revocations.retain(|_, row| row.not_after + Duration::from_secs(1) > now);
+    registry.private_revocations.retain(|_, row| row.not_after + Duration::from_secs(1) > now);
 }

@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use bowline_discovery::{resource::Resource, v1};
+use bowline_discovery::{
+    resource::{Resource, ResourceType},
+    v1,
+};
 use bowline_model::{
     arn::Arn,
     service::{ConnectService, Service},
@@ -16,6 +19,7 @@ use bowline_model::{
 
 use crate::{
     registry::{Registry, TaskOwner, TaskRecord},
+    revocation,
     stream::directory::{ResourceSet, VersionedResource},
 };
 
@@ -49,8 +53,6 @@ pub struct PublishOptions {
     pub private_dns: Option<SocketAddr>,
     /// PEM of every root of the trust bundle.
     pub roots_pem: String,
-    /// Serial numbers that are refused.
-    pub revoked: Vec<String>,
     /// Endpoints that stand in for a cluster's at one task's proxy.
     pub diversions: BTreeMap<(TaskId, String), SocketAddr>,
 }
@@ -81,7 +83,7 @@ pub fn resources(registry: &Registry, options: &PublishOptions, task: &TaskRecor
 }
 
 /// Whether what is published may differ between two snapshots: all tables but those that nothing
-/// here reads.
+/// here reads, and [`Registry::revocations`], of which [`of_revocations`] is all.
 pub(crate) fn bears_on_proxies(before: &Registry, after: &Registry) -> bool {
     !(before.settings.is_same(&after.settings)
         && before.clusters.is_same(&after.clusters)
@@ -111,9 +113,22 @@ fn common(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> O
                 ttl_seconds: options.certificate_ttl_seconds,
             })),
         }),
-        Resource::Trust(v1::Trust { name: trust_domain.clone(), roots_pem: options.roots_pem.clone() }),
-        Resource::Revocation(v1::Revocation { name: trust_domain, serials: options.revoked.clone() }),
+        Resource::Trust(v1::Trust { name: trust_domain, roots_pem: options.roots_pem.clone() }),
+        revocation(registry),
     ])
+}
+
+/// The serial numbers that members refuse of the trust domain's certificates.
+fn revocation(registry: &Registry) -> Resource {
+    Resource::Revocation(v1::Revocation {
+        name: registry.settings().trust_domain.clone(),
+        serials: revocation::refused_serials(registry),
+    })
+}
+
+/// What of every proxy's resources follows from [`Registry::revocations`], and nothing else does.
+pub(crate) fn of_revocations(registry: &Registry) -> ((ResourceType, String), VersionedResource) {
+    versioned(revocation(registry))
 }
 
 /// Whom sidecars ask for which names.
@@ -127,7 +142,7 @@ fn private_dns(registry: &Registry, options: &PublishOptions) -> Option<Resource
     })
 }
 
-fn versioned(resource: Resource) -> ((bowline_discovery::resource::ResourceType, String), VersionedResource) {
+fn versioned(resource: Resource) -> ((ResourceType, String), VersionedResource) {
     let encoded = resource.encode();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &encoded);
     let version = digest.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect();

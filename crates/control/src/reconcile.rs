@@ -250,9 +250,8 @@ fn forget_stopped(registry: &mut Registry, histories: &mut Histories, now: Times
             let stopped = StoppedTask { task: (*task).clone(), stopped_at: now };
             registry.stopped_tasks.put(task.id.as_str(), stopped);
         }
+        // Its certificates stay until their end: they can still be revoked.
         registry.tasks.remove(task.id.as_str());
-        let id = task.id.clone();
-        registry.certificates.retain(|_, certificate| certificate.task != id);
     }
     registry.certificates.retain(|_, certificate| certificate.not_after > now);
 }
@@ -498,7 +497,6 @@ pub(crate) fn forget(registry: &mut Registry) {
         .collect();
     for id in stopped {
         registry.tasks.remove(id.as_str());
-        registry.certificates.retain(|_, certificate| certificate.task != id);
     }
 }
 

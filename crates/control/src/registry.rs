@@ -30,7 +30,8 @@ use crate::{
     fis::ExperimentTemplateRecord,
     iam::{AccessKeyRecord, InstanceProfileRecord, PolicyRecord, RoleRecord, UserRecord},
     kms::{AliasRecord, KeyRecord},
-    private_ca::{PrivateAuthority, PrivateCertificate, RevocationRecord},
+    private_ca::{PrivateAuthority, PrivateCertificate, RevocationRecord as PrivateRevocation},
+    revocation::{BarRecord, RevocationRecord},
     secrets::{SealedValue, SecretRecord},
     stack::record::{ChangeSetRecord, StackRecord},
 };
@@ -97,8 +98,14 @@ pub struct Registry {
     pub acm_certificates: Table<AcmCertificate>,
     /// Certificates that authorities issued through the API, by ARN.
     pub private_certificates: Table<PrivateCertificate>,
-    /// Certificates that were revoked and have not expired, by [`RevocationRecord::key`].
+    /// Of those, and of tasks' by such authorities, what `RevokeCertificate` revoked and has not expired, by [`PrivateRevocation::key`].
+    pub private_revocations: Table<PrivateRevocation>,
+    /// Certificates that are refused, by serial number.
     pub revocations: Table<RevocationRecord>,
+    /// Tasks and services that get no certificates, by [`BarSubject::key`](crate::revocation::BarSubject::key).
+    pub bars: Table<BarRecord>,
+    /// The latest CRL of each authority, by the authority's ARN.
+    pub crls: Table<CrlRecord>,
     /// Stacks, by name.
     pub stacks: Table<StackRecord>,
     /// Stacks that are gone, for a while, by ARN.
@@ -373,12 +380,48 @@ pub struct CertificateRecord {
     pub not_before: Timestamp,
     /// Valid until.
     pub not_after: Timestamp,
-    /// The authority that its service names; `None` is the control plane's own.
+    /// Who signed it; `None` where an earlier version recorded it: then it was the state
+    /// directory's own authority.
     #[serde(default)]
     pub authority: Option<Arn>,
+    /// The certificate and what stands between it and its root, PEM, leaf first. Empty where an
+    /// earlier version recorded it.
+    #[serde(default)]
+    pub chain_pem: String,
 }
 
+/// A CRL that was signed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CrlRecord {
+    /// Whose.
+    pub authority: Arn,
+    /// Its number (RFC 5280 §5.2.3), from 1.
+    pub number: u64,
+    /// When it was made.
+    pub this_update: Timestamp,
+    /// Until when there is another one.
+    pub next_update: Timestamp,
+    /// The serial numbers on it, in order.
+    pub serials: Vec<String>,
+    /// The CRL, PEM.
+    pub pem: String,
+}
+
+/// Resource name of the authority that the mesh has of itself.
+pub(crate) const MESH_AUTHORITY: &str = "bowline-mesh";
+
+/// Resource name of the authority of the gateways' public certificates.
+pub(crate) const PUBLIC_AUTHORITY: &str = "bowline-public";
+
 impl Registry {
+    /// Who signed a certificate.
+    pub fn authority_of(&self, certificate: &CertificateRecord) -> Arn {
+        certificate.authority.clone().unwrap_or_else(|| {
+            let own = if certificate.spiffe_id.is_some() { MESH_AUTHORITY } else { PUBLIC_AUTHORITY };
+            self.settings().scope.arn("acm-pca", format_args!("certificate-authority/{own}"))
+        })
+    }
+
     /// The settings; there are always some.
     pub fn settings(&self) -> Arc<Settings> {
         self.settings.get(SETTINGS).cloned().unwrap_or_default()
@@ -395,6 +438,9 @@ impl Registry {
         after.settings.put(SETTINGS, settings);
         std::mem::swap(&mut after.authorities, &mut self.authorities);
         after.authorities.retain(|_, authority| authority.private.is_none());
+        // What was revoked stays refused: its certificates outlive what they were issued for.
+        std::mem::swap(&mut after.revocations, &mut self.revocations);
+        std::mem::swap(&mut after.crls, &mut self.crls);
         std::mem::swap(&mut after.tasks, &mut self.tasks);
         let ids: Vec<_> = after.tasks.values().map(|task| task.id.clone()).collect();
         for id in ids {

@@ -176,6 +176,7 @@ impl Certificates {
     /// Renews a certificate if it is time; returns when to look again.
     async fn look_after(&mut self, name: &str, wanted: Wanted) -> Instant {
         let (now, clock) = (wall_clock::now(), Instant::now());
+        let refused = self.stored.get(name).is_some_and(|stored| self.is_refused(stored));
         let attempt = self.attempts.entry(name.to_owned()).or_insert_with(|| Attempt {
             backoff: Backoff::new(BACKOFF_BASE, BACKOFF_MAX),
             failures: 0,
@@ -183,7 +184,7 @@ impl Certificates {
             jitter: fraction(),
         });
         let jitter = attempt.jitter;
-        if let Some(stored) = self.stored.get(name).filter(|stored| stored.wanted == wanted) {
+        if let Some(stored) = self.stored.get(name).filter(|stored| stored.wanted == wanted && !refused) {
             let renew_at = stored.renew_at(jitter);
             if now < renew_at {
                 return clock + renew_at.since(now).max(RENEWAL_MIN);
@@ -213,11 +214,18 @@ impl Certificates {
         }
     }
 
+    /// Whether a certificate was revoked, or the control plane refuses it.
+    fn is_refused(&self, stored: &Stored) -> bool {
+        let control = self.control_plane.control.lock();
+        stored.chain.first().is_some_and(|leaf| control.store.is_refused(leaf))
+    }
+
     async fn renew(&mut self, name: &str, wanted: Wanted, failures: u32) -> Result<Timestamp, RenewError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let csr = CertificateParams::new(Vec::new())?.serialize_request(&key)?;
-        let has_certificate =
-            self.stored.get(MESH_IDENTITY).is_some_and(|stored| stored.is_valid(wall_clock::now()));
+        let now = wall_clock::now();
+        let speaks = |stored: &Stored| stored.is_valid(now) && !self.is_refused(stored);
+        let has_certificate = self.stored.get(MESH_IDENTITY).is_some_and(speaks);
         let forgotten = name == MESH_IDENTITY && failures >= RENEWALS_BEFORE_TOKEN;
         let token = match has_certificate && !forgotten {
             true => None,

@@ -101,12 +101,26 @@ impl DataPlane {
                 self.sockets.release(&open.key);
             }
         }
-        self.shared.snapshot.store(Arc::clone(&snapshot));
+        let before = self.shared.snapshot.swap(Arc::clone(&snapshot));
+        if before.revoked != snapshot.revoked {
+            self.cut_revoked(&snapshot);
+        }
         let rejections = self.open_new(&snapshot);
         self.tell(|| Command::Refresh);
         self.shared.names_changed.notify_one();
         self.write_hosts(&snapshot);
         rejections
+    }
+
+    /// Ends what is open to those who are refused now. Hops that are being made meanwhile are
+    /// judged by the snapshot, which is in place already.
+    fn cut_revoked(&self, snapshot: &Snapshot) {
+        let revoked = &snapshot.revoked;
+        let cut = self.shared.hops.cut_where(|peer| revoked.contains(peer.id.trust_domain(), &peer.serial));
+        if cut > 0 {
+            self.shared.metrics.hops_cut.add(cut as u64);
+            tracing::info!(cut, "closed connections to proxies whose certificates were revoked");
+        }
     }
 
     /// Puts the names of open outbound listeners into the task's `/etc/hosts`.

@@ -6,17 +6,18 @@ use bytes::Bytes;
 use rustls::{AlertDescription, CertificateError, ClientConfig, PeerIncompatible};
 use rustls_pki_types::ServerName;
 use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     config::{Cluster, Endpoint, HopConfigs, Upstream, UpstreamTls, external::ExternalSecurity},
+    hops::{Hop, HopCut},
     io::{ClientTransport, Rewound, Transport},
     metrics::HandshakeFailure,
     refusal::{Refusal, RefusalCause, RefusedParty},
     shared::Shared,
     tls::{
         ALPN_H2,
-        verify::{IdentityFault, identity_fault},
+        verify::{IdentityFault, identity_fault, peer_identity},
     },
 };
 
@@ -133,10 +134,10 @@ pub(crate) async fn dial(
                     ));
                 }
             };
-            dial_endpoint(cluster, endpoint.address, config).await
+            dial_endpoint(shared, cluster, endpoint.address, config).await
         }
         (Target::Endpoint(endpoint), Upstream::External(external)) => match &external.security {
-            ExternalSecurity::Plain => dial_endpoint(cluster, endpoint.address, None).await,
+            ExternalSecurity::Plain => dial_endpoint(shared, cluster, endpoint.address, None).await,
             ExternalSecurity::Refused(reason) => Err(DialError::Refused(Arc::clone(reason))),
             ExternalSecurity::Tls(tls) => {
                 let name = endpoint.server_name.as_ref().unwrap_or(&tls.server_name).clone();
@@ -144,7 +145,7 @@ pub(crate) async fn dial(
                 // A server that speaks HTTP/1.1 alone may know nothing of ALPN (RFC 7301).
                 let http2 = config.alpn_protocols.iter().any(|protocol| protocol == ALPN_H2);
                 let alpn = if http2 { Alpn::Needed } else { Alpn::Optional };
-                dial_endpoint(cluster, endpoint.address, Some(Terms { config, name, alpn })).await
+                dial_endpoint(shared, cluster, endpoint.address, Some(Terms { config, name, alpn })).await
             }
         },
         _ => match timeout(cluster.connect_timeout, shared.dialer.connect(target.address())).await {
@@ -270,6 +271,7 @@ enum Alpn {
 }
 
 async fn dial_endpoint(
+    shared: &Shared,
     cluster: &Cluster,
     address: SocketAddr,
     terms: Option<Terms<'_>>,
@@ -296,7 +298,27 @@ async fn dial_endpoint(
         let text = "the other side does not speak this hop's protocol".to_owned();
         return Err(DialError::Handshake(HandshakeFailure::Protocol, text));
     }
-    Ok(Transport::Tls(Box::new(stream)))
+    let hop = match &cluster.upstream {
+        Upstream::Mesh(_) => held(shared, stream)?,
+        Upstream::External(_) | Upstream::Application { .. } => Hop::free(stream),
+    };
+    Ok(Transport::Tls(Box::new(hop)))
+}
+
+/// Keeps a hop among those that a revocation ends.
+fn held(shared: &Shared, stream: TlsStream<TcpStream>) -> Result<Hop<TlsStream<TcpStream>>, DialError> {
+    let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    // The verifier has read the same certificate: there is one, and it has an identity.
+    let Some(Ok(peer)) = leaf.map(peer_identity) else { return Ok(Hop::free(stream)) };
+    let (domain, serial) = (peer.id.trust_domain().to_owned(), peer.serial.clone());
+    let hop = shared.hops.hold(peer, stream);
+    // After it is held: a revocation that the handshake has not seen cuts it, or is seen here.
+    if shared.snapshot.load().revoked.contains(&domain, &serial) {
+        let refusal = Refusal { party: RefusedParty::Server, cause: RefusalCause::Revoked };
+        let text = HopCut.to_string();
+        return Err(DialError::Identity { refusal, failure: HandshakeFailure::Revoked, text });
+    }
+    Ok(hop)
 }
 
 /// A handshake's I/O error, by what was wrong.
@@ -319,7 +341,29 @@ pub(crate) fn classify(error: &io::Error) -> (HandshakeFailure, String) {
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return (HandshakeFailure::Io, error.to_string());
     };
-    (classify_tls(tls), tls.to_string())
+    (classify_tls(tls), explain(tls))
+}
+
+/// A TLS error in one short line. What rustls carries for others it would print as Rust writes it.
+fn explain(error: &rustls::Error) -> String {
+    use webpki::Error as W;
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+        return error.to_string();
+    };
+    let text = match other.0.downcast_ref::<W>() {
+        None => other.0.to_string(),
+        Some(W::PathLenConstraintViolated) => "its chain is longer than its authority allows".to_owned(),
+        Some(W::EndEntityUsedAsCa) => "it is signed by a certificate that is no authority's".to_owned(),
+        Some(W::NameConstraintViolation) => "it has a name that its authority may not give".to_owned(),
+        Some(W::UnsupportedSignatureAlgorithmContext(_)) => {
+            "it is signed with an algorithm that is not accepted".to_owned()
+        }
+        Some(W::UnsupportedSignatureAlgorithmForPublicKeyContext(_)) => {
+            "it is signed with an algorithm that its authority's key is not for".to_owned()
+        }
+        Some(other) => other.to_string(),
+    };
+    format!("invalid peer certificate: {text}")
 }
 
 fn classify_tls(error: &rustls::Error) -> HandshakeFailure {

@@ -331,18 +331,28 @@ async fn relay_tcp<S>(
     if let (Ok(mut application), Ok(())) = (outcome, announced) {
         // A relay outlives changes of the rules; each is judged anew.
         let kind = Kind::Tcp;
-        let held = worker.open.hold(Subject { caller, source, listener: Arc::clone(&listener.name), kind });
+        let subject = Subject { caller, source, listener: Arc::clone(&listener.name), kind };
+        // The rules may have changed while the application was connected to.
+        let late = judge(&worker, &subject);
+        let held = worker.open.hold(subject);
+        let ended = async {
+            match late {
+                Some(cause) => cause,
+                None => held.ended().await,
+            }
+        };
         tokio::select! {
+            biased;
+            cause = ended => {
+                record.termination = "no longer authorized";
+                record.flag = Flag::UnauthorizedExternalService;
+                record.refusal = Some(Refusal::of_caller(cause));
+            }
             result = tcp::relay(&mut stream, &mut application) => if let Err(error) = result {
                 tracing::debug!(listener = &*listener.name, %error, "a TCP connection broke");
                 record.termination = "connection reset";
             },
             () = traffic.idle(listener.idle_timeout) => record.termination = "idle timeout",
-            cause = held.ended() => {
-                record.termination = "no longer authorized";
-                record.flag = Flag::UnauthorizedExternalService;
-                record.refusal = Some(Refusal::of_caller(cause));
-            }
         }
     }
     let metrics = worker.shared.metrics.of(Direction::Inbound);

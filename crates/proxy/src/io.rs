@@ -17,6 +17,8 @@ use tokio::{
     sync::oneshot,
 };
 
+use crate::hops::Hop;
+
 /// Bytes that crossed one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
@@ -287,7 +289,7 @@ pub(crate) enum Transport<T> {
 }
 
 /// The hop towards another proxy or the application.
-pub(crate) type ClientTransport = Transport<Box<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>>;
+pub(crate) type ClientTransport = Transport<Box<Hop<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>>>;
 
 impl<T: AsyncRead + Unpin> AsyncRead for Transport<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

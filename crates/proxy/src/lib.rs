@@ -35,6 +35,7 @@ mod forward;
 pub mod fuzzing;
 mod headers;
 mod health;
+mod hops;
 mod inbound;
 mod io;
 mod last_good;

@@ -242,6 +242,8 @@ pub struct Metrics {
     pub(crate) configuration_rejected: Counter,
     pub(crate) stream_connects: Counter,
     pub(crate) certificates_issued: Counter,
+    /// Connections to other proxies that a revocation has ended.
+    pub(crate) hops_cut: Counter,
 }
 
 impl Metrics {
@@ -412,6 +414,7 @@ impl Metrics {
             ("bowline_configuration_rejected_total", &self.configuration_rejected),
             ("bowline_stream_connects_total", &self.stream_connects),
             ("bowline_certificates_issued_total", &self.certificates_issued),
+            ("bowline_hops_cut_total", &self.hops_cut),
         ] {
             writeln!(out, "# TYPE {name} counter\n{name} {}", counter.get())?;
         }

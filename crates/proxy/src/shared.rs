@@ -8,7 +8,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use crate::{
-    access_log::AccessLog, application::Dialer, config::Snapshot, metrics::Metrics,
+    access_log::AccessLog, application::Dialer, config::Snapshot, hops::Hops, metrics::Metrics,
     tls::application::ApplicationAuthority,
 };
 
@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     /// Mints what the task's application is shown when it calls `https://` on
     /// an alias; `None`: such calls are closed.
     pub(crate) application_authority: Option<ApplicationAuthority>,
+    /// What is open to other proxies.
+    pub(crate) hops: Arc<Hops>,
     /// The host names of servers outside the mesh may be others now.
     pub(crate) names_changed: tokio::sync::Notify,
 }
@@ -46,6 +48,7 @@ impl Shared {
             application_address: application_address.into(),
             workers,
             application_authority,
+            hops: Arc::default(),
             names_changed: tokio::sync::Notify::new(),
         }
     }

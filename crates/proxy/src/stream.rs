@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use bowline_discovery::{
     resource::{Resource, ResourceType},
+    tonic::Code,
     xds::{
         DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node, Status,
         aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
@@ -60,6 +61,12 @@ impl Stream {
                 Ok(()) => tracing::info!("the control plane closed the stream"),
                 Err(error) => {
                     tracing::warn!(error = %chain_text(&error), "no stream; going on with what there is");
+                    if matches!(&error, ControlPlaneError::Status(status) if status.code() == Code::Unauthenticated)
+                    {
+                        // Revoked, or at its end: whoever keeps the certificates asks for another one.
+                        self.control_plane.control.lock().store.refuse_own();
+                        self.changed.notify_one();
+                    }
                 }
             }
             tokio::time::sleep(backoff.next_delay()).await;

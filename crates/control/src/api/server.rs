@@ -28,6 +28,7 @@ use super::{
     },
     call::{Call, Caller},
     connection::Peer,
+    crl,
     limits::{Limits, Throttled},
     operation::{self, Operation, Outcome},
     recording::{self, Recording},
@@ -68,6 +69,9 @@ pub(super) async fn answer(
     }
     if parts.uri.path() == RESET_PATH {
         return reset(api, &parts).await;
+    }
+    if parts.uri.path().starts_with(crl::PATH) {
+        return crl::answer(&api.core, &parts).await;
     }
     let body = read_body(body).await;
     let response = respond(api, peer, &parts, body, &request_id).await;

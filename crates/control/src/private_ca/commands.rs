@@ -282,7 +282,7 @@ pub(crate) fn revoke(
     }
     let arn = record.arn.clone();
     let key = RevocationRecord::key(&arn, &serial);
-    if registry.revocations.get(&key).is_some() {
+    if registry.private_revocations.get(&key).is_some() {
         return Err(PrivateCaError::Processed("The certificate is revoked already.".into()));
     }
     let by_api = registry
@@ -299,11 +299,11 @@ pub(crate) fn revoke(
             "The certificate authority issued no certificate of the serial number {serial}."
         ))
     })?;
-    if registry.revocations.len() >= REVOCATIONS_MAX {
+    if registry.private_revocations.len() >= REVOCATIONS_MAX {
         return Err(PrivateCaError::Limit(format!("There can be at most {REVOCATIONS_MAX} revocations.")));
     }
     let revocation = RevocationRecord { authority: arn, serial, reason, revoked_at: now, not_after };
-    registry.revocations.put(key, revocation);
+    registry.private_revocations.put(key, revocation);
     Ok(())
 }
 

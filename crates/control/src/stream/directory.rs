@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bowline_discovery::resource::{Resource, ResourceType};
-use bowline_model::{clock::Timestamp, identity::SpiffeId, task::TaskId};
+use bowline_model::{arn::Arn, clock::Timestamp, identity::SpiffeId, task::TaskId};
 use tokio::sync::watch;
 
 pub use crate::task_role::{TaskCredentials, TaskCredentialsError};
@@ -37,6 +37,8 @@ pub struct IssuedCertificate {
     pub spiffe_id: Option<SpiffeId>,
     /// Lower-case hexadecimal.
     pub serial: String,
+    /// Who signed it.
+    pub authority: Arn,
 }
 
 /// Why no certificate was issued. The caller is told no more than the variant.
@@ -48,6 +50,9 @@ pub enum IssueError {
     /// The task is over, or has no identity of that name.
     #[error("there is no such identity")]
     Unknown,
+    /// The task, or its service, gets no certificates: it was revoked.
+    #[error("the task's identity is revoked")]
+    Revoked,
     /// The CSR cannot be read, or does not prove possession of a P-256 or P-384 key.
     #[error("the certificate request is unusable")]
     Request,
@@ -81,6 +86,8 @@ pub struct Acknowledgement {
 pub trait Directory: Send + Sync + 'static {
     /// Exchanges a one-time token for the task that it was made for.
     fn redeem(&self, token: &str) -> Result<TaskId, IssueError>;
+    /// Whether a certificate was revoked.
+    fn is_revoked(&self, peer: &Peer) -> bool;
     /// The task that a certificate was issued to, if both are still good.
     fn task_of(&self, peer: &Peer) -> Option<TaskId>;
     /// Issues a certificate for one of the task's identities: `""` and

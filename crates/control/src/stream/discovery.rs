@@ -27,7 +27,7 @@ use super::{
     connection::{AuthenticatedPeer, Connection},
     connection_of,
     directory::{Directory, ResourceSet},
-    identity::no_task,
+    identity::{no_task, task_of},
     subscription::{self, Demand, Subscriptions},
 };
 
@@ -57,7 +57,7 @@ impl AggregatedDiscoveryService for DiscoveryService {
         let connection = connection_of(&request)?;
         connection.spend(1.0)?;
         let peer = connection.peer()?.clone();
-        let task = self.directory.task_of(&peer.peer).ok_or_else(no_task)?;
+        let task = task_of(&*self.directory, &peer.peer)?;
         let mut changes = self.directory.generation();
         let generation = *changes.borrow_and_update();
         let set = self.directory.resources(&task).ok_or_else(no_task)?;
@@ -219,8 +219,8 @@ impl Session {
     }
 
     fn authorize(&self) -> Result<(), Status> {
-        let task = self.directory.task_of(&self.peer.peer);
-        if task.as_ref() == Some(&self.task) { Ok(()) } else { Err(no_task()) }
+        let task = task_of(&*self.directory, &self.peer.peer)?;
+        if task == self.task { Ok(()) } else { Err(no_task()) }
     }
 
     /// Sends all that may be sent.

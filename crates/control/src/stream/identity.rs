@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bowline_discovery::identity::{
     IssueRequest, IssueResponse, TaskCredentialsRequest, TaskCredentialsResponse, identity_server::Identity,
 };
-use bowline_model::clock::Timestamp;
+use bowline_model::{clock::Timestamp, task::TaskId};
 use tonic::{Request, Response, Status};
 
 use super::{
     connection::Connection,
     connection_of,
-    directory::{Directory, IssueError, IssuedCertificate, TaskCredentials, TaskCredentialsError},
+    directory::{Directory, IssueError, IssuedCertificate, Peer, TaskCredentials, TaskCredentialsError},
 };
 
 /// Longest token accepted, in bytes.
@@ -43,7 +43,7 @@ impl Identity for IdentityService {
     ) -> Result<Response<TaskCredentialsResponse>, Status> {
         let connection = connection_of(&request)?;
         connection.spend(ISSUE_COST)?;
-        let task = self.directory.task_of(&connection.peer()?.peer).ok_or_else(no_task)?;
+        let task = task_of(&*self.directory, &connection.peer()?.peer)?;
         let made = self.directory.credentials(&task).map_err(|error| {
             let text = error.to_string();
             match error {
@@ -70,7 +70,7 @@ impl IdentityService {
         }
         if request.token.is_empty() {
             let peer = &connection.peer()?.peer;
-            let task = self.directory.task_of(peer).ok_or_else(no_task)?;
+            let task = task_of(&*self.directory, peer)?;
             return self.directory.issue(&task, &request.name, &request.csr_der).map_err(status);
         }
         // Refused before the token is used up.
@@ -82,6 +82,17 @@ impl IdentityService {
     }
 }
 
+/// The task of a peer, or what the peer is told that has none.
+pub(super) fn task_of(directory: &dyn Directory, peer: &Peer) -> Result<TaskId, Status> {
+    if directory.is_revoked(peer) {
+        return Err(Status::unauthenticated(REVOKED));
+    }
+    directory.task_of(peer).ok_or_else(no_task)
+}
+
+/// What a peer is told whose certificate is revoked. It may ask for another one with a token.
+const REVOKED: &str = "the certificate is revoked";
+
 /// What a peer is told whose certificate belongs to no living task.
 pub(super) fn no_task() -> Status {
     Status::permission_denied("the certificate belongs to no running task")
@@ -91,6 +102,7 @@ fn status(error: IssueError) -> Status {
     match error {
         IssueError::Token => Status::unauthenticated(error.to_string()),
         IssueError::Unknown => Status::not_found(error.to_string()),
+        IssueError::Revoked => Status::permission_denied(error.to_string()),
         IssueError::Request => Status::invalid_argument(error.to_string()),
         IssueError::Internal => Status::internal(error.to_string()),
     }

@@ -78,6 +78,7 @@ struct World {
     tokens: BTreeMap<String, TaskId>,
     tasks: BTreeMap<String, TaskId>,
     sets: BTreeMap<String, ResourceSet>,
+    revoked: Vec<String>,
 }
 
 struct FakeDirectory {
@@ -121,6 +122,10 @@ impl Directory for FakeDirectory {
         self.world.lock().expect("nothing panicked").tokens.remove(token).ok_or(IssueError::Token)
     }
 
+    fn is_revoked(&self, peer: &Peer) -> bool {
+        self.world.lock().expect("nothing panicked").revoked.contains(&peer.serial)
+    }
+
     fn task_of(&self, peer: &Peer) -> Option<TaskId> {
         assert!(!peer.serial.is_empty());
         self.world.lock().expect("nothing panicked").tasks.get(peer.id.as_str()).cloned()
@@ -140,6 +145,9 @@ impl Directory for FakeDirectory {
             not_after: Timestamp::from_secs(2),
             spiffe_id: Some("spiffe://test/a".parse().expect("an id")),
             serial: "01".into(),
+            authority: "arn:aws:acm-pca:us-east-1:000000000000:certificate-authority/a"
+                .parse()
+                .expect("an ARN"),
         })
     }
 

@@ -3,6 +3,7 @@
 mod authorization;
 mod aws_api;
 mod cdk;
+mod certs;
 mod chapters;
 mod dns;
 mod egress;

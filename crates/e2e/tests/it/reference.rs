@@ -7,18 +7,24 @@ use bowline_e2e::{
     mesh::{bowline, repository},
 };
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 21] = [
     "",
     "up",
     "server",
     "down",
     "status",
+    "certs",
+    "certs revoke",
+    "certs allow",
+    "certs crl",
+    "identity",
     "exec",
     "verify",
     "access-key create",
     "access-key list",
     "access-key delete",
     "master-key rotate",
+    "policy test",
     "audit verify",
     "audit lookup",
     "proxy",

@@ -17,6 +17,7 @@ use bowline_discovery::{
 };
 use bowline_model::{authorization::Rules, identity::SpiffeId};
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::CertificateDer;
 
 use super::{
     Action, Bind, Cluster, Forward, HopConfigs, InboundBind, Listener, MeshUpstream, PrivateDns, PublicBind,
@@ -36,7 +37,7 @@ use crate::{
     tls::{
         self, ALPN_H2, ALPN_HTTP1, ALPN_TCP, ALPN_UPGRADE, TlsError,
         trust::{Revoked, Roots, TrustStore},
-        verify::{ExpectedServers, peer_identity},
+        verify::{ExpectedServers, peer_identity, serial_of},
     },
 };
 
@@ -98,6 +99,8 @@ pub(crate) struct ResourceStore {
     bootstrap_roots: BTreeMap<String, Arc<Roots>>,
     revoked: BTreeMap<String, HashSet<String>>,
     identities: HashMap<String, HeldIdentity>,
+    /// The proxy's own certificate that the control plane refuses.
+    refused: Option<CertificateDer<'static>>,
     private_dns: BTreeMap<String, Arc<PrivateDns>>,
     /// Grows when certificate, roots or revocations change: hops made before
     /// take no new requests.
@@ -128,6 +131,7 @@ impl ResourceStore {
             bootstrap_roots: BTreeMap::new(),
             revoked: BTreeMap::new(),
             identities: HashMap::new(),
+            refused: None,
             private_dns: BTreeMap::new(),
             tls_generation: 0,
             trust: Arc::default(),
@@ -262,6 +266,18 @@ impl ResourceStore {
         if name == MESH_IDENTITY && !unchanged {
             self.tls_generation += 1;
         }
+    }
+
+    /// The control plane refuses the proxy's own certificate: another one is needed.
+    pub(crate) fn refuse_own(&mut self) {
+        let own = self.identities.get(MESH_IDENTITY);
+        self.refused = own.and_then(|held| held.key.cert.first()).map(|leaf| leaf.clone().into_owned());
+    }
+
+    /// Whether a certificate of the proxy's is good for nothing any more, though not at its end.
+    pub(crate) fn is_refused(&self, leaf: &[u8]) -> bool {
+        self.refused.as_ref().is_some_and(|refused| refused.as_ref() == leaf)
+            || serial_of(leaf).is_some_and(|serial| self.trust.revoked.contains_anywhere(&serial))
     }
 
     /// Roots to believe in until the stream says which.

@@ -46,6 +46,11 @@ impl Revoked {
         Self { by_domain: lists.into_iter().collect() }
     }
 
+    /// Whether a serial number is refused of any trust domain: for a certificate without an identity.
+    pub(crate) fn contains_anywhere(&self, serial: &str) -> bool {
+        self.by_domain.values().any(|serials| serials.contains(serial))
+    }
+
     pub(crate) fn contains(&self, trust_domain: &str, serial: &str) -> bool {
         self.by_domain.get(trust_domain).is_some_and(|serials| serials.contains(serial))
     }

@@ -68,6 +68,12 @@ pub(crate) fn identity_fault(error: &rustls::Error) -> Option<&IdentityFault> {
     }
 }
 
+/// A certificate's serial number as [`serial_text`] writes it; `None` where it cannot be read.
+pub(crate) fn serial_of(certificate: &[u8]) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(serial_text(parsed.raw_serial()))
+}
+
 /// The one SPIFFE id of a certificate, and its serial number.
 pub(crate) fn peer_identity(certificate: &CertificateDer<'_>) -> Result<PeerIdentity, IdentityFault> {
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| IdentityFault::Unreadable)?;

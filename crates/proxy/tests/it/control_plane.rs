@@ -58,6 +58,8 @@ struct Seen {
     /// Tokens used, and certificates issued to connections with one.
     tokens: Vec<String>,
     renewals: u32,
+    /// Serial numbers of what was issued.
+    serials: Vec<String>,
     senders: Vec<mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>>,
 }
 
@@ -151,6 +153,7 @@ impl Identity for ControlPlane {
         }
         let (chain, not_before, not_after) =
             self.ca.sign_csr(&request.csr_der, &id("b"), self.lifetime_seconds);
+        self.seen.lock().expect("not poisoned").serials.push(serial_of(&chain));
         Ok(tonic::Response::new(IssueResponse {
             chain_der: vec![chain],
             roots_pem: self.ca.root_pem.clone(),
@@ -557,6 +560,42 @@ async fn certificates_are_renewed_while_requests_go_on() {
     caller.handle.stop();
     task.proxy.stop();
     task.control_plane.stop();
+}
+
+fn serial_of(certificate: &[u8]) -> String {
+    use x509_parser::prelude::{FromDer, X509Certificate};
+    let (_, parsed) = X509Certificate::from_der(certificate).expect("a certificate");
+    parsed.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_certificate_is_replaced_at_once_and_with_a_token() {
+    let application = application().await;
+    let work = move || {
+        let task = Task::start(application, 3600, vec![]);
+        let seen = || {
+            let seen = task.control_plane.seen.lock().expect("not poisoned");
+            (seen.tokens.len(), seen.renewals, seen.serials.clone())
+        };
+        let push = |serial: &str, nonce: &str| {
+            let revocation = json!({"revocation": {"name": TRUST_DOMAIN, "serials": [serial]}});
+            let resources = [(nonce.to_owned(), revocation)];
+            task.control_plane.push(response(ResourceType::Revocation, &resources, nonce));
+            eventually("the answer came", || task.control_plane.answer_to(nonce) == Some(None));
+        };
+        let (tokens, renewals, serials) = seen();
+        assert_eq!((tokens, renewals, serials.len()), (1, 0, 1));
+        // The twin: somebody else's is no reason.
+        push("0dd", "other");
+        assert_eq!(seen().2.len(), 1);
+        // The first cannot vouch for the second: whoever has its key would get one as well.
+        push(&serials[0], "own");
+        eventually("another one is there", || seen().2.len() == 2);
+        assert_eq!((seen().0, seen().1), (2, 0));
+        task.proxy.stop();
+        task.control_plane.stop();
+    };
+    tokio::task::spawn_blocking(work).await.expect("done");
 }
 
 #[tokio::test(flavor = "multi_thread")]

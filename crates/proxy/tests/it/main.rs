@@ -6,5 +6,6 @@ mod harness;
 mod http;
 mod refusals;
 mod resilience;
+mod revocation;
 mod tcp;
 mod tls;

@@ -141,6 +141,7 @@ fn a_tasks_certificate_is_revoked_by_its_authority_alone() {
     let issued = api.core.authorities().issue(&order(&root), &task_request(), api.now()).unwrap();
     let keep = |serial: &str, authority: Option<&str>| {
         let record = CertificateRecord {
+            chain_pem: String::new(),
             serial: serial.to_owned(),
             task: crate::random::task_id(),
             name: "mesh".into(),
@@ -159,13 +160,19 @@ fn a_tasks_certificate_is_revoked_by_its_authority_alone() {
     assert_eq!(fault.code, "ResourceNotFoundException");
     ok(&api, "RevokeCertificate", revoke(&issued.serial));
     let registry = api.core.registry();
-    let [row] = registry.revocations.values().collect::<Vec<_>>()[..] else { panic!("one revocation") };
+    let [row] = registry.private_revocations.values().collect::<Vec<_>>()[..] else {
+        panic!("one revocation")
+    };
     assert_eq!((row.serial.as_str(), row.authority.as_str()), (issued.serial.as_str(), root.as_str()));
+    // Proxies refuse it, and the authority's CRL lists it.
+    assert_eq!(crate::revocation::refused_serials(&registry), [issued.serial.as_str()]);
+    assert!(crate::revocation::is_revoked(&registry, &issued.serial));
+    assert_eq!(crate::revocation::revoked_of(&registry, &row.authority)[0].serial, issued.serial);
     // Forgotten when nobody can present it any more.
     api.change(|registry| {
         crate::private_ca::sweep(registry, issued.not_after + std::time::Duration::from_secs(2));
     });
-    assert!(api.core.registry().revocations.is_empty());
+    assert!(api.core.registry().private_revocations.is_empty());
 }
 
 #[test]

@@ -1,0 +1,244 @@
+//! Proxies that only follow the stream: a certificate, a connection of TLS 1.3 each, every type
+//! subscribed to, each response answered. What they refuse is noted with its moment.
+
+use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Instant};
+
+use bowline_discovery::{
+    identity::{IssueRequest, identity_client::IdentityClient},
+    resource::{Resource, ResourceType},
+    xds::{DeltaDiscoveryRequest, aggregated_discovery_service_client::AggregatedDiscoveryServiceClient},
+};
+use bowline_model::task::{Secret, TaskId};
+use hyper_util::rt::TokioIo;
+use rcgen::{CertificateParams, KeyPair};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime, pem::PemObject,
+};
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+
+/// The control plane's certificate names no host: all but that is checked.
+#[derive(Debug)]
+struct NoName(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for NoName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.0.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug)]
+pub(crate) struct Credentials {
+    pub(crate) chain: Vec<Vec<u8>>,
+    key: Vec<u8>,
+}
+
+impl Credentials {
+    /// The leaf, PEM.
+    pub(crate) fn pem(&self) -> String {
+        super::pem(&self.chain[0])
+    }
+}
+
+/// Where the stream is, and the roots to believe.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) address: SocketAddr,
+    pub(crate) roots_pem: String,
+}
+
+impl Place {
+    /// A connection, made when first used.
+    fn channel(&self, credentials: Option<&Credentials>) -> Channel {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        for root in CertificateDer::pem_slice_iter(self.roots_pem.as_bytes()) {
+            roots.add(root.expect("PEM")).expect("a root");
+        }
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
+            .expect("a verifier");
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("TLS 1.3")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(NoName(verifier)));
+        let mut config = match credentials {
+            None => builder.with_no_client_auth(),
+            Some(credentials) => {
+                let chain = credentials.chain.iter().cloned().map(CertificateDer::from).collect();
+                let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(credentials.key.clone()));
+                builder.with_client_auth_cert(chain, key).expect("a good key")
+            }
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let address = self.address;
+        Endpoint::from_static("http://control").connect_with_connector_lazy(tower::service_fn(move |_| {
+            let connector = connector.clone();
+            async move {
+                let socket = TcpStream::connect(address).await?;
+                connector.connect(ServerName::IpAddress(address.ip().into()), socket).await.map(TokioIo::new)
+            }
+        }))
+    }
+
+    /// A first certificate, for a token.
+    pub(crate) async fn first(&self, token: &Secret) -> Result<Credentials, Status> {
+        self.issue(None, token.expose()).await
+    }
+
+    /// Another certificate, in the name of one.
+    pub(crate) async fn renewed(&self, present: &Credentials) -> Result<Credentials, Status> {
+        self.issue(Some(present), "").await
+    }
+
+    async fn issue(&self, present: Option<&Credentials>, token: &str) -> Result<Credentials, Status> {
+        let key = KeyPair::generate().expect("a key");
+        let csr = CertificateParams::default().serialize_request(&key).expect("a request");
+        let request = IssueRequest { token: token.into(), csr_der: csr.der().to_vec(), name: String::new() };
+        let issued = IdentityClient::new(self.channel(present)).issue(request).await?.into_inner();
+        Ok(Credentials { chain: issued.chain_der, key: key.serialize_der() })
+    }
+}
+
+/// What a proxy refuses.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refused {
+    pub(crate) serials: HashSet<String>,
+    /// When it was told the last time.
+    pub(crate) since: Option<Instant>,
+    /// Why its stream is over.
+    pub(crate) ended: Option<Code>,
+}
+
+/// A proxy that follows the stream.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    pub(crate) task: TaskId,
+    pub(crate) credentials: Credentials,
+    refused: watch::Receiver<Refused>,
+    following: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.following.abort();
+    }
+}
+
+impl Proxy {
+    /// Connects, and returns when it was first told what to refuse.
+    pub(crate) async fn start(place: &Place, task: TaskId, credentials: Credentials) -> Self {
+        let (tell, refused) = watch::channel(Refused::default());
+        let channel = place.channel(Some(&credentials));
+        let following = tokio::spawn(async move {
+            let status = follow(channel, &tell).await;
+            tell.send_modify(|refused| refused.ended = Some(status.code()));
+        });
+        let mut proxy = Self { task, credentials, refused, following };
+        proxy.until(|refused| refused.since.is_some() || refused.ended.is_some()).await;
+        assert_eq!(proxy.now().ended, None, "the stream is open");
+        proxy
+    }
+
+    /// What it refuses now.
+    pub(crate) fn now(&self) -> Refused {
+        self.refused.borrow().clone()
+    }
+
+    pub(crate) async fn until(&mut self, test: impl FnMut(&Refused) -> bool) -> Refused {
+        let waiting = self.refused.wait_for(test);
+        let found = tokio::time::timeout(super::LIMIT, waiting).await.expect("in time");
+        found.expect("it is followed").clone()
+    }
+}
+
+async fn follow(channel: Channel, tell: &watch::Sender<Refused>) -> Status {
+    let (requests, outgoing) = mpsc::channel(2 * ResourceType::ALL.len());
+    for kind in ResourceType::ALL {
+        let request = DeltaDiscoveryRequest { type_url: kind.type_url(), ..Default::default() };
+        requests.send(request).await.expect("there is room");
+    }
+    let mut client = AggregatedDiscoveryServiceClient::new(channel);
+    let mut responses = match client.delta_aggregated_resources(ReceiverStream::new(outgoing)).await {
+        Ok(responses) => responses.into_inner(),
+        Err(status) => return status,
+    };
+    loop {
+        let response = match responses.message().await {
+            Ok(Some(response)) => response,
+            Ok(None) => return Status::ok("the end"),
+            Err(status) => return status,
+        };
+        let kind = ResourceType::from_type_url(&response.type_url).expect("a known type");
+        for held in &response.resources {
+            // As a proxy does, for all of them.
+            let any = held.resource.as_ref().expect("a message");
+            let resource = Resource::decode(kind, &any.value).expect("it can be read");
+            if let Resource::Revocation(revocation) = resource {
+                tell.send_modify(|refused| {
+                    refused.serials = revocation.serials.into_iter().collect();
+                    refused.since = Some(Instant::now());
+                });
+            }
+        }
+        let answer = DeltaDiscoveryRequest {
+            type_url: response.type_url,
+            response_nonce: response.nonce,
+            ..Default::default()
+        };
+        if requests.send(answer).await.is_err() {
+            return Status::ok("the end");
+        }
+    }
+}

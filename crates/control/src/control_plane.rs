@@ -516,9 +516,16 @@ impl ControlPlane {
         audit_trail::close(&self.core).await;
         for task in self.tasks {
             task.abort();
-            // The store closes when the last of them is gone.
             let _ = task.await;
         }
+        // The store closes with the last who holds it: a connection that drained just now, or work on a blocking
+        // thread that cannot be aborted. Whoever starts on the same directory next must find it closed.
+        let closed = async {
+            while Arc::strong_count(&self.core) > 1 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(2), closed).await;
     }
 }
 

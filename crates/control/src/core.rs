@@ -219,9 +219,7 @@ impl Core {
         // Streams are told of what bears on them: they would compute all that they have anew.
         if publish::bears_on_proxies(&before, &after) {
             self.publish();
-        } else if !before.revocations.is_same(&after.revocations)
-            || !before.private_revocations.is_same(&after.private_revocations)
-        {
+        } else if !before.revocations.is_same(&after.revocations) {
             self.publish_revocations();
         }
         result

@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bowline_aws::acmpca::{
     ActionType, CertificateAuthorityConfiguration, CertificateAuthorityStatus, CertificateAuthorityType,
-    KeyStorageSecurityStandard, RevocationConfiguration, RevocationReason, UsageMode,
+    KeyStorageSecurityStandard, RevocationConfiguration, UsageMode,
 };
 use bowline_model::{arn::Arn, clock::Timestamp};
 use serde::{Deserialize, Serialize};
@@ -35,8 +35,6 @@ pub const AUTHORITIES_MAX: usize = 200;
 /// Most issued certificates that are kept; of more, expired ones are forgotten. AWS has 1,000,000;
 /// here each stands in memory.
 pub const CERTIFICATES_MAX: usize = 20_000;
-/// Most revocations that are kept. AWS's quota of an authority is 1,000,000.
-pub const REVOCATIONS_MAX: usize = 100_000;
 /// Most tags of an authority.
 pub const TAGS_MAX: usize = 50;
 /// Most permissions of an authority.
@@ -117,28 +115,6 @@ pub struct PrivateCertificate {
     pub issued_at: Timestamp,
     /// `IdempotencyToken` of the request for it.
     pub token: Option<String>,
-}
-
-/// A certificate that was revoked before it expired.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RevocationRecord {
-    /// Who signed it.
-    pub authority: Arn,
-    /// Lower-case hexadecimal, 32 digits.
-    pub serial: String,
-    /// Why.
-    pub reason: RevocationReason,
-    /// When.
-    pub revoked_at: Timestamp,
-    /// When it would have expired: from then on nobody needs to know.
-    pub not_after: Timestamp,
-}
-
-impl RevocationRecord {
-    /// The key of its row: an authority's revocations stand together.
-    pub fn key(authority: &Arn, serial: &str) -> String {
-        format!("{authority} {serial}")
-    }
 }
 
 /// Why an authority was not made, changed or used. All but `Internal` are the caller's.
@@ -247,6 +223,4 @@ pub(crate) fn sweep(registry: &mut Registry, now: Timestamp) {
     if !gone.is_empty() {
         registry.private_certificates.retain(|_, row| !gone.iter().any(|arn| row.authority.as_str() == arn));
     }
-    // A second of grace: the last one counts.
-    registry.private_revocations.retain(|_, row| row.not_after + Duration::from_secs(1) > now);
 }

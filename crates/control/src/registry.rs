@@ -30,7 +30,7 @@ use crate::{
     fis::ExperimentTemplateRecord,
     iam::{AccessKeyRecord, InstanceProfileRecord, PolicyRecord, RoleRecord, UserRecord},
     kms::{AliasRecord, KeyRecord},
-    private_ca::{PrivateAuthority, PrivateCertificate, RevocationRecord as PrivateRevocation},
+    private_ca::{PrivateAuthority, PrivateCertificate},
     revocation::{BarRecord, RevocationRecord},
     secrets::{SealedValue, SecretRecord},
     stack::record::{ChangeSetRecord, StackRecord},
@@ -98,8 +98,6 @@ pub struct Registry {
     pub acm_certificates: Table<AcmCertificate>,
     /// Certificates that authorities issued through the API, by ARN.
     pub private_certificates: Table<PrivateCertificate>,
-    /// Of those, and of tasks' by such authorities, what `RevokeCertificate` revoked and has not expired, by [`PrivateRevocation::key`].
-    pub private_revocations: Table<PrivateRevocation>,
     /// Certificates that are refused, by serial number.
     pub revocations: Table<RevocationRecord>,
     /// Tasks and services that get no certificates, by [`BarSubject::key`](crate::revocation::BarSubject::key).

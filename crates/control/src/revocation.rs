@@ -5,17 +5,14 @@
 //! it is lifted. Revoking a task or a service does both, since a certificate alone would be
 //! replaced at once; revoking a serial number does the first, and the task gets another certificate.
 
-use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use bowline_aws::acmpca;
 use bowline_model::{arn::Arn, clock::Timestamp, identity::SpiffeId, task::TaskId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{
-    private_ca::RevocationRecord as PrivateRevocation,
-    registry::{CertificateRecord, Registry, TaskOwner, TaskRecord},
-};
+use crate::registry::{CertificateRecord, Registry, TaskOwner, TaskRecord};
 
 /// How long a CRL is good for: its `nextUpdate`. Another one is made at half of it.
 pub const CRL_VALIDITY: Duration = Duration::from_secs(24 * 3600);
@@ -115,8 +112,8 @@ pub struct RevocationRecord {
     pub serial: String,
     /// Who signed the certificate, and signs the CRL that it is on.
     pub authority: Arn,
-    /// Whose it is.
-    pub task: TaskId,
+    /// Whose it is; `None` for what an authority issued through the API.
+    pub task: Option<TaskId>,
     /// The SPIFFE id in it; `None` for a public certificate.
     pub spiffe_id: Option<SpiffeId>,
     /// Why.
@@ -190,45 +187,27 @@ pub struct RevokedSerial {
 
 /// What an authority's CRL lists, by serial number: all that was revoked of what it signed. What
 /// has ended meanwhile stays for one more CRL (RFC 5280 §3.3).
-///
-/// The one place where revocations of different origins meet: what ACM PCA's `RevokeCertificate`
-/// records joins here and in [`refused_serials`].
 pub fn revoked_of(registry: &Registry, authority: &Arn) -> Vec<RevokedSerial> {
     let of_authority = registry.revocations.values().filter(|record| &record.authority == authority);
-    let here = of_authority.map(|record| RevokedSerial {
-        serial: record.serial.clone(),
-        revoked_at: record.revoked_at,
-        reason: record.reason,
-    });
-    let by_api = registry.private_revocations.values().filter(|record| &record.authority == authority);
-    let by_api = by_api.filter(|record| registry.revocations.get(&record.serial).is_none());
-    here.chain(by_api.map(|record| RevokedSerial {
-        serial: record.serial.clone(),
-        revoked_at: record.revoked_at,
-        reason: record.reason.into(),
-    }))
-    .collect()
+    of_authority
+        .map(|record| RevokedSerial {
+            serial: record.serial.clone(),
+            revoked_at: record.revoked_at,
+            reason: record.reason,
+        })
+        .collect()
 }
 
 /// What every proxy refuses: the serial numbers revoked of any authority, in order. A certificate
 /// past its end is refused as such and needs no place here; the records go with
 /// [`sweep`], which makes this a function of the registry alone.
 pub fn refused_serials(registry: &Registry) -> Vec<String> {
-    let here = registry.revocations.values().map(|record| record.serial.clone());
-    let by_api = registry.private_revocations.values().map(|record| record.serial.clone());
-    here.chain(by_api).collect::<BTreeSet<_>>().into_iter().take(REVOCATIONS_MAX).collect()
+    registry.revocations.values().map(|record| record.serial.clone()).collect()
 }
 
 /// Whether a serial number was revoked.
 pub fn is_revoked(registry: &Registry, serial: &str) -> bool {
-    let by_api =
-        |authority| registry.private_revocations.get(&PrivateRevocation::key(authority, serial)).is_some();
     registry.revocations.get(serial).is_some()
-        || registry
-            .certificates
-            .get(serial)
-            .and_then(|certificate| certificate.authority.as_ref())
-            .is_some_and(by_api)
 }
 
 /// Revokes a certificate; one that is revoked already keeps its reason and time, and is not counted.
@@ -244,7 +223,7 @@ pub(crate) fn revoke(
     let record = RevocationRecord {
         serial: certificate.serial.clone(),
         authority: registry.authority_of(certificate),
-        task: certificate.task.clone(),
+        task: Some(certificate.task.clone()),
         spiffe_id: certificate.spiffe_id.clone(),
         reason,
         revoked_at: now,

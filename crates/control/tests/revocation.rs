@@ -210,7 +210,7 @@ async fn a_revoked_task_is_refused_by_all_and_gets_nothing_until_it_is_allowed()
     assert!(again.serials.is_empty());
     let registry = mesh.control.snapshot();
     let record = registry.revocations.get(&serials[0]).expect("kept");
-    assert_eq!((record.reason, &record.task), (reason, &b[0]));
+    assert_eq!((record.reason, record.task.as_ref()), (reason, Some(&b[0])));
     assert_eq!(mesh.status_of(&serials[0]), CertificateStatus::Revoked);
 
     mesh.control.allow(&AllowTarget::Task(b[0].to_string())).expect("allowed");

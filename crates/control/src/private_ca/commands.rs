@@ -10,11 +10,12 @@ use bowline_model::{arn::Arn, clock::Timestamp};
 
 use super::{
     AUTHORITIES_MAX, CERTIFICATES_MAX, IDEMPOTENT_FOR, PrivateAuthority, PrivateCaError, PrivateCertificate,
-    REVOCATIONS_MAX, RevocationRecord, TAGS_MAX, extensions, find,
+    TAGS_MAX, extensions, find,
 };
 use crate::{
     master_key::MasterKey,
     registry::{AuthorityPurpose, AuthorityRecord, Registry},
+    revocation::{REVOCATIONS_MAX, RevocationRecord},
     x509::{
         algorithm::{KeyType, SignatureAlgorithm},
         chain, csr,
@@ -281,29 +282,33 @@ pub(crate) fn revoke(
         ));
     }
     let arn = record.arn.clone();
-    let key = RevocationRecord::key(&arn, &serial);
-    if registry.private_revocations.get(&key).is_some() {
+    if registry.revocations.get(&serial).is_some_and(|revocation| revocation.authority == arn) {
         return Err(PrivateCaError::Processed("The certificate is revoked already.".into()));
     }
     let by_api = registry
         .private_certificates
         .get(&format!("{arn}/certificate/{serial}"))
         .map(|certificate| certificate.not_after);
-    let by_mesh = registry
-        .certificates
-        .get(&serial)
-        .filter(|certificate| certificate.authority.as_ref() == Some(&arn))
-        .map(|certificate| certificate.not_after);
-    let not_after = by_api.or(by_mesh).ok_or_else(|| {
+    let of_task =
+        registry.certificates.get(&serial).filter(|row| row.authority.as_ref() == Some(&arn)).cloned();
+    let not_after = by_api.or(of_task.as_ref().map(|row| row.not_after)).ok_or_else(|| {
         PrivateCaError::NotFound(format!(
             "The certificate authority issued no certificate of the serial number {serial}."
         ))
     })?;
-    if registry.private_revocations.len() >= REVOCATIONS_MAX {
+    if registry.revocations.len() >= REVOCATIONS_MAX {
         return Err(PrivateCaError::Limit(format!("There can be at most {REVOCATIONS_MAX} revocations.")));
     }
-    let revocation = RevocationRecord { authority: arn, serial, reason, revoked_at: now, not_after };
-    registry.private_revocations.put(key, revocation);
+    let revocation = RevocationRecord {
+        serial: serial.clone(),
+        authority: arn,
+        task: of_task.as_ref().map(|row| row.task.clone()),
+        spiffe_id: of_task.and_then(|row| row.spiffe_id.clone()),
+        reason: reason.into(),
+        revoked_at: now,
+        not_after,
+    };
+    registry.revocations.put(serial, revocation);
     Ok(())
 }
 

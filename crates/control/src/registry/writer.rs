@@ -84,7 +84,6 @@ macro_rules! for_each_table {
         $apply!(certificates, "certificates");
         $apply!(acm_certificates, "acm-certificates");
         $apply!(private_certificates, "private-certificates");
-        $apply!(private_revocations, "private-revocations");
         $apply!(revocations, "revocations");
         $apply!(bars, "certificate-bars");
         $apply!(crls, "crls");

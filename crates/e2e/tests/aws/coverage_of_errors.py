@@ -217,7 +217,7 @@ NOT_OF_OPERATION = {
             "InvalidArgsException": "an id of another length is a ValidationException",
         },
         "IssueCertificate": {"LimitExceededException": "20,000 certificates take too long to issue"},
-        "RevokeCertificate": {"LimitExceededException": "100,000 revocations take too long"},
+        "RevokeCertificate": {"LimitExceededException": "10,000 revocations take too long"},
         "UpdateCertificateAuthority": {"InvalidPolicyException": "what is said of S3 is recorded: no bucket's policy is asked"},
     },
     "acm": {

@@ -160,19 +160,18 @@ fn a_tasks_certificate_is_revoked_by_its_authority_alone() {
     assert_eq!(fault.code, "ResourceNotFoundException");
     ok(&api, "RevokeCertificate", revoke(&issued.serial));
     let registry = api.core.registry();
-    let [row] = registry.private_revocations.values().collect::<Vec<_>>()[..] else {
-        panic!("one revocation")
-    };
+    let [row] = registry.revocations.values().collect::<Vec<_>>()[..] else { panic!("one revocation") };
     assert_eq!((row.serial.as_str(), row.authority.as_str()), (issued.serial.as_str(), root.as_str()));
     // Proxies refuse it, and the authority's CRL lists it.
     assert_eq!(crate::revocation::refused_serials(&registry), [issued.serial.as_str()]);
     assert!(crate::revocation::is_revoked(&registry, &issued.serial));
     assert_eq!(crate::revocation::revoked_of(&registry, &row.authority)[0].serial, issued.serial);
-    // Forgotten when nobody can present it any more.
-    api.change(|registry| {
-        crate::private_ca::sweep(registry, issued.not_after + std::time::Duration::from_secs(2));
-    });
-    assert!(api.core.registry().private_revocations.is_empty());
+    // Forgotten when it has been on a CRL after its end (RFC 5280 §3.3).
+    let listed = issued.not_after + crate::revocation::CRL_VALIDITY;
+    api.change(|registry| crate::revocation::sweep(registry, issued.not_after));
+    assert!(!api.core.registry().revocations.is_empty());
+    api.change(|registry| crate::revocation::sweep(registry, listed));
+    assert!(api.core.registry().revocations.is_empty());
 }
 
 #[test]

@@ -17,6 +17,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use rustls_pki_types::CertificateDer;
 
 use crate::{
+    caller,
     config::{Action, Listener, Match, Redirect, Route, Rule, Snapshot, store::ResourceStore},
     config_file,
     dns::{Carrier, Elsewhere, Verdict, adopt, encode, examine, upstream::Question},
@@ -133,6 +134,11 @@ pub fn request<'a>(method: &str, target: &str, lines: impl Iterator<Item = (&'a 
     headers::join_cookies(&mut parts.headers);
     let forwarded_for = HeaderName::from_static("x-forwarded-for");
     headers::append_forwarded_for(&mut parts.headers, &forwarded_for, IpAddr::V4(Ipv4Addr::LOCALHOST));
+    caller::strip(&mut parts.headers);
+    for name in parts.headers.keys() {
+        let name = name.as_str().replace('_', "-");
+        assert!(!name.starts_with("x-ssl-client-") && name != "x-forwarded-client-cert", "{name} is a claim");
+    }
     for left in [header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING] {
         assert!(!parts.headers.contains_key(&left), "{left} crosses a hop");
     }

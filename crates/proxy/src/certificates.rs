@@ -47,6 +47,9 @@ pub(crate) struct Stored {
     chain: Vec<Vec<u8>>,
     not_before: Timestamp,
     not_after: Timestamp,
+    /// When it came, by this proxy's clock. Its `not_before` is earlier than that.
+    #[serde(default)]
+    received: Timestamp,
     /// What was asked for; a change asks again.
     wanted: Wanted,
 }
@@ -71,10 +74,11 @@ impl Stored {
         Ok(HeldIdentity { key: tls::certified_key(chain, key)?, id })
     }
 
-    /// Two thirds of the life, a little earlier or later for each proxy.
+    /// At two thirds of what was left of its life when it came, a little earlier or later for each
+    /// proxy.
     fn renew_at(&self, jitter: f64) -> Timestamp {
-        let life = self.not_after.since(self.not_before);
-        self.not_before + life.mul_f64(2.0 / 3.0 - 0.05 + 0.1 * jitter)
+        let begin = self.received.max(self.not_before);
+        begin + self.not_after.since(begin).mul_f64(2.0 / 3.0 - 0.05 + 0.1 * jitter)
     }
 
     fn is_valid(&self, now: Timestamp) -> bool {
@@ -248,6 +252,7 @@ impl Certificates {
             chain: answer.chain_der,
             not_before: seconds(answer.not_before)?,
             not_after: seconds(answer.not_after)?,
+            received: wall_clock::now(),
             wanted,
         };
         if stored.not_after <= stored.not_before {
@@ -317,17 +322,23 @@ mod tests {
 
     #[test]
     fn renews_at_about_two_thirds_of_the_life() {
-        let stored = Stored {
+        let stored = |received| Stored {
             name: "x".to_owned(),
             key: Zeroizing::default(),
             chain: vec![],
             not_before: Timestamp::from_secs(1_000),
             not_after: Timestamp::from_secs(4_000),
+            received: Timestamp::from_secs(received),
             wanted: Wanted::default(),
         };
         for jitter in [0.0, 0.5, 0.99] {
-            let at = stored.renew_at(jitter).as_secs();
+            let at = stored(1_000).renew_at(jitter).as_secs();
             assert!((2_800..3_200).contains(&at), "{at}");
+            // What was dated back, or came late, is used as long as the rest of its life allows.
+            let at = stored(3_700).renew_at(jitter).as_secs();
+            assert!((3_880..3_920).contains(&at), "{at}");
+            // By a clock that is behind, it came before it was made.
+            assert_eq!(stored(10).renew_at(jitter), stored(1_000).renew_at(jitter));
         }
     }
 }

@@ -18,7 +18,7 @@ mod rest;
 pub use self::{
     authority::{ciphertext, csr, imported_certificate, signing_request},
     aws::{cbor, cloudformation, json, query, sigv4},
-    data_plane::{dns, peer_certificate, proxy_config, proxy_file, proxy_request},
+    data_plane::{dns, http_framing, peer_certificate, proxy_config, proxy_file, proxy_request},
     links::{discovery, packets, sealed},
     name_server::name_server,
     policies::policy,
@@ -36,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     ("csr", csr),
     ("discovery", discovery),
     ("dns", dns),
+    ("http_framing", http_framing),
     ("imported_certificate", imported_certificate),
     ("json", json),
     ("name_server", name_server),

@@ -21,6 +21,7 @@ use crate::{
     config::{Action, Listener, Match, Redirect, Route, Rule, Snapshot, store::ResourceStore},
     config_file,
     dns::{Carrier, Elsewhere, Verdict, adopt, encode, examine, upstream::Question},
+    framing::Framing,
     headers,
     metrics::Metrics,
     route,
@@ -166,4 +167,17 @@ fn rule(matches: Match) -> Rule {
         query: "#{query}".into(),
     });
     Rule { matches, action }
+}
+
+/// A client's bytes on an HTTP/1.1 connection, as they come and cut at every so many bytes: the
+/// verdict is the same.
+pub fn http_framing(bytes: &[u8], size: usize) {
+    let whole = Framing::new().follow(bytes);
+    let mut cut = Framing::new();
+    let parts = bytes.chunks(size.max(1)).try_for_each(|part| cut.follow(part).map_err(|(_, fault)| fault));
+    assert_eq!(whole.map_err(|(_, fault)| fault), parts);
+    if let Err((right, _)) = whole {
+        assert!(right < bytes.len());
+        assert_eq!(Framing::new().follow(&bytes[..right]), Ok(()), "the fault is earlier");
+    }
 }

@@ -20,7 +20,9 @@ use crate::{
     balance::ClusterStates,
     config::{Bind, Cluster, Listener, Upstream},
     connections::Connections,
-    egress, inbound,
+    egress,
+    framing::Ambiguity,
+    inbound,
     metrics::Direction,
     outbound,
     pool::Pools,
@@ -129,6 +131,19 @@ impl Drop for Connection {
 }
 
 impl Connection {
+    /// Counts and logs what of the connection's bytes could be read in two ways.
+    pub(crate) fn on_ambiguity(&self) -> impl FnOnce(Ambiguity) + Send + Unpin + use<> {
+        let (shared, direction) = (Arc::clone(&self.worker.shared), self.direction);
+        let (listener, peer) = (Arc::clone(&self.listener), self.peer);
+        move |ambiguity| {
+            shared.metrics.of(direction).ambiguous.increment();
+            tracing::info!(
+                listener = &*listener, %peer, cause = ambiguity.as_str(),
+                "refused a request: {ambiguity}"
+            );
+        }
+    }
+
     /// Counts a connection of `peer` that a listener has accepted.
     pub(crate) fn begin(
         worker: &Rc<Worker>,

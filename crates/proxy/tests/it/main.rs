@@ -7,5 +7,6 @@ mod http;
 mod refusals;
 mod resilience;
 mod revocation;
+mod smuggling;
 mod tcp;
 mod tls;

@@ -4,6 +4,7 @@
 pub mod capacity;
 pub mod definition;
 pub mod instance;
+pub mod plan;
 pub mod record;
 pub mod rollback;
 pub mod service;

@@ -25,6 +25,7 @@ use crate::{
 
 pub(crate) mod external;
 pub(crate) mod gateway;
+mod shift;
 pub(crate) mod sidecar;
 
 /// AWS's `timeout.idleTimeoutSeconds` for HTTP, HTTP/2 and gRPC.

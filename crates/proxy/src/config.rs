@@ -134,7 +134,7 @@ pub(crate) struct Match {
     pub(crate) hosts: Vec<Wildcard>,
     pub(crate) paths: Vec<Wildcard>,
     pub(crate) methods: Vec<Method>,
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) headers: Vec<(HeaderName, Option<HeaderValue>)>,
     pub(crate) query: Vec<(String, String)>,
 }
 

@@ -39,10 +39,10 @@ fn matches(rule: &Match, request: &Parts, host: &str) -> bool {
     (rule.hosts.is_empty() || rule.hosts.iter().any(|pattern| pattern.matches(host)))
         && (rule.paths.is_empty() || rule.paths.iter().any(|pattern| pattern.matches(request.uri.path())))
         && (rule.methods.is_empty() || rule.methods.contains(&request.method))
-        && rule
-            .headers
-            .iter()
-            .all(|(name, value)| request.headers.get_all(name).iter().any(|given| given == value))
+        && rule.headers.iter().all(|(name, value)| {
+            let mut given = request.headers.get_all(name).iter();
+            given.any(|given| value.as_ref().is_none_or(|value| given == value))
+        })
         && rule
             .query
             .iter()
@@ -174,7 +174,7 @@ mod tests {
             hosts: vec![Wildcard::new("*.Example.com", true).expect("a pattern")],
             paths: vec![Wildcard::new("/a/*", false).expect("a pattern")],
             methods: vec![http::Method::GET],
-            headers: vec![(header::HeaderName::from_static("x-test"), HeaderValue::from_static("1"))],
+            headers: vec![(header::HeaderName::from_static("x-test"), Some(HeaderValue::from_static("1")))],
             query: vec![("k".to_owned(), "a b".to_owned())],
         };
         let good = request("/a/x?z=1&k=a%20b", &[("host", "api.example.COM:8443"), ("x-test", "1")]);

@@ -9,7 +9,7 @@ use bowline_model::{
 
 use super::{
     PublishOptions, ServicePort, forward, idle_timeout_ms, protocol, proves_callers, request_timeout_ms,
-    retry_policy, service_ports, tls_mode, upstream,
+    retry_policy, service_ports, shift, tls_mode, upstream,
 };
 use crate::{
     authorization,
@@ -183,11 +183,6 @@ fn outbound(
         idle_timeout_ms: idle_timeout_ms(Some(offered), app),
         max_connections: 0,
     };
-    let mut resources = vec![Resource::Listener(listener)];
-    if !is_tcp {
-        let rule = forward(&cluster, request_timeout_ms(Some(offered)), Some(retry_policy()));
-        resources.push(Resource::Route(v1::Route { name, rules: vec![rule] }));
-    }
     let mut upstream = upstream(registry, options, callee, port, &cluster, None);
     if let (Some(to), Resource::Endpoints(endpoints)) =
         (options.diversions.get(&(task.id.clone(), cluster.clone())), &mut upstream[1])
@@ -199,6 +194,13 @@ fn outbound(
             task_id: "diverted".into(),
             ..v1::Endpoint::default()
         }];
+    }
+    let (upstream, split) = shift::divide(registry, callee, upstream, is_tcp);
+    let mut resources = vec![Resource::Listener(listener)];
+    if !is_tcp {
+        let rule = forward(&cluster, request_timeout_ms(Some(offered)), Some(retry_policy()));
+        let rules = shift::rules(rule, split.as_ref(), offered.test_header.as_ref());
+        resources.push(Resource::Route(v1::Route { name, rules }));
     }
     resources.extend(upstream);
     resources

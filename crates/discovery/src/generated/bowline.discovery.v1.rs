@@ -173,6 +173,9 @@ pub struct HeaderMatch {
     /// The exact value.
     #[prost(string, tag = "2")]
     pub exact: ::prost::alloc::string::String,
+    /// It is there, whatever its value.
+    #[prost(bool, tag = "5")]
+    pub present: bool,
 }
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]

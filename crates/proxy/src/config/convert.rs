@@ -258,7 +258,7 @@ fn rule_of(rule: &v1::RouteRule) -> Result<(Match, ActionDraft), Invalid> {
                     let value = HeaderValue::from_str(&header.exact).map_err(|_| {
                         invalid("match.headers", format!("{:?} is no header value", header.exact))
                     })?;
-                    Ok((name, value))
+                    Ok((name, (!header.present).then_some(value)))
                 })
                 .collect::<Result<_, _>>()?,
             query: message.query.iter().map(|query| (query.name.clone(), query.exact.clone())).collect(),

@@ -5,6 +5,7 @@
 
 pub mod arn;
 pub mod authorization;
+pub mod balance;
 pub mod capacity;
 pub mod cidr;
 pub mod clock;
@@ -19,4 +20,5 @@ pub mod rollout;
 pub mod service;
 pub mod task;
 pub mod task_definition;
+pub mod traffic;
 pub mod wildcard;

@@ -39,6 +39,7 @@ mod hops;
 mod inbound;
 mod io;
 mod last_good;
+mod load;
 mod metrics;
 mod options;
 mod outbound;

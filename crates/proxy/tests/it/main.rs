@@ -1,5 +1,7 @@
 //! Real proxies over loopback: two of them, a test CA, real applications.
 
+mod backend;
+mod balancing;
 mod control_plane;
 mod external;
 mod harness;
@@ -9,3 +11,4 @@ mod resilience;
 mod revocation;
 mod tcp;
 mod tls;
+mod traffic;

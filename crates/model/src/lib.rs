@@ -12,6 +12,7 @@ pub mod identity;
 pub mod load_balancer;
 pub mod network;
 pub mod outlier;
+pub mod overload;
 pub mod policy;
 pub mod restart;
 pub mod retry;

@@ -44,6 +44,7 @@ mod last_good;
 mod metrics;
 mod options;
 mod outbound;
+mod overload;
 mod pool;
 mod refusal;
 mod reply;

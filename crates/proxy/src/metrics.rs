@@ -128,6 +128,8 @@ causes! {
         UnauthorizedExternalService => "UAEX",
         /// The request is malformed.
         DownstreamProtocolError => "DPE",
+        /// The proxy's memory runs out.
+        OverloadManager => "OM",
     }
 }
 

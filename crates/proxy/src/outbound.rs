@@ -189,6 +189,9 @@ async fn respond(
     let Some(listener) = worker.listener(&listener) else {
         return reply::failure(&Failure::NO_ROUTE, exchange);
     };
+    if worker.shared.overload.sheds_requests() {
+        return reply::failure(&Failure::OVERLOADED, exchange);
+    }
     if let Err(failure) = check(&parts) {
         return reply::failure(&failure, exchange);
     }

@@ -282,6 +282,12 @@ fn refresh(worker: &Rc<Worker>) {
 async fn accept(worker: Rc<Worker>, name: Arc<str>, socket: TcpListener, mut phase: watch::Receiver<Phase>) {
     let count = Rc::new(Cell::new(0));
     loop {
+        // What is not accepted waits in the kernel.
+        tokio::select! {
+            biased;
+            () = worker.shared.overload.accepts_connections() => {}
+            _ = phase.wait_for(|phase| *phase == Phase::Removed) => return,
+        }
         let accepted = tokio::select! {
             biased;
             _ = phase.wait_for(|phase| *phase == Phase::Removed) => return,

@@ -18,6 +18,7 @@ pub mod restart;
 pub mod retry;
 pub mod rollout;
 pub mod service;
+pub mod succession;
 pub mod task;
 pub mod task_definition;
 pub mod wildcard;

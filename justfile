@@ -36,6 +36,12 @@ bench:
 bench-discover:
     bench/discover
 
+# How soon every proxy refuses a revoked certificate; what rotation under load and issuance cost.
+bench-certificates:
+    bench/revoke
+    bench/rotate
+    bench/issue
+
 # How soon a change is seen by DiscoverInstances, DNS and every proxy.
 bench-change:
     bench/change

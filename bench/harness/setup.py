@@ -44,13 +44,22 @@ def envoy_binary():
     return found[0] if found else None
 
 
+_LOAD = Path(__file__).resolve().parent.parent / "load"
+
+
+def load_program(name):
+    """A program of `load/`, or None while it is not compiled from the present source."""
+    path, source = cache_directory() / name, _source_of(name)
+    return path if path.exists() and path.stat().st_mtime >= source.stat().st_mtime else None
+
+
 def open_loop_binary():
-    """The open-loop client, or None while it is not compiled from the present source."""
-    path = cache_directory() / "open-loop"
-    return path if path.exists() and path.stat().st_mtime >= _OPEN_LOOP_SOURCE.stat().st_mtime else None
+    """The open-loop client, or None."""
+    return load_program("open-loop")
 
 
-_OPEN_LOOP_SOURCE = Path(__file__).resolve().parent.parent / "load" / "open_loop.rs"
+def _source_of(name):
+    return _LOAD / f"{name.replace('-', '_')}.rs"
 
 
 def install(*, peers, say):
@@ -62,8 +71,10 @@ def install(*, peers, say):
         _install_packages(packages, say)
     if "envoy" in peers and envoy_binary() is None:
         _install_envoy(say)
-    if open_loop_binary() is None:
-        _compile_open_loop(say)
+    try:
+        compile_load("open-loop")
+    except Failure as error:
+        say(f"no open-loop client, so the fixed-rate cases are skipped: {error}")
 
 
 def _install_packages(packages, say):
@@ -123,21 +134,18 @@ def _install_envoy(say):
         binary.chmod(0o755)
 
 
-def _compile_open_loop(say):
+def compile_load(name):
+    """Compiles a program of `load/` where that is needed, and returns its path."""
+    if (present := load_program(name)) is not None:
+        return present
     rustc = which("rustc")
     if rustc is None:
-        say("no rustc, so no open-loop client: the fixed-rate cases are skipped")
-        return
-    target = cache_directory() / "open-loop"
+        raise Failure(f"no rustc to compile {name} with")
+    target = cache_directory() / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        run(
-            [rustc, "--edition", "2024", "-C", "opt-level=3", "-o", f"{target}.new", str(_OPEN_LOOP_SOURCE)],
-            timeout=120,
-        )
-        os.replace(f"{target}.new", target)
-    except Failure as error:
-        say(f"open-loop client: {error}")
+    run([rustc, "--edition", "2024", "-C", "opt-level=3", "-o", f"{target}.new", str(_source_of(name))], timeout=120)
+    os.replace(f"{target}.new", target)
+    return target
 
 
 def version_of(argv):

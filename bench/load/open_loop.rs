@@ -11,7 +11,7 @@
 use std::{
     env,
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
     process::ExitCode,
     thread,
     time::{Duration, Instant},
@@ -54,7 +54,8 @@ fn run() -> Result<String, String> {
         return Err("usage: open-loop ADDRESS PATH RATE CONNECTIONS SECONDS".into());
     };
     let number = |text: &str| text.parse::<f64>().ok().filter(|n| *n > 0.0).ok_or(format!("{text:?} is no number"));
-    let address: SocketAddr = address.parse().map_err(|_| format!("{address:?} is no address"))?;
+    let resolved = address.to_socket_addrs().map_err(|error| format!("{address:?}: {error}"))?;
+    let address: SocketAddr = resolved.into_iter().next().ok_or(format!("{address:?} has no address"))?;
     let (rate, seconds) = (number(rate)?, number(seconds)?);
     let connections = number(connections)? as u32;
 

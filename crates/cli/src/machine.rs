@@ -75,8 +75,8 @@ pub(crate) struct MachineArgs {
     /// user, whose the key `test` is, may do everything.
     #[arg(long, default_value = "enforce")]
     pub(crate) authorization: AuthorizationArg,
-    /// How long a certificate lives, in seconds.
-    #[arg(long, default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(10..=604_800))]
+    /// How long a certificate lives, in seconds. It is renewed after two thirds of that.
+    #[arg(long, default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(3..=604_800))]
     pub(crate) certificate_ttl: u64,
     /// Where proxies find the control plane. Port 0: a free one, kept for this state directory.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]

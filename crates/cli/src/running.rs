@@ -14,6 +14,7 @@ use bowline_model::task::TaskId;
 use tokio::sync::watch;
 
 use crate::{
+    authorities,
     certificates::{self, CertificateTarget},
     local_api::{AccessKey, Request, Response, Stdio},
     topology::{
@@ -124,6 +125,14 @@ impl Running {
             }
             Request::Crl { authority } => {
                 Ok(Response::Crl { pem: self.control.crl(authority.as_deref())?.pem })
+            }
+            Request::Authorities => {
+                let views = self.control.authorities().into_iter();
+                Ok(Response::Authorities(views.map(authorities::row).collect()))
+            }
+            Request::MoveAuthority(wanted) => {
+                let moved = authorities::carry_out(&self.control, wanted).await?;
+                Ok(Response::AuthorityMoved(Box::new(moved)))
             }
             Request::Down => {
                 self.ended.send_replace(true);

@@ -1,7 +1,9 @@
 //! The certificate authorities that there are: the mesh's own, those that
 //! templates make, and the one of the gateways' public certificates.
 
-use std::{collections::BTreeSet, io, net::IpAddr, sync::Arc, time::Duration};
+mod line;
+
+use std::{collections::BTreeMap, io, net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bowline_aws::acmpca;
@@ -9,6 +11,7 @@ use bowline_model::{
     arn::{Arn, Scope},
     clock::Timestamp,
     identity::SpiffeId,
+    succession::Slot,
 };
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use thiserror::Error;
@@ -23,12 +26,15 @@ use crate::{
         commands::{self, NewAuthority},
     },
     registry::{
-        AuthorityPurpose, AuthorityRecord, MESH_AUTHORITY, PUBLIC_AUTHORITY, Registry, RegistryError,
-        RegistryWriter,
+        AuthorityPlace, AuthorityPurpose, AuthorityRecord, MESH_AUTHORITY, PUBLIC_AUTHORITY, Registry,
+        RegistryError, RegistryWriter, Table,
     },
     revocation::RevokedSerial,
     stream::{directory::IssuedCertificate, tls::TlsMaterial},
 };
+
+pub(crate) use self::line::NextError;
+pub(crate) use self::line::{line_of, put_back, succession_of, sweep, trust_named};
 
 /// Ten years, as the notes' templates ask for.
 const ROOT_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -109,12 +115,26 @@ pub(crate) struct LeafOrder {
 /// All authorities, with their keys in memory.
 pub(crate) struct Authorities {
     master_key: Arc<MasterKey>,
-    open: ArcSwap<Vec<OpenAuthority>>,
+    opened: ArcSwap<Opened>,
     changed: watch::Sender<u64>,
+}
+
+/// The authorities of one moment.
+#[derive(Default)]
+pub(crate) struct Opened {
+    /// What they were opened from.
+    rows: Table<AuthorityRecord>,
+    all: Vec<OpenAuthority>,
+    /// PEM of what the mesh trusts.
+    mesh_roots: String,
 }
 
 struct OpenAuthority {
     arn: Arn,
+    /// The one that its line began with.
+    line: Arn,
+    slot: Slot,
+    number: u32,
     purpose: AuthorityPurpose,
     /// Part of the trust bundle.
     trusted: bool,
@@ -128,23 +148,120 @@ struct OpenAuthority {
 
 impl OpenAuthority {
     /// What decides whether another is the same.
-    fn state(&self) -> (&Arn, bool, bool, &[Vec<u8>], &[u8]) {
-        (&self.arn, self.trusted, self.active, &self.above, self.authority.certificate_der())
+    fn state(&self) -> (&Arn, Slot, bool, bool, &[Vec<u8>], &[u8]) {
+        let certificate = self.authority.certificate_der();
+        (&self.arn, self.slot, self.trusted, self.active, &self.above, certificate)
     }
 }
 
-/// Trusts the authorities that services name: what they sign are identities of the mesh from now on,
-/// and stay so when no service names them any more, as leaves live on.
-pub(crate) fn trust_named(registry: &mut Registry) {
-    let named: BTreeSet<String> = registry
-        .services
-        .values()
-        .filter_map(|service| service.connect.as_ref())
-        .flat_map(|connect| &connect.services)
-        .filter_map(|offered| offered.authority.as_ref().map(Arn::to_string))
-        .collect();
-    for arn in named {
-        registry.authorities.update(&arn, |authority| authority.trusted = true);
+impl Opened {
+    fn new(rows: Table<AuthorityRecord>, all: Vec<OpenAuthority>) -> Self {
+        let mut opened = Self { rows, all, mesh_roots: String::new() };
+        opened.mesh_roots = opened.roots_pem(AuthorityPurpose::Mesh);
+        opened
+    }
+
+    /// Whether nothing has changed since they were opened.
+    pub(crate) fn is_of(&self, registry: &Registry) -> bool {
+        self.rows.is_same(&registry.authorities)
+    }
+
+    fn roots_pem(&self, purpose: AuthorityPurpose) -> String {
+        let trusted = self.all.iter().filter(|open| open.purpose == purpose && open.trusted);
+        trusted.map(|open| open.authority.certificate_pem()).collect()
+    }
+
+    fn named(&self, arn: &Arn) -> Option<&OpenAuthority> {
+        self.all.iter().find(|open| open.arn == *arn)
+    }
+
+    /// Who signs for a line at present, by any authority of the line; without one, for the mesh's own or
+    /// the public one.
+    fn signer(&self, authority: Option<&Arn>, public: bool) -> Result<&OpenAuthority, AuthoritiesError> {
+        let line = match authority {
+            Some(arn) => self.rows.get(arn.as_str()).map_or(arn, |row| row.line()),
+            None => &self.own(public)?.line,
+        };
+        let unknown = || AuthoritiesError::Unknown(authority.unwrap_or(line).clone());
+        let current = |open: &&OpenAuthority| open.line == *line && open.slot == Slot::Current;
+        self.all.iter().find(current).ok_or_else(unknown)
+    }
+
+    fn own(&self, public: bool) -> Result<&OpenAuthority, AuthoritiesError> {
+        let id = own_name(public);
+        self.all.iter().find(|open| open.line.resource_name() == id).ok_or_else(|| {
+            let arn = Scope::default().arn("acm-pca", format_args!("certificate-authority/{id}"));
+            AuthoritiesError::Unknown(arn)
+        })
+    }
+
+    /// The identifier of the key that signs for each line, by the ARN that the line began with.
+    pub(crate) fn signing_keys(&self) -> BTreeMap<Arn, String> {
+        let signs = self.all.iter().filter(|open| open.slot == Slot::Current && open.active);
+        signs.map(|open| (open.line.clone(), open.authority.key_id().to_owned())).collect()
+    }
+
+    /// Signs what is ordered.
+    pub(crate) fn issue(
+        &self,
+        order: &LeafOrder,
+        csr: &CheckedCsr,
+        now: Timestamp,
+    ) -> Result<IssuedCertificate, AuthoritiesError> {
+        let signer = self.signer(order.authority.as_ref(), order.public)?;
+        if !signer.active {
+            return Err(AuthoritiesError::NotActive(signer.arn.clone()));
+        }
+        self.issue_by(signer, order, csr, now)
+    }
+
+    fn issue_by(
+        &self,
+        signer: &OpenAuthority,
+        order: &LeafOrder,
+        csr: &CheckedCsr,
+        now: Timestamp,
+    ) -> Result<IssuedCertificate, AuthoritiesError> {
+        let request = LeafRequest {
+            public_key: csr,
+            spiffe_id: order.spiffe_id.clone(),
+            dns_names: order.dns_names.clone(),
+            addresses: order.addresses.clone(),
+            usage: if order.public { Usage::Server } else { Usage::Both },
+            ttl: order.ttl,
+        };
+        let leaf = signer.authority.issue(&request, now)?;
+        Ok(IssuedCertificate {
+            chain_der: std::iter::once(leaf.certificate_der).chain(signer.above.iter().cloned()).collect(),
+            roots_pem: self.mesh_roots.clone(),
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+            spiffe_id: order.spiffe_id.clone(),
+            serial: leaf.serial_hex,
+            authority: signer.arn.clone(),
+        })
+    }
+
+    /// Signs the certificate of the stream's servers by the oldest of the mesh's own that are trusted
+    /// and can sign: a proxy that was away since before the present one was made believes that, too.
+    fn issue_own(
+        &self,
+        order: &LeafOrder,
+        csr: &CheckedCsr,
+        now: Timestamp,
+    ) -> Result<IssuedCertificate, AuthoritiesError> {
+        let line = &self.own(false)?.line;
+        let mut old: Vec<_> = self
+            .all
+            .iter()
+            .filter(|open| open.line == *line && matches!(open.slot, Slot::Former | Slot::Current))
+            .filter(|open| open.active && open.authority.not_after() >= now + order.ttl)
+            .collect();
+        old.sort_by_key(|open| open.number);
+        match old.first() {
+            Some(oldest) => self.issue_by(oldest, order, csr, now),
+            None => self.issue(order, csr, now),
+        }
     }
 }
 
@@ -158,21 +275,14 @@ impl Authorities {
     ) -> Result<Self, AuthoritiesError> {
         let scope = writer.snapshot().settings().scope.clone();
         let (changed, _) = watch::channel(0);
-        let authorities = Self { master_key, open: ArcSwap::from_pointee(Vec::new()), changed };
+        let authorities = Self { master_key, opened: ArcSwap::default(), changed };
         for (purpose, id, common_name) in [
             (AuthorityPurpose::Mesh, MESH_AUTHORITY, "Bowline mesh root"),
             (AuthorityPurpose::Public, PUBLIC_AUTHORITY, "Bowline gateway root (this machine only)"),
         ] {
             let arn = scope.arn("acm-pca", format_args!("certificate-authority/{id}"));
-            if writer.snapshot().authorities.get(arn.as_str()).is_none() {
-                let params = RootParams {
-                    common_name: common_name.to_owned(),
-                    organization: Some("Bowline".to_owned()),
-                    key_algorithm: KeyAlgorithm::EcP256,
-                    validity: ROOT_VALIDITY,
-                    ..RootParams::default()
-                };
-                let record = authorities.create(&arn, purpose, &params, now)?;
+            if !writer.snapshot().authorities.values().any(|record| *record.line() == arn) {
+                let record = authorities.create_own(&arn, purpose, common_name.to_owned(), now)?;
                 writer.change::<_, RegistryError>(|registry| {
                     registry.authorities.put(arn.as_str(), record);
                     Ok(())
@@ -190,7 +300,11 @@ impl Authorities {
 
     /// Opens what the registry has and this has not. Whether there was any.
     pub(crate) fn reload(&self, registry: &Registry) -> Result<bool, AuthoritiesError> {
-        let present = self.open.load();
+        let present = self.opened.load();
+        if present.is_of(registry) {
+            return Ok(false);
+        }
+        let present = &present.all;
         let mut all = Vec::new();
         for record in registry.authorities.values() {
             if record.certificate_der.is_empty() {
@@ -215,6 +329,9 @@ impl Authorities {
             let private = record.private.as_deref();
             all.push(OpenAuthority {
                 arn: record.arn.clone(),
+                line: record.line().clone(),
+                slot: record.place.slot,
+                number: record.place.number,
                 purpose: record.purpose,
                 trusted: record.trusted,
                 active: private
@@ -224,8 +341,8 @@ impl Authorities {
             });
         }
         let changed = !all.iter().map(OpenAuthority::state).eq(present.iter().map(OpenAuthority::state));
+        self.opened.store(Arc::new(Opened::new(registry.authorities.clone(), all)));
         if changed {
-            self.open.store(Arc::new(all));
             self.changed.send_modify(|generation| *generation += 1);
         }
         Ok(changed)
@@ -275,14 +392,22 @@ impl Authorities {
         Ok(record)
     }
 
-    fn create(
+    /// Makes an authority of the control plane's own.
+    fn create_own(
         &self,
         arn: &Arn,
         purpose: AuthorityPurpose,
-        params: &RootParams,
+        common_name: String,
         now: Timestamp,
     ) -> Result<AuthorityRecord, AuthoritiesError> {
-        let authority = Authority::create_root(params, now)?;
+        let params = RootParams {
+            common_name,
+            organization: Some("Bowline".to_owned()),
+            key_algorithm: KeyAlgorithm::EcP256,
+            validity: ROOT_VALIDITY,
+            ..RootParams::default()
+        };
+        let authority = Authority::create_root(&params, now)?;
         let key: Zeroizing<Vec<u8>> = authority.key_pkcs8_der();
         Ok(AuthorityRecord {
             arn: arn.clone(),
@@ -294,25 +419,23 @@ impl Authorities {
                 .map_err(|source| AuthoritiesError::Seal(Box::new(source)))?,
             trusted: true,
             private: None,
+            place: AuthorityPlace::default(),
         })
+    }
+
+    /// The authorities of this moment.
+    pub(crate) fn opened(&self) -> Arc<Opened> {
+        self.opened.load_full()
     }
 
     /// PEM of every root of the mesh.
     pub(crate) fn mesh_roots_pem(&self) -> String {
-        self.roots_pem(AuthorityPurpose::Mesh)
+        self.opened.load().mesh_roots.clone()
     }
 
-    /// PEM of the root of the gateways' public certificates.
+    /// PEM of every root of the gateways' public certificates.
     pub(crate) fn public_roots_pem(&self) -> String {
-        self.roots_pem(AuthorityPurpose::Public)
-    }
-
-    fn roots_pem(&self, purpose: AuthorityPurpose) -> String {
-        let open = self.open.load();
-        open.iter()
-            .filter(|open| open.purpose == purpose && open.trusted)
-            .map(|open| open.authority.certificate_pem())
-            .collect()
+        self.opened.load().roots_pem(AuthorityPurpose::Public)
     }
 
     /// Signs what is ordered.
@@ -322,36 +445,7 @@ impl Authorities {
         csr: &CheckedCsr,
         now: Timestamp,
     ) -> Result<IssuedCertificate, AuthoritiesError> {
-        let open = self.open.load();
-        let purpose = if order.public { AuthorityPurpose::Public } else { AuthorityPurpose::Mesh };
-        let signer = match &order.authority {
-            Some(arn) => open
-                .iter()
-                .find(|open| &open.arn == arn)
-                .ok_or_else(|| AuthoritiesError::Unknown(arn.clone()))?,
-            None => own(&open, purpose)?,
-        };
-        if !signer.active {
-            return Err(AuthoritiesError::NotActive(signer.arn.clone()));
-        }
-        let request = LeafRequest {
-            public_key: csr,
-            spiffe_id: order.spiffe_id.clone(),
-            dns_names: order.dns_names.clone(),
-            addresses: order.addresses.clone(),
-            usage: if order.public { Usage::Server } else { Usage::Both },
-            ttl: order.ttl,
-        };
-        let leaf = signer.authority.issue(&request, now)?;
-        Ok(IssuedCertificate {
-            chain_der: std::iter::once(leaf.certificate_der).chain(signer.above.iter().cloned()).collect(),
-            roots_pem: self.roots_pem(AuthorityPurpose::Mesh),
-            not_before: leaf.not_before,
-            not_after: leaf.not_after,
-            spiffe_id: order.spiffe_id.clone(),
-            serial: leaf.serial_hex,
-            authority: signer.arn.clone(),
-        })
+        self.opened.load().issue(order, csr, now)
     }
 
     /// Signs a CRL of what was revoked of an authority's; PEM.
@@ -363,16 +457,15 @@ impl Authorities {
         now: Timestamp,
         next_update: Timestamp,
     ) -> Result<String, AuthoritiesError> {
-        let open = self.open.load();
-        let signer = open.iter().find(|open| &open.arn == authority);
-        let signer = signer.ok_or_else(|| AuthoritiesError::Unknown(authority.clone()))?;
+        let opened = self.opened.load();
+        let signer = opened.named(authority).ok_or_else(|| AuthoritiesError::Unknown(authority.clone()))?;
         Ok(signer.authority.sign_crl(revoked, number, now, next_update)?)
     }
 
     /// An authority's certificate: PEM, and its last second.
     pub(crate) fn certificate_of(&self, authority: &Arn) -> Option<(String, Timestamp)> {
-        let open = self.open.load();
-        let found = open.iter().find(|open| &open.arn == authority)?;
+        let opened = self.opened.load();
+        let found = opened.named(authority)?;
         Some((found.authority.certificate_pem(), found.authority.not_after()))
     }
 
@@ -394,7 +487,7 @@ impl Authorities {
             ttl,
             public: false,
         };
-        let issued = self.issue(&order, &CheckedCsr::parse(csr.der())?, now)?;
+        let issued = self.opened.load().issue_own(&order, &CheckedCsr::parse(csr.der())?, now)?;
         Ok(TlsMaterial {
             chain_der: issued.chain_der,
             key_pkcs8_der: Zeroizing::new(key.serialize_der()),
@@ -413,12 +506,11 @@ fn sent_above(record: &AuthorityRecord, private: &PrivateAuthority) -> Vec<Vec<u
     }
 }
 
-fn own(open: &[OpenAuthority], purpose: AuthorityPurpose) -> Result<&OpenAuthority, AuthoritiesError> {
-    let id = match purpose {
-        AuthorityPurpose::Mesh => MESH_AUTHORITY,
-        AuthorityPurpose::Public => PUBLIC_AUTHORITY,
-    };
-    open.iter().find(|open| open.arn.resource_name() == id).ok_or_else(|| {
-        AuthoritiesError::Unknown(Scope::default().arn("acm-pca", format_args!("certificate-authority/{id}")))
-    })
+/// The ARN that the line of the mesh's own authorities, or of the public ones, began with.
+pub(crate) fn own_line(scope: &Scope, public: bool) -> Arn {
+    scope.arn("acm-pca", format_args!("certificate-authority/{}", own_name(public)))
+}
+
+fn own_name(public: bool) -> &'static str {
+    if public { PUBLIC_AUTHORITY } else { MESH_AUTHORITY }
 }

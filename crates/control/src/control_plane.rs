@@ -1,6 +1,7 @@
 //! The control plane as one thing: started, told what to run, watched.
 
 mod audit_trail;
+mod authorities;
 mod certificates;
 mod private_dns;
 mod task_endpoint;
@@ -57,6 +58,7 @@ use private_dns::PrivateDns;
 
 pub use access_keys::{AccessKeyError, AccessKeyView};
 pub use audit_trail::{AUDIT_DIRECTORY, AUDIT_KEY_LABEL};
+pub use authorities::{AuthorityError, AuthorityView, Moved};
 pub(crate) use certificates::authority_named;
 pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,

@@ -1,6 +1,7 @@
 //! What the control plane's servers and loops share.
 
 mod revocations;
+mod succession;
 
 use std::{
     collections::BTreeMap,
@@ -56,6 +57,9 @@ const OWN_CERTIFICATE_TTL: Duration = Duration::from_secs(24 * 3600);
 /// How long a verifier's certificate lives.
 const VERIFIER_TTL: Duration = Duration::from_secs(60);
 
+/// How often a certificate is signed anew as authorities have changed meanwhile.
+const ISSUE_ATTEMPTS_MAX: u32 = 5;
+
 /// Endpoints that stand in for a cluster's at one task's proxy, each with its end.
 type Diversions = BTreeMap<(TaskId, String), (SocketAddr, Instant)>;
 
@@ -77,6 +81,11 @@ pub(crate) struct Core {
     base: AtomicU64,
     cache: ArcSwap<PublishCache>,
     revocation: Mutex<Option<Arc<PublishedRevocation>>>,
+    bundle: Mutex<Bundle>,
+    /// Held while authorities are opened.
+    opening: Mutex<()>,
+    /// Held while an authority is moved in its line, until that is published.
+    pub(crate) moving: Mutex<()>,
     proxies: Mutex<BTreeMap<TaskId, ProxyState>>,
     /// Since which generation each task's endpoints are what they are now.
     endpoints_since: Mutex<BTreeMap<TaskId, (String, u64)>>,
@@ -99,10 +108,20 @@ struct PublishCache {
     sets: Mutex<BTreeMap<TaskId, (u64, Arc<ResourceSet>)>>,
 }
 
+/// The roots that the mesh trusts.
+#[derive(Debug)]
+struct Bundle {
+    roots_pem: String,
+    /// The generation since which they are published.
+    since: u64,
+}
+
 /// What is known of a connected proxy.
 #[derive(Clone, Debug, Default)]
 struct ProxyState {
     streams: u32,
+    /// Serial number of the certificate that its latest stream was opened with.
+    shown: String,
     /// The generation that each type was last acknowledged at.
     acknowledged: BTreeMap<ResourceType, u64>,
     /// What it refuses, by type.
@@ -121,6 +140,7 @@ impl Core {
     ) -> Self {
         let (published, _) = watch::channel(1);
         let (answered, _) = watch::channel(0);
+        let bundle = Bundle { roots_pem: authorities.mesh_roots_pem(), since: 1 };
         Self {
             writer,
             authorities,
@@ -135,6 +155,9 @@ impl Core {
             base: AtomicU64::new(1),
             cache: ArcSwap::from_pointee(PublishCache::default()),
             revocation: Mutex::default(),
+            bundle: Mutex::new(bundle),
+            opening: Mutex::default(),
+            moving: Mutex::default(),
             proxies: Mutex::default(),
             endpoints_since: Mutex::default(),
             answered,
@@ -212,7 +235,7 @@ impl Core {
         });
         let after = self.writer.snapshot();
         if !before.authorities.is_same(&after.authorities)
-            && let Err(error) = self.authorities.reload(&after)
+            && let Err(error) = self.open_authorities()
         {
             tracing::error!(%error, "a certificate authority cannot be used");
         }
@@ -247,7 +270,14 @@ impl Core {
     fn publish(&self) {
         // Before the generation: who sees the generation sees what was computed since then.
         self.base.fetch_add(1, Ordering::AcqRel);
-        self.published.send_modify(|generation| *generation += 1);
+        let roots_pem = self.authorities.mesh_roots_pem();
+        self.published.send_modify(|generation| {
+            *generation += 1;
+            let mut bundle = self.bundle.lock().unwrap_or_else(PoisonError::into_inner);
+            if bundle.roots_pem != roots_pem {
+                *bundle = Bundle { roots_pem, since: *generation };
+            }
+        });
     }
 
     /// Tells the streams that revocations differ, and nothing else of what they have.
@@ -275,10 +305,16 @@ impl Core {
 
     /// Takes up authorities that a stack has made.
     pub(crate) fn reload_authorities(&self) -> Result<(), AuthoritiesError> {
-        if self.authorities.reload(&self.writer.snapshot())? {
+        if self.open_authorities()? {
             self.publish();
         }
         Ok(())
+    }
+
+    /// Opens the authorities of the latest snapshot: nobody puts older ones in their place.
+    fn open_authorities(&self) -> Result<bool, AuthoritiesError> {
+        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        self.authorities.reload(&self.writer.snapshot())
     }
 
     pub(crate) fn roots_pem(&self) -> String {
@@ -309,6 +345,7 @@ impl Core {
             }
             secrets::commands::sweep(registry, now);
             private_ca::sweep(registry, now);
+            authorities::sweep(registry, now);
             revocation::sweep(registry, now);
             Ok(reconcile::pass(registry, histories, now, random::task_id))
         })?;
@@ -424,13 +461,8 @@ impl Core {
     fn order_for(&self, registry: &Registry, task: &TaskId, name: &str) -> Option<LeafOrder> {
         let record = registry.tasks.get(task.as_str())?;
         if name.is_empty() || name == MESH_IDENTITY {
-            let service = registry.service_of(record);
-            let offered = service
-                .iter()
-                .filter_map(|service| service.connect.as_ref())
-                .flat_map(|connect| &connect.services);
             return Some(LeafOrder {
-                authority: offered.clone().find_map(|offered| offered.authority.clone()),
+                authority: publish::named_authority(registry, record).cloned(),
                 spiffe_id: Some(registry.identity_of(record)?),
                 dns_names: Vec::new(),
                 addresses: Vec::new(),
@@ -453,6 +485,46 @@ impl Core {
             }
             _ => None,
         }
+    }
+
+    /// Signs and records. What bears on it is asked again where nothing can come between, and what was
+    /// signed meanwhile is thrown away: a task that may have no certificate has none, and whoever has one
+    /// is known before an authority comes or goes.
+    fn issue_and_keep(
+        &self,
+        task: &TaskId,
+        name: &str,
+        order: &LeafOrder,
+        csr: &CheckedCsr,
+    ) -> Result<IssuedCertificate, KeepError> {
+        for _ in 0..ISSUE_ATTEMPTS_MAX {
+            let opened = self.authorities.opened();
+            let issued = opened.issue(order, csr, wall_clock::now())?;
+            let record = CertificateRecord {
+                serial: issued.serial.clone(),
+                task: task.clone(),
+                name: name.to_owned(),
+                spiffe_id: issued.spiffe_id.clone(),
+                not_before: issued.not_before,
+                not_after: issued.not_after,
+                authority: Some(issued.authority.clone()),
+                chain_pem: issued.chain_der.iter().map(|der| ca::certificate_pem(der)).collect(),
+            };
+            // What is published does not depend on certificates: the streams are not woken.
+            let kept = self.writer.change::<_, KeepError>(|registry| {
+                refuse_barred(registry, task)?;
+                if !opened.is_of(registry) {
+                    return Ok(false);
+                }
+                registry.certificates.put(record.serial.clone(), record);
+                Ok(true)
+            })?;
+            if kept {
+                return Ok(issued);
+            }
+            self.reload_authorities()?;
+        }
+        Err(KeepError::Unsteady)
     }
 
     /// What connected proxies refuse of their configuration.
@@ -496,6 +568,7 @@ impl Core {
         let diversions = self.diversions.lock().unwrap_or_else(PoisonError::into_inner);
         PublishOptions {
             roots_pem: self.authorities.mesh_roots_pem(),
+            signing_keys: self.authorities.opened().signing_keys(),
             diversions: diversions.iter().map(|(key, (to, _))| (key.clone(), *to)).collect(),
             ..self.options.clone()
         }
@@ -527,36 +600,14 @@ impl Directory for Core {
         let registry = self.registry();
         let order = self.order_for(&registry, task, name).ok_or(IssueError::Unknown)?;
         refuse_barred(&registry, task)?;
-        let issued = self.authorities.issue(&order, &csr, wall_clock::now()).map_err(|error| {
-            tracing::error!(%task, %error, "a certificate could not be issued");
-            IssueError::Internal
-        })?;
-        let record = CertificateRecord {
-            serial: issued.serial.clone(),
-            task: task.clone(),
-            name: if name.is_empty() { MESH_IDENTITY.to_owned() } else { name.to_owned() },
-            spiffe_id: issued.spiffe_id.clone(),
-            not_before: issued.not_before,
-            not_after: issued.not_after,
-            authority: Some(issued.authority.clone()),
-            chain_pem: issued.chain_der.iter().map(|der| ca::certificate_pem(der)).collect(),
-        };
-        // What is published does not depend on certificates: the streams are not woken.
-        self.writer
-            .change::<_, KeepError>(|registry| {
-                // Asked again where nothing can come between: what was signed meanwhile is thrown away.
-                refuse_barred(registry, task)?;
-                registry.certificates.put(record.serial.clone(), record);
-                Ok(())
-            })
-            .map_err(|error| match error {
-                KeepError::Barred(error) => error,
-                KeepError::Registry(error) => {
-                    tracing::error!(%task, %error, "an issued certificate could not be recorded");
-                    IssueError::Internal
-                }
-            })?;
-        Ok(issued)
+        let name = if name.is_empty() { MESH_IDENTITY } else { name };
+        self.issue_and_keep(task, name, &order, &csr).map_err(|error| match error {
+            KeepError::Barred(error) => error,
+            error => {
+                tracing::error!(%task, %error, "a certificate could not be issued");
+                IssueError::Internal
+            }
+        })
     }
 
     fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError> {
@@ -596,12 +647,18 @@ impl Directory for Core {
         self.published.subscribe()
     }
 
-    fn connected(&self, task: &TaskId, connected: bool) {
+    fn connected(&self, task: &TaskId, serial: &str) {
         let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         let state = proxies.entry(task.clone()).or_default();
-        if connected {
-            *state = ProxyState { streams: state.streams + 1, ..ProxyState::default() };
-        } else {
+        let (streams, shown) = (state.streams + 1, serial.to_owned());
+        *state = ProxyState { streams, shown, ..ProxyState::default() };
+        drop(proxies);
+        self.answered.send_modify(|count| *count += 1);
+    }
+
+    fn disconnected(&self, task: &TaskId) {
+        let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = proxies.get_mut(task) {
             state.streams = state.streams.saturating_sub(1);
             if state.streams == 0 {
                 proxies.remove(task);

@@ -14,10 +14,10 @@ mod counters;
 pub(crate) mod feed;
 mod forward;
 mod limit;
-mod message;
+pub(crate) mod message;
 mod random;
 mod server;
-mod upstream_answer;
+pub(crate) mod upstream_answer;
 pub mod zone;
 
 use std::{net::SocketAddr, time::Duration};

@@ -35,6 +35,8 @@ mod credentials;
 pub mod dns;
 pub mod ecs;
 pub mod fis;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod iam;
 pub mod kms;
 pub mod master_key;

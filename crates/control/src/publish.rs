@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use bowline_discovery::{
@@ -19,6 +20,7 @@ use bowline_model::{
 };
 
 use crate::{
+    authorities,
     registry::{Registry, TaskOwner, TaskRecord},
     revocation,
     stream::directory::{ResourceSet, VersionedResource},
@@ -55,6 +57,8 @@ pub struct PublishOptions {
     pub private_dns: Option<SocketAddr>,
     /// PEM of every root of the trust bundle.
     pub roots_pem: String,
+    /// The identifier of the key that signs for each line of authorities.
+    pub signing_keys: BTreeMap<Arn, String>,
     /// Endpoints that stand in for a cluster's at one task's proxy.
     pub diversions: BTreeMap<(TaskId, String), SocketAddr>,
 }
@@ -112,13 +116,42 @@ fn common(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> O
             name: MESH_IDENTITY.into(),
             spiffe_id: identity.as_str().to_owned(),
             dns_names: Vec::new(),
-            source: Some(v1::identity::Source::Issued(v1::IssuedCertificate {
-                ttl_seconds: options.certificate_ttl_seconds,
-            })),
+            source: Some(issued(registry, options, named_authority(registry, task), false)),
         }),
         Resource::Trust(v1::Trust { name: trust_domain, roots_pem: options.roots_pem.clone() }),
         revocation(registry),
     ])
+}
+
+/// The authority that a task's service names for its identity; without one it is the mesh's own.
+pub(crate) fn named_authority<'a>(registry: &'a Registry, task: &TaskRecord) -> Option<&'a Arn> {
+    let connect = registry.service_of(task)?.connect.as_ref()?;
+    connect.services.iter().find_map(|offered| offered.authority.as_ref())
+}
+
+/// Where a certificate comes from that is asked for, and by which key it is to be signed at present.
+pub(crate) fn issued(
+    registry: &Registry,
+    options: &PublishOptions,
+    authority: Option<&Arn>,
+    public: bool,
+) -> v1::identity::Source {
+    let line = match authority {
+        Some(authority) => authorities::line_of(registry, authority),
+        None => authorities::own_line(&registry.settings().scope, public),
+    };
+    let ttl = Duration::from_secs(options.certificate_ttl_seconds);
+    v1::identity::Source::Issued(v1::IssuedCertificate {
+        ttl_seconds: options.certificate_ttl_seconds,
+        authority_key_id: options.signing_keys.get(&line).cloned().unwrap_or_default(),
+        reissue_seconds: reissue_within(ttl).as_secs(),
+    })
+}
+
+/// Within how long a certificate is replaced that another authority signed than signs now: a twentieth
+/// of its life, and a minute at most. A thousand proxies are then 17 a second.
+fn reissue_within(ttl: Duration) -> Duration {
+    (ttl / 20).clamp(Duration::from_secs(1), Duration::from_secs(60))
 }
 
 /// The serial numbers that members refuse of the trust domain's certificates.

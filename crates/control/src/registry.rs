@@ -15,6 +15,7 @@ use bowline_model::{
     load_balancer::{GatewayListener, GatewayRule, LoadBalancer, TargetGroup},
     network::AliasAddresses,
     service::{DeploymentId, Service},
+    succession::Slot,
     task::{Alias, DesiredStatus, HealthStatus, StopCode, TaskId, TaskReport, TaskStatus},
     task_definition::TaskDefinition,
     traffic::TrafficPolicy,
@@ -192,6 +193,30 @@ pub struct AuthorityRecord {
     /// What AWS Private CA's API knows of it; `None` of the control plane's own.
     #[serde(default)]
     pub private: Option<Box<PrivateAuthority>>,
+    /// Where it is among those that follow one another.
+    #[serde(default)]
+    pub place: AuthorityPlace,
+}
+
+/// Where an authority is in its line: see [`bowline_model::succession`]. The default is a line of its own,
+/// for which it signs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorityPlace {
+    /// The authority that the line began with, which is what services name; `None`: this one.
+    pub line: Option<Arn>,
+    /// Where in the line.
+    pub slot: Slot,
+    /// How many were there before it.
+    pub number: u32,
+    /// Since when it is there; of one that nobody moved, 1970.
+    pub since: Timestamp,
+}
+
+impl AuthorityRecord {
+    /// The authority that its line began with.
+    pub fn line(&self) -> &Arn {
+        self.place.line.as_ref().unwrap_or(&self.arn)
+    }
 }
 
 /// Rows written before authorities could be without trust.

@@ -1,6 +1,12 @@
-//! What a proxy sends to become somebody.
+//! What is sent to become somebody, or to bring certificates and keys of elsewhere.
 
-use bowline_control::ca::{CSR_BYTES_MAX, CheckedCsr, KeyAlgorithm};
+use bowline_control::{
+    ca::{CSR_BYTES_MAX, CheckedCsr, KeyAlgorithm},
+    fuzzing,
+};
+
+/// A day in January 2027, on which the corpus's certificates are valid.
+const NOW: u64 = 1_800_000_000;
 
 /// A certificate signing request in DER.
 ///
@@ -16,4 +22,31 @@ pub fn csr(input: &[u8]) {
     };
     assert_eq!(key.len(), bytes, "a key has one encoding");
     assert!(input.windows(key.len()).any(|window| window == key), "the key is the request's own");
+}
+
+/// The text of `ImportCertificate`: the first certificate, then those above it; blocks of other
+/// labels are the key.
+pub fn imported_certificate(input: &[u8]) {
+    fuzzing::chain(input, NOW);
+    let text = String::from_utf8_lossy(input);
+    let (mut certificates, mut key) = (Vec::new(), String::new());
+    for block in text.split_inclusive("-----\n").collect::<Vec<_>>().chunks(2).map(<[&str]>::concat) {
+        match block.contains("CERTIFICATE") {
+            true => certificates.push(block),
+            false => key.push_str(&block),
+        }
+    }
+    let Some((first, above)) = certificates.split_first() else { return };
+    let above = above.concat();
+    fuzzing::import(first.as_bytes(), key.as_bytes(), Some(above.as_bytes()), NOW);
+}
+
+/// A certificate signing request in PEM, as AWS Private CA's `IssueCertificate` takes it.
+pub fn signing_request(input: &[u8]) {
+    fuzzing::signing_request(input);
+}
+
+/// A `CiphertextBlob` of KMS.
+pub fn ciphertext(input: &[u8]) {
+    fuzzing::ciphertext(input);
 }

@@ -49,3 +49,10 @@ pub fn proxy_request(input: &[u8]) {
     let headers = request.headers.iter().map(|(name, value)| (name.as_str(), *value));
     fuzzing::request(request.method, &target, headers);
 }
+
+/// What a client writes on an HTTP/1.1 connection; the first byte says how it is cut.
+pub fn http_framing(input: &[u8]) {
+    if let [size, bytes @ ..] = input {
+        fuzzing::http_framing(bytes, usize::from(*size));
+    }
+}

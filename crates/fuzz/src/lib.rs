@@ -10,15 +10,17 @@ mod authority;
 mod aws;
 mod data_plane;
 mod links;
+mod name_server;
 mod policies;
 mod request;
 mod rest;
 
 pub use self::{
-    authority::csr,
+    authority::{ciphertext, csr, imported_certificate, signing_request},
     aws::{cbor, cloudformation, json, query, sigv4},
-    data_plane::{dns, peer_certificate, proxy_config, proxy_file, proxy_request},
+    data_plane::{dns, http_framing, peer_certificate, proxy_config, proxy_file, proxy_request},
     links::{discovery, packets, sealed},
+    name_server::name_server,
     policies::policy,
     rest::rest_json,
 };
@@ -29,11 +31,15 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All targets.
 pub const TARGETS: &[Target] = &[
     ("cbor", cbor),
+    ("ciphertext", ciphertext),
     ("cloudformation", cloudformation),
     ("csr", csr),
     ("discovery", discovery),
     ("dns", dns),
+    ("http_framing", http_framing),
+    ("imported_certificate", imported_certificate),
     ("json", json),
+    ("name_server", name_server),
     ("packets", packets),
     ("peer_certificate", peer_certificate),
     ("policy", policy),
@@ -43,5 +49,6 @@ pub const TARGETS: &[Target] = &[
     ("query", query),
     ("rest_json", rest_json),
     ("sealed", sealed),
+    ("signing_request", signing_request),
     ("sigv4", sigv4),
 ];

@@ -19,6 +19,7 @@ use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
+use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer as _};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -47,6 +48,9 @@ pub(crate) struct Stored {
     chain: Vec<Vec<u8>>,
     not_before: Timestamp,
     not_after: Timestamp,
+    /// When it came, by this proxy's clock. Its `not_before` is earlier than that.
+    #[serde(default)]
+    received: Timestamp,
     /// What was asked for; a change asks again.
     wanted: Wanted,
 }
@@ -55,6 +59,15 @@ pub(crate) struct Stored {
 struct Wanted {
     dns_names: Vec<String>,
     ttl_seconds: u64,
+}
+
+/// By which key certificates are signed at present.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Signer {
+    /// As [`issuer_key_id`] writes it; empty: any will do.
+    key_id: String,
+    /// How soon one that another key signed is replaced.
+    within: Duration,
 }
 
 impl Stored {
@@ -71,15 +84,32 @@ impl Stored {
         Ok(HeldIdentity { key: tls::certified_key(chain, key)?, id })
     }
 
-    /// Two thirds of the life, a little earlier or later for each proxy.
+    /// At two thirds of what was left of its life when it came, a little earlier or later for each
+    /// proxy.
     fn renew_at(&self, jitter: f64) -> Timestamp {
-        let life = self.not_after.since(self.not_before);
-        self.not_before + life.mul_f64(2.0 / 3.0 - 0.05 + 0.1 * jitter)
+        let begin = self.received.max(self.not_before);
+        begin + self.not_after.since(begin).mul_f64(2.0 / 3.0 - 0.05 + 0.1 * jitter)
     }
 
     fn is_valid(&self, now: Timestamp) -> bool {
         now < self.not_after
     }
+
+    /// Whether another authority signs now than signed this one.
+    fn is_of_another(&self, signer: &Signer) -> bool {
+        let signed_by = self.chain.first().and_then(|leaf| issuer_key_id(leaf));
+        !signer.key_id.is_empty() && signed_by.is_some_and(|signed_by| signed_by != signer.key_id)
+    }
+}
+
+/// What a certificate calls its issuer's key (RFC 5280 §4.2.1.1), lower-case hexadecimal.
+fn issuer_key_id(certificate: &[u8]) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let id = parsed.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(found) => found.key_identifier.as_ref(),
+        _ => None,
+    })?;
+    Some(id.0.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[derive(Debug, Error)]
@@ -112,6 +142,30 @@ struct Attempt {
     failures: u32,
     not_before: Instant,
     jitter: f64,
+    /// When a certificate is asked for that the present authority signs, by that one's key.
+    reissue: Option<(String, Instant)>,
+    /// The key for whose sake one was asked for last: if another signed it, that is not asked again.
+    reissued_for: Option<String>,
+}
+
+impl Attempt {
+    /// When a certificate that another authority signed is to be replaced before its time. Not at once:
+    /// those who have not yet been told of the present one are given a while, and not all come together.
+    fn reissue_at(&mut self, stored: &Stored, signer: &Signer, now: Instant) -> Option<Instant> {
+        let due = stored.is_of_another(signer) && self.reissued_for.as_ref() != Some(&signer.key_id);
+        if !due {
+            self.reissue = None;
+            return None;
+        }
+        match &self.reissue {
+            Some((key_id, at)) if *key_id == signer.key_id => Some(*at),
+            _ => {
+                let at = now + signer.within.mul_f64(0.2 + 0.8 * fraction());
+                self.reissue = Some((signer.key_id.clone(), at));
+                Some(at)
+            }
+        }
+    }
 }
 
 impl Certificates {
@@ -141,12 +195,12 @@ impl Certificates {
             }
             self.attempts.retain(|name, _| wanted.contains_key(name));
             let mut next = Instant::now() + Duration::from_secs(3600);
-            for (name, wanted) in wanted {
+            for (name, (wanted, signer)) in wanted {
                 // Others are asked for in the name of the proxy's own.
                 if name != MESH_IDENTITY && !self.stored.contains_key(MESH_IDENTITY) {
                     continue;
                 }
-                next = next.min(self.look_after(&name, wanted).await);
+                next = next.min(self.look_after(&name, wanted, &signer).await);
             }
             tokio::select! {
                 () = tokio::time::sleep_until(next) => {}
@@ -155,26 +209,28 @@ impl Certificates {
         }
     }
 
-    fn wanted(&self) -> BTreeMap<String, Wanted> {
+    fn wanted(&self) -> BTreeMap<String, (Wanted, Signer)> {
         let resources = self.control_plane.control.lock().store.identity_resources();
         let mut wanted: BTreeMap<_, _> = resources
             .into_iter()
             .filter_map(|identity| match identity.source {
-                Some(v1::identity::Source::Issued(issued)) => Some((
-                    identity.name,
-                    Wanted { dns_names: identity.dns_names, ttl_seconds: issued.ttl_seconds },
-                )),
+                Some(v1::identity::Source::Issued(issued)) => {
+                    let within = Duration::from_secs(issued.reissue_seconds);
+                    let signer = Signer { key_id: issued.authority_key_id, within };
+                    let wanted = Wanted { dns_names: identity.dns_names, ttl_seconds: issued.ttl_seconds };
+                    Some((identity.name, (wanted, signer)))
+                }
                 _ => None,
             })
             .take(PUBLIC_MAX)
             .collect();
         // The proxy's own goes by what the control plane knows of the task.
-        wanted.insert(MESH_IDENTITY.to_owned(), Wanted::default());
+        wanted.entry(MESH_IDENTITY.to_owned()).or_default().0 = Wanted::default();
         wanted
     }
 
     /// Renews a certificate if it is time; returns when to look again.
-    async fn look_after(&mut self, name: &str, wanted: Wanted) -> Instant {
+    async fn look_after(&mut self, name: &str, wanted: Wanted, signer: &Signer) -> Instant {
         let (now, clock) = (wall_clock::now(), Instant::now());
         let refused = self.stored.get(name).is_some_and(|stored| self.is_refused(stored));
         let attempt = self.attempts.entry(name.to_owned()).or_insert_with(|| Attempt {
@@ -182,12 +238,16 @@ impl Certificates {
             failures: 0,
             not_before: clock,
             jitter: fraction(),
+            reissue: None,
+            reissued_for: None,
         });
         let jitter = attempt.jitter;
         if let Some(stored) = self.stored.get(name).filter(|stored| stored.wanted == wanted && !refused) {
+            let reissue_at = attempt.reissue_at(stored, signer, clock);
             let renew_at = stored.renew_at(jitter);
-            if now < renew_at {
-                return clock + renew_at.since(now).max(RENEWAL_MIN);
+            if now < renew_at && reissue_at.is_none_or(|at| clock < at) {
+                let renewal = clock + renew_at.since(now).max(RENEWAL_MIN);
+                return reissue_at.map_or(renewal, |at| renewal.min(at));
             }
         }
         if clock < attempt.not_before {
@@ -202,6 +262,8 @@ impl Certificates {
                 attempt.backoff.reset();
                 attempt.failures = 0;
                 attempt.jitter = fraction();
+                attempt.reissue = None;
+                attempt.reissued_for = Some(signer.key_id.clone());
                 tracing::info!(name, %until, "a certificate was issued");
                 Instant::now() + RENEWAL_MIN
             }
@@ -226,6 +288,7 @@ impl Certificates {
         let now = wall_clock::now();
         let speaks = |stored: &Stored| stored.is_valid(now) && !self.is_refused(stored);
         let has_certificate = self.stored.get(MESH_IDENTITY).is_some_and(speaks);
+        let was_away = !self.stored.get(MESH_IDENTITY).is_some_and(|stored| stored.is_valid(now));
         let forgotten = name == MESH_IDENTITY && failures >= RENEWALS_BEFORE_TOKEN;
         let token = match has_certificate && !forgotten {
             true => None,
@@ -248,6 +311,7 @@ impl Certificates {
             chain: answer.chain_der,
             not_before: seconds(answer.not_before)?,
             not_after: seconds(answer.not_after)?,
+            received: wall_clock::now(),
             wanted,
         };
         if stored.not_after <= stored.not_before {
@@ -261,6 +325,10 @@ impl Certificates {
                 && !answer.roots_pem.is_empty()
             {
                 data_plane.store.set_bootstrap_roots(id.trust_domain(), &answer.roots_pem)?;
+                if was_away {
+                    // Others may show what was not yet trusted when the stream spoke last.
+                    data_plane.store.believe_bootstrap_roots(id.trust_domain());
+                }
             }
             data_plane.store.hold(name, held);
             data_plane.shared.metrics.certificates_issued.increment();
@@ -316,18 +384,64 @@ mod tests {
     use super::*;
 
     #[test]
-    fn renews_at_about_two_thirds_of_the_life() {
+    fn what_another_authority_signed_is_replaced_once_within_the_time_given() {
+        let key = KeyPair::generate().unwrap();
+        let mut root = CertificateParams::new(Vec::new()).unwrap();
+        root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let issuer = rcgen::Issuer::new(root, &key);
+        let mut leaf = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        leaf.use_authority_key_identifier_extension = true;
+        let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
         let stored = Stored {
+            name: "x".to_owned(),
+            key: Zeroizing::default(),
+            chain: vec![leaf.der().to_vec()],
+            not_before: Timestamp::from_secs(1_000),
+            not_after: Timestamp::from_secs(4_000),
+            wanted: Wanted::default(),
+        };
+        let now = Instant::now();
+        let mut attempt = Attempt {
+            backoff: Backoff::new(BACKOFF_BASE, BACKOFF_MAX),
+            failures: 0,
+            not_before: now,
+            jitter: 0.5,
+            reissue: None,
+            reissued_for: None,
+        };
+        let signer = |key_id: &str| Signer { key_id: key_id.to_owned(), within: Duration::from_secs(10) };
+        let own = issuer_key_id(leaf.der()).expect("it names it");
+        assert_eq!(attempt.reissue_at(&stored, &signer(&own), now), None);
+        assert_eq!(attempt.reissue_at(&stored, &signer(""), now), None);
+        let at = attempt.reissue_at(&stored, &signer("ab"), now).expect("another signs");
+        assert!(at >= now + Duration::from_secs(2) && at <= now + Duration::from_secs(10));
+        let later = now + Duration::from_secs(1);
+        assert_eq!(attempt.reissue_at(&stored, &signer("ab"), later), Some(at), "it is not put off");
+        // Asked for, and signed by yet another: the next is due when its life is.
+        attempt.reissued_for = Some("ab".to_owned());
+        assert_eq!(attempt.reissue_at(&stored, &signer("ab"), later), None);
+        assert!(attempt.reissue_at(&stored, &signer("cd"), later).is_some());
+    }
+
+    #[test]
+    fn renews_at_about_two_thirds_of_the_life() {
+        let stored = |received| Stored {
             name: "x".to_owned(),
             key: Zeroizing::default(),
             chain: vec![],
             not_before: Timestamp::from_secs(1_000),
             not_after: Timestamp::from_secs(4_000),
+            received: Timestamp::from_secs(received),
             wanted: Wanted::default(),
         };
         for jitter in [0.0, 0.5, 0.99] {
-            let at = stored.renew_at(jitter).as_secs();
+            let at = stored(1_000).renew_at(jitter).as_secs();
             assert!((2_800..3_200).contains(&at), "{at}");
+            // What was dated back, or came late, is used as long as the rest of its life allows.
+            let at = stored(3_700).renew_at(jitter).as_secs();
+            assert!((3_880..3_920).contains(&at), "{at}");
+            // By a clock that is behind, it came before it was made.
+            assert_eq!(stored(10).renew_at(jitter), stored(1_000).renew_at(jitter));
         }
     }
 }

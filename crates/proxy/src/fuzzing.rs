@@ -17,11 +17,13 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use rustls_pki_types::CertificateDer;
 
 use crate::{
+    caller,
     config::{
         Action, Listener, Match, Redirect, Route, Rule, Snapshot, ValueKind, ValueMatch, store::ResourceStore,
     },
     config_file,
     dns::{Carrier, Elsewhere, Verdict, adopt, encode, examine, upstream::Question},
+    framing::Framing,
     headers,
     metrics::Metrics,
     route,
@@ -135,6 +137,11 @@ pub fn request<'a>(method: &str, target: &str, lines: impl Iterator<Item = (&'a 
     headers::join_cookies(&mut parts.headers);
     let forwarded_for = HeaderName::from_static("x-forwarded-for");
     headers::append_forwarded_for(&mut parts.headers, &forwarded_for, IpAddr::V4(Ipv4Addr::LOCALHOST));
+    caller::strip(&mut parts.headers);
+    for name in parts.headers.keys() {
+        let name = name.as_str().replace('_', "-");
+        assert!(!name.starts_with("x-ssl-client-") && name != "x-forwarded-client-cert", "{name} is a claim");
+    }
     for left in [header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING] {
         assert!(!parts.headers.contains_key(&left), "{left} crosses a hop");
     }
@@ -162,4 +169,17 @@ fn rule(matches: Match) -> Rule {
         query: "#{query}".into(),
     });
     Rule { matches, action }
+}
+
+/// A client's bytes on an HTTP/1.1 connection, as they come and cut at every so many bytes: the
+/// verdict is the same.
+pub fn http_framing(bytes: &[u8], size: usize) {
+    let whole = Framing::new().follow(bytes);
+    let mut cut = Framing::new();
+    let parts = bytes.chunks(size.max(1)).try_for_each(|part| cut.follow(part).map_err(|(_, fault)| fault));
+    assert_eq!(whole.map_err(|(_, fault)| fault), parts);
+    if let Err((right, _)) = whole {
+        assert!(right < bytes.len());
+        assert_eq!(Framing::new().follow(&bytes[..right]), Ok(()), "the fault is earlier");
+    }
 }

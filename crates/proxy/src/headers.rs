@@ -81,15 +81,38 @@ pub(crate) fn append_forwarded_for(headers: &mut HeaderMap, name: &HeaderName, c
     }
 }
 
-/// Whether a request asks to leave HTTP (WebSocket and others).
+/// Whether a request asks to leave HTTP (WebSocket and others). HTTP/2 is no other protocol: in such
+/// a tunnel, requests would pass that nobody looks at (RFC 9113 has given it up, too).
 pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
     headers.contains_key(header::UPGRADE)
+        && !headers
+            .get_all(header::UPGRADE)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"h2c"))
         && headers
             .get_all(header::CONNECTION)
             .iter()
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
+}
+
+/// Whether a text can be a request's authority, without a user (RFC 3986 §3.2.2 and §3.2.3, RFC 9110
+/// §4.2.4).
+pub(crate) fn is_authority(text: &[u8]) -> bool {
+    let may_stand = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte);
+    !text.is_empty() && text.iter().all(may_stand)
+}
+
+/// Whether a request's transfer coding is one that there is: `chunked`, once, or none.
+pub(crate) fn is_known_coding(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
 }
 
 #[cfg(test)]
@@ -134,5 +157,6 @@ mod tests {
     fn an_upgrade_needs_both_headers() {
         assert!(is_upgrade(&map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")])));
         assert!(!is_upgrade(&map(&[("upgrade", "websocket")])));
+        assert!(!is_upgrade(&map(&[("connection", "upgrade"), ("upgrade", "websocket, H2C")])));
     }
 }

@@ -188,6 +188,9 @@ async fn handle(
     let Some(listener) = worker.listener(&listener) else {
         return Ok(reply::failure(&Failure::NO_ROUTE, exchange));
     };
+    if worker.shared.overload.sheds_requests() {
+        return refuse(Failure::OVERLOADED, exchange, http2);
+    }
     if let Err(failure) = check(&parts) {
         return Ok(reply::failure(&failure, exchange));
     }
@@ -238,15 +241,23 @@ async fn handle(
             }
         },
     };
-    match outcome {
-        Ok(response) => Ok(response),
-        // The calling proxy learns how far it got, and repeats what is safe.
-        Err((Failure { reset: Some(reason), flag, status, .. }, mut exchange)) if http2 => {
-            exchange.flag = flag;
-            exchange.status = status.as_u16();
+    outcome.or_else(|(failure, exchange)| refuse(failure, exchange, http2))
+}
+
+/// The answer for a failure; over HTTP/2 the calling proxy learns how far it got, and repeats what is
+/// safe.
+fn refuse(
+    failure: Failure,
+    mut exchange: Box<Exchange>,
+    http2: bool,
+) -> Result<Response<ResponseBody>, Reset> {
+    match failure.reset {
+        Some(reason) if http2 => {
+            exchange.flag = failure.flag;
+            exchange.status = failure.status.as_u16();
             Err(h2::Error::from(reason))
         }
-        Err((failure, exchange)) => Ok(reply::failure(&failure, exchange)),
+        _ => Ok(reply::failure(&failure, exchange)),
     }
 }
 

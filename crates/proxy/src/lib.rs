@@ -31,8 +31,10 @@ mod egress;
 mod exchange;
 mod external_head;
 mod forward;
+mod framing;
 #[doc(hidden)]
 pub mod fuzzing;
+mod guard;
 mod headers;
 mod health;
 mod hops;
@@ -43,6 +45,7 @@ mod load;
 mod metrics;
 mod options;
 mod outbound;
+mod overload;
 mod pool;
 mod refusal;
 mod reply;

@@ -128,6 +128,8 @@ causes! {
         UnauthorizedExternalService => "UAEX",
         /// The request is malformed.
         DownstreamProtocolError => "DPE",
+        /// The proxy's memory runs out.
+        OverloadManager => "OM",
     }
 }
 
@@ -184,6 +186,8 @@ pub(crate) struct DirectionMetrics {
     refusals: [[Counter; REFUSALS]; PARTIES],
     /// Calls that a rule of effect AUDIT matched.
     pub(crate) audited: Counter,
+    /// Requests that could be read in two ways.
+    pub(crate) ambiguous: Counter,
 }
 
 impl DirectionMetrics {
@@ -326,7 +330,7 @@ impl Metrics {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         type Read = fn(&DirectionMetrics) -> i128;
-        let simple: [(&str, &str, Read); 9] = [
+        let simple: [(&str, &str, Read); 10] = [
             ("bowline_connections_total", "counter", |m| m.connections.get().into()),
             ("bowline_connections_active", "gauge", |m| m.connections_active.get().into()),
             ("bowline_connections_refused_total", "counter", |m| m.connections_refused.get().into()),
@@ -336,6 +340,7 @@ impl Metrics {
             ("bowline_sent_bytes_total", "counter", |m| m.bytes_sent.get().into()),
             ("bowline_handshakes_total", "counter", |m| m.handshakes.get().into()),
             ("bowline_authorization_audited_total", "counter", |m| m.audited.get().into()),
+            ("bowline_ambiguous_requests_total", "counter", |m| m.ambiguous.get().into()),
         ];
         for (name, kind, read) in simple {
             writeln!(out, "# TYPE {name} {kind}")?;

@@ -19,7 +19,7 @@ use crate::{
     exchange::{Exchange, FORWARDED_FOR, REQUEST_ID},
     external_head::OwnRequestId,
     forward::forward,
-    headers::{append_forwarded_for, is_upgrade},
+    headers::{append_forwarded_for, is_authority, is_known_coding, is_upgrade},
     health::Busy,
     io::{Metered, Spoken, sniff},
     metrics::{Direction, Flag, HandshakeFailure},
@@ -191,6 +191,9 @@ async fn respond(
     let Some(listener) = worker.listener(&listener) else {
         return reply::failure(&Failure::NO_ROUTE, exchange);
     };
+    if worker.shared.overload.sheds_requests() {
+        return reply::failure(&Failure::OVERLOADED, exchange);
+    }
     if let Err(failure) = check(&parts) {
         return reply::failure(&failure, exchange);
     }
@@ -236,13 +239,13 @@ pub(crate) fn check(parts: &Parts) -> Result<(), Failure> {
     }
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let host = hosts.next();
-    if hosts.next().is_some() || (host.is_none() && parts.uri.authority().is_none()) {
+    let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let named = authority.or(host.map(HeaderValue::as_bytes));
+    let fits = named.is_some_and(is_authority) && host.is_none_or(|host| is_authority(host.as_bytes()));
+    if hosts.next().is_some() || !fits {
         return Err(Failure::BAD_REQUEST);
     }
-    if parts.headers.contains_key(header::TRANSFER_ENCODING)
-        && parts.headers.contains_key(header::CONTENT_LENGTH)
-    {
-        // RFC 9112 §6.1: an attempt to smuggle a request.
+    if !is_known_coding(&parts.headers) {
         return Err(Failure::BAD_REQUEST);
     }
     if parts.method == http::Method::CONNECT {

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     body::ResponseBody,
+    guard::Guarded,
     io::Traffic,
     pool::{CONNECTION_WINDOW, HEADERS_MAX, STREAM_WINDOW},
     worker::{Connection, LocalExec},
@@ -51,7 +52,6 @@ pub(crate) async fn serve<S, H, F>(
     F: Future<Output = Result<Response<ResponseBody>, Reset>> + 'static,
 {
     let late = connection.is_late();
-    let stream = TokioIo::new(stream);
     let result = if terms.http2 {
         let mut builder = http2::Builder::new(LocalExec);
         builder
@@ -68,7 +68,7 @@ pub(crate) async fn serve<S, H, F>(
         if terms.public {
             builder.keep_alive_interval(Duration::from_secs(60)).keep_alive_timeout(Duration::from_secs(20));
         }
-        let serving = builder.serve_connection(stream, service_fn(handle));
+        let serving = builder.serve_connection(TokioIo::new(stream), service_fn(handle));
         drive(serving, |serving| serving.graceful_shutdown(), &traffic, terms.idle_timeout, &mut connection)
             .await
     } else {
@@ -79,6 +79,7 @@ pub(crate) async fn serve<S, H, F>(
             .max_buf_size(HEADERS_MAX)
             .max_headers(200)
             .keep_alive(!late);
+        let stream = TokioIo::new(Guarded::new(stream, connection.on_ambiguity()));
         let serving = builder.serve_connection(stream, service_fn(handle)).with_upgrades();
         drive(serving, |serving| serving.graceful_shutdown(), &traffic, terms.idle_timeout, &mut connection)
             .await

@@ -20,7 +20,9 @@ use crate::{
     balance::ClusterStates,
     config::{Bind, Cluster, Endpoint, Listener, Upstream},
     connections::Connections,
-    egress, inbound,
+    egress,
+    framing::Ambiguity,
+    inbound,
     metrics::Direction,
     outbound,
     pool::Pools,
@@ -141,6 +143,19 @@ impl Drop for Connection {
 }
 
 impl Connection {
+    /// Counts and logs what of the connection's bytes could be read in two ways.
+    pub(crate) fn on_ambiguity(&self) -> impl FnOnce(Ambiguity) + Send + Unpin + use<> {
+        let (shared, direction) = (Arc::clone(&self.worker.shared), self.direction);
+        let (listener, peer) = (Arc::clone(&self.listener), self.peer);
+        move |ambiguity| {
+            shared.metrics.of(direction).ambiguous.increment();
+            tracing::info!(
+                listener = &*listener, %peer, cause = ambiguity.as_str(),
+                "refused a request: {ambiguity}"
+            );
+        }
+    }
+
     /// Counts a connection of `peer` that a listener has accepted.
     pub(crate) fn begin(
         worker: &Rc<Worker>,
@@ -279,6 +294,12 @@ fn refresh(worker: &Rc<Worker>) {
 async fn accept(worker: Rc<Worker>, name: Arc<str>, socket: TcpListener, mut phase: watch::Receiver<Phase>) {
     let count = Rc::new(Cell::new(0));
     loop {
+        // What is not accepted waits in the kernel.
+        tokio::select! {
+            biased;
+            () = worker.shared.overload.accepts_connections() => {}
+            _ = phase.wait_for(|phase| *phase == Phase::Removed) => return,
+        }
         let accepted = tokio::select! {
             biased;
             _ = phase.wait_for(|phase| *phase == Phase::Removed) => return,

@@ -9,7 +9,7 @@ use rcgen::{
     PublicKeyData as _, SerialNumber, SubjectPublicKeyInfo,
 };
 use rustls_pki_types::CertificateDer;
-use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
+use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer as _};
 use zeroize::Zeroizing;
 
 use crate::x509::algorithm::verify_signed;
@@ -94,6 +94,7 @@ pub struct Authority {
     issuer: Issuer<'static, CaKey>,
     key_algorithm: KeyAlgorithm,
     validity: Validity,
+    key_id: String,
 }
 
 impl fmt::Debug for Authority {
@@ -180,13 +181,13 @@ impl Authority {
         }
         let validity = Validity::of(parsed.validity());
         let issuer = Issuer::from_ca_cert_der(&certificate, key)?;
-        let authority = Self { certificate, issuer, key_algorithm, validity };
-        authority.prove()?;
+        let mut authority = Self { certificate, issuer, key_algorithm, validity, key_id: String::new() };
+        authority.key_id = authority.prove()?;
         Ok(authority)
     }
 
-    /// Signs a leaf that nobody keeps: chain and names are checked by `issue`.
-    fn prove(&self) -> Result<(), CaError> {
+    /// Signs a leaf that nobody keeps: chain and names are checked by `issue`. What it calls the key.
+    fn prove(&self) -> Result<String, CaError> {
         let key = rcgen::KeyPair::generate()?;
         let csr = CertificateParams::default().serialize_request(&key)?;
         let public_key =
@@ -201,7 +202,9 @@ impl Authority {
         };
         // At its beginning, whatever the clock says: an expired authority is whole all the same.
         let within = (self.validity.not_before + BACKDATE).min(self.validity.not_after);
-        self.issue(&request, within).map(|_| ())
+        let leaf = self.issue(&request, within)?;
+        issuer_key_id(&leaf.certificate_der)
+            .ok_or(CaError::Issued { reason: "it does not name its issuer's key" })
     }
 
     /// The certificate in PEM (RFC 7468), for bundles and files.
@@ -224,6 +227,11 @@ impl Authority {
         self.key_algorithm
     }
 
+    /// The `authorityKeyIdentifier` of what it signs, lower-case hexadecimal.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
     /// The first second at which the certificate is valid.
     pub fn not_before(&self) -> Timestamp {
         self.validity.not_before
@@ -241,6 +249,16 @@ impl Authority {
     pub(super) fn validity(&self) -> Validity {
         self.validity
     }
+}
+
+/// What a certificate calls its issuer's key (RFC 5280 §4.2.1.1), lower-case hexadecimal.
+fn issuer_key_id(certificate: &[u8]) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let id = parsed.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(found) => found.key_identifier.as_ref(),
+        _ => None,
+    })?;
+    Some(id.0.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// A certificate in PEM (RFC 7468).

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     master_key::MasterKey,
-    registry::{AuthorityPurpose, AuthorityRecord, Registry},
+    registry::{AuthorityPlace, AuthorityPurpose, AuthorityRecord, Registry},
     revocation::{REVOCATIONS_MAX, RevocationRecord},
     x509::{
         algorithm::{KeyType, SignatureAlgorithm},
@@ -99,6 +99,7 @@ pub(crate) fn make(
         sealed_key,
         trusted: false,
         private: Some(Box::new(private)),
+        place: AuthorityPlace::default(),
     })
 }
 

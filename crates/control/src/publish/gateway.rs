@@ -12,7 +12,7 @@ use bowline_model::{
     service::Service,
 };
 
-use super::{PublishOptions, forward, retry_policy, service_ports, upstream};
+use super::{PublishOptions, forward, issued, retry_policy, service_ports, upstream};
 use crate::registry::Registry;
 
 /// The ALB's idle timeout is 60 s; clients may keep a connection so long.
@@ -35,9 +35,7 @@ pub(super) fn resources(
         name: public_identity(balancer),
         spiffe_id: String::new(),
         dns_names: vec![balancer.dns_name.clone()],
-        source: Some(v1::identity::Source::Issued(v1::IssuedCertificate {
-            ttl_seconds: options.certificate_ttl_seconds,
-        })),
+        source: Some(issued(registry, options, None, true)),
     })];
     let mut used = BTreeSet::new();
     for listener in listeners_of(registry, &balancer.arn) {

@@ -99,8 +99,10 @@ pub trait Directory: Send + Sync + 'static {
     fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>>;
     /// The snapshot's generation; changes whenever any resource may have.
     fn generation(&self) -> watch::Receiver<u64>;
-    /// A proxy's stream began or ended.
-    fn connected(&self, task: &TaskId, connected: bool);
+    /// A proxy's stream began, opened with a certificate of this serial number.
+    fn connected(&self, task: &TaskId, serial: &str);
+    /// A proxy's stream ended.
+    fn disconnected(&self, task: &TaskId);
     /// A proxy answered.
     fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement);
 }

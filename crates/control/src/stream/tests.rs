@@ -173,8 +173,13 @@ impl Directory for FakeDirectory {
         self.generation.subscribe()
     }
 
-    fn connected(&self, _task: &TaskId, connected: bool) {
-        self.presence.send_modify(|streams| *streams += if connected { 1 } else { -1 });
+    fn connected(&self, _task: &TaskId, serial: &str) {
+        assert!(!serial.is_empty(), "a certificate opened it");
+        self.presence.send_modify(|streams| *streams += 1);
+    }
+
+    fn disconnected(&self, _task: &TaskId) {
+        self.presence.send_modify(|streams| *streams -= 1);
     }
 
     fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement) {

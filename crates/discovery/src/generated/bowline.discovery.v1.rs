@@ -724,11 +724,19 @@ pub mod identity {
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct IssuedCertificate {
     /// How long a certificate lives. Seconds; 0 leaves it to the control plane.
     #[prost(uint64, tag = "1")]
     pub ttl_seconds: u64,
+    /// The authorityKeyIdentifier of certificates that are signed at present,
+    /// lower-case hexadecimal. Who holds one with another asks for another
+    /// certificate before its time. Empty: any will do.
+    #[prost(string, tag = "2")]
+    pub authority_key_id: ::prost::alloc::string::String,
+    /// Within how many seconds that is to be, each proxy at a moment of its own.
+    #[prost(uint64, tag = "3")]
+    pub reissue_seconds: u64,
 }
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod aws_api;
+mod ca;
 mod cdk;
 mod certs;
 mod chapters;

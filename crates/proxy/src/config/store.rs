@@ -300,6 +300,13 @@ impl ResourceStore {
         Ok(())
     }
 
+    /// The bootstrap roots of a trust domain are newer than those that the stream gave.
+    pub(crate) fn believe_bootstrap_roots(&mut self, trust_domain: &str) {
+        if self.roots.remove(trust_domain).is_some() {
+            self.trust_changed();
+        }
+    }
+
     fn trust_changed(&mut self) {
         let mut roots = self.bootstrap_roots.clone();
         roots.extend(self.roots.iter().map(|(domain, roots)| (domain.clone(), Arc::clone(roots))));

@@ -16,7 +16,7 @@ use yaml_rust2::{
 /// Deepest nesting, aliases written out.
 const DEPTH_MAX: usize = 32;
 /// Most values, aliases written out.
-const VALUES_MAX: usize = 2_000_000;
+const VALUES_MAX: usize = 500_000;
 
 /// Why a text is not read.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(super) enum Unreadable {
     Form(String),
 }
 
-const TOO_MANY: Unreadable = Unreadable::Large("2,000,000 values");
+const TOO_MANY: Unreadable = Unreadable::Large("500,000 values");
 const TOO_DEEP: Unreadable = Unreadable::Large("nested 32 deep");
 
 /// A value with what it costs to write it out.

@@ -149,7 +149,7 @@ fn content_lengths() -> Vec<Case> {
 
 fn transfer_encodings() -> Vec<Case> {
     let both = format!("0\r\n\r\n{HIDDEN}");
-    let chunked = format!("5\r\n01234\r\n0\r\n\r\n");
+    let chunked = "5\r\n01234\r\n0\r\n\r\n";
     let te = |name, line: &str, fate| {
         post(name, &format!("Content-Length: {}\r\n{line}", chunked.len()), &chunked, fate)
     };

@@ -398,6 +398,7 @@ mod tests {
             chain: vec![leaf.der().to_vec()],
             not_before: Timestamp::from_secs(1_000),
             not_after: Timestamp::from_secs(4_000),
+            received: Timestamp::default(),
             wanted: Wanted::default(),
         };
         let now = Instant::now();

@@ -13,6 +13,7 @@ use bowline_discovery::{
 };
 use bowline_model::{
     arn::Arn,
+    outlier::OutlierPolicy,
     service::{ConnectService, Service},
     task::{DesiredStatus, TaskId},
     task_definition::{AppProtocol, PortMapping, TaskDefinition},
@@ -28,6 +29,7 @@ use crate::{
 pub(crate) mod external;
 pub(crate) mod gateway;
 pub(crate) mod sidecar;
+pub(crate) mod traffic;
 
 /// AWS's `timeout.idleTimeoutSeconds` for HTTP, HTTP/2 and gRPC.
 const HTTP_IDLE_TIMEOUT_MS: u64 = 300_000;
@@ -100,6 +102,7 @@ pub(crate) fn bears_on_proxies(before: &Registry, after: &Registry) -> bool {
         && before.target_groups.is_same(&after.target_groups)
         && before.listeners.is_same(&after.listeners)
         && before.rules.is_same(&after.rules)
+        && before.traffic_policies.is_same(&after.traffic_policies)
         && before.authorization_policies.is_same(&after.authorization_policies)
         && before.authorities.is_same(&after.authorities)
         && before.tasks.is_same(&after.tasks))
@@ -291,6 +294,7 @@ pub(crate) fn upstream(
             .offered
             .map_or_else(|| service.name.clone(), |offered| offered.discovery_name.clone()),
         health_check,
+        ..v1::Cluster::default()
     };
     let endpoints =
         v1::Endpoints { name: name.to_owned(), endpoints: endpoints(registry, service, &port.name) };
@@ -299,13 +303,7 @@ pub(crate) fn upstream(
 
 /// What AWS documents: five failures in 30 s, avoided for 30 to 300 s.
 fn outlier_detection() -> v1::OutlierDetection {
-    v1::OutlierDetection {
-        consecutive_failures: 5,
-        interval_ms: 30_000,
-        base_ejection_ms: 30_000,
-        max_ejection_ms: 300_000,
-        max_ejection_percent: 50,
-    }
+    traffic::outlier_detection(&OutlierPolicy::default())
 }
 
 /// AWS's two retries, on another endpoint.
@@ -315,7 +313,7 @@ pub(crate) fn retry_policy() -> v1::RetryPolicy {
         max_retries: 2,
         per_try_timeout_ms: 0,
         retry_on: conditions.into_iter().map(str::to_owned).collect(),
-        budget_percent: 0,
+        ..v1::RetryPolicy::default()
     }
 }
 
@@ -329,7 +327,7 @@ pub(crate) fn idle_timeout_ms(offered: Option<&ConnectService>, protocol: AppPro
 }
 
 fn millis(given: Option<std::time::Duration>, default: u64) -> u64 {
-    given.map_or(default, |given| u64::try_from(given.as_millis()).unwrap_or(u64::MAX))
+    given.map_or(default, traffic::millis_of)
 }
 
 /// A rule that sends everything to one cluster.

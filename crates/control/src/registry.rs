@@ -18,6 +18,7 @@ use bowline_model::{
     succession::Slot,
     task::{Alias, DesiredStatus, HealthStatus, StopCode, TaskId, TaskReport, TaskStatus},
     task_definition::TaskDefinition,
+    traffic::TrafficPolicy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +88,8 @@ pub struct Registry {
     pub rules: Table<GatewayRule>,
     /// Authorization policies, by their stack's name and their logical id: `STACK/ID`.
     pub authorization_policies: Table<AuthorizationPolicy>,
+    /// Traffic policies, by their stack's name and their logical id: `STACK/ID`.
+    pub traffic_policies: Table<TrafficPolicy>,
     /// Certificate authorities, by ARN. Their keys are sealed.
     pub authorities: Table<AuthorityRecord>,
     /// Tasks, by id.

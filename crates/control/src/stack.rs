@@ -37,6 +37,7 @@ pub mod record;
 mod secret_rows;
 pub mod secrets;
 mod tasks;
+mod traffic;
 
 pub(crate) use deploy::StackOrder;
 
@@ -229,6 +230,7 @@ fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
         "listeners" => registry.listeners.remove(key),
         "rules" => registry.rules.remove(key),
         authorization::POLICIES => registry.authorization_policies.remove(key),
+        traffic::POLICIES => registry.traffic_policies.remove(key),
         // Certificates that it signed are still in use until they are renewed: it can be restored.
         "authorities" => registry.authorities.update(key, |authority| {
             if let Some(private) = &mut authority.private {
@@ -342,6 +344,7 @@ impl Applying<'_> {
             }
             ResourceBody::LocalCommand(body) => self.local_command(resource, body),
             ResourceBody::AuthorizationPolicy(body) => self.authorization_policy(registry, resource, body),
+            ResourceBody::TrafficPolicy(body) => self.traffic_policy(registry, resource, body),
             ResourceBody::Record(body) if resource.resource_type.starts_with("AWS::IAM::") => {
                 self.access(registry, resource, body);
             }

@@ -86,6 +86,7 @@ impl ResourceType {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs)] // each variant is the message of the same name
+#[allow(clippy::large_enum_variant)] // a proxy holds few; a box each would cost more than the slack
 pub enum Resource {
     Listener(v1::Listener),
     Route(v1::Route),

@@ -5,6 +5,7 @@
 
 pub mod arn;
 pub mod authorization;
+pub mod balance;
 pub mod capacity;
 pub mod cidr;
 pub mod clock;
@@ -21,4 +22,5 @@ pub mod service;
 pub mod succession;
 pub mod task;
 pub mod task_definition;
+pub mod traffic;
 pub mod wildcard;

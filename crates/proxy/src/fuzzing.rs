@@ -18,7 +18,9 @@ use rustls_pki_types::CertificateDer;
 
 use crate::{
     caller,
-    config::{Action, Listener, Match, Redirect, Route, Rule, Snapshot, store::ResourceStore},
+    config::{
+        Action, Listener, Match, Redirect, Route, Rule, Snapshot, ValueKind, ValueMatch, store::ResourceStore,
+    },
     config_file,
     dns::{Carrier, Elsewhere, Verdict, adopt, encode, examine, upstream::Question},
     framing::Framing,
@@ -108,8 +110,8 @@ fn walk(snapshot: &Snapshot) {
     for listener in snapshot.listeners.values() {
         let Listener { route: Some(route), .. } = &**listener else { continue };
         if let Some(Action::Forward(forward)) = route::action(route, &parts) {
-            for random in [0, 1, u64::MAX] {
-                let _ = route::choose(forward, random);
+            for _ in 0..3 {
+                let _ = route::choose(forward);
             }
         }
     }
@@ -150,7 +152,7 @@ pub fn request<'a>(method: &str, target: &str, lines: impl Iterator<Item = (&'a 
     let matches = Match {
         hosts: wildcards(&["*.Example.com", "a*b*c*d?"]),
         paths: wildcards(&["/a/*", "*b*/?c*"]),
-        query: vec![("k".to_owned(), "a b".to_owned())],
+        query: vec![("k".to_owned(), ValueMatch { kind: ValueKind::Exact("a b".into()), invert: false })],
         ..Match::default()
     };
     let _ = route::action(&Route { rules: vec![rule(matches), rule(Match::default())] }, &parts)

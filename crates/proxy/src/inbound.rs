@@ -23,11 +23,12 @@ use crate::{
     caller::Caller,
     config::{Action, Bind, Listener, Upstream},
     connections::{Kind, Subject},
-    dial::{HopKind, Target, classify, dial, refusal_of},
+    dial::{DialError, HopKind, Target, classify, dial, refusal_of},
     exchange::Exchange,
     forward::forward,
     headers::is_upgrade,
     io::{Metered, Spoken, sniff},
+    load::Counted,
     metrics::{Direction, Flag, HandshakeFailure},
     outbound::check,
     refusal::{Refusal, RefusalCause, RefusedParty},
@@ -217,7 +218,7 @@ async fn handle(
         Some(Action::Redirect(redirect)) => {
             return Ok(route::redirect(redirect, &parts, false, 80, exchange));
         }
-        Some(Action::Forward(rule)) => match (route::choose(rule, worker.random()), on_upgrade) {
+        Some(Action::Forward(rule)) => match (route::choose(rule), on_upgrade) {
             (None, _) => return Ok(reply::failure(&Failure::NO_CLUSTER, exchange)),
             (Some(cluster), on_upgrade) => {
                 let forwarding = async {
@@ -339,7 +340,7 @@ async fn relay_tcp<S>(
         true => announce(&mut stream, verdict).await,
         false => Ok(()),
     };
-    if let (Ok(mut application), Ok(())) = (outcome, announced) {
+    if let (Ok((mut application, _counted)), Ok(())) = (outcome, announced) {
         // A relay outlives changes of the rules; each is judged anew.
         let kind = Kind::Tcp;
         let subject = Subject { caller, source, listener: Arc::clone(&listener.name), kind };
@@ -397,7 +398,7 @@ async fn connect_application(
     caller: &Caller,
     source: IpAddr,
     record: &mut TcpRecord,
-) -> Result<crate::io::ClientTransport, u8> {
+) -> Result<(crate::io::ClientTransport, Counted), u8> {
     if let Some(cause) = refused(worker, listener, caller, source, None, true) {
         record.flag = Flag::UnauthorizedExternalService;
         record.termination = "not authorized";
@@ -414,18 +415,27 @@ async fn connect_application(
             let address =
                 std::net::SocketAddr::new(address.unwrap_or(worker.shared.application_address), *port);
             record.upstream = Some(address);
-            dial(&worker.shared, cluster, &Target::Application(address), HopKind::Main).await
+            match cluster.load.connection(&cluster.breakers, false) {
+                Some(counted) => dial(&worker.shared, cluster, &Target::Application(address), HopKind::Main)
+                    .await
+                    .map(|stream| (stream, counted)),
+                None => {
+                    cluster.metrics.overflows.increment();
+                    Err(DialError::Overflow)
+                }
+            }
         }
-        Upstream::Mesh(_) | Upstream::External(_) => {
-            tcp::connect(worker, cluster).await.map(|(stream, target)| {
-                record.upstream = Some(target.address());
-                stream
-            })
-        }
+        Upstream::Mesh(_) | Upstream::External(_) => tcp::connect(worker, cluster).await.map(|connected| {
+            record.upstream = Some(connected.endpoint.address);
+            (connected.stream, connected.counted)
+        }),
     };
     connected.map_err(|error| {
         tracing::warn!(listener = &*listener.name, %error, "the application does not accept a connection");
-        record.flag = Flag::UpstreamConnectionFailure;
+        record.flag = match error {
+            DialError::Overflow => Flag::UpstreamOverflow,
+            _ => Flag::UpstreamConnectionFailure,
+        };
         record.termination = "no connection to the application";
         tcp::UNREACHABLE
     })

@@ -41,6 +41,7 @@ mod hops;
 mod inbound;
 mod io;
 mod last_good;
+mod load;
 mod metrics;
 mod options;
 mod outbound;

@@ -20,6 +20,7 @@ use crate::{
     external_head::OwnRequestId,
     forward::forward,
     headers::{append_forwarded_for, is_authority, is_known_coding, is_upgrade},
+    health::Busy,
     io::{Metered, Spoken, sniff},
     metrics::{Direction, Flag, HandshakeFailure},
     refusal::{Refusal, RefusedParty},
@@ -186,6 +187,7 @@ async fn respond(
     }
     let mut exchange = Exchange::begin(&worker.shared, edge.direction, &parts);
     exchange.counts(&body);
+    exchange.client = Some(client);
     let Some(listener) = worker.listener(&listener) else {
         return reply::failure(&Failure::NO_ROUTE, exchange);
     };
@@ -214,7 +216,7 @@ async fn respond(
             route::redirect(redirect, &parts, edge.https, port, exchange)
         }
         Some(Action::Forward(rule)) => {
-            let Some(cluster) = route::choose(rule, worker.random()) else {
+            let Some(cluster) = route::choose(rule) else {
                 return reply::failure(&Failure::NO_CLUSTER, exchange);
             };
             let outcome = match on_upgrade {
@@ -292,8 +294,9 @@ async fn serve_tcp(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStrea
         cluster.metrics.requests.increment();
         record.discovery_name = Some(Arc::clone(&cluster.discovery_name));
         match tcp::connect(&worker, cluster).await {
-            Ok((mut upstream, target)) => {
-                record.upstream = Some(target.address());
+            Ok(tcp::Connected { stream: mut upstream, endpoint, counted: _counted }) => {
+                record.upstream = Some(endpoint.address);
+                let _busy = Busy::with(&endpoint.health);
                 tokio::select! {
                     result = tcp::relay(&mut stream, &mut upstream) => if let Err(error) = result {
                         tracing::debug!(listener = &*listener.name, %error, "a TCP connection broke");

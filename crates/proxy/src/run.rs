@@ -164,7 +164,7 @@ pub fn start_from_file(path: &Path, options: &ProxyOptions) -> Result<ProxyHandl
     let (drain, of_thread) = (options.drain, control.clone());
     let thread = std::thread::Builder::new().name("proxy".to_owned()).spawn(move || {
         runtime.block_on(async move {
-            let checks = tokio::spawn(health::check_forever(of_thread.clone()));
+            let checks = tokio::spawn(health::check::check_forever(of_thread.clone()));
             let names = tokio::spawn(resolver::resolve_forever(of_thread.clone()));
             let memory = tokio::spawn(overload::watch(Arc::clone(&of_thread.lock().shared)));
             let admin = tokio::spawn(admin::serve(background, of_thread.clone()));

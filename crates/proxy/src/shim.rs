@@ -143,7 +143,7 @@ async fn follow(
         tokio::spawn(watch_certified(control_plane, published.clone(), certified)),
         tokio::spawn(stream.run(is_certified.clone())),
         tokio::spawn(keeper.keep(control.clone(), published, revised)),
-        tokio::spawn(health::check_forever(control.clone())),
+        tokio::spawn(health::check::check_forever(control.clone())),
         tokio::spawn(resolver::resolve_forever(control.clone())),
         tokio::spawn(overload::watch(Arc::clone(&control.lock().shared))),
         tokio::spawn(admin::serve(admin, control.clone())),

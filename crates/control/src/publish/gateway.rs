@@ -213,6 +213,10 @@ fn real_port(registry: &Registry, from: &GatewayListener, port: &str) -> String 
     }
 }
 
+fn exactly(name: String, value: &str) -> v1::HeaderMatch {
+    v1::HeaderMatch { name, exact: value.to_owned(), ..v1::HeaderMatch::default() }
+}
+
 fn conditions(conditions: &[GatewayCondition]) -> v1::RouteMatch {
     let mut matched = v1::RouteMatch::default();
     for condition in conditions {
@@ -220,12 +224,10 @@ fn conditions(conditions: &[GatewayCondition]) -> v1::RouteMatch {
             GatewayCondition::Hosts(hosts) => matched.hosts.extend(hosts.iter().cloned()),
             GatewayCondition::Paths(paths) => matched.paths.extend(paths.iter().cloned()),
             GatewayCondition::Methods(methods) => matched.methods.extend(methods.iter().cloned()),
-            GatewayCondition::Header { name, value } => matched
-                .headers
-                .push(v1::HeaderMatch { name: name.to_ascii_lowercase(), exact: value.clone() }),
-            GatewayCondition::Query { name, value } => {
-                matched.query.push(v1::HeaderMatch { name: name.clone(), exact: value.clone() });
+            GatewayCondition::Header { name, value } => {
+                matched.headers.push(exactly(name.to_ascii_lowercase(), value));
             }
+            GatewayCondition::Query { name, value } => matched.query.push(exactly(name.clone(), value)),
         }
     }
     matched
@@ -278,5 +280,6 @@ fn health_check(group: &TargetGroup) -> Option<v1::HealthCheck> {
         healthy_threshold: check.healthy_threshold,
         unhealthy_threshold: check.unhealthy_threshold,
         matcher: check.matcher.clone(),
+        ..v1::HealthCheck::default()
     })
 }

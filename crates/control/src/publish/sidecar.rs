@@ -9,7 +9,9 @@ use bowline_model::{
 
 use super::{
     PublishOptions, ServicePort, forward, idle_timeout_ms, protocol, proves_callers, request_timeout_ms,
-    retry_policy, service_ports, tls_mode, upstream,
+    retry_policy, service_ports, tls_mode,
+    traffic::{self, Traffic},
+    upstream,
 };
 use crate::{
     authorization,
@@ -56,7 +58,11 @@ fn inbound(
     let name = format!("inbound:{}", port.name);
     let app = port.mapping.protocol;
     let is_tcp = app == AppProtocol::Tcp;
-    let listener = v1::Listener {
+    let policy = service.connect.as_ref().zip(port.offered).and_then(|(connect, offered)| {
+        traffic::policy_of(registry, &connect.namespace, &offered.discovery_name)
+    });
+    let traffic = Traffic { policy, protocol: app };
+    let mut listener = v1::Listener {
         name: name.clone(),
         bind: Some(v1::listener::Bind::Inbound(v1::InboundBind {
             port_name: port.name.clone(),
@@ -71,7 +77,8 @@ fn inbound(
         idle_timeout_ms: idle_timeout_ms(port.offered, app),
         max_connections: 0,
     };
-    let cluster = v1::Cluster {
+    traffic.listener(&mut listener);
+    let mut cluster = v1::Cluster {
         name: name.clone(),
         protocol: protocol(app).into(),
         kind: Some(v1::cluster::Kind::Local(v1::LocalApplication {
@@ -84,6 +91,7 @@ fn inbound(
             .map_or_else(|| service.name.clone(), |offered| offered.discovery_name.clone()),
         ..v1::Cluster::default()
     };
+    traffic.limits(&mut cluster);
     let mut resources = vec![
         Resource::Listener(listener),
         Resource::Cluster(cluster),
@@ -169,8 +177,9 @@ fn outbound(
     let app = port.mapping.protocol;
     let is_tcp = app == AppProtocol::Tcp;
     let cluster = cluster_name(namespace, offered);
+    let traffic = Traffic::of(registry, namespace, &offered.discovery_name, app);
     let name = format!("outbound:{}:{}", hostnames[0], alias.port);
-    let listener = v1::Listener {
+    let mut listener = v1::Listener {
         name: name.clone(),
         bind: Some(v1::listener::Bind::Outbound(v1::OutboundBind {
             address: address.to_string(),
@@ -183,12 +192,23 @@ fn outbound(
         idle_timeout_ms: idle_timeout_ms(Some(offered), app),
         max_connections: 0,
     };
+    traffic.listener(&mut listener);
     let mut resources = vec![Resource::Listener(listener)];
     if !is_tcp {
-        let rule = forward(&cluster, request_timeout_ms(Some(offered)), Some(retry_policy()));
+        let mut rule = forward(&cluster, request_timeout_ms(Some(offered)), Some(retry_policy()));
+        traffic.rule(&mut rule);
         resources.push(Resource::Route(v1::Route { name, rules: vec![rule] }));
     }
     let mut upstream = upstream(registry, options, callee, port, &cluster, None);
+    if let [Resource::Cluster(cluster), Resource::Endpoints(endpoints)] = &mut upstream {
+        traffic.cluster(cluster);
+        take_over(registry, options, namespace, traffic, cluster, endpoints);
+        if traffic.is_zone_aware() {
+            let zone = traffic::zone(registry);
+            endpoints.endpoints.iter_mut().for_each(|endpoint| endpoint.zone.clone_from(&zone));
+            cluster.load_balancing.get_or_insert_default().zone = zone;
+        }
+    }
     if let (Some(to), Resource::Endpoints(endpoints)) =
         (options.diversions.get(&(task.id.clone(), cluster.clone())), &mut upstream[1])
     {
@@ -202,4 +222,38 @@ fn outbound(
     }
     resources.extend(upstream);
     resources
+}
+
+/// Adds the endpoints of the discovery names that take over where a cluster's own fail, with the
+/// identities that they prove.
+fn take_over(
+    registry: &Registry,
+    options: &PublishOptions,
+    namespace: &str,
+    traffic: Traffic<'_>,
+    cluster: &mut v1::Cluster,
+    endpoints: &mut v1::Endpoints,
+) {
+    let Some(v1::cluster::Kind::Mesh(mesh)) = &mut cluster.kind else { return };
+    for (place, name) in traffic.failover().iter().enumerate() {
+        let found = offered_in(registry, namespace).find(|(_, offered)| offered.discovery_name == *name);
+        let Some((service, offered)) = found else { continue };
+        let definition = registry.task_definitions.get(service.task_definition.as_str());
+        let Some((_, mapping)) = definition.and_then(|definition| definition.named_port(&offered.port_name))
+        else {
+            continue;
+        };
+        // What speaks or protects itself otherwise cannot stand in.
+        if mapping.protocol != traffic.protocol || i32::from(tls_mode(options, service)) != mesh.tls {
+            continue;
+        }
+        let identity = registry.identity_of_service(service).as_str().to_owned();
+        if !mesh.identities.contains(&identity) {
+            mesh.identities.push(identity);
+        }
+        let mut its = super::endpoints(registry, service, &offered.port_name);
+        let priority = u32::try_from(place + 1).unwrap_or(u32::MAX);
+        its.iter_mut().for_each(|endpoint| endpoint.priority = priority);
+        endpoints.endpoints.extend(its);
+    }
 }

@@ -14,4 +14,5 @@ mod external;
 mod reference;
 mod structure;
 mod task_role;
+mod traffic;
 mod two_services;

@@ -8,7 +8,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use bowline_discovery::{
@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     health::ClusterHealth,
+    load::ClusterLoad,
     metrics::Metrics,
     resolver::HostAddresses,
     tls::{
@@ -111,7 +112,10 @@ pub(crate) struct ResourceStore {
     hops: HashMap<String, CachedHop>,
     origins: Origins,
     host_addresses: HostAddresses,
+    /// What outlives snapshots: of clusters, and the turns of routes.
     healths: HashMap<String, Arc<ClusterHealth>>,
+    loads: HashMap<String, Arc<ClusterLoad>>,
+    turns: HashMap<String, Arc<AtomicU64>>,
     generation: u64,
     /// Grows when listeners, authorizations or revocations change.
     rules_generation: u64,
@@ -141,6 +145,8 @@ impl ResourceStore {
             origins: Origins::default(),
             host_addresses: HostAddresses::new(),
             healths: HashMap::new(),
+            loads: HashMap::new(),
+            turns: HashMap::new(),
             generation: 0,
             rules_generation: 0,
         }
@@ -236,12 +242,16 @@ impl ResourceStore {
         self.rules_may_differ(kind);
         match kind {
             ResourceType::Listener => drop(self.listeners.remove(name)),
-            ResourceType::Route => drop(self.routes.remove(name)),
+            ResourceType::Route => {
+                self.routes.remove(name);
+                self.turns.remove(name);
+            }
             ResourceType::Cluster => {
                 self.clusters.remove(name);
                 self.hops.remove(name);
                 self.origins.forget(name);
                 self.healths.remove(name);
+                self.loads.remove(name);
             }
             ResourceType::Endpoints => drop(self.endpoints.remove(name)),
             ResourceType::PrivateDns => drop(self.private_dns.remove(name)),
@@ -367,7 +377,10 @@ impl ResourceStore {
         let routes: HashMap<&str, Arc<Route>> = self
             .routes
             .iter()
-            .map(|(name, draft)| (name.as_str(), Arc::new(link_route(draft, &clusters))))
+            .map(|(name, draft)| {
+                let turns = self.turns.entry(name.clone()).or_default();
+                (name.as_str(), Arc::new(link_route(draft, &clusters, turns)))
+            })
             .collect();
         let mut server_configs: HashMap<(v1::TlsMode, v1::Protocol), Option<Arc<rustls::ServerConfig>>> =
             HashMap::new();
@@ -444,6 +457,7 @@ impl ResourceStore {
         for (name, draft) in &self.clusters {
             let health = Arc::clone(self.healths.entry(name.clone()).or_default());
             health.set_policy(draft.outlier.clone());
+            let load = Arc::clone(self.loads.entry(name.clone()).or_default());
             let upstream = match &draft.kind {
                 ClusterKindDraft::Application { address, port } => {
                     Upstream::Application { address: *address, port: *port }
@@ -478,9 +492,12 @@ impl ResourceStore {
                 upstream,
                 connect_timeout: draft.connect_timeout,
                 max_connections: draft.max_connections,
-                max_pending: draft.max_pending,
+                breakers: draft.breakers,
+                balancing: draft.balancing.clone(),
                 health_check: draft.health_check.clone(),
+                generation: self.generation,
                 health,
+                load,
                 metrics: self.metrics.cluster(&name),
             };
             linked.insert(name, Arc::new(cluster));
@@ -489,7 +506,11 @@ impl ResourceStore {
     }
 }
 
-fn link_route(draft: &RouteDraft, clusters: &HashMap<Arc<str>, Arc<Cluster>>) -> Route {
+fn link_route(
+    draft: &RouteDraft,
+    clusters: &HashMap<Arc<str>, Arc<Cluster>>,
+    turns: &Arc<AtomicU64>,
+) -> Route {
     let link = |action: &ActionDraft| match action {
         ActionDraft::Redirect(redirect) => Action::Redirect(redirect.clone()),
         ActionDraft::Fixed(fixed) => Action::Fixed(fixed.clone()),
@@ -499,7 +520,8 @@ fn link_route(draft: &RouteDraft, clusters: &HashMap<Arc<str>, Arc<Cluster>>) ->
                 .filter_map(|(name, weight)| Some((Arc::clone(clusters.get(name.as_str())?), *weight)))
                 .collect();
             let weight_total = found.iter().map(|(_, weight)| u64::from(*weight)).sum();
-            Action::Forward(Forward { clusters: found, weight_total, policy: policy.clone() })
+            let turns = Arc::clone(turns);
+            Action::Forward(Forward { clusters: found, weight_total, turns, policy: policy.clone() })
         }
     };
     let rules = draft

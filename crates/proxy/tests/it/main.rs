@@ -1,5 +1,7 @@
 //! Real proxies over loopback: two of them, a test CA, real applications.
 
+mod backend;
+mod balancing;
 mod control_plane;
 mod external;
 mod harness;
@@ -10,3 +12,4 @@ mod revocation;
 mod smuggling;
 mod tcp;
 mod tls;
+mod traffic;

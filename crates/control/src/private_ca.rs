@@ -20,7 +20,9 @@ use bowline_aws::acmpca::{
 use bowline_model::{arn::Arn, clock::Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
+use crate::master_key::{MasterKey, RecordError};
 use crate::registry::{AuthorityRecord, Registry};
 
 pub(crate) mod commands;
@@ -181,6 +183,32 @@ impl PrivateAuthority {
     pub fn is_gone(&self, now: Timestamp) -> bool {
         self.restorable_until.is_some_and(|until| until <= now)
     }
+}
+
+/// What an authority's sealed key is bound to.
+fn key_context(authority: &Arn) -> String {
+    format!("private key of certificate authority {authority}")
+}
+
+/// Seals an authority's key (PKCS#8).
+pub(crate) fn seal_key(
+    master_key: &MasterKey,
+    authority: &Arn,
+    pkcs8: &[u8],
+) -> Result<Vec<u8>, RecordError> {
+    master_key.seal(&key_context(authority), pkcs8)
+}
+
+/// Opens an authority's key. State directories of before bound it to the ARN alone, which nothing else of the
+/// authority's is bound to.
+pub(crate) fn open_key(
+    master_key: &MasterKey,
+    authority: &Arn,
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, RecordError> {
+    master_key
+        .open(&key_context(authority), sealed)
+        .or_else(|error| master_key.open(authority.as_str(), sealed).map_err(|_| error))
 }
 
 /// An authority that the API shows, with what it knows of it.

@@ -12,15 +12,19 @@ use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude
 
 use super::{CaError, leaf::Expected, validity::Validity};
 
-/// Verifies `certificate` against `root` at `now`, and compares it with what was asked for.
+/// Verifies `certificate` at `now` under the root of the authority's chain, its own where none is above it, and
+/// compares it with what was asked for.
 pub(super) fn check(
     certificate: &CertificateDer<'_>,
     expected: &Expected<'_>,
-    root: &CertificateDer<'_>,
+    authority: (&CertificateDer<'_>, &[CertificateDer<'_>]),
     now: Timestamp,
 ) -> Result<(), CaError> {
     says(certificate, expected)?;
-    verifies(certificate, expected, root, now).map_err(CaError::IssuedUnverifiable)
+    verifies(certificate, expected, authority, now).map_err(|error| match error {
+        webpki::Error::NameConstraintViolation => CaError::NameConstraints,
+        error => CaError::IssuedUnverifiable(error),
+    })
 }
 
 fn says(certificate: &CertificateDer<'_>, expected: &Expected<'_>) -> Result<(), CaError> {
@@ -72,14 +76,21 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
 fn verifies(
     certificate: &CertificateDer<'_>,
     expected: &Expected<'_>,
-    root: &CertificateDer<'_>,
+    (own, above): (&CertificateDer<'_>, &[CertificateDer<'_>]),
     now: Timestamp,
 ) -> Result<(), webpki::Error> {
-    let anchors = [webpki::anchor_from_trusted_cert(root)?];
+    let anchors = [webpki::anchor_from_trusted_cert(above.last().unwrap_or(own))?];
+    let between: Vec<CertificateDer<'_>> = match above.split_last() {
+        None => Vec::new(),
+        Some((_root, between)) => {
+            let all = std::iter::once(own).chain(between);
+            all.map(|der| CertificateDer::from(der.as_ref())).collect()
+        }
+    };
     let leaf = EndEntityCert::try_from(certificate)?;
     let time = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()));
     // One is enough, as it costs a signature's verification: `says` has compared both purposes.
     let usage = if expected.usage.server() { KeyUsage::server_auth() } else { KeyUsage::client_auth() };
-    leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &[], time, usage, None, None)?;
+    leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &between, time, usage, None, None)?;
     Ok(())
 }

@@ -321,6 +321,12 @@ fn connect_service(
 
 fn known_authority(registry: &Registry, arn: &str) -> Result<Arn, String> {
     match registry.authorities.get(arn) {
+        // One that is disabled, or has ended, is told when it is asked to sign.
+        Some(authority) if authority.certificate_der.is_empty() => Err(format!(
+            "Tls names the certificate authority {arn}, which waits for its certificate (PENDING_CERTIFICATE): activate \
+             it with an AWS::ACMPCA::CertificateAuthorityActivation, or with acm-pca \
+             import-certificate-authority-certificate"
+        )),
         Some(authority) => Ok(authority.arn.clone()),
         None => Err(format!(
             "Tls names the certificate authority {arn}, which is not here: make it in the template, or with \

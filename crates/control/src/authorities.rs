@@ -125,6 +125,8 @@ pub(crate) struct Authorities {
 pub(crate) struct Opened {
     /// What they were opened from.
     rows: Table<AuthorityRecord>,
+    /// As in [`Settings`](crate::registry::Settings).
+    crl_base: Option<String>,
     all: Vec<OpenAuthority>,
     /// PEM of what the mesh trusts.
     mesh_roots: String,
@@ -141,6 +143,8 @@ struct OpenAuthority {
     trusted: bool,
     /// Signs leaves.
     active: bool,
+    /// Where its CRL is fetched, if what it signs is to tell.
+    crl_url: Option<String>,
     /// What it signs lives so long at most.
     ttl_max: Duration,
     /// What a leaf is sent with: the authority's own certificate and those above it but the root.
@@ -158,15 +162,15 @@ impl OpenAuthority {
 }
 
 impl Opened {
-    fn new(rows: Table<AuthorityRecord>, all: Vec<OpenAuthority>) -> Self {
-        let mut opened = Self { rows, all, mesh_roots: String::new() };
+    fn new(rows: Table<AuthorityRecord>, crl_base: Option<String>, all: Vec<OpenAuthority>) -> Self {
+        let mut opened = Self { rows, crl_base, all, mesh_roots: String::new() };
         opened.mesh_roots = opened.roots_pem(AuthorityPurpose::Mesh);
         opened
     }
 
     /// Whether nothing has changed since they were opened.
     pub(crate) fn is_of(&self, registry: &Registry) -> bool {
-        self.rows.is_same(&registry.authorities)
+        self.rows.is_same(&registry.authorities) && self.crl_base == registry.settings().crl_base
     }
 
     fn roots_pem(&self, purpose: AuthorityPurpose) -> String {
@@ -230,6 +234,7 @@ impl Opened {
             spiffe_id: order.spiffe_id.clone(),
             dns_names: order.dns_names.clone(),
             addresses: order.addresses.clone(),
+            crl_url: signer.crl_url.as_deref(),
             usage: if order.public { Usage::Server } else { Usage::Both },
             ttl: order.ttl.min(signer.ttl_max),
         };
@@ -308,6 +313,7 @@ impl Authorities {
             return Ok(false);
         }
         let present = &present.all;
+        let crl_base = registry.settings().crl_base.clone();
         let mut all = Vec::new();
         for record in registry.authorities.values() {
             if record.certificate_der.is_empty() {
@@ -341,6 +347,8 @@ impl Authorities {
                 trusted: record.trusted,
                 active: private
                     .is_none_or(|private| private.status == acmpca::CertificateAuthorityStatus::Active),
+                crl_url: private
+                    .and_then(|private| private_ca::crl_url(private, &record.arn, crl_base.as_deref())),
                 ttl_max: match private.map(|private| private.usage_mode) {
                     Some(acmpca::UsageMode::ShortLivedCertificate) => SHORT_LIVED_MAX,
                     _ => Duration::MAX,
@@ -350,7 +358,7 @@ impl Authorities {
             });
         }
         let changed = !all.iter().map(OpenAuthority::state).eq(present.iter().map(OpenAuthority::state));
-        self.opened.store(Arc::new(Opened::new(registry.authorities.clone(), all)));
+        self.opened.store(Arc::new(Opened::new(registry.authorities.clone(), crl_base, all)));
         if changed {
             self.changed.send_modify(|generation| *generation += 1);
         }

@@ -211,6 +211,28 @@ pub(crate) fn open_key(
         .or_else(|error| master_key.open(authority.as_str(), sealed).map_err(|_| error))
 }
 
+/// Where the CRL of an authority is fetched, for `cRLDistributionPoints` of what it signs: as its
+/// `CrlConfiguration` says, by its `CustomCname` and `CustomPath`, else at the AWS endpoint. `None` where it has
+/// no CRL, is not to tell, or there is no endpoint.
+pub(crate) fn crl_url(private: &PrivateAuthority, authority: &Arn, base: Option<&str>) -> Option<String> {
+    let crl = private.revocation.as_ref()?.crl_configuration.as_ref().filter(|crl| crl.enabled)?;
+    if crl.crl_distribution_point_extension_configuration.as_ref().is_some_and(|it| it.omit_extension) {
+        return None;
+    }
+    let file = format!("{}.crl", authority.resource_name());
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    match (given(&crl.custom_cname), given(&crl.custom_path)) {
+        (Some(host), path) => {
+            let path = path.unwrap_or_else(|| crate::api::CRL_PATH.to_owned());
+            Some(match path.trim_matches('/') {
+                "" => format!("http://{host}/{file}"),
+                path => format!("http://{host}/{path}/{file}"),
+            })
+        }
+        (None, _) => base.map(|base| format!("{base}{file}")),
+    }
+}
+
 /// An authority that the API shows, with what it knows of it.
 pub(crate) fn find<'a>(
     registry: &'a Registry,

@@ -232,6 +232,7 @@ impl Authority {
             spiffe_id: Some(SpiffeId::of_control_plane("proof.invalid")),
             dns_names,
             addresses: Vec::new(),
+            crl_url: None,
             usage: Usage::Both,
             ttl: Duration::from_secs(1),
         };

@@ -8,7 +8,11 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use bowline_model::clock::Timestamp;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
-use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
+use x509_parser::{
+    certificate::X509Certificate,
+    extensions::{DistributionPointName, GeneralName, ParsedExtension},
+    prelude::FromDer as _,
+};
 
 use super::{CaError, leaf::Expected, validity::Validity};
 
@@ -47,6 +51,20 @@ fn says(certificate: &CertificateDer<'_>, expected: &Expected<'_>) -> Result<(),
     let (server, client) = (expected.usage.server(), expected.usage.client());
     let as_asked = extended.server_auth == server && extended.client_auth == client;
     demand(as_asked && !extended.any && extended.other.is_empty(), "its extKeyUsage is another")?;
+
+    let points = parsed.iter_extensions().filter_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::CRLDistributionPoints(points) => Some(&points.points),
+        _ => None,
+    });
+    let urls = points.flatten().map(|point| match &point.distribution_point {
+        Some(DistributionPointName::FullName(names)) => match &names[..] {
+            [GeneralName::URI(url)] => Ok(*url),
+            _ => Err(refuse("its CRL has names of other kinds")),
+        },
+        _ => Err(refuse("its CRL has no name")),
+    });
+    let urls: Vec<_> = urls.collect::<Result<_, _>>()?;
+    demand(urls.into_iter().eq(expected.crl_url), "its CRL is another")?;
 
     let names = parsed.subject_alternative_name().map_err(|_| refuse("doubled subjectAltName"))?;
     let names = &names.ok_or_else(|| refuse("it has no names"))?.value.general_names;

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use bowline_aws::acmpca;
 use bowline_model::{clock::Timestamp, identity::SpiffeId};
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
-    SerialNumber,
+    CertificateParams, CrlDistributionPoint, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls_pki_types::DnsName;
 use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer as _};
@@ -67,6 +67,8 @@ pub struct LeafRequest<'a> {
     pub addresses: Vec<IpAddr>,
     /// The extended key usage.
     pub usage: Usage,
+    /// Where the authority's CRL is fetched, if the certificate is to tell. ASCII.
+    pub crl_url: Option<&'a str>,
     /// How long from now it is to be valid; at least a second. Shortened to the authority's end.
     pub ttl: Duration,
 }
@@ -90,6 +92,7 @@ pub(super) struct Expected<'a> {
     pub(super) spiffe_id: Option<&'a str>,
     pub(super) dns_names: BTreeSet<&'a str>,
     pub(super) addresses: BTreeSet<IpAddr>,
+    pub(super) crl_url: Option<&'a str>,
     pub(super) usage: Usage,
     pub(super) serial: [u8; 16],
     pub(super) validity: Validity,
@@ -119,6 +122,7 @@ impl Authority {
             spiffe_id: request.spiffe_id.as_ref().map(SpiffeId::as_str),
             dns_names: checked_dns_names(&request.dns_names)?,
             addresses: request.addresses.iter().map(IpAddr::to_canonical).collect(),
+            crl_url: request.crl_url,
             usage: request.usage,
             serial: random_serial()?,
             validity: Validity::starting(now, request.ttl)?.within(self.validity()),
@@ -177,6 +181,17 @@ impl Authority {
             ..acmpca::Subject::default()
         };
         let subject_error = |_| CaError::Subject { field: "common name", reason: "cannot be written" };
+        let mut extensions = vec![
+            certificate::Extension::new(
+                certificate::id::ALTERNATIVE_NAMES,
+                false,
+                der::sequence(names.collect::<Vec<_>>()),
+            ),
+            certificate::basic_constraints(false, None),
+            certificate::key_usage(&certificate::SIGNING_USAGE),
+            certificate::extended_key_usage(&purposes),
+        ];
+        extensions.extend(leaf.crl_url.map(certificate::crl_distribution_point));
         let order = certificate::Order {
             serial: leaf.serial,
             algorithm,
@@ -185,16 +200,7 @@ impl Authority {
             not_after: leaf.validity.not_after,
             subject: name::encode(&subject).map_err(subject_error)?,
             public_key_info: leaf.public_key.subject_public_key_info_der(),
-            extensions: vec![
-                certificate::Extension::new(
-                    certificate::id::ALTERNATIVE_NAMES,
-                    false,
-                    der::sequence(names.collect::<Vec<_>>()),
-                ),
-                certificate::basic_constraints(false, None),
-                certificate::key_usage(&certificate::SIGNING_USAGE),
-                certificate::extended_key_usage(&purposes),
-            ],
+            extensions,
             authority_key,
         };
         certificate::sign(&order, key, own.public_key().raw)
@@ -224,6 +230,9 @@ fn params_of(leaf: &Expected<'_>, common_name: Option<&String>) -> Result<Certif
     }
     if leaf.usage.client() {
         params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ClientAuth);
+    }
+    if let Some(url) = leaf.crl_url {
+        params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![url.to_owned()] }];
     }
     params.use_authority_key_identifier_extension = true;
     params.serial_number = Some(SerialNumber::from(leaf.serial.to_vec()));

@@ -99,9 +99,15 @@ pub(crate) fn issue_numbered(
         None => signing_request.subject.clone(),
     };
     let passed = api.extensions.as_ref().map(extensions::of_api).transpose()?.unwrap_or_default();
-    let extensions = template.compose(passed, signing_request.extensions.clone());
-    let trust_domain = &registry.settings().trust_domain;
-    no_identity(&extensions, trust_domain)?;
+    let mut extensions = template.compose(passed, signing_request.extensions.clone());
+    let settings = registry.settings();
+    no_identity(&extensions, &settings.trust_domain)?;
+    let told = extensions.iter().any(|extension| extension.is(id::CRL_DISTRIBUTION_POINTS));
+    let crl_url = super::crl_url(private, &record.arn, settings.crl_base.as_deref());
+    // A root is on nobody's list.
+    if let Some(url) = crl_url.filter(|_| !told && !is_root) {
+        extensions.push(certificate::crl_distribution_point(&url));
+    }
 
     let (issuer, authority_key, issuer_key_info) = match is_root {
         true => (subject.clone(), None, key.public_key_info()),

@@ -29,6 +29,7 @@ pub(crate) mod id {
     pub(crate) const ALTERNATIVE_NAMES: &str = "2.5.29.17";
     pub(crate) const BASIC_CONSTRAINTS: &str = "2.5.29.19";
     pub(crate) const NAME_CONSTRAINTS: &str = "2.5.29.30";
+    pub(crate) const CRL_DISTRIBUTION_POINTS: &str = "2.5.29.31";
     pub(crate) const AUTHORITY_KEY: &str = "2.5.29.35";
     pub(crate) const EXTENDED_KEY_USAGE: &str = "2.5.29.37";
 }
@@ -109,6 +110,14 @@ pub(crate) fn permitted_dns(names: &[String]) -> Extension {
         names.iter().map(|name| der::sequence([der::value(tag::context(2), name.as_bytes())])).collect();
     let permitted = der::value(tag::constructed(0), &der::joined(subtrees));
     Extension::new(id::NAME_CONSTRAINTS, true, der::sequence([permitted]))
+}
+
+/// `cRLDistributionPoints` of one URL (RFC 5280 §4.2.1.13).
+pub(crate) fn crl_distribution_point(url: &str) -> Extension {
+    let name = der::value(tag::context(6), url.as_bytes());
+    let full_name = der::value(tag::constructed(0), &name);
+    let point = der::sequence([der::value(tag::constructed(0), &full_name)]);
+    Extension::new(id::CRL_DISTRIBUTION_POINTS, false, der::sequence([point]))
 }
 
 /// The DNS names that an authority's certificate permits; `None` where it constrains nothing.

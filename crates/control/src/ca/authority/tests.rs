@@ -159,6 +159,7 @@ fn a_constrained_authority_signs_no_other_names_which_peers_would_refuse() {
         spiffe_id: Some(SpiffeId::of_control_plane("bowline.local")),
         dns_names: vec![name.to_owned()],
         addresses: Vec::new(),
+        crl_url: None,
         usage: Usage::Both,
         ttl: Duration::from_secs(60),
     };

@@ -36,6 +36,7 @@ fn of_service(public_key: &CheckedCsr) -> LeafRequest<'_> {
         spiffe_id: Some(service("orders")),
         dns_names: Vec::new(),
         addresses: Vec::new(),
+        crl_url: None,
         usage: Usage::Both,
         ttl: HOUR,
     }
@@ -45,6 +46,8 @@ fn of_names<'a>(public_key: &'a CheckedCsr, names: &[&str]) -> LeafRequest<'a> {
     LeafRequest {
         spiffe_id: None,
         dns_names: names.iter().map(|name| (*name).to_owned()).collect(),
+        // By both encoders: a server's certificate tells, too.
+        crl_url: Some("http://crl.example/a.crl"),
         usage: Usage::Server,
         ..of_service(public_key)
     }
@@ -213,6 +216,7 @@ fn the_check_refuses_a_certificate_of_another_content() {
         public_key: &key,
         spiffe_id: Some("spiffe://bowline.local/ns/shop/cluster/default/svc/orders"),
         dns_names: BTreeSet::from(["orders.shop"]),
+        crl_url: Some("http://crl.example/a.crl"),
         usage: Usage::Server,
         serial: [0x41; 16],
         validity: Validity::starting(NOW, HOUR).unwrap(),
@@ -229,7 +233,9 @@ fn the_check_refuses_a_certificate_of_another_content() {
     assert!(refused(&other, &key, &|_| ()).unwrap().contains("does not verify"));
     assert!(refused(&authority, &another_key, &|_| ()).unwrap().contains("its key is another"));
     let uri = |text: &str| SanType::URI(text.try_into().unwrap());
-    let changes: [(&str, Change<'_>); 10] = [
+    let changes: [(&str, Change<'_>); 12] = [
+        ("CRL", &|leaf| leaf.crl_distribution_points.clear()),
+        ("CRL", &|leaf| leaf.crl_distribution_points[0].uris[0].push('x')),
         ("SPIFFE id", &|leaf| leaf.subject_alt_names[0] = uri("spiffe://bowline.local/control-plane")),
         ("SPIFFE id", &|leaf| leaf.subject_alt_names.push(uri("spiffe://bowline.local/control-plane"))),
         ("DNS names", &|leaf| leaf.subject_alt_names.truncate(1)),
@@ -285,6 +291,7 @@ fn what_an_authority_is_asked_to_sign_with_is_what_it_signs_with() {
             let request = LeafRequest {
                 dns_names: vec!["orders.shop".to_owned()],
                 addresses: vec![IpAddr::from([127, 0, 0, 1])],
+                crl_url: Some("http://127.0.0.1:1/crl/a.crl"),
                 ..of_service(&of_task)
             };
             let leaf = authority.issue(&request, NOW).unwrap();

@@ -222,7 +222,7 @@ impl Running {
                         cluster: alias.cluster,
                         service: alias.service,
                         port_name: alias.port_name,
-                        plaintext: alias.plaintext,
+                        mode: alias.mode.to_owned(),
                     })
                     .collect(),
             }

@@ -102,8 +102,8 @@ pub(crate) struct AliasView {
     pub(crate) service: String,
     /// The port mapping behind it.
     pub(crate) port_name: String,
-    /// Whether the hop is without encryption on purpose.
-    pub(crate) plaintext: bool,
+    /// How the hop is protected: `MUTUAL_TLS`, `TLS` (the caller proves nothing) or `PLAINTEXT`.
+    pub(crate) mode: String,
 }
 
 /// A load balancer.

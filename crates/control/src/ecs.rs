@@ -3,6 +3,7 @@
 
 pub mod capacity;
 pub mod definition;
+mod encryption;
 pub mod instance;
 pub mod record;
 pub mod rollback;

@@ -12,7 +12,7 @@ use bowline_discovery::{
 };
 use bowline_model::{
     arn::Arn,
-    service::{ConnectService, Service},
+    service::{ConnectService, Service, TlsMode},
     task::{DesiredStatus, TaskId},
     task_definition::{AppProtocol, PortMapping, TaskDefinition},
 };
@@ -194,9 +194,11 @@ pub(crate) fn service_ports<'a>(
 /// How the hop to a service's port is protected.
 pub(crate) fn tls_mode(options: &PublishOptions, service: &Service) -> v1::TlsMode {
     if options.plaintext_services.contains(&service.name) {
-        v1::TlsMode::Plaintext
-    } else {
-        v1::TlsMode::Mutual
+        return v1::TlsMode::Plaintext;
+    }
+    match service.connect.as_ref().map(|connect| connect.encryption.mode).unwrap_or_default() {
+        TlsMode::Tls => v1::TlsMode::ServerOnly,
+        TlsMode::MutualTls => v1::TlsMode::Mutual,
     }
 }
 

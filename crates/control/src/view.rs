@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use bowline_model::{
     load_balancer::{GatewayAction, GatewayCondition, GatewayListener, GatewayProtocol},
-    service::Service,
+    service::{Service, TlsMode},
     task::TaskId,
     task_definition::AppProtocol,
 };
@@ -29,8 +29,9 @@ pub struct AliasRow {
     pub service: String,
     /// The port mapping behind it.
     pub port_name: String,
-    /// Left without encryption on purpose.
-    pub plaintext: bool,
+    /// How the hop is protected: `MUTUAL_TLS`, `TLS` (the called side alone proves who it is) or
+    /// `PLAINTEXT`.
+    pub mode: &'static str,
 }
 
 /// The aliases that a service's applications can call, its own included.
@@ -54,7 +55,11 @@ pub fn aliases(registry: &Registry, service: &Service, plaintext: &BTreeSet<Stri
                 cluster: sidecar::cluster_name(&connect.namespace, offered),
                 service: callee.name.clone(),
                 port_name: offered.port_name.clone(),
-                plaintext: plaintext.contains(&callee.name),
+                mode: match callee.connect.as_ref().map(|connect| connect.encryption.mode) {
+                    _ if plaintext.contains(&callee.name) => "PLAINTEXT",
+                    Some(TlsMode::Tls) => "TLS",
+                    _ => "MUTUAL_TLS",
+                },
             })
         })
         .collect()

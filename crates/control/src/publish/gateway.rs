@@ -257,6 +257,10 @@ fn target_group_resources(registry: &Registry, options: &PublishOptions, group: 
                     (&mut cluster.kind, one.kind)
                 {
                     all.identities.extend(more.identities);
+                    // Where one asks for callers' certificates, all get one.
+                    if more.tls == i32::from(v1::TlsMode::Mutual) {
+                        all.tls = more.tls;
+                    }
                 }
             }
         }

@@ -581,11 +581,12 @@ fn hop_configs(
     {
         return UpstreamTls::On(Arc::clone(&cached.configs));
     }
-    let key = match (mode, own) {
-        (v1::TlsMode::Mutual, None) => return UpstreamTls::Waiting,
-        (v1::TlsMode::Mutual, Some(own)) => Some(&own.key),
-        _ => None,
-    };
+    // A server that proves itself alone asks for no certificate. One that begins to ask, before
+    // this proxy is told, gets it.
+    let key = own.map(|own| &own.key);
+    if mode == v1::TlsMode::Mutual && key.is_none() {
+        return UpstreamTls::Waiting;
+    }
     let servers = ExpectedServers::new(identities.iter().cloned());
     let main = if protocol == v1::Protocol::Tcp { ALPN_TCP } else { ALPN_H2 };
     let made = tls::hop_config(key, trust, servers.clone(), main).and_then(|main| {

@@ -4,6 +4,7 @@ mod control_plane;
 mod external;
 mod harness;
 mod http;
+mod modes;
 mod refusals;
 mod resilience;
 mod revocation;

@@ -101,7 +101,7 @@ async fn a_revoked_certificate_is_refused_at_once() {
     server.handle.stop();
 }
 
-async fn openssl(server: SocketAddr, ca: &Ca, more: &[&str]) -> String {
+pub(crate) async fn openssl(server: SocketAddr, ca: &Ca, more: &[&str]) -> String {
     let mut command = Command::new("openssl");
     command
         .args(["s_client", "-connect", &server.to_string(), "-alpn", "h2", "-ign_eof"])

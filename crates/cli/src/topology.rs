@@ -42,6 +42,9 @@ pub(crate) struct ServiceView {
     pub(crate) namespace: Option<String>,
     /// Its SPIFFE id.
     pub(crate) identity: String,
+    /// SHA-256 of imported certificates that its sidecars show in place of those with its id.
+    #[serde(default)]
+    pub(crate) imported: Vec<String>,
     /// Tasks wanted.
     pub(crate) desired: u32,
     /// Its tasks that have not stopped.

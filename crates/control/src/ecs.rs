@@ -3,7 +3,7 @@
 
 pub mod capacity;
 pub mod definition;
-mod encryption;
+pub(crate) mod encryption;
 pub mod instance;
 pub mod record;
 pub mod rollback;

@@ -18,6 +18,7 @@ use bowline_model::{
 };
 
 use crate::{
+    acm::serving,
     registry::{Registry, TaskOwner, TaskRecord},
     revocation,
     stream::directory::{ResourceSet, VersionedResource},
@@ -98,13 +99,16 @@ pub(crate) fn bears_on_proxies(before: &Registry, after: &Registry) -> bool {
         && before.rules.is_same(&after.rules)
         && before.authorization_policies.is_same(&after.authorization_policies)
         && before.authorities.is_same(&after.authorities)
+        && before.acm_certificates.is_same(&after.acm_certificates)
+        && before.bars.is_same(&after.bars)
+        && (before.service_records.is_same(&after.service_records) || !serving::waits_for_deployments(after))
         && before.tasks.is_same(&after.tasks))
 }
 
 fn common(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> Option<Vec<Resource>> {
     let trust_domain = registry.settings().trust_domain.clone();
     let identity = registry.identity_of(task)?;
-    Some(vec![
+    let resources = [
         Resource::Identity(v1::Identity {
             name: MESH_IDENTITY.into(),
             spiffe_id: identity.as_str().to_owned(),
@@ -115,7 +119,9 @@ fn common(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> O
         }),
         Resource::Trust(v1::Trust { name: trust_domain, roots_pem: options.roots_pem.clone() }),
         revocation(registry),
-    ])
+    ];
+    let believed = serving::believed(registry).into_iter().map(Resource::ImportedCertificate);
+    Some(resources.into_iter().chain(believed).collect())
 }
 
 /// The serial numbers that members refuse of the trust domain's certificates.
@@ -236,10 +242,11 @@ pub(crate) fn endpoints(registry: &Registry, service: &Service, port_name: &str)
     endpoints
 }
 
-/// The cluster and endpoints of a service's port, for whoever calls it.
+/// The cluster and endpoints of a service's port, for `caller`, or for who calls as itself alone.
 pub(crate) fn upstream(
     registry: &Registry,
     options: &PublishOptions,
+    caller: Option<&Service>,
     service: &Service,
     port: &ServicePort<'_>,
     name: &str,
@@ -251,6 +258,10 @@ pub(crate) fn upstream(
         kind: Some(v1::cluster::Kind::Mesh(v1::MeshUpstream {
             tls: tls_mode(options, service).into(),
             identities: vec![registry.identity_of_service(service).as_str().to_owned()],
+            identity: caller
+                .and_then(|caller| serving::of_client(registry, caller, service))
+                .map(|arn| serving::identity_name(arn.as_str()))
+                .unwrap_or_default(),
         })),
         connect_timeout_ms: 0,
         outlier_detection: Some(outlier_detection()),

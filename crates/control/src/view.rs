@@ -10,6 +10,7 @@ use bowline_model::{
 };
 
 use crate::{
+    acm::{rollover, serving},
     publish::{gateway, sidecar},
     registry::Registry,
 };
@@ -63,6 +64,16 @@ pub fn aliases(registry: &Registry, service: &Service, plaintext: &BTreeSet<Stri
             })
         })
         .collect()
+}
+
+/// SHA-256 of the certificates of Certificate Manager that a service's sidecars may show, in
+/// hexadecimal.
+pub fn imported_fingerprints(registry: &Registry, service: &Service) -> Vec<String> {
+    let Some(arn) = serving::of_server(registry, service) else { return Vec::new() };
+    let Some(row) = registry.acm_certificates.get(arn.as_str()) else { return Vec::new() };
+    let earlier = row.rollover.iter().flat_map(|rollover| &rollover.earlier);
+    let all = earlier.map(|it| &it.certificate_der).chain([&row.certificate_der]);
+    all.map(|der| rollover::version_of(der)).collect()
 }
 
 /// A load balancer.

@@ -199,7 +199,8 @@ async fn gather(
     send_marked_request(client, calling_task, alias, inbound, observed, pair).await?;
     pair.plaintext = inspect::plaintext(inbound).await?;
     pair.without_certificate = inspect::without_certificate(inbound).await?;
-    pair.callee_certificate = Some(inspect::shown_certificate(inbound, identity).await?);
+    pair.callee_certificate =
+        Some(inspect::shown_certificate(inbound, identity, (&callee.imported, &callee.identity)).await?);
     let shown = pair.callee_certificate.as_ref().map(|certificate| certificate.identity.as_str());
     if shown != Some(callee.identity.as_str()) {
         pair.faults.push(format!(

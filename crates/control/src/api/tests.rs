@@ -22,6 +22,7 @@ use crate::{
 mod at_rest;
 mod certificates;
 mod fis;
+mod imported;
 mod modes;
 mod secretsmanager;
 mod servicediscovery;

@@ -4,6 +4,7 @@ mod control_plane;
 mod external;
 mod harness;
 mod http;
+mod imported;
 mod modes;
 mod refusals;
 mod resilience;

@@ -83,7 +83,9 @@ async fn in_the_tls_mode_the_server_alone_proves_who_it_is() {
     let mutual = server(&ca, application, "MUTUAL", anyone());
     let text = openssl(mutual.address("in"), &ca, &["-tls1_3"]).await;
     assert!(text.contains("certificate required"), "{text}");
-    let refused = || mutual.handle.metrics().handshake_failures(Direction::Inbound, HandshakeFailure::NoClientCertificate);
+    let refused = || {
+        mutual.handle.metrics().handshake_failures(Direction::Inbound, HandshakeFailure::NoClientCertificate)
+    };
     eventually("no certificate is counted", || refused() == 1);
     let (status, body) = call(&caller(&ca, None, &b, "SERVER_ONLY", &mutual)).await;
     assert!(status == 403 && body.contains(r#""cause":"no_certificate""#), "{status} {body}");

@@ -1,7 +1,7 @@
 //! Amazon ECS: task definitions.
 
-use super::shape::{BOOL, INT, STR, Shape, TAG, list, map, object, optional, required};
 use super::ecs::SERVICE_CONNECT_CONFIGURATION;
+use super::shape::{BOOL, INT, STR, Shape, TAG, list, map, object, optional, required};
 use super::{ResourceType, resource};
 use crate::cfn::physical::ecs;
 use crate::cfn::stack::ResourceBody;

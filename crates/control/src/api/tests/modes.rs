@@ -9,11 +9,7 @@ use crate::{authorization::PolicyQuestion, publish};
 
 fn prepared() -> Endpoint {
     let api = Endpoint::new();
-    api.ok(
-        "ecs",
-        "CreateCluster",
-        json!({"clusterName": "c", "serviceConnectDefaults": {"namespace": "n"}}),
-    );
+    api.ok("ecs", "CreateCluster", json!({"clusterName": "c", "serviceConnectDefaults": {"namespace": "n"}}));
     register(&api, "web", None);
     api
 }

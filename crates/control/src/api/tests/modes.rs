@@ -138,3 +138,49 @@ fn where_callers_prove_nothing_the_namespace_is_anyone() {
     assert!(!asked(stranger, "both").0);
     assert_eq!(asked("one", "both"), (true, "default: members of n".into()));
 }
+
+/// A role that `service` may assume, with that policy.
+fn role(api: &Endpoint, name: &str, service: &str, policy: Option<Value>) -> String {
+    let trust = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}]});
+    let made =
+        api.ok("iam", "CreateRole", json!({"RoleName": name, "AssumeRolePolicyDocument": trust.to_string()}));
+    if let Some(policy) = policy {
+        let request = json!({"RoleName": name, "PolicyName": "p", "PolicyDocument": policy.to_string()});
+        api.ok("iam", "PutRolePolicy", request);
+    }
+    made["Role"]["Arn"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_key_and_the_role_of_tls_have_to_be_of_use() {
+    let api = prepared();
+    let key = api.ok("kms", "CreateKey", json!({}))["KeyMetadata"]["Arn"].as_str().unwrap().to_owned();
+    let uses = |actions: Value| json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": key}]});
+    let both = uses(json!(["kms:GenerateDataKey", "kms:Decrypt"]));
+    let good = role(&api, "good", "ecs.amazonaws.com", Some(both.clone()));
+    let of_tasks = role(&api, "of-tasks", "ecs-tasks.amazonaws.com", Some(both));
+    let half = role(&api, "half", "ecs.amazonaws.com", Some(uses(json!("kms:GenerateDataKey"))));
+    let request = |key: &str, role: &str| {
+        let mut request = service("web", "web");
+        request["serviceConnectConfiguration"] = connect("web", None);
+        request["serviceConnectConfiguration"]["services"][0]["tls"] =
+            json!({"issuerCertificateAuthority": {}, "kmsKey": key, "roleArn": role});
+        request
+    };
+    let refused = |key: &str, role: &str, words: &str| {
+        let fault = api.fault("ecs", "CreateService", request(key, role));
+        assert_eq!(fault.code, "InvalidParameterException");
+        assert!(fault.message.contains(words), "{}", fault.message);
+        assert!(api.core.registry().services.is_empty());
+    };
+    refused("alias/none", &good, "alias/none is not found");
+    refused(&key, &of_tasks, "unable to assume the role");
+    refused(&key, "arn:aws:iam::000000000000:role/none", "unable to assume the role");
+    refused(&key, &half, "kms:Decrypt");
+    api.ok("kms", "DisableKey", json!({"KeyId": key}));
+    refused(&key, &good, "disabled");
+    // The twin: nothing is wrong with it.
+    api.ok("kms", "EnableKey", json!({"KeyId": key}));
+    api.ok("ecs", "CreateService", request(&key, &good));
+}

@@ -4,6 +4,8 @@ mod audit_trail;
 mod authorities;
 mod certificates;
 mod private_dns;
+mod renewals;
+mod served;
 mod task_endpoint;
 
 use std::{
@@ -64,6 +66,7 @@ pub(crate) use certificates::authority_named;
 pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,
 };
+pub use served::ServedCertificate;
 
 /// The store in a state directory.
 pub const STORE_FILE: &str = "store.redb";
@@ -292,6 +295,7 @@ impl ControlPlane {
             tokio::spawn(run_reconciler(Arc::clone(&core), stopping_receiver)),
             tokio::spawn(publish_desired(Arc::clone(&core), spec_options, desired_sender)),
             tokio::spawn(renew_own_certificate(Arc::clone(&core), tls)),
+            tokio::spawn(renewals::run(Arc::clone(&core))),
             tokio::spawn(server.stopped()),
         ];
         if let Some(dns) = &dns {

@@ -279,7 +279,7 @@ fn certificates_tell_where_the_crl_is_as_the_authority_is_configured() {
     assert_eq!(told(json!({"Enabled": true, "S3BucketName": "crls"})), none, "no endpoint is served");
     api.change(|registry| {
         registry.settings.update(SETTINGS, |settings| {
-            settings.crl_base = Some("http://127.0.0.1:4566/_bowline/crl/".into())
+            settings.crl_base = Some("http://127.0.0.1:4566/_bowline/crl/".into());
         });
     });
     api.core.reload_authorities().unwrap();
@@ -397,4 +397,72 @@ fn a_certificate_that_a_listener_names_is_in_use() {
     assert_eq!(fault.code, "ResourceInUseException");
     api.change(|registry| registry.listeners.remove("listener"));
     api.ok("acm", "DeleteCertificate", json!({"CertificateArn": arn}));
+}
+
+#[test]
+fn what_is_issued_here_and_in_use_is_renewed_before_it_ends() {
+    use std::time::Duration;
+
+    use crate::acm::renewal;
+
+    let api = Endpoint::new();
+    let root = authority(&api, "ROOT", "EC_prime256v1", "SHA256WITHECDSA");
+    activate(&api, &root, &root, "SHA256WITHECDSA", "RootCACertificate", 3650);
+    let made = api.ok(
+        "acm",
+        "RequestCertificate",
+        json!({"DomainName": "a.example", "CertificateAuthorityArn": root, "KeyAlgorithm": "EC_prime256v1"}),
+    );
+    let arn = text(&made, "CertificateArn");
+    let told = || api.ok("acm", "DescribeCertificate", json!({"CertificateArn": arn}))["Certificate"].take();
+    let row = || api.core.registry().acm_certificates.get(arn).unwrap().clone();
+    let plan = |now| renewal::plan(&api.core.registry(), now);
+    let soon = || renewal::next_attempt(&row()).unwrap();
+    // Nothing uses it.
+    assert_eq!(text(&told(), "RenewalEligibility"), "INELIGIBLE");
+    assert_eq!(plan(soon()), (Vec::new(), None));
+    api.change(|registry| registry.acm_certificates.update(arn, |row| row.exported = true));
+    assert_eq!(text(&told(), "RenewalEligibility"), "ELIGIBLE");
+    assert!(told()["RenewalSummary"].is_null());
+    let first = soon();
+    assert_eq!(plan(first - Duration::from_secs(1)), (Vec::new(), Some(first)));
+    assert_eq!(plan(first), (vec![row().arn.clone()], None));
+
+    // The authority is away: what was issued stays, and it is tried again, less and less often.
+    let before = row();
+    let update = |status: &str| json!({"CertificateAuthorityArn": root, "Status": status});
+    ok(&api, "UpdateCertificateAuthority", update("DISABLED"));
+    let mut now = api.now().max(first);
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        api.core.renew(&before.arn, now);
+        let next = soon();
+        assert!(next > now);
+        assert_eq!(plan(now), (Vec::new(), Some(next)));
+        waits.push(next.since(now).as_secs());
+        now = next;
+    }
+    assert_eq!(waits, [60, 120, 240, 480]);
+    let summary = told()["RenewalSummary"].take();
+    assert_eq!(
+        (text(&summary, "RenewalStatus"), text(&summary, "RenewalStatusReason")),
+        ("FAILED", "PCA_INVALID_STATE")
+    );
+    assert_eq!((text(&told(), "Status"), &row().certificate_der), ("ISSUED", &before.certificate_der));
+
+    // It is back. Tags that were added meanwhile stay.
+    ok(&api, "UpdateCertificateAuthority", update("ACTIVE"));
+    let tags = json!({"CertificateArn": arn, "Tags": [{"Key": "a", "Value": "b"}]});
+    api.ok("acm", "AddTagsToCertificate", tags);
+    api.core.renew(&before.arn, api.now());
+    let after = row();
+    assert_ne!(after.certificate_der, before.certificate_der);
+    assert_ne!(after.sealed_key, before.sealed_key, "with another key");
+    assert_eq!((after.failed_renewal, after.tags.len()), (None, 1));
+    assert_eq!(text(&told()["RenewalSummary"].take(), "RenewalStatus"), "SUCCESS");
+    assert_eq!(
+        after.rollover.as_ref().map(|rollover| rollover.earlier.len()),
+        Some(1),
+        "peers learn of it first"
+    );
 }

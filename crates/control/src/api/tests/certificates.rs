@@ -279,7 +279,7 @@ fn certificates_tell_where_the_crl_is_as_the_authority_is_configured() {
     assert_eq!(told(json!({"Enabled": true, "S3BucketName": "crls"})), none, "no endpoint is served");
     api.change(|registry| {
         registry.settings.update(SETTINGS, |settings| {
-            settings.crl_base = Some("http://127.0.0.1:4566/_bowline/crl/".into())
+            settings.crl_base = Some("http://127.0.0.1:4566/_bowline/crl/".into());
         });
     });
     api.core.reload_authorities().unwrap();

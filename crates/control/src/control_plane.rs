@@ -29,7 +29,6 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     api::{
-        CRL_PATH,
         authentication::Authentication,
         authorization::{AuthorizationMode, Authorizer},
         connection::ApiServer,
@@ -346,22 +345,6 @@ impl ControlPlane {
             }
         });
         Ok(())
-    }
-
-    /// Certificates tell where CRLs are from now on: here. A failure leaves those of before.
-    fn tell_crl_base(&self, address: SocketAddr, tls: bool) {
-        let scheme = if tls { "https" } else { "http" };
-        // Whoever listens everywhere is nowhere in particular: `CustomCname` says where.
-        let known = !address.ip().is_unspecified();
-        let base = known.then(|| format!("{scheme}://{address}{CRL_PATH}"));
-        let told = self.core.change::<_, RegistryError>(|registry| {
-            registry.settings.update(SETTINGS, |settings| settings.crl_base = base);
-            Ok(())
-        });
-        let told = told.map_err(AuthoritiesError::from).and_then(|()| self.core.reload_authorities());
-        if let Err(error) = told {
-            tracing::error!(%error, "certificates do not tell where CRLs are");
-        }
     }
 
     /// Where the DNS server listens; empty where there is none.

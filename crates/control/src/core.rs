@@ -1,5 +1,6 @@
 //! What the control plane's servers and loops share.
 
+mod issuance;
 mod revocations;
 mod succession;
 
@@ -30,7 +31,7 @@ use crate::{
     audit::AuditLog,
     authorities::{self, Authorities, AuthoritiesError, LeafOrder},
     authorization::{self, PolicyAnswer, PolicyQuestion, PolicyQuestionError},
-    ca::{self, CheckedCsr},
+    ca::CheckedCsr,
     cloud_map::index::{DiscoveryCache, DiscoveryIndex},
     control_plane::{EventLog, verifier_id},
     credentials::Credentials,
@@ -59,9 +60,6 @@ const OWN_CERTIFICATE_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a verifier's certificate lives.
 const VERIFIER_TTL: Duration = Duration::from_secs(60);
-
-/// How often a certificate is signed anew as authorities have changed meanwhile.
-const ISSUE_ATTEMPTS_MAX: u32 = 5;
 
 /// Endpoints that stand in for a cluster's at one task's proxy, each with its end.
 type Diversions = BTreeMap<(TaskId, String), (SocketAddr, Instant)>;
@@ -492,46 +490,6 @@ impl Core {
             }
             _ => None,
         }
-    }
-
-    /// Signs and records. What bears on it is asked again where nothing can come between, and what was
-    /// signed meanwhile is thrown away: a task that may have no certificate has none, and whoever has one
-    /// is known before an authority comes or goes.
-    fn issue_and_keep(
-        &self,
-        task: &TaskId,
-        name: &str,
-        order: &LeafOrder,
-        csr: &CheckedCsr,
-    ) -> Result<IssuedCertificate, KeepError> {
-        for _ in 0..ISSUE_ATTEMPTS_MAX {
-            let opened = self.authorities.opened();
-            let issued = opened.issue(order, csr, wall_clock::now())?;
-            let record = CertificateRecord {
-                serial: issued.serial.clone(),
-                task: task.clone(),
-                name: name.to_owned(),
-                spiffe_id: issued.spiffe_id.clone(),
-                not_before: issued.not_before,
-                not_after: issued.not_after,
-                authority: Some(issued.authority.clone()),
-                chain_pem: issued.chain_der.iter().map(|der| ca::certificate_pem(der)).collect(),
-            };
-            // What is published does not depend on certificates: the streams are not woken.
-            let kept = self.writer.change::<_, KeepError>(|registry| {
-                refuse_barred(registry, task)?;
-                if !opened.is_of(registry) {
-                    return Ok(false);
-                }
-                registry.certificates.put(record.serial.clone(), record);
-                Ok(true)
-            })?;
-            if kept {
-                return Ok(issued);
-            }
-            self.reload_authorities()?;
-        }
-        Err(KeepError::Unsteady)
     }
 
     /// What connected proxies refuse of their configuration.

@@ -1,6 +1,6 @@
 //! Authorities that follow one another, for whoever owns the state directory.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{net::SocketAddr, sync::PoisonError, time::Duration};
 
 use bowline_model::{
     arn::Arn,
@@ -13,13 +13,14 @@ use thiserror::Error;
 
 use super::{ControlPlane, authority_named, write_gateway_ca};
 use crate::{
+    api::CRL_PATH,
     audit::{
         AuditFull,
         event::{AuditOutcome, AuditResource},
     },
     authorities::{AuthoritiesError, NextError, line_of, own_line, put_back, succession_of},
     ca::{CertificateSummary, certificate_pem, summaries},
-    registry::{AuthorityPlace, AuthorityPurpose, AuthorityRecord, Registry, RegistryError},
+    registry::{AuthorityPlace, AuthorityPurpose, AuthorityRecord, Registry, RegistryError, SETTINGS},
 };
 
 /// Looked again at least so often while something is waited for: certificates end without a word.
@@ -317,6 +318,22 @@ impl ControlPlane {
         tracing::warn!(authority = %arn, "{name}");
         self.after_move(&arn)?;
         self.moved(&arn)
+    }
+
+    /// Certificates tell where CRLs are from now on: here. A failure leaves those of before.
+    pub(super) fn tell_crl_base(&self, address: SocketAddr, tls: bool) {
+        let scheme = if tls { "https" } else { "http" };
+        // Whoever listens everywhere is nowhere in particular: `CustomCname` says where.
+        let known = !address.ip().is_unspecified();
+        let base = known.then(|| format!("{scheme}://{address}{CRL_PATH}"));
+        let told = self.core.change::<_, RegistryError>(|registry| {
+            registry.settings.update(SETTINGS, |settings| settings.crl_base = base);
+            Ok(())
+        });
+        let told = told.map_err(AuthoritiesError::from).and_then(|()| self.core.reload_authorities());
+        if let Err(error) = told {
+            tracing::error!(%error, "certificates do not tell where CRLs are");
+        }
     }
 
     /// The ARN that a line began with, by any of its authorities.

@@ -21,7 +21,7 @@ use crate::{
         commands::{self, internal},
         import, issue,
     },
-    registry::{AuthorityRecord, Registry},
+    registry::{AuthorityPlace, AuthorityRecord, Registry},
     x509::pem,
 };
 
@@ -134,6 +134,7 @@ impl Applying<'_> {
         }
         // A root that others are below signs no identities itself: it is trusted once a service names it.
         record.trusted = signs_itself;
+        begin_line(registry, &arn);
         registry.authorities.put(arn.as_str(), record);
         Ok(())
     }
@@ -260,6 +261,15 @@ impl Applying<'_> {
             self.note(resource, "leaves its certificate authority DISABLED: it signs nothing");
         }
         Ok(())
+    }
+}
+
+/// What followed an authority that was removed, and is made anew, follows it no more: each is for itself.
+fn begin_line(registry: &mut Registry, arn: &Arn) {
+    let followers = registry.authorities.values().filter(|record| record.place.line.as_ref() == Some(arn));
+    let followers: Vec<String> = followers.map(|record| record.arn.to_string()).collect();
+    for follower in followers {
+        registry.authorities.update(&follower, |record| record.place = AuthorityPlace::default());
     }
 }
 

@@ -101,7 +101,7 @@ async fn services_are_certified_by_a_subordinate_of_the_templates_root() {
     let (root, services) = (named(control, "Example root"), named(control, "Example services"));
     assert_eq!((root.trusted, services.trusted), (false, true), "what services name is trusted");
     let chain = &services.private.as_ref().expect("of a template").chain;
-    assert_eq!(*chain, std::slice::from_ref(&root.certificate_der));
+    assert_eq!(chain.as_slice(), std::slice::from_ref(&root.certificate_der));
     let registry = control.snapshot();
     assert_eq!(registry.private_certificates.len(), 2);
     for (arn, issued) in registry.private_certificates.iter() {

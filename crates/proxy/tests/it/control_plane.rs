@@ -682,8 +682,8 @@ async fn a_certificate_is_fetched_with_its_key_and_again_when_there_is_another()
         // It is not there yet: the mesh's goes on.
         assert_eq!(status(&task.proxy, None), 200);
         hold(&first);
-        eventually("the first is shown", || status(&task.proxy, Some(&first)) == 200);
-        assert_eq!(status(&task.proxy, None), 503);
+        eventually("the first is shown", || status(&task.proxy, None) == 503);
+        assert_eq!(status(&task.proxy, Some(&first)), 200);
         // Another one without another version is not noticed; with one, it is fetched.
         hold(&second);
         assert_eq!(status(&task.proxy, Some(&first)), 200);

@@ -387,3 +387,32 @@ async fn one_certificate_follows_another_without_a_failed_request() {
     client.handle.stop();
     server.handle.stop();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_whose_service_has_lost_its_certificate_is_shut_out_though_connected() {
+    let (ca, application) = (Ca::new(), application().await);
+    let [shown, next] = [Outside::self_signed((2020, 2090)), Outside::self_signed((2020, 2091))];
+    let row = |name: &str, client: &str, of: &Outside| {
+        let mut row = pinned(&[], client, &[of.pin()]);
+        row["importedCertificate"]["name"] = name.into();
+        row
+    };
+    let server = Proxy::start(&called(&ca, application, None, &[row("arn", "a", &shown)]));
+    let client = Proxy::start(&calling(&ca, server.address("in"), Some(&shown), &[]));
+    let out = client.address("out");
+    assert_eq!(get(out, "/headers").await.0, 200);
+    let handshakes = || server.handle.metrics().handshakes(bowline_proxy::Direction::Inbound);
+    let before = handshakes();
+    // Another certificate of the same service's: who is connected stays so.
+    server.write(&called(&ca, application, None, &[row("arn", "a", &next)]));
+    server.handle.reload().expect("applied");
+    assert_eq!(get(out, "/headers").await.0, 200);
+    assert_eq!(handshakes(), before);
+    // None at all.
+    server.write(&called(&ca, application, None, &[row("arn", "", &next)]));
+    server.handle.reload().expect("applied");
+    let (status, _, body) = get(out, "/headers").await;
+    assert_eq!(status, 403, "{}", String::from_utf8_lossy(&body));
+    client.handle.stop();
+    server.handle.stop();
+}

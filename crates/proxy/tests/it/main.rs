@@ -9,6 +9,7 @@ mod http;
 mod refusals;
 mod resilience;
 mod revocation;
+mod shaping;
 mod smuggling;
 mod tcp;
 mod tls;

@@ -104,8 +104,9 @@ impl Running {
                 Ok(Response::MasterKeyRotated { from, to, at_next_start })
             }
             Request::Certificates => {
-                let views = self.control.certificates().into_iter();
-                Ok(Response::Certificates(views.map(certificates::row).collect()))
+                let served = self.control.served_certificates().into_iter().map(certificates::served_row);
+                let views = self.control.certificates().into_iter().map(certificates::row);
+                Ok(Response::Certificates(views.chain(served).collect()))
             }
             Request::Identity { task } => {
                 Ok(Response::Identity(Box::new(certificates::identity(self.control.identity(&task)?))))
@@ -189,6 +190,7 @@ impl Running {
                 cluster: service.cluster.clone(),
                 namespace: service.connect.as_ref().map(|connect| connect.namespace.clone()),
                 identity: registry.identity_of_service(service).to_string(),
+                imported: view::imported_fingerprints(&registry, service),
                 desired: service.desired_count,
                 tasks: tasks
                     .into_iter()
@@ -231,7 +233,7 @@ impl Running {
                         cluster: alias.cluster,
                         service: alias.service,
                         port_name: alias.port_name,
-                        plaintext: alias.plaintext,
+                        mode: alias.mode.to_owned(),
                     })
                     .collect(),
             }

@@ -22,7 +22,7 @@ use crate::{
     ca::{Authority, CaError, CheckedCsr, CsrError, KeyAlgorithm, LeafRequest, RootParams, Usage},
     master_key::MasterKey,
     private_ca::{
-        self, PrivateAuthority, PrivateCaError,
+        self, PrivateAuthority, PrivateCaError, SHORT_LIVED_MAX,
         commands::{self, NewAuthority},
     },
     registry::{
@@ -31,13 +31,14 @@ use crate::{
     },
     revocation::RevokedSerial,
     stream::{directory::IssuedCertificate, tls::TlsMaterial},
+    x509::algorithm::SignatureAlgorithm,
 };
 
 pub(crate) use self::line::NextError;
 pub(crate) use self::line::{line_of, put_back, succession_of, sweep, trust_named};
 
 /// Ten years, as the notes' templates ask for.
-const ROOT_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+pub(crate) const ROOT_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// What a layer below said.
 type BoxedError = Box<dyn std::error::Error + Send + Sync>;
@@ -124,6 +125,8 @@ pub(crate) struct Authorities {
 pub(crate) struct Opened {
     /// What they were opened from.
     rows: Table<AuthorityRecord>,
+    /// As in [`Settings`](crate::registry::Settings).
+    crl_base: Option<String>,
     all: Vec<OpenAuthority>,
     /// PEM of what the mesh trusts.
     mesh_roots: String,
@@ -140,6 +143,10 @@ struct OpenAuthority {
     trusted: bool,
     /// Signs leaves.
     active: bool,
+    /// Where its CRL is fetched, if what it signs is to tell.
+    crl_url: Option<String>,
+    /// What it signs lives so long at most.
+    ttl_max: Duration,
     /// What a leaf is sent with: the authority's own certificate and those above it but the root.
     /// Empty for a root, which its peers have.
     above: Vec<Vec<u8>>,
@@ -155,15 +162,15 @@ impl OpenAuthority {
 }
 
 impl Opened {
-    fn new(rows: Table<AuthorityRecord>, all: Vec<OpenAuthority>) -> Self {
-        let mut opened = Self { rows, all, mesh_roots: String::new() };
+    fn new(rows: Table<AuthorityRecord>, crl_base: Option<String>, all: Vec<OpenAuthority>) -> Self {
+        let mut opened = Self { rows, crl_base, all, mesh_roots: String::new() };
         opened.mesh_roots = opened.roots_pem(AuthorityPurpose::Mesh);
         opened
     }
 
     /// Whether nothing has changed since they were opened.
     pub(crate) fn is_of(&self, registry: &Registry) -> bool {
-        self.rows.is_same(&registry.authorities)
+        self.rows.is_same(&registry.authorities) && self.crl_base == registry.settings().crl_base
     }
 
     fn roots_pem(&self, purpose: AuthorityPurpose) -> String {
@@ -227,8 +234,9 @@ impl Opened {
             spiffe_id: order.spiffe_id.clone(),
             dns_names: order.dns_names.clone(),
             addresses: order.addresses.clone(),
+            crl_url: signer.crl_url.as_deref(),
             usage: if order.public { Usage::Server } else { Usage::Both },
-            ttl: order.ttl,
+            ttl: order.ttl.min(signer.ttl_max),
         };
         let leaf = signer.authority.issue(&request, now)?;
         Ok(IssuedCertificate {
@@ -305,13 +313,16 @@ impl Authorities {
             return Ok(false);
         }
         let present = &present.all;
+        let crl_base = registry.settings().crl_base.clone();
         let mut all = Vec::new();
         for record in registry.authorities.values() {
             if record.certificate_der.is_empty() {
                 continue;
             }
             let same = |open: &&OpenAuthority| {
-                open.arn == record.arn && **open.authority.certificate_der() == *record.certificate_der
+                open.arn == record.arn
+                    && **open.authority.certificate_der() == *record.certificate_der
+                    && record.private.as_ref().is_none_or(|private| open.above == sent_above(record, private))
             };
             let authority = match (present.iter().find(same), &record.private) {
                 (Some(open), _) => Arc::clone(&open.authority),
@@ -336,12 +347,18 @@ impl Authorities {
                 trusted: record.trusted,
                 active: private
                     .is_none_or(|private| private.status == acmpca::CertificateAuthorityStatus::Active),
+                crl_url: private
+                    .and_then(|private| private_ca::crl_url(private, &record.arn, crl_base.as_deref())),
+                ttl_max: match private.map(|private| private.usage_mode) {
+                    Some(acmpca::UsageMode::ShortLivedCertificate) => SHORT_LIVED_MAX,
+                    _ => Duration::MAX,
+                },
                 above: private.map(|private| sent_above(record, private)).unwrap_or_default(),
                 authority,
             });
         }
         let changed = !all.iter().map(OpenAuthority::state).eq(present.iter().map(OpenAuthority::state));
-        self.opened.store(Arc::new(Opened::new(registry.authorities.clone(), all)));
+        self.opened.store(Arc::new(Opened::new(registry.authorities.clone(), crl_base, all)));
         if changed {
             self.changed.send_modify(|generation| *generation += 1);
         }
@@ -349,17 +366,21 @@ impl Authorities {
     }
 
     fn open_record(&self, record: &AuthorityRecord) -> Result<Authority, AuthoritiesError> {
-        let key = self.master_key.open(record.arn.as_str(), &record.sealed_key).map_err(|source| {
-            AuthoritiesError::Sealed { arn: record.arn.clone(), source: Box::new(source) }
-        })?;
-        Ok(Authority::from_parts(&record.certificate_der, &key)?)
+        let key =
+            private_ca::open_key(&self.master_key, &record.arn, &record.sealed_key).map_err(|source| {
+                AuthoritiesError::Sealed { arn: record.arn.clone(), source: Box::new(source) }
+            })?;
+        let above = record.private.as_ref().map_or(&[][..], |private| &private.chain);
+        let asked = record.private.as_ref().map(|private| private.configuration.signing_algorithm);
+        let signature = asked.and_then(SignatureAlgorithm::of_aws);
+        Ok(Authority::below(&record.certificate_der, above, &key, signature)?)
     }
 
     pub(crate) fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// Makes the authority of a template.
+    /// Makes the authority of a template, which waits for its certificate.
     pub(crate) fn create_for_template(
         &self,
         arn: &Arn,
@@ -372,8 +393,7 @@ impl Authorities {
         }
         let tags = body.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone().unwrap_or_default()));
         let new = NewAuthority {
-            // It signs itself, whatever the template calls it.
-            kind: acmpca::CertificateAuthorityType::Root,
+            kind: body.r#type,
             configuration: acmpca::CertificateAuthorityConfiguration {
                 key_algorithm: body.key_algorithm,
                 signing_algorithm: body.signing_algorithm,
@@ -386,10 +406,7 @@ impl Authorities {
             tags: tags.collect(),
             token: None,
         };
-        let mut record = commands::make(&self.master_key, arn.clone(), new, now)?;
-        private_ca::issue::sign_itself(&self.master_key, &mut record, ROOT_VALIDITY, now)?;
-        record.trusted = true;
-        Ok(record)
+        Ok(commands::make(&self.master_key, arn.clone(), new, now)?)
     }
 
     /// Makes an authority of the control plane's own.
@@ -413,9 +430,7 @@ impl Authorities {
             arn: arn.clone(),
             purpose,
             certificate_der: authority.certificate_der().to_vec(),
-            sealed_key: self
-                .master_key
-                .seal(arn.as_str(), &key)
+            sealed_key: private_ca::seal_key(&self.master_key, arn, &key)
                 .map_err(|source| AuthoritiesError::Seal(Box::new(source)))?,
             trusted: true,
             private: None,

@@ -4,6 +4,8 @@ mod audit_trail;
 mod authorities;
 mod certificates;
 mod private_dns;
+mod renewals;
+mod served;
 mod task_endpoint;
 
 use std::{
@@ -27,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     api::{
+        CRL_PATH,
         authentication::Authentication,
         authorization::{AuthorizationMode, Authorizer},
         connection::ApiServer,
@@ -63,6 +66,7 @@ pub(crate) use certificates::authority_named;
 pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,
 };
+pub use served::ServedCertificate;
 
 /// The store in a state directory.
 pub const STORE_FILE: &str = "store.redb";
@@ -291,6 +295,7 @@ impl ControlPlane {
             tokio::spawn(run_reconciler(Arc::clone(&core), stopping_receiver)),
             tokio::spawn(publish_desired(Arc::clone(&core), spec_options, desired_sender)),
             tokio::spawn(renew_own_certificate(Arc::clone(&core), tls)),
+            tokio::spawn(renewals::run(Arc::clone(&core))),
             tokio::spawn(server.stopped()),
         ];
         if let Some(dns) = &dns {
@@ -320,6 +325,7 @@ impl ControlPlane {
         };
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
+        self.tell_crl_base(address, tls.is_some());
         let api = Arc::new(Api {
             core: Arc::clone(&self.core),
             authentication: Authentication::new(local),
@@ -340,6 +346,22 @@ impl ControlPlane {
             }
         });
         Ok(())
+    }
+
+    /// Certificates tell where CRLs are from now on: here. A failure leaves those of before.
+    fn tell_crl_base(&self, address: SocketAddr, tls: bool) {
+        let scheme = if tls { "https" } else { "http" };
+        // Whoever listens everywhere is nowhere in particular: `CustomCname` says where.
+        let known = !address.ip().is_unspecified();
+        let base = known.then(|| format!("{scheme}://{address}{CRL_PATH}"));
+        let told = self.core.change::<_, RegistryError>(|registry| {
+            registry.settings.update(SETTINGS, |settings| settings.crl_base = base);
+            Ok(())
+        });
+        let told = told.map_err(AuthoritiesError::from).and_then(|()| self.core.reload_authorities());
+        if let Err(error) = told {
+            tracing::error!(%error, "certificates do not tell where CRLs are");
+        }
     }
 
     /// Where the DNS server listens; empty where there is none.

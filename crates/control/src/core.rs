@@ -25,6 +25,7 @@ use bowline_plumbing::wall_clock;
 use tokio::sync::watch;
 
 use crate::{
+    acm::{rollover, serving},
     api::authorization::Authorizer,
     audit::AuditLog,
     authorities::{self, Authorities, AuthoritiesError, LeafOrder},
@@ -42,7 +43,9 @@ use crate::{
     revocation, secrets,
     stack::secrets::SecretValues,
     stream::{
-        directory::{Acknowledgement, Directory, IssueError, IssuedCertificate, Peer, ResourceSet},
+        directory::{
+            Acknowledgement, Directory, HeldCertificate, IssueError, IssuedCertificate, Peer, ResourceSet,
+        },
         tls::TlsMaterial,
     },
     task_role::{TaskCredentials, TaskCredentialsError},
@@ -346,8 +349,12 @@ impl Core {
             secrets::commands::sweep(registry, now);
             private_ca::sweep(registry, now);
             authorities::sweep(registry, now);
+            rollover::sweep(registry, now);
             revocation::sweep(registry, now);
-            Ok(reconcile::pass(registry, histories, now, random::task_id))
+            let mut pass = reconcile::pass(registry, histories, now, random::task_id);
+            let certificates = rollover::again_in(registry, now);
+            pass.again_in = pass.again_in.into_iter().chain(certificates).min();
+            Ok(pass)
         })?;
         for event in &pass.events {
             tracing::info!(subject = %event.subject, "{}", event.message);
@@ -608,6 +615,20 @@ impl Directory for Core {
                 IssueError::Internal
             }
         })
+    }
+
+    fn fetch(&self, task: &TaskId, name: &str) -> Result<HeldCertificate, IssueError> {
+        let key = (ResourceType::Identity, name.to_owned());
+        let held = self.resources(task).is_some_and(|resources| resources.contains_key(&key));
+        let registry = self.registry();
+        refuse_barred(&registry, task)?;
+        let row = serving::certificate_named(&registry, name).filter(|_| held).ok_or(IssueError::Unknown)?;
+        let key = self.authorities.master_key().open(row.arn.as_str(), &row.sealed_key).map_err(|error| {
+            tracing::error!(certificate = %row.arn, %error, "its key does not open");
+            IssueError::Internal
+        })?;
+        tracing::info!(%task, certificate = %row.arn, "a certificate was fetched with its key");
+        Ok(HeldCertificate { chain_der: serving::sent_chain(row), key })
     }
 
     fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError> {

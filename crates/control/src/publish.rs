@@ -14,12 +14,13 @@ use bowline_discovery::{
 use bowline_model::{
     arn::Arn,
     outlier::OutlierPolicy,
-    service::{ConnectService, Service},
+    service::{ConnectService, Service, TlsMode},
     task::{DesiredStatus, TaskId},
     task_definition::{AppProtocol, PortMapping, TaskDefinition},
 };
 
 use crate::{
+    acm::serving,
     authorities,
     registry::{Registry, TaskOwner, TaskRecord},
     revocation,
@@ -105,13 +106,16 @@ pub(crate) fn bears_on_proxies(before: &Registry, after: &Registry) -> bool {
         && before.traffic_policies.is_same(&after.traffic_policies)
         && before.authorization_policies.is_same(&after.authorization_policies)
         && before.authorities.is_same(&after.authorities)
+        && before.acm_certificates.is_same(&after.acm_certificates)
+        && before.bars.is_same(&after.bars)
+        && (before.service_records.is_same(&after.service_records) || !serving::waits_for_deployments(after))
         && before.tasks.is_same(&after.tasks))
 }
 
 fn common(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> Option<Vec<Resource>> {
     let trust_domain = registry.settings().trust_domain.clone();
     let identity = registry.identity_of(task)?;
-    Some(vec![
+    let resources = [
         Resource::Identity(v1::Identity {
             name: MESH_IDENTITY.into(),
             spiffe_id: identity.as_str().to_owned(),
@@ -120,7 +124,9 @@ fn common(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> O
         }),
         Resource::Trust(v1::Trust { name: trust_domain, roots_pem: options.roots_pem.clone() }),
         revocation(registry),
-    ])
+    ];
+    let believed = serving::believed(registry).into_iter().map(Resource::ImportedCertificate);
+    Some(resources.into_iter().chain(believed).collect())
 }
 
 /// The authority that a task's service names for its identity; without one it is the mesh's own.
@@ -230,9 +236,11 @@ pub(crate) fn service_ports<'a>(
 /// How the hop to a service's port is protected.
 pub(crate) fn tls_mode(options: &PublishOptions, service: &Service) -> v1::TlsMode {
     if options.plaintext_services.contains(&service.name) {
-        v1::TlsMode::Plaintext
-    } else {
-        v1::TlsMode::Mutual
+        return v1::TlsMode::Plaintext;
+    }
+    match service.connect.as_ref().map(|connect| connect.encryption.mode).unwrap_or_default() {
+        TlsMode::Tls => v1::TlsMode::ServerOnly,
+        TlsMode::MutualTls => v1::TlsMode::Mutual,
     }
 }
 
@@ -270,10 +278,11 @@ pub(crate) fn endpoints(registry: &Registry, service: &Service, port_name: &str)
     endpoints
 }
 
-/// The cluster and endpoints of a service's port, for whoever calls it.
+/// The cluster and endpoints of a service's port, for `caller`, or for who calls as itself alone.
 pub(crate) fn upstream(
     registry: &Registry,
     options: &PublishOptions,
+    caller: Option<&Service>,
     service: &Service,
     port: &ServicePort<'_>,
     name: &str,
@@ -285,6 +294,10 @@ pub(crate) fn upstream(
         kind: Some(v1::cluster::Kind::Mesh(v1::MeshUpstream {
             tls: tls_mode(options, service).into(),
             identities: vec![registry.identity_of_service(service).as_str().to_owned()],
+            identity: caller
+                .and_then(|caller| serving::of_client(registry, caller, service))
+                .map(|arn| serving::identity_name(arn.as_str()))
+                .unwrap_or_default(),
         })),
         connect_timeout_ms: 0,
         outlier_detection: Some(outlier_detection()),

@@ -151,6 +151,9 @@ pub struct Settings {
     pub dns_address: Option<SocketAddr>,
     /// Where each load balancer's port listens: `ARN` of the listener → address.
     pub gateway_addresses: BTreeMap<String, SocketAddr>,
+    /// Where CRLs can be fetched: `http://127.0.0.1:4566/_bowline/crl/`, once the AWS endpoint was served.
+    #[serde(default)]
+    pub crl_base: Option<String>,
     /// The virtual address of each alias: `namespace/name`.
     pub aliases: AliasAddresses,
     /// ECS's account settings that differ from their defaults.

@@ -6,13 +6,15 @@ mod proxy;
 mod revocation;
 #[path = "mesh/succession.rs"]
 mod succession;
+#[path = "mesh/template.rs"]
+mod template;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use bowline_aws::cfn::{Inputs, Template};
 use bowline_control::{
     control_plane::{AgentPort, CertificateStatus, ControlConfig, ControlPlane, is_settled},
-    stack::record::StackTemplate,
+    stack::{ApplyError, StackFault, record::StackTemplate},
 };
 use bowline_model::task::{
     DesiredStatus, HealthStatus, InboundSocket, TaskDesire, TaskId, TaskReport, TaskSpec, TaskStatus,
@@ -35,23 +37,17 @@ struct Mesh {
 impl Mesh {
     /// Two services of `tasks` tasks each and a gateway, all running.
     async fn start(state: &Path, tasks: usize) -> Self {
-        Self::start_with(ControlConfig::new(state), tasks).await
+        Self::start_template(state, example(), tasks).await
     }
 
-    async fn start_with(config: ControlConfig, tasks: usize) -> Self {
-        let control = ControlPlane::start(config).await.expect("starts");
+    /// As [`Mesh::start`], from another template than the example's.
+    async fn start_template(state: &Path, text: String, tasks: usize) -> Self {
+        let control = ControlPlane::start(ControlConfig::new(state)).await.expect("starts");
         let port = control.agent_port();
         let tokens = Arc::clone(&port.tokens);
         let agent = fake_agent(port);
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/two-services/template.yaml");
-        let text = std::fs::read_to_string(path).expect("the example is there");
         let text = text.replace("DesiredCount: 2", &format!("DesiredCount: {tasks}"));
-        let template = Template::parse(&text).unwrap_or_else(|faults| panic!("{faults}"));
-        let inputs = Inputs { stack_name: "test".into(), revision: control.revisions(), ..Inputs::default() };
-        let stack = template.resolve(&inputs).unwrap_or_else(|faults| panic!("{faults}"));
-        let made_from =
-            StackTemplate { files: vec![("template".to_owned(), text)], parameters: Default::default() };
-        control.apply_stack(&stack, &made_from).expect("applies");
+        apply(&control, text).unwrap_or_else(|error| panic!("{error}"));
         let mut generation = control.generation();
         let settled = async {
             while !(is_settled(&control.snapshot()) && control.snapshot().tasks.len() > 2 * tasks) {
@@ -99,6 +95,22 @@ impl Mesh {
         drop(self.tokens);
         self.control.shutdown().await;
     }
+}
+
+/// The TLS demo's template.
+fn example() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/two-services/template.yaml");
+    std::fs::read_to_string(path).expect("the example is there")
+}
+
+/// Makes the stack `test` what a template says; what people are told of it.
+fn apply(control: &ControlPlane, text: String) -> Result<Vec<StackFault>, ApplyError> {
+    let template = Template::parse(&text).unwrap_or_else(|faults| panic!("{faults}"));
+    let inputs = Inputs { stack_name: "test".into(), revision: control.revisions(), ..Inputs::default() };
+    let stack = template.resolve(&inputs).unwrap_or_else(|faults| panic!("{faults}"));
+    let made_from =
+        StackTemplate { files: vec![("template".to_owned(), text)], parameters: Default::default() };
+    control.apply_stack(&stack, &made_from)
 }
 
 fn roots(control: &ControlPlane) -> String {

@@ -34,6 +34,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 const RENEWAL_MIN: Duration = Duration::from_secs(1);
 /// Most certificates beside the proxy's own.
 const PUBLIC_MAX: usize = 1_000;
+/// How long nothing is to be done for a fetched certificate, unless its resource changes.
+const FETCHED_LOOK: Duration = Duration::from_secs(3600);
 /// Failed renewals after which a token is tried: the control plane may have
 /// forgotten the certificate's CA.
 const RENEWALS_BEFORE_TOKEN: u32 = 5;
@@ -59,6 +61,9 @@ pub(crate) struct Stored {
 struct Wanted {
     dns_names: Vec<String>,
     ttl_seconds: u64,
+    /// Version of one that is fetched with its key.
+    #[serde(default)]
+    fetched: Option<String>,
 }
 
 /// By which key certificates are signed at present.
@@ -217,8 +222,13 @@ impl Certificates {
                 Some(v1::identity::Source::Issued(issued)) => {
                     let within = Duration::from_secs(issued.reissue_seconds);
                     let signer = Signer { key_id: issued.authority_key_id, within };
-                    let wanted = Wanted { dns_names: identity.dns_names, ttl_seconds: issued.ttl_seconds };
+                    let (dns_names, ttl_seconds) = (identity.dns_names, issued.ttl_seconds);
+                    let wanted = Wanted { dns_names, ttl_seconds, fetched: None };
                     Some((identity.name, (wanted, signer)))
+                }
+                Some(v1::identity::Source::Fetched(fetched)) => {
+                    let wanted = Wanted { fetched: Some(fetched.version), ..Wanted::default() };
+                    Some((identity.name, (wanted, Signer::default())))
                 }
                 _ => None,
             })
@@ -232,7 +242,9 @@ impl Certificates {
     /// Renews a certificate if it is time; returns when to look again.
     async fn look_after(&mut self, name: &str, wanted: Wanted, signer: &Signer) -> Instant {
         let (now, clock) = (wall_clock::now(), Instant::now());
-        let refused = self.stored.get(name).is_some_and(|stored| self.is_refused(stored));
+        // Serial numbers from outside may be those of the mesh's.
+        let is_own = |stored: &&Stored| stored.wanted.fetched.is_none();
+        let refused = self.stored.get(name).filter(is_own).is_some_and(|stored| self.is_refused(stored));
         let attempt = self.attempts.entry(name.to_owned()).or_insert_with(|| Attempt {
             backoff: Backoff::new(BACKOFF_BASE, BACKOFF_MAX),
             failures: 0,
@@ -243,6 +255,10 @@ impl Certificates {
         });
         let jitter = attempt.jitter;
         if let Some(stored) = self.stored.get(name).filter(|stored| stored.wanted == wanted && !refused) {
+            // Its version changes when there is another.
+            if stored.wanted.fetched.is_some() {
+                return clock + FETCHED_LOOK;
+            }
             let reissue_at = attempt.reissue_at(stored, signer, clock);
             let renew_at = stored.renew_at(jitter);
             if now < renew_at && reissue_at.is_none_or(|at| clock < at) {
@@ -282,7 +298,35 @@ impl Certificates {
         stored.chain.first().is_some_and(|leaf| control.store.is_refused(leaf))
     }
 
+    /// Gets a certificate with its key.
+    async fn fetch(&mut self, name: &str, wanted: Wanted) -> Result<Timestamp, RenewError> {
+        let fetched = self.control_plane.fetch(name).await?;
+        let leaf = fetched.chain_der.first().ok_or(TlsError::Certificates)?;
+        let (not_before, not_after) = validity_of(leaf).ok_or(RenewError::Times)?;
+        let stored = Stored {
+            name: name.to_owned(),
+            key: fetched.key,
+            chain: fetched.chain_der,
+            not_before,
+            not_after,
+            received: wall_clock::now(),
+            wanted,
+        };
+        let held = stored.held()?;
+        {
+            let mut data_plane = self.control_plane.control.lock();
+            data_plane.store.hold(name, held);
+            data_plane.publish();
+        }
+        self.stored.insert(name.to_owned(), stored);
+        self.publish();
+        Ok(not_after)
+    }
+
     async fn renew(&mut self, name: &str, wanted: Wanted, failures: u32) -> Result<Timestamp, RenewError> {
+        if wanted.fetched.is_some() {
+            return self.fetch(name, wanted).await;
+        }
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let csr = CertificateParams::new(Vec::new())?.serialize_request(&key)?;
         let now = wall_clock::now();
@@ -354,6 +398,14 @@ impl Certificates {
             .map_err(|error| RenewError::Token(error.to_string()))?
             .map_err(|error| RenewError::Token(error.to_string()))
     }
+}
+
+/// First and last second of a certificate.
+fn validity_of(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
+    let (_, parsed) = X509Certificate::from_der(der).ok()?;
+    let moment = |seconds: i64| u64::try_from(seconds).ok().map(Timestamp::from_secs);
+    let validity = parsed.validity();
+    Some((moment(validity.not_before.timestamp())?, moment(validity.not_after.timestamp())?))
 }
 
 /// A number in `[0, 1)`.

@@ -8,6 +8,7 @@ pub(crate) mod balancing;
 pub(crate) mod convert;
 mod endpoints;
 pub(crate) mod external;
+mod handshakes;
 pub(crate) mod origins;
 pub(crate) mod store;
 
@@ -39,7 +40,7 @@ use crate::{
     limit::Limiter,
     load::{Breakers, ClusterLoad},
     metrics::ClusterMetrics,
-    tls::trust::Revoked,
+    tls::{trust::TrustStore, verify::ExpectedServers},
 };
 
 /// Everything that decides what happens to a connection or a request.
@@ -53,8 +54,8 @@ pub(crate) struct Snapshot {
     pub(crate) clusters: HashMap<Arc<str>, Arc<Cluster>>,
     /// The proxy's own id, once it has a certificate.
     pub(crate) own_id: Option<SpiffeId>,
-    /// Certificates refused although they have not expired.
-    pub(crate) revoked: Arc<Revoked>,
+    /// Who is believed, and which certificates are refused although they have not expired.
+    pub(crate) trust: Arc<TrustStore>,
     /// Host names (lower case) of the outbound listeners.
     pub(crate) names: BTreeMap<String, Ipv4Addr>,
     /// Whom to ask for names of private DNS namespaces.
@@ -330,6 +331,8 @@ pub(crate) struct HopConfigs {
     pub(crate) main: Arc<ClientConfig>,
     /// `http/1.1`, for upgrades.
     pub(crate) upgrade: Arc<ClientConfig>,
+    /// In the mesh: who the server may be.
+    pub(crate) expected: Option<ExpectedServers>,
 }
 
 /// One sidecar's inbound socket, or a server's outside the mesh.

@@ -85,14 +85,20 @@ pub(crate) async fn serve(
     };
     let session = stream.get_ref().1;
     let leaf = session.peer_certificates().and_then(<[CertificateDer<'_>]>::first);
-    let caller = match (bind.tls, leaf.map(|leaf| (leaf, peer_identity(leaf)))) {
+    let snapshot = worker.shared.snapshot.load_full();
+    let identified = |leaf: &CertificateDer<'_>| match snapshot.trust.imported.caller(leaf) {
+        Some(identity) => Ok(identity),
+        None => peer_identity(leaf),
+    };
+    let caller = match (bind.tls, leaf.map(|leaf| (leaf, identified(leaf)))) {
         (TlsMode::Mutual, Some((leaf, Ok(identity)))) => {
-            Caller::proved(identity, leaf, worker.shared.snapshot.load().own_id.as_ref())
+            Caller::proved(identity, leaf, snapshot.own_id.as_ref())
         }
-        // The verifier has seen the same certificate: this cannot be.
+        // The verifier has seen the same certificate. An imported one may stand for nobody since.
         (TlsMode::Mutual, _) => return metrics.handshake_failed(HandshakeFailure::WrongIdentity),
         _ => Caller::unproved(),
     };
+    drop(snapshot);
     let caller = Rc::new(caller);
     metrics.handshakes.increment();
     let (http2, awaits_verdict) =
@@ -311,9 +317,7 @@ fn refused(
 }
 
 fn is_revoked(worker: &Worker, caller: &Caller) -> bool {
-    caller.identity.as_ref().is_some_and(|identity| {
-        worker.shared.snapshot.load().revoked.contains(identity.id.trust_domain(), &identity.serial)
-    })
+    caller.identity.as_ref().is_some_and(|identity| worker.shared.snapshot.load().trust.refuses(identity))
 }
 
 /// Why what is open may not go on; `None`: it may.

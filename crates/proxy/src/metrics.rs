@@ -269,6 +269,11 @@ impl Metrics {
         Arc::clone(clusters.entry(name.to_owned()).or_default())
     }
 
+    /// Handshakes that other proxies, or clients, made with this one.
+    pub fn handshakes(&self, direction: Direction) -> u64 {
+        self.of(direction).handshakes.get()
+    }
+
     /// Failed handshakes with clients, by cause.
     pub fn handshake_failures(&self, direction: Direction, cause: HandshakeFailure) -> u64 {
         self.of(direction).handshake_failures(cause)

@@ -18,6 +18,7 @@ use crate::{
     },
     random,
     registry::{AuthorityPlace, AuthorityPurpose, AuthorityRecord, Registry},
+    x509::{certificate, chain},
 };
 
 /// How long one that was retired is shown at least.
@@ -112,6 +113,23 @@ pub(crate) fn sweep(registry: &mut Registry, now: Timestamp) {
     }
 }
 
+/// The DNS names that what follows a constrained authority may sign: those that it may sign itself, and the
+/// namespaces of services that came to name it since. Whoever is not constrained is followed by one that is not.
+fn permitted_names(registry: &Registry, line: &Arn, certificate: &[u8]) -> Vec<String> {
+    let read = chain::parse(certificate);
+    let Some(mut permitted) = read.as_ref().and_then(certificate::permitted_dns_of) else {
+        return Vec::new();
+    };
+    let connects = registry.services.values().filter_map(|service| service.connect.as_ref());
+    for connect in connects {
+        let mut named = connect.services.iter().filter_map(|offered| offered.authority.as_ref());
+        if named.any(|arn| line_of(registry, arn) == *line) && !permitted.contains(&connect.namespace) {
+            permitted.push(connect.namespace.clone());
+        }
+    }
+    permitted
+}
+
 impl Authorities {
     /// Makes what follows in a line, without a place in it: one of the control plane's own, or another
     /// like the line's present one. Slow for RSA: outside of any change of the registry.
@@ -150,7 +168,8 @@ impl Authorities {
             return Err(NextError::Subordinate(line.clone()));
         }
         let arn = scope.arn("acm-pca", format_args!("certificate-authority/{}", random::uuid()));
-        Ok(self.make_like(arn, &current.arn, private, now).map_err(AuthoritiesError::from)?)
+        let permitted = permitted_names(registry, line, &current.certificate_der);
+        Ok(self.make_like(arn, &current.arn, private, &permitted, now).map_err(AuthoritiesError::from)?)
     }
 
     /// A root as another one was asked for, with a key of its own.
@@ -159,6 +178,7 @@ impl Authorities {
         arn: Arn,
         before: &Arn,
         like: &PrivateAuthority,
+        permitted_dns: &[String],
         now: Timestamp,
     ) -> Result<AuthorityRecord, private_ca::PrivateCaError> {
         let new = NewAuthority {
@@ -173,7 +193,7 @@ impl Authorities {
         // Who may use the one before may use this one.
         let policy = like.policy.as_ref().map(|policy| policy.replace(before.as_str(), arn.as_str()));
         let mut record = commands::make(&self.master_key, arn, new, now)?;
-        private_ca::issue::sign_itself(&self.master_key, &mut record, ROOT_VALIDITY, now)?;
+        private_ca::issue::sign_itself(&self.master_key, &mut record, ROOT_VALIDITY, permitted_dns, now)?;
         if let Some(private) = &mut record.private {
             private.permissions.clone_from(&like.permissions);
             private.policy = policy;

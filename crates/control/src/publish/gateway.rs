@@ -13,7 +13,7 @@ use bowline_model::{
 };
 
 use super::{PublishOptions, forward, issued, retry_policy, service_ports, upstream};
-use crate::registry::Registry;
+use crate::{acm::serving, registry::Registry};
 
 /// The ALB's idle timeout is 60 s; clients may keep a connection so long.
 const CLIENT_IDLE_TIMEOUT_MS: u64 = 60_000;
@@ -38,6 +38,9 @@ pub(super) fn resources(
         source: Some(issued(registry, options, None, true)),
     })];
     let mut used = BTreeSet::new();
+    let shown: BTreeSet<&String> =
+        listeners_of(registry, &balancer.arn).flat_map(|listener| &listener.certificates).collect();
+    resources.extend(shown.iter().filter_map(|arn| serving::identity(registry, arn)).map(Resource::Identity));
     for listener in listeners_of(registry, &balancer.arn) {
         resources.extend(listener_resources(registry, balancer, listener, &mut used));
     }
@@ -113,10 +116,16 @@ fn listener_resources(
     let Some(address) = settings.gateway_addresses.get(listener.arn.as_str()) else { return Vec::new() };
     let name = format!("public:{}:{}", balancer.name, listener.port);
     let tls = match listener.protocol {
-        GatewayProtocol::Https { tls13_only } => Some(v1::PublicTls {
-            identity: public_identity(balancer),
-            min_version: if tls13_only { "1.3" } else { "1.2" }.into(),
-        }),
+        GatewayProtocol::Https { tls13_only } => {
+            // Its own certificate is for who asks for its own name, or where the listener's are not here.
+            let present = listener.certificates.iter().filter_map(|arn| serving::identity(registry, arn));
+            let mut shown = present.map(|identity| identity.name).chain([public_identity(balancer)]);
+            Some(v1::PublicTls {
+                identity: shown.next().unwrap_or_default(),
+                more_identities: shown.collect(),
+                min_version: if tls13_only { "1.3" } else { "1.2" }.into(),
+            })
+        }
         GatewayProtocol::Http | GatewayProtocol::Tcp => None,
     };
     let is_tcp = listener.protocol == GatewayProtocol::Tcp;
@@ -245,7 +254,7 @@ fn target_group_resources(registry: &Registry, options: &PublishOptions, group: 
         };
         let ports = service_ports(service, definition);
         let Some(port) = ports.iter().find(|port| port.name == port_name) else { continue };
-        let [one, its_endpoints] = upstream(registry, options, service, port, &name, check.clone());
+        let [one, its_endpoints] = upstream(registry, options, None, service, port, &name, check.clone());
         if let Resource::Endpoints(its_endpoints) = its_endpoints {
             endpoints.endpoints.extend(its_endpoints.endpoints);
         }
@@ -257,6 +266,10 @@ fn target_group_resources(registry: &Registry, options: &PublishOptions, group: 
                     (&mut cluster.kind, one.kind)
                 {
                     all.identities.extend(more.identities);
+                    // Where one asks for callers' certificates, all get one.
+                    if more.tls == i32::from(v1::TlsMode::Mutual) {
+                        all.tls = more.tls;
+                    }
                 }
             }
         }

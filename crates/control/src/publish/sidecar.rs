@@ -2,6 +2,7 @@
 
 use bowline_discovery::{resource::Resource, v1};
 use bowline_model::{
+    arn::Arn,
     authorization::{Callers, Effect, Rule},
     service::{ConnectService, Service},
     task_definition::{AppProtocol, TaskDefinition},
@@ -14,8 +15,9 @@ use super::{
     upstream,
 };
 use crate::{
+    acm::serving,
     authorization,
-    registry::{Registry, TaskRecord, alias_key},
+    registry::{Registry, TaskOwner, TaskRecord, alias_key},
 };
 
 pub(super) fn resources(
@@ -26,9 +28,16 @@ pub(super) fn resources(
     definition: &TaskDefinition,
 ) -> Vec<Resource> {
     let mut resources = Vec::new();
+    // Tasks from before the service named a certificate go on with the mesh's: their peers learn of
+    // it while those that replace them start.
+    let is_present =
+        matches!(&task.owner, TaskOwner::Service { deployment, .. } if *deployment == service.deployment);
+    let shown = serving::of_server(registry, service).filter(|_| is_present);
     for port in service_ports(service, definition) {
-        resources.extend(inbound(registry, options, service, &port));
+        resources.extend(inbound(registry, options, service, shown, &port));
     }
+    let held = serving::held_by(registry, service, shown);
+    resources.extend(held.iter().filter_map(|arn| serving::identity(registry, arn)).map(Resource::Identity));
     if let Some(connect) = &service.connect {
         resources.extend(callable(registry, options, task, &connect.namespace));
     }
@@ -53,6 +62,7 @@ fn inbound(
     registry: &Registry,
     options: &PublishOptions,
     service: &Service,
+    shown: Option<&Arn>,
     port: &ServicePort<'_>,
 ) -> Vec<Resource> {
     let name = format!("inbound:{}", port.name);
@@ -69,6 +79,7 @@ fn inbound(
             address: String::new(),
             port: 0,
             tls: tls_mode(options, service).into(),
+            identity: shown.map(|arn| serving::identity_name(arn.as_str())).unwrap_or_default(),
             authorization: name.clone(),
         })),
         protocol: protocol(app).into(),
@@ -231,7 +242,8 @@ fn called(
 ) -> [Resource; 2] {
     let cluster = cluster_name(namespace, offered);
     let traffic = Traffic::of(registry, namespace, &offered.discovery_name, port.mapping.protocol);
-    let mut upstream = upstream(registry, options, callee, port, &cluster, None);
+    let caller = registry.service_of(task).map(|service| &**service);
+    let mut upstream = upstream(registry, options, caller, callee, port, &cluster, None);
     if let [Resource::Cluster(cluster), Resource::Endpoints(endpoints)] = &mut upstream {
         traffic.cluster(cluster);
         take_over(registry, options, namespace, traffic, cluster, endpoints);

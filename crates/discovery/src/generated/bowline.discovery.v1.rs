@@ -77,6 +77,9 @@ pub struct InboundBind {
     /// Name of the Authorization that decides who may call. Empty denies all.
     #[prost(string, tag = "5")]
     pub authorization: ::prost::alloc::string::String,
+    /// Name of the Identity whose certificate is shown. Empty means "mesh".
+    #[prost(string, tag = "6")]
+    pub identity: ::prost::alloc::string::String,
 }
 /// A port of the gateway, open to clients outside the mesh.
 #[allow(clippy::all)]
@@ -103,6 +106,10 @@ pub struct PublicTls {
     /// Lowest version accepted, "1.2" or "1.3" (from the listener's SslPolicy).
     #[prost(string, tag = "2")]
     pub min_version: ::prost::alloc::string::String,
+    /// Names of further Identities: a client that asks (SNI) for a name in one of
+    /// their certificates is shown that one, every other client `identity`'s.
+    #[prost(string, repeated, tag = "3")]
+    pub more_identities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What happens to each HTTP request of a listener: first matching rule wins;
 /// no match is answered 404.
@@ -450,6 +457,9 @@ pub struct MeshUpstream {
     /// SPIFFE ids that the server may prove to be. Empty trusts nobody.
     #[prost(string, repeated, tag = "2")]
     pub identities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Name of the Identity that is shown to servers that ask. Empty means "mesh".
+    #[prost(string, tag = "3")]
+    pub identity: ::prost::alloc::string::String,
 }
 /// Endpoints outside the mesh: a database, a cache, another company's API. The
 /// mesh's certificate is never shown to them.
@@ -707,7 +717,7 @@ pub struct Identity {
     pub spiffe_id: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "3")]
     pub dns_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(oneof = "identity::Source", tags = "4, 5")]
+    #[prost(oneof = "identity::Source", tags = "4, 5, 6")]
     pub source: ::core::option::Option<identity::Source>,
 }
 /// Nested message and enum types in `Identity`.
@@ -723,7 +733,20 @@ pub mod identity {
         /// Read PEM files; for `--config`.
         #[prost(message, tag = "5")]
         Files(super::FileCertificate),
+        /// Fetch certificate and key from the control plane's Identity service.
+        #[prost(message, tag = "6")]
+        Fetched(super::FetchedCertificate),
     }
+}
+/// A certificate of Certificate Manager, whose key was not made here.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchedCertificate {
+    /// Changes whenever the certificate does: SHA-256 of it, lower-case hex.
+    #[prost(string, tag = "1")]
+    pub version: ::prost::alloc::string::String,
 }
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -779,6 +802,42 @@ pub struct Revocation {
     /// Serial numbers, lower-case hex without leading zeros.
     #[prost(string, repeated, tag = "2")]
     pub serials: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// A certificate from outside the mesh's authorities that speaks for services.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImportedCertificate {
+    /// Its ARN.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// SPIFFE ids of the services whose sidecars show it when they are called.
+    #[prost(string, repeated, tag = "2")]
+    pub server_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// SPIFFE id of the service whose sidecars show it when they call. Empty: no
+    /// caller proves anything by it.
+    #[prost(string, tag = "3")]
+    pub client_id: ::prost::alloc::string::String,
+    /// Keys that are believed whatever their certificate says but for its dates:
+    /// SHA-256 of SubjectPublicKeyInfo, lower-case hex.
+    #[prost(string, repeated, tag = "4")]
+    pub spki_sha256: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Chains that are believed.
+    #[prost(message, repeated, tag = "5")]
+    pub chains: ::prost::alloc::vec::Vec<ImportedChain>,
+}
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportedChain {
+    /// PEM of root certificates, concatenated.
+    #[prost(string, tag = "1")]
+    pub roots_pem: ::prost::alloc::string::String,
+    /// DNS names, all of which the leaf must carry.
+    #[prost(string, repeated, tag = "2")]
+    pub dns_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Who may call an inbound listener. Deny is the default.
 #[allow(clippy::all)]

@@ -11,6 +11,7 @@ mod egress;
 mod examples;
 mod exec;
 mod external;
+mod modes;
 mod reference;
 mod structure;
 mod task_role;

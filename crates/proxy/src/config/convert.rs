@@ -28,6 +28,7 @@ use super::{
     Fixed, ForwardPolicy, HealthCheck, Match, OutboundBind, PrivateDns, Redirect,
     balancing::{self, Balancing, HashKey},
     external::{self, SecurityDraft},
+    store::MESH_IDENTITY,
 };
 use crate::load::Breakers;
 
@@ -66,13 +67,24 @@ pub(crate) struct ListenerDraft {
 #[derive(Debug)]
 pub(crate) enum BindDraft {
     Outbound(OutboundBind),
-    Inbound { port_name: String, address: Option<SocketAddr>, tls: v1::TlsMode, authorization: String },
-    Public { address: SocketAddr, tls: Option<PublicTlsDraft> },
+    Inbound {
+        port_name: String,
+        address: Option<SocketAddr>,
+        tls: v1::TlsMode,
+        authorization: String,
+        /// Name of the Identity that is shown.
+        identity: String,
+    },
+    Public {
+        address: SocketAddr,
+        tls: Option<PublicTlsDraft>,
+    },
 }
 
 #[derive(Debug)]
 pub(crate) struct PublicTlsDraft {
     pub(crate) identity: String,
+    pub(crate) more_identities: Vec<String>,
     pub(crate) tls12: bool,
 }
 
@@ -104,8 +116,16 @@ pub(crate) struct ClusterDraft {
 
 #[derive(Debug)]
 pub(crate) enum ClusterKindDraft {
-    Mesh { tls: v1::TlsMode, identities: Vec<SpiffeId> },
-    Application { address: Option<IpAddr>, port: u16 },
+    Mesh {
+        tls: v1::TlsMode,
+        identities: Vec<SpiffeId>,
+        /// Name of the Identity that is shown.
+        own: String,
+    },
+    Application {
+        address: Option<IpAddr>,
+        port: u16,
+    },
     External(SecurityDraft),
 }
 
@@ -181,6 +201,7 @@ pub(crate) fn listener(message: &v1::Listener) -> Result<ListenerDraft, Invalid>
             },
             tls: known("bind.inbound.tls", bind.tls)?,
             authorization: bind.authorization.clone(),
+            identity: or_mesh(&bind.identity),
         },
         Some(v1::listener::Bind::Public(bind)) => {
             if protocol == v1::Protocol::Tcp {
@@ -197,6 +218,10 @@ pub(crate) fn listener(message: &v1::Listener) -> Result<ListenerDraft, Invalid>
                 None => None,
                 Some(tls) => Some(PublicTlsDraft {
                     identity: tls.identity.clone(),
+                    more_identities: {
+                        bounded("bind.public.tls.moreIdentities", tls.more_identities.len())?;
+                        tls.more_identities.clone()
+                    },
                     tls12: match tls.min_version.as_str() {
                         "" | "1.2" => true,
                         "1.3" => false,
@@ -223,6 +248,11 @@ pub(crate) fn listener(message: &v1::Listener) -> Result<ListenerDraft, Invalid>
             given => given as usize,
         },
     })
+}
+
+/// The Identity that is meant where none is named.
+fn or_mesh(name: &str) -> String {
+    if name.is_empty() { MESH_IDENTITY.to_owned() } else { name.to_owned() }
 }
 
 /// Letters, digits, `-`, `_` and `.`: what may stand in `/etc/hosts`.
@@ -356,6 +386,7 @@ pub(crate) fn cluster(message: &v1::Cluster) -> Result<ClusterDraft, Invalid> {
         Some(v1::cluster::Kind::Mesh(mesh)) => {
             bounded("mesh.identities", mesh.identities.len())?;
             ClusterKindDraft::Mesh {
+                own: or_mesh(&mesh.identity),
                 tls: known("mesh.tls", mesh.tls)?,
                 identities: mesh
                     .identities

@@ -6,6 +6,8 @@ mod control_plane;
 mod external;
 mod harness;
 mod http;
+mod imported;
+mod modes;
 mod refusals;
 mod resilience;
 mod revocation;

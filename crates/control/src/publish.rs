@@ -355,6 +355,7 @@ pub(crate) fn forward(
             clusters: vec![v1::WeightedCluster { cluster: cluster.to_owned(), weight: 1 }],
             request_timeout_ms,
             retry,
+            sticky: Vec::new(),
         })),
     }
 }

@@ -219,6 +219,13 @@ const TRAFFIC: &str = "
       ConnectionPool: {HTTP: {MaxConnections: 5, MaxPendingRequests: 6}, MaxRetries: 7}
       HealthCheck: {Protocol: http, Path: /up, IntervalMillis: 5000, TimeoutMillis: 2000, HealthyThreshold: 2, UnhealthyThreshold: 2}
       LoadBalancing: {Policy: RING_HASH, HashOn: [{Header: X-User}, {Source: true}], SlowStart: {Unit: s, Value: 5}, ZoneAware: true}
+      Routes:
+        - Priority: 5
+          Match: {Prefix: /v2, Headers: [{Name: X-Build, Match: {Prefix: rc}}]}
+          Action: {WeightedTargets: [{VirtualNode: service-b-sc, Weight: 90}, {VirtualNode: other, Weight: 10}]}
+        - {Priority: 1, Match: {Method: DELETE}, Action: {WeightedTargets: [{VirtualNode: other, Weight: 1}]}}
+      LocalRateLimit: [{Name: each, RequestsPerSecond: 0.5, Burst: 3, PerCaller: true}]
+      Fault: [{Delay: {Percent: 0.5, Duration: {Unit: ms, Value: 9}}}]
 ";
 
 #[tokio::test]
@@ -236,12 +243,22 @@ async fn a_traffic_policy_is_kept_until_it_is_gone_and_one_is_enough() {
     assert_eq!((retry.max_retries, retry.budget.percent, retry.budget.min_concurrency), (3, 50, 3));
     assert_eq!(kept[0].outlier.as_ref().map(|policy| policy.max_ejection.as_secs()), Some(300), "AWS's");
     assert_eq!(kept[0].pool.http.max_pending_requests, Some(6));
+    let [first, second] = &kept[0].routes[..] else { panic!("{kept:?}") };
+    assert_eq!(
+        (first.matches.method.as_deref(), second.matches.path.as_deref()),
+        (Some("DELETE"), Some("/v2*"))
+    );
+    assert_eq!(kept[0].faults[0].delay.map(|(share, _)| share), Some(5_000));
     apply(&with).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(rows(&control), kept);
     let twice = with.replace("  Careful:", &format!("{}\n  Careful:", TRAFFIC.replace("Careful", "Other")));
     for (wrong, word) in [
         (twice, "has a policy already"),
         (with.replace("RING_HASH", "RANDOM"), "HashOn"),
+        (with.replace("Prefix: /v2,", "Prefix: /v2, Path: {Exact: /v2},"), "Path or Prefix"),
+        (with.replace("PerCaller: true", "PerCaller: true, PerHeader: x"), "PerHeader"),
+        (with.replace("Match: {Prefix: rc}", "Match: {Prefix: rc, Suffix: x}"), "one of Exact"),
+        (with.replace("Weight: 1}]", "Weight: 0}]"), "Weight"),
         (with.replace("{Source: true}", "{Source: false}"), "HashOn"),
         (with.replace("TimeoutMillis: 2000", "TimeoutMillis: 20000"), "IntervalMillis"),
     ] {

@@ -10,6 +10,7 @@ pub mod capacity;
 pub mod cidr;
 pub mod clock;
 pub mod identity;
+pub mod limit;
 pub mod load_balancer;
 pub mod network;
 pub mod outlier;

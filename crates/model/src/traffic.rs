@@ -38,6 +38,15 @@ pub struct TrafficPolicy {
     pub health_check: Option<HealthCheck>,
     /// `None`: in turn.
     pub balancing: Option<LoadBalancing>,
+    /// Asked one after the other; what none matches goes to the discovery name itself.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+    /// Token buckets of each task's proxy.
+    #[serde(default)]
+    pub limits: Vec<RateLimit>,
+    /// Put in on purpose by callers' proxies.
+    #[serde(default)]
+    pub faults: Vec<Fault>,
 }
 
 impl TrafficPolicy {
@@ -215,4 +224,95 @@ pub enum HashKey {
     },
     /// The client's address.
     Source,
+}
+
+/// App Mesh's route: requests that match go to targets by weight.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Route {
+    /// Which requests.
+    pub matches: RouteMatch,
+    /// Discovery names of the namespace, with their weights.
+    pub targets: Vec<(String, u32)>,
+    /// In place of the policy's own.
+    pub request_timeout: Option<Duration>,
+    /// In place of the policy's own.
+    pub retry: Option<RetryPolicy>,
+    /// What keeps a client with one of the targets.
+    pub sticky: Vec<HashKey>,
+}
+
+/// App Mesh's `HttpRouteMatch`: all conditions hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteMatch {
+    /// A pattern of the path with `*` at its end, or all of it.
+    pub path: Option<String>,
+    /// The method.
+    pub method: Option<String>,
+    /// Headers.
+    pub headers: Vec<ValueMatch>,
+    /// Parameters of the query.
+    pub query: Vec<ValueMatch>,
+}
+
+/// What a header's or a parameter's value must be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueMatch {
+    /// The name.
+    pub name: String,
+    /// What of the value.
+    pub kind: ValueKind,
+    /// It must not hold.
+    pub invert: bool,
+}
+
+/// What of a value is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ValueKind {
+    /// All of it.
+    Exact(String),
+    /// How it begins.
+    Prefix(String),
+    /// How it ends.
+    Suffix(String),
+    /// That it is there.
+    Present,
+    /// A whole number from the first up to, and without, the second.
+    Range(i64, i64),
+}
+
+/// A token bucket.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RateLimit {
+    /// Told to clients.
+    pub name: String,
+    /// Which requests.
+    pub matches: RouteMatch,
+    /// Tokens a second.
+    pub per_second: f64,
+    /// Most tokens.
+    pub burst: u32,
+    /// A bucket for each of these.
+    pub per: LimitKey,
+}
+
+/// What has a bucket of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LimitKey {
+    /// All requests share one.
+    All,
+    /// Each calling identity.
+    Caller,
+    /// Each value of a header.
+    Header(String),
+}
+
+/// A fault that is put in on purpose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Which requests.
+    pub matches: RouteMatch,
+    /// Of a million requests, and how long.
+    pub delay: Option<(u32, Duration)>,
+    /// Of a million requests, and with which status.
+    pub abort: Option<(u32, u16)>,
 }

@@ -156,14 +156,14 @@ pub(crate) struct Stickiness {
     pub(crate) cookie: Option<HeaderValue>,
 }
 
-/// The hash of a request, by the first of the cluster's keys that it has.
+/// The hash of a request, by the first of the keys that it has.
 pub(crate) fn stickiness(
-    cluster: &Cluster,
+    keys: &[HashKey],
     headers: &HeaderMap,
     client: Option<IpAddr>,
     random: u64,
 ) -> Stickiness {
-    for key in &cluster.balancing.hash_on {
+    for key in keys {
         let found = match key {
             HashKey::Header(name) => headers.get(name).map(|value| hash(value.as_bytes())),
             HashKey::Cookie(cookie) => match cookie_value(headers, &cookie.name) {

@@ -30,9 +30,14 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::ServerName;
 
-use self::{balancing::Balancing, external::ExternalUpstream};
+use self::{
+    balancing::{Balancing, HashKey},
+    external::ExternalUpstream,
+};
 use crate::{
+    fault::FaultRule,
     health::ClusterHealth,
+    limit::Limiter,
     load::{Breakers, ClusterLoad},
     metrics::ClusterMetrics,
     tls::{trust::TrustStore, verify::ExpectedServers},
@@ -83,6 +88,8 @@ pub(crate) struct Listener {
     pub(crate) route: Option<Arc<Route>>,
     /// Where TCP connections go.
     pub(crate) cluster: Option<Arc<Cluster>>,
+    /// Inbound only.
+    pub(crate) limiter: Option<Arc<Limiter>>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) max_connections: usize,
 }
@@ -132,6 +139,8 @@ pub(crate) enum PublicTls {
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) rules: Vec<Rule>,
+    /// Put in on purpose where a rule forwards.
+    pub(crate) faults: Arc<[FaultRule]>,
 }
 
 #[derive(Debug)]
@@ -203,6 +212,8 @@ pub(crate) struct Forward {
     pub(crate) weight_total: u64,
     /// Grows with each request of the route; outlives snapshots.
     pub(crate) turns: Arc<AtomicU64>,
+    /// What keeps a client with one of the clusters.
+    pub(crate) sticky: Vec<HashKey>,
     pub(crate) policy: ForwardPolicy,
 }
 

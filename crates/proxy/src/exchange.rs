@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bowline_model::clock::Timestamp;
@@ -61,6 +61,8 @@ pub(crate) struct Exchange {
     in_flight: Option<(Counted, Option<Busy>)>,
     /// Who called, where that is looked at.
     pub(crate) client: Option<IpAddr>,
+    /// How long a fault has held it up: no time of its own.
+    pub(crate) delayed: Duration,
     /// Judged again when what is allowed changes.
     held: Option<Held>,
 }
@@ -106,6 +108,7 @@ impl Exchange {
             body: None,
             in_flight: None,
             client: None,
+            delayed: Duration::ZERO,
             held: None,
         })
     }

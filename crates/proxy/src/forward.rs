@@ -70,8 +70,10 @@ pub(crate) async fn forward(
         cluster.metrics.overflows.increment();
         return Err((Failure::OVERFLOW, exchange));
     };
-    let stickiness = balance::stickiness(cluster, &parts.headers, exchange.client, worker.random());
-    let deadline = policy.timeout.map(|limit| Instant::from_std(exchange.started()) + limit);
+    let stickiness =
+        balance::stickiness(&cluster.balancing.hash_on, &parts.headers, exchange.client, worker.random());
+    let deadline =
+        policy.timeout.map(|limit| Instant::from_std(exchange.started()) + exchange.delayed + limit);
     let hash = stickiness.hash;
     let asked = Asked { policy, parts: &parts, body: &body, hash, deadline, trying: Cell::new(None) };
     let tries = try_upstreams(worker, cluster, &asked, &mut exchange);

@@ -139,8 +139,8 @@ fn walk(snapshot: &Snapshot) {
     for listener in snapshot.listeners.values() {
         let Listener { route: Some(route), .. } = &**listener else { continue };
         if let Some(Action::Forward(forward)) = route::action(route, &parts) {
-            for _ in 0..3 {
-                let _ = route::choose(forward);
+            for hash in [None, Some(0), Some(u64::MAX)] {
+                let _ = route::choose(forward, hash);
             }
         }
     }
@@ -184,8 +184,11 @@ pub fn request<'a>(method: &str, target: &str, lines: impl Iterator<Item = (&'a 
         query: vec![("k".to_owned(), ValueMatch { kind: ValueKind::Exact("a b".into()), invert: false })],
         ..Match::default()
     };
-    let _ = route::action(&Route { rules: vec![rule(matches), rule(Match::default())] }, &parts)
-        .expect("the last rule takes everything");
+    let _ = route::action(
+        &Route { rules: vec![rule(matches), rule(Match::default())], faults: [].into() },
+        &parts,
+    )
+    .expect("the last rule takes everything");
 }
 
 fn rule(matches: Match) -> Rule {

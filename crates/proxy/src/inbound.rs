@@ -205,6 +205,13 @@ async fn handle(
         exchange.discovery_name = own_name(&listener);
         return Ok(reply::failure(&Failure::refused(Refusal::of_caller(cause), ""), exchange));
     }
+    let limits = listener.limiter.as_ref().map(|limiter| (limiter, limiter.judge(&parts, caller.id())));
+    if let Some((limiter, judgement)) = limits.as_ref().filter(|(_, judgement)| judgement.denied) {
+        exchange.discovery_name = own_name(&listener);
+        let mut response = reply::failure(&Failure::LIMITED, exchange);
+        limiter.tell(judgement, response.headers_mut());
+        return Ok(response);
+    }
     caller.tell(&mut parts.headers);
     let held = worker.open.hold(Subject {
         caller,
@@ -224,7 +231,7 @@ async fn handle(
         Some(Action::Redirect(redirect)) => {
             return Ok(route::redirect(redirect, &parts, false, 80, exchange));
         }
-        Some(Action::Forward(rule)) => match (route::choose(rule), on_upgrade) {
+        Some(Action::Forward(rule)) => match (route::choose(rule, None), on_upgrade) {
             (None, _) => return Ok(reply::failure(&Failure::NO_CLUSTER, exchange)),
             (Some(cluster), on_upgrade) => {
                 let forwarding = async {
@@ -247,7 +254,11 @@ async fn handle(
             }
         },
     };
-    outcome.or_else(|(failure, exchange)| refuse(failure, exchange, http2))
+    let mut response = outcome.or_else(|(failure, exchange)| refuse(failure, exchange, http2))?;
+    if let Some((limiter, judgement)) = &limits {
+        limiter.tell(judgement, response.headers_mut());
+    }
+    Ok(response)
 }
 
 /// The answer for a failure; over HTTP/2 the calling proxy learns how far it got, and repeats what is

@@ -30,6 +30,7 @@ mod dns;
 mod egress;
 mod exchange;
 mod external_head;
+mod fault;
 mod forward;
 mod framing;
 #[doc(hidden)]
@@ -41,6 +42,7 @@ mod hops;
 mod inbound;
 mod io;
 mod last_good;
+mod limit;
 mod load;
 mod metrics;
 mod options;

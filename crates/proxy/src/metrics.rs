@@ -130,6 +130,10 @@ causes! {
         DownstreamProtocolError => "DPE",
         /// The proxy's memory runs out.
         OverloadManager => "OM",
+        /// A rate limit was reached.
+        RateLimited => "RL",
+        /// A fault that was put in on purpose.
+        FaultInjected => "FI",
     }
 }
 

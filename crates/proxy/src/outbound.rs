@@ -11,13 +11,14 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    application_tls,
+    application_tls, balance,
     body::{Replay, ResponseBody},
     caller,
     config::{Action, Bind, Listener, PublicTls},
     dial::{DialError, classify},
     exchange::{Exchange, FORWARDED_FOR, REQUEST_ID},
     external_head::OwnRequestId,
+    fault,
     forward::forward,
     headers::{append_forwarded_for, is_authority, is_known_coding, is_upgrade},
     health::Busy,
@@ -216,7 +217,13 @@ async fn respond(
             route::redirect(redirect, &parts, edge.https, port, exchange)
         }
         Some(Action::Forward(rule)) => {
-            let Some(cluster) = route::choose(rule) else {
+            let (delayed, aborted) = fault::inject(&worker, &route.faults, &parts).await;
+            exchange.delayed = delayed;
+            if let Some(failure) = aborted {
+                return reply::failure(&failure, exchange);
+            }
+            let sticky = balance::stickiness(&rule.sticky, &parts.headers, Some(client), worker.random());
+            let Some(cluster) = route::choose(rule, sticky.hash) else {
                 return reply::failure(&Failure::NO_CLUSTER, exchange);
             };
             let outcome = match on_upgrade {
@@ -225,7 +232,12 @@ async fn respond(
                 }
                 None => forward(&worker, cluster, &rule.policy, parts, body, exchange).await,
             };
-            outcome.unwrap_or_else(|(failure, exchange)| reply::failure(&failure, exchange))
+            let mut response =
+                outcome.unwrap_or_else(|(failure, exchange)| reply::failure(&failure, exchange));
+            if let Some(cookie) = sticky.cookie {
+                response.headers_mut().append(header::SET_COOKIE, cookie);
+            }
+            response
         }
     }
 }

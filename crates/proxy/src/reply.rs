@@ -54,6 +54,8 @@ impl Failure {
         reset: Some(h2::Reason::REFUSED_STREAM),
         refusal: None,
     };
+    pub(crate) const LIMITED: Self =
+        Self::new(StatusCode::TOO_MANY_REQUESTS, Flag::RateLimited, "local_rate_limited");
     pub(crate) const OVERFLOW: Self = Self::new(
         StatusCode::SERVICE_UNAVAILABLE,
         Flag::UpstreamOverflow,

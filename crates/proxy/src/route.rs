@@ -40,6 +40,11 @@ fn header_text<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> &'h str
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
+/// Whether all conditions hold for a request.
+pub(crate) fn falls_under(conditions: &Match, request: &Parts) -> bool {
+    matches(conditions, request, host(request))
+}
+
 fn matches(rule: &Match, request: &Parts, host: &str) -> bool {
     (rule.hosts.is_empty() || rule.hosts.iter().any(|pattern| pattern.matches(host)))
         && (rule.paths.is_empty() || rule.paths.iter().any(|pattern| pattern.matches(request.uri.path())))
@@ -97,15 +102,19 @@ fn hex_digit(byte: u8) -> Option<u8> {
 }
 
 /// The cluster that a forwarded request goes to, by the rule's weights: as exactly as can be, over
-/// all workers together.
-pub(crate) fn choose(forward: &Forward) -> Option<&Arc<Cluster>> {
+/// all workers together. A hash decides in place of the request's turn.
+pub(crate) fn choose(forward: &Forward, hash: Option<u64>) -> Option<&Arc<Cluster>> {
     if let [(only, _)] = &forward.clusters[..] {
         return Some(only);
     }
     if forward.weight_total == 0 {
         return None;
     }
-    let mut place = spread(forward.turns.fetch_add(1, Relaxed), GOLDEN, forward.weight_total);
+    let mut place = match hash {
+        // Of other bits than those by which an endpoint is found.
+        Some(hash) => spread(hash.rotate_left(32), 1, forward.weight_total),
+        None => spread(forward.turns.fetch_add(1, Relaxed), GOLDEN, forward.weight_total),
+    };
     for (cluster, weight) in &forward.clusters {
         match place.checked_sub(u64::from(*weight)) {
             None => return Some(cluster),

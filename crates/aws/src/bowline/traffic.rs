@@ -34,6 +34,15 @@ pub struct TrafficPolicy {
     /// Bowline's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_balancing: Option<LoadBalancing>,
+    /// App Mesh's routes, asked by `Priority`, then in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// Bowline's own: token buckets of each task's proxy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub local_rate_limit: Vec<RateLimit>,
+    /// Bowline's own: faults that callers' proxies put in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fault: Vec<Fault>,
 }
 
 /// App Mesh's `Duration`.
@@ -309,4 +318,183 @@ pub struct Cookie {
     /// Default `/`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+}
+
+/// App Mesh's `HttpRoute`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Route {
+    /// Lower numbers are asked first. Default 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u32>,
+    /// Which requests; without it all.
+    #[serde(rename = "Match", skip_serializing_if = "Option::is_none")]
+    pub matches: Option<RouteMatch>,
+    /// Where they go.
+    pub action: RouteAction,
+    /// In place of the policy's own; `PerRequest` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Timeout>,
+    /// In place of the policy's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_policy: Option<RetryPolicy>,
+    /// Bowline's own: what keeps a client with one of the targets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sticky: Vec<HashKey>,
+}
+
+/// App Mesh's `HttpRouteAction`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct RouteAction {
+    /// Where requests go.
+    pub weighted_targets: Vec<WeightedTarget>,
+}
+
+/// App Mesh's `WeightedTarget`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct WeightedTarget {
+    /// A discovery name of the namespace: what a virtual node is here.
+    pub virtual_node: String,
+    /// Its share.
+    pub weight: u32,
+}
+
+/// App Mesh's `HttpRouteMatch`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct RouteMatch {
+    /// The whole path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<ExactMatch>,
+    /// How the path begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// The method.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Headers, all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<HeaderMatch>,
+    /// Parameters of the query, all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub query_parameters: Vec<QueryMatch>,
+}
+
+/// All of a text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ExactMatch {
+    /// The text.
+    pub exact: String,
+}
+
+/// App Mesh's `HttpRouteHeader`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct HeaderMatch {
+    /// Its name.
+    pub name: String,
+    /// It must not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invert: Option<bool>,
+    /// What its value is; without it the header is there.
+    #[serde(rename = "Match", skip_serializing_if = "Option::is_none")]
+    pub value: Option<ValueMatch>,
+}
+
+/// App Mesh's `HeaderMatchMethod`: exactly one member is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ValueMatch {
+    /// All of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact: Option<String>,
+    /// How it begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// How it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suffix: Option<String>,
+    /// A whole number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<Range>,
+}
+
+/// From `start` up to, and without, `end`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Range {
+    /// The first number.
+    pub start: i64,
+    /// The one after the last.
+    pub end: i64,
+}
+
+/// App Mesh's `QueryParameter`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct QueryMatch {
+    /// Its name.
+    pub name: String,
+    /// Its value; without it the parameter is there.
+    #[serde(rename = "Match", skip_serializing_if = "Option::is_none")]
+    pub value: Option<ExactMatch>,
+}
+
+/// A token bucket.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct RateLimit {
+    /// Told to clients in `RateLimit`.
+    pub name: String,
+    /// Which requests; without it all.
+    #[serde(rename = "Match", skip_serializing_if = "Option::is_none")]
+    pub matches: Option<RouteMatch>,
+    /// Tokens a second.
+    pub requests_per_second: f64,
+    /// Most tokens.
+    pub burst: u32,
+    /// A bucket for each calling identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_caller: Option<bool>,
+    /// A bucket for each value of this header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_header: Option<String>,
+}
+
+/// A fault that is put in on purpose.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Fault {
+    /// Which requests; without it all.
+    #[serde(rename = "Match", skip_serializing_if = "Option::is_none")]
+    pub matches: Option<RouteMatch>,
+    /// Holds requests up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay: Option<FaultDelay>,
+    /// Answers them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abort: Option<FaultAbort>,
+}
+
+/// How many requests are held up, and how long.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct FaultDelay {
+    /// Of the requests.
+    pub percent: f64,
+    /// How long.
+    pub duration: Duration,
+}
+
+/// How many requests are answered, and how.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct FaultAbort {
+    /// Of the requests.
+    pub percent: f64,
+    /// 200 to 599.
+    pub http_status: u16,
 }

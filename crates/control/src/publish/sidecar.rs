@@ -108,6 +108,7 @@ fn inbound(
         Resource::Cluster(cluster),
         Resource::Authorization(authorization(registry, options, service, port, &name)),
     ];
+    resources.extend(traffic.limits_of_requests(&name));
     if !is_tcp {
         // The caller's sidecar limits the time and decides on retries.
         resources
@@ -208,8 +209,39 @@ fn outbound(
     if !is_tcp {
         let mut rule = forward(&cluster, request_timeout_ms(Some(offered)), Some(retry_policy()));
         traffic.rule(&mut rule);
-        resources.push(Resource::Route(v1::Route { name, rules: vec![rule] }));
+        resources.extend(traffic.faults(&name));
+        let mut rules = traffic.routes(namespace, &rule);
+        rules.push(rule);
+        resources.push(Resource::Route(v1::Route { name, rules }));
+        for target in traffic.targets().filter(|target| **target != offered.discovery_name) {
+            let found =
+                offered_in(registry, namespace).find(|(_, offered)| offered.discovery_name == *target);
+            let ports = found.and_then(|(callee, offered)| {
+                let definition = registry.task_definitions.get(callee.task_definition.as_str())?;
+                let mut ports = service_ports(callee, definition);
+                let place = ports.iter().position(|port| port.name == offered.port_name)?;
+                Some((callee, offered, ports.swap_remove(place)))
+            });
+            let Some((callee, offered, port)) = ports else { continue };
+            resources.extend(called(registry, options, task, namespace, callee, offered, &port));
+        }
     }
+    resources.extend(called(registry, options, task, namespace, callee, offered, port));
+    resources
+}
+
+/// The cluster that a discovery name stands for, and its endpoints.
+fn called(
+    registry: &Registry,
+    options: &PublishOptions,
+    task: &TaskRecord,
+    namespace: &str,
+    callee: &Service,
+    offered: &ConnectService,
+    port: &ServicePort<'_>,
+) -> [Resource; 2] {
+    let cluster = cluster_name(namespace, offered);
+    let traffic = Traffic::of(registry, namespace, &offered.discovery_name, port.mapping.protocol);
     let caller = registry.service_of(task).map(|service| &**service);
     let mut upstream = upstream(registry, options, caller, callee, port, &cluster, None);
     if let [Resource::Cluster(cluster), Resource::Endpoints(endpoints)] = &mut upstream {
@@ -232,8 +264,7 @@ fn outbound(
             ..v1::Endpoint::default()
         }];
     }
-    resources.extend(upstream);
-    resources
+    upstream
 }
 
 /// Adds the endpoints of the discovery names that take over where a cluster's own fail, with the

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use bowline_discovery::v1;
+use bowline_discovery::{resource::Resource, v1};
 use bowline_model::{
     balance::Balancer,
     outlier::OutlierPolicy,
     task_definition::AppProtocol,
-    traffic::{CheckProtocol, HashKey, HealthCheck, LoadBalancing, RetryEvent, RetryPolicy, TrafficPolicy},
+    traffic::{
+        CheckProtocol, Fault, HashKey, HealthCheck, LimitKey, LoadBalancing, RateLimit, RetryEvent,
+        RetryPolicy, Route, RouteMatch, TrafficPolicy, ValueKind, ValueMatch,
+    },
 };
 
 use crate::registry::Registry;
@@ -88,6 +91,68 @@ impl<'r> Traffic<'r> {
         if breakers != v1::CircuitBreakers::default() {
             cluster.breakers = Some(breakers);
         }
+    }
+
+    /// The policy's routes, each like `plain` where it says nothing itself.
+    pub(super) fn routes(self, namespace: &str, plain: &v1::RouteRule) -> Vec<v1::RouteRule> {
+        let rule = |route: &Route| {
+            let mut rule = plain.clone();
+            rule.r#match = Some(route_match(&route.matches));
+            if let Some(v1::route_rule::Action::Forward(forward)) = &mut rule.action {
+                let target = |(name, weight): &(String, u32)| v1::WeightedCluster {
+                    cluster: format!("{name}.{namespace}"),
+                    weight: *weight,
+                };
+                forward.clusters = route.targets.iter().map(target).collect();
+                if let Some(limit) = route.request_timeout {
+                    forward.request_timeout_ms = millis_of(limit);
+                }
+                if let Some(policy) = &route.retry {
+                    forward.retry = Some(retry(policy));
+                }
+                forward.sticky = route.sticky.iter().map(hash_key).collect();
+            }
+            rule
+        };
+        self.policy.into_iter().flat_map(|policy| &policy.routes).map(rule).collect()
+    }
+
+    /// The discovery names that routes lead to.
+    pub(super) fn targets(self) -> impl Iterator<Item = &'r String> {
+        let routes = self.policy.into_iter().flat_map(|policy| &policy.routes);
+        routes.flat_map(|route| route.targets.iter().map(|(name, _)| name))
+    }
+
+    /// What callers put in on purpose, for the route of that name.
+    pub(super) fn faults(self, route: &str) -> Option<Resource> {
+        let policy = self.policy.filter(|policy| !policy.faults.is_empty())?;
+        let rule = |fault: &Fault| v1::FaultRule {
+            r#match: Some(route_match(&fault.matches)),
+            delay_per_million: fault.delay.map(|(share, _)| share).unwrap_or_default(),
+            delay_ms: fault.delay.map(|(_, delay)| millis_of(delay)).unwrap_or_default(),
+            abort_per_million: fault.abort.map(|(share, _)| share).unwrap_or_default(),
+            abort_status: fault.abort.map(|(_, status)| u32::from(status)).unwrap_or_default(),
+        };
+        let rules = policy.faults.iter().map(rule).collect();
+        Some(Resource::Fault(v1::Fault { name: route.to_owned(), rules, ..v1::Fault::default() }))
+    }
+
+    /// The buckets of a called port, for the listener of that name.
+    pub(super) fn limits_of_requests(self, listener: &str) -> Option<Resource> {
+        let policy = self.policy.filter(|policy| !policy.limits.is_empty())?;
+        let rule = |limit: &RateLimit| v1::LimitRule {
+            name: limit.name.clone(),
+            r#match: Some(route_match(&limit.matches)),
+            requests_per_second: limit.per_second,
+            burst: limit.burst,
+            per_caller: limit.per == LimitKey::Caller,
+            per_header: match &limit.per {
+                LimitKey::Header(name) => name.clone(),
+                LimitKey::All | LimitKey::Caller => String::new(),
+            },
+        };
+        let rules = policy.limits.iter().map(rule).collect();
+        Some(Resource::Limit(v1::Limit { name: listener.to_owned(), rules, ..v1::Limit::default() }))
     }
 
     /// Discovery names that take over, in order.
@@ -180,15 +245,8 @@ fn health_check(check: &HealthCheck) -> v1::HealthCheck {
     }
 }
 
-fn load_balancing(balancing: &LoadBalancing) -> v1::LoadBalancing {
-    let balancer = match balancing.balancer {
-        Balancer::RoundRobin => v1::Balancer::RoundRobin,
-        Balancer::LeastRequest => v1::Balancer::LeastRequest,
-        Balancer::PeakEwma => v1::Balancer::PeakEwma,
-        Balancer::Random => v1::Balancer::Random,
-        Balancer::RingHash => v1::Balancer::RingHash,
-    };
-    let hash_key = |key: &HashKey| match key {
+fn hash_key(key: &HashKey) -> v1::HashKey {
+    match key {
         HashKey::Header(name) => v1::HashKey { header: name.clone(), ..v1::HashKey::default() },
         HashKey::Cookie { name, ttl, path } => v1::HashKey {
             cookie: Some(v1::HashCookie {
@@ -199,6 +257,40 @@ fn load_balancing(balancing: &LoadBalancing) -> v1::LoadBalancing {
             ..v1::HashKey::default()
         },
         HashKey::Source => v1::HashKey { source: true, ..v1::HashKey::default() },
+    }
+}
+
+fn route_match(matches: &RouteMatch) -> v1::RouteMatch {
+    let value = |value: &ValueMatch| {
+        let mut wire =
+            v1::HeaderMatch { name: value.name.clone(), invert: value.invert, ..v1::HeaderMatch::default() };
+        match &value.kind {
+            ValueKind::Exact(text) => wire.exact.clone_from(text),
+            ValueKind::Prefix(text) => wire.prefix.clone_from(text),
+            ValueKind::Suffix(text) => wire.suffix.clone_from(text),
+            ValueKind::Present => wire.present = true,
+            ValueKind::Range(start, end) => {
+                wire.range = Some(v1::IntegerRange { start: *start, end: *end });
+            }
+        }
+        wire
+    };
+    v1::RouteMatch {
+        hosts: Vec::new(),
+        paths: matches.path.iter().cloned().collect(),
+        methods: matches.method.iter().cloned().collect(),
+        headers: matches.headers.iter().map(value).collect(),
+        query: matches.query.iter().map(value).collect(),
+    }
+}
+
+fn load_balancing(balancing: &LoadBalancing) -> v1::LoadBalancing {
+    let balancer = match balancing.balancer {
+        Balancer::RoundRobin => v1::Balancer::RoundRobin,
+        Balancer::LeastRequest => v1::Balancer::LeastRequest,
+        Balancer::PeakEwma => v1::Balancer::PeakEwma,
+        Balancer::Random => v1::Balancer::Random,
+        Balancer::RingHash => v1::Balancer::RingHash,
     };
     v1::LoadBalancing {
         balancer: balancer.into(),
@@ -253,6 +345,21 @@ mod tests {
             max_retries_in_flight: None,
             health_check: None,
             balancing: Some(LoadBalancing { hash_on: vec![HashKey::Source], ..LoadBalancing::default() }),
+            routes: vec![Route {
+                matches: RouteMatch { path: Some("/v2/*".into()), ..RouteMatch::default() },
+                targets: vec![("cart".into(), 90), ("cart-v2".into(), 10)],
+                request_timeout: None,
+                retry: None,
+                sticky: vec![HashKey::Header("x-user".into())],
+            }],
+            limits: vec![RateLimit {
+                name: "l".into(),
+                matches: RouteMatch::default(),
+                per_second: 5.0,
+                burst: 9,
+                per: LimitKey::Caller,
+            }],
+            faults: vec![Fault { matches: RouteMatch::default(), delay: None, abort: Some((500_000, 503)) }],
         }
     }
 
@@ -299,6 +406,16 @@ mod tests {
         assert_eq!(cluster.breakers.map(|breakers| breakers.max_connections), Some(5));
         assert!(cluster.load_balancing.is_some_and(|balancing| balancing.hash_on[0].source));
         assert_eq!(listener.idle_timeout_ms, 0, "zero disables");
+        let traffic = Traffic { policy: Some(&policy), protocol: AppProtocol::Http };
+        let routes = traffic.routes("shop", &rule);
+        let first = forward(&routes[0]);
+        let clusters: Vec<_> = first.clusters.iter().map(|to| (to.cluster.as_str(), to.weight)).collect();
+        assert_eq!(clusters, [("cart.shop", 90), ("cart-v2.shop", 10)]);
+        assert_eq!((first.request_timeout_ms, first.sticky.len(), routes.len()), (1_000, 1, 1));
+        let Some(Resource::Limit(limit)) = traffic.limits_of_requests("in") else { panic!("a limit") };
+        assert!(limit.name == "in" && limit.rules[0].per_caller && limit.rules[0].burst == 9);
+        let Some(Resource::Fault(fault)) = traffic.faults("out") else { panic!("a fault") };
+        assert_eq!((fault.name.as_str(), fault.rules[0].abort_per_million), ("out", 500_000));
         // What is said of HTTP is not said of gRPC.
         let (rule, cluster, _) = published(Traffic { policy: Some(&policy), protocol: AppProtocol::Grpc });
         assert_eq!((forward(&rule).request_timeout_ms, cluster.breakers), (15_000, None));

@@ -8,8 +8,9 @@ use bowline_model::{
     outlier::{LatencyPolicy, OutlierPolicy, SuccessRatePolicy},
     retry::{BackOff, RetryBudget},
     traffic::{
-        CheckProtocol, HashKey, HealthCheck, LoadBalancing, PerProtocol, PoolLimits, RetryEvent, RetryPolicy,
-        Timeouts, TrafficPolicy,
+        CheckProtocol, Fault, HashKey, HealthCheck, LimitKey, LoadBalancing, PerProtocol, PoolLimits,
+        RateLimit, RetryEvent, RetryPolicy, Route, RouteMatch, Timeouts, TrafficPolicy, ValueKind,
+        ValueMatch,
     },
 };
 
@@ -30,6 +31,9 @@ impl Applying<'_> {
         let namespace = body.namespace.as_ref().map(|given| self.namespace_name(registry, resource, given));
         let hash_on = body.load_balancing.iter().flat_map(|balancing| &balancing.hash_on);
         let hash_on = hash_on.filter_map(|key| self.hash_key(resource, key)).collect();
+        let routes = self.routes(resource, &body.routes);
+        let limits = body.local_rate_limit.iter().map(|limit| self.rate_limit(resource, limit)).collect();
+        let faults = body.fault.iter().map(|fault| self.traffic_fault(resource, fault)).collect();
         let policy = TrafficPolicy {
             name: body.name.clone().unwrap_or_else(|| resource.logical_id.clone()),
             namespace,
@@ -41,6 +45,9 @@ impl Applying<'_> {
             max_retries_in_flight: body.connection_pool.as_ref().and_then(|pool| pool.max_retries),
             health_check: body.health_check.as_ref().map(health_check),
             balancing: body.load_balancing.as_ref().map(|asked| balancing(asked, hash_on)),
+            routes,
+            limits,
+            faults,
         };
         self.check_traffic_policy(resource, &policy);
         let key = format!("{}/{}", self.stack.name, resource.logical_id);
@@ -87,6 +94,106 @@ impl Applying<'_> {
             if balancing.failover.contains(&policy.discovery_name) {
                 self.fault(resource, "LoadBalancing.Failover: names the DiscoveryName itself");
             }
+        }
+    }
+
+    /// In the order in which they are asked.
+    fn routes(&mut self, resource: &StackResource, asked: &[asked::Route]) -> Vec<Route> {
+        let mut routes: Vec<(u32, Route)> = Vec::with_capacity(asked.len());
+        for route in asked {
+            let targets = &route.action.weighted_targets;
+            if targets.iter().all(|target| target.weight == 0) {
+                self.fault(resource, "Routes.Action.WeightedTargets: at least one Weight must be above 0");
+            }
+            let made = Route {
+                matches: self.route_match(resource, route.matches.as_ref()),
+                targets: targets.iter().map(|target| (target.virtual_node.clone(), target.weight)).collect(),
+                request_timeout: route.timeout.as_ref().and_then(|timeout| std_of(&timeout.per_request)),
+                retry: route.retry_policy.as_ref().map(retry),
+                sticky: route.sticky.iter().filter_map(|key| self.hash_key(resource, key)).collect(),
+            };
+            routes.push((route.priority.unwrap_or(1_000), made));
+        }
+        // Stable: those of one priority stay in order.
+        routes.sort_by_key(|(priority, _)| *priority);
+        routes.into_iter().map(|(_, route)| route).collect()
+    }
+
+    fn route_match(&mut self, resource: &StackResource, asked: Option<&asked::RouteMatch>) -> RouteMatch {
+        let Some(asked) = asked else { return RouteMatch::default() };
+        let path = match (&asked.path, &asked.prefix) {
+            (Some(path), None) => Some(path.exact.clone()),
+            (None, Some(prefix)) => Some(format!("{prefix}*")),
+            (None, None) => None,
+            (Some(_), Some(_)) => {
+                self.fault(resource, "Match: give Path or Prefix, not both");
+                None
+            }
+        };
+        let mut headers = Vec::with_capacity(asked.headers.len());
+        for header in &asked.headers {
+            if http::HeaderName::from_bytes(header.name.as_bytes()).is_err() {
+                self.fault(resource, format!("Match.Headers: {:?} is no header's name", header.name));
+            }
+            let value = header.value.clone().unwrap_or_default();
+            let mut given = [
+                value.exact.map(ValueKind::Exact),
+                value.prefix.map(ValueKind::Prefix),
+                value.suffix.map(ValueKind::Suffix),
+                value.range.map(|range| ValueKind::Range(range.start, range.end)),
+            ]
+            .into_iter()
+            .flatten();
+            let kind = given.next().unwrap_or(ValueKind::Present);
+            if given.next().is_some() || (kind == ValueKind::Present && header.value.is_some()) {
+                self.fault(resource, "Match.Headers.Match: give one of Exact, Prefix, Suffix and Range");
+            }
+            let invert = header.invert.unwrap_or_default();
+            headers.push(ValueMatch { name: header.name.to_ascii_lowercase(), kind, invert });
+        }
+        let query = asked.query_parameters.iter().map(|query| ValueMatch {
+            name: query.name.clone(),
+            kind: query
+                .value
+                .as_ref()
+                .map_or(ValueKind::Present, |value| ValueKind::Exact(value.exact.clone())),
+            invert: false,
+        });
+        RouteMatch { path, method: asked.method.clone(), headers, query: query.collect() }
+    }
+
+    fn rate_limit(&mut self, resource: &StackResource, asked: &asked::RateLimit) -> RateLimit {
+        let per = match (asked.per_caller.unwrap_or_default(), &asked.per_header) {
+            (false, None) => LimitKey::All,
+            (true, None) => LimitKey::Caller,
+            (false, Some(header)) if http::HeaderName::from_bytes(header.as_bytes()).is_ok() => {
+                LimitKey::Header(header.to_ascii_lowercase())
+            }
+            _ => {
+                let message = "LocalRateLimit: give PerCaller or PerHeader (a header's name), not both";
+                self.fault(resource, message);
+                LimitKey::All
+            }
+        };
+        RateLimit {
+            name: asked.name.clone(),
+            matches: self.route_match(resource, asked.matches.as_ref()),
+            per_second: asked.requests_per_second,
+            burst: asked.burst,
+            per,
+        }
+    }
+
+    fn traffic_fault(&mut self, resource: &StackResource, asked: &asked::Fault) -> Fault {
+        if asked.delay.is_none() && asked.abort.is_none() {
+            self.fault(resource, "Fault: give Delay, Abort, or both");
+        }
+        // The template's reader has seen to the range.
+        let per_million = |percent: f64| (percent * 10_000.0).round() as u32;
+        Fault {
+            matches: self.route_match(resource, asked.matches.as_ref()),
+            delay: asked.delay.as_ref().map(|delay| (per_million(delay.percent), delay.duration.to_std())),
+            abort: asked.abort.as_ref().map(|abort| (per_million(abort.percent), abort.http_status)),
         }
     }
 

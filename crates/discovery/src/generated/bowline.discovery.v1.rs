@@ -222,6 +222,10 @@ pub struct Forward {
     pub request_timeout_ms: u64,
     #[prost(message, optional, tag = "3")]
     pub retry: ::core::option::Option<RetryPolicy>,
+    /// What keeps a client's requests with one of the clusters, still by weight.
+    /// Empty: each request goes where the weights have it.
+    #[prost(message, repeated, tag = "4")]
+    pub sticky: ::prost::alloc::vec::Vec<HashKey>,
 }
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]

@@ -127,7 +127,7 @@ fn a_client_is_known_by_header_cookie_or_address() {
         let headers = pairs
             .iter()
             .map(|(name, value)| (header::HeaderName::from_static(name), HeaderValue::from_static(value)));
-        stickiness(&cluster, &headers.collect(), None, 7)
+        stickiness(&cluster.balancing.hash_on, &headers.collect(), None, 7)
     };
     let by_header = of(&[("x-user", "ann"), ("cookie", "sid=1")]);
     assert_eq!((by_header.hash, by_header.cookie), (of(&[("x-user", "ann")]).hash, None));
@@ -138,6 +138,8 @@ fn a_client_is_known_by_header_cookie_or_address() {
     assert_eq!(new.hash, of(&[("cookie", "sid=0000000000000007")]).hash);
     let by_source = balanced(Balancer::RingHash, vec![HashKey::Source]);
     let cluster = super::tests::cluster(&[(1, 1, false)], by_source);
-    let from = |address: [u8; 4]| stickiness(&cluster, &HeaderMap::new(), Some(address.into()), 7).hash;
+    let from = |address: [u8; 4]| {
+        stickiness(&cluster.balancing.hash_on, &HeaderMap::new(), Some(address.into()), 7).hash
+    };
     assert!(from([1, 2, 3, 4]).is_some() && from([1, 2, 3, 4]) != from([1, 2, 3, 5]));
 }

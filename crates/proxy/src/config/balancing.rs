@@ -52,9 +52,6 @@ pub(super) fn read(message: &v1::LoadBalancing) -> Result<Balancing, Invalid> {
             return Err(invalid("loadBalancing.balancer", reason));
         }
     };
-    if message.hash_on.len() > HASH_KEYS_MAX {
-        return Err(invalid("loadBalancing.hashOn", format!("at most {HASH_KEYS_MAX} are accepted")));
-    }
     let zone = (!message.zone.is_empty()).then(|| Arc::from(message.zone.as_str()));
     Ok(Balancing {
         terms: Terms {
@@ -66,9 +63,17 @@ pub(super) fn read(message: &v1::LoadBalancing) -> Result<Balancing, Invalid> {
                 callers_percent: message.zone_callers_percent.min(100),
             }),
         },
-        hash_on: message.hash_on.iter().map(hash_key).collect::<Result<_, _>>()?,
+        hash_on: hash_keys("loadBalancing.hashOn", &message.hash_on)?,
         zone,
     })
+}
+
+pub(super) fn hash_keys(field: &str, keys: &[v1::HashKey]) -> Result<Vec<HashKey>, Invalid> {
+    if keys.len() > HASH_KEYS_MAX {
+        return Err(invalid(field, format!("at most {HASH_KEYS_MAX} are accepted")));
+    }
+    let named = |error: Invalid| invalid(format!("{field}{}", error.field), error.reason);
+    keys.iter().map(|key| hash_key(key).map_err(named)).collect()
 }
 
 fn hash_key(key: &v1::HashKey) -> Result<HashKey, Invalid> {
@@ -77,8 +82,8 @@ fn hash_key(key: &v1::HashKey) -> Result<HashKey, Invalid> {
         ("", Some(cookie), false) => cookie_of(cookie).map(HashKey::Cookie),
         (name, None, false) if !name.is_empty() => HeaderName::from_bytes(name.as_bytes())
             .map(HashKey::Header)
-            .map_err(|_| invalid("loadBalancing.hashOn.header", format!("{name:?} is no header name"))),
-        _ => Err(invalid("loadBalancing.hashOn", "exactly one of header, cookie and source is needed")),
+            .map_err(|_| invalid(".header", format!("{name:?} is no header name"))),
+        _ => Err(invalid("", "exactly one of header, cookie and source is needed")),
     }
 }
 
@@ -86,12 +91,12 @@ fn cookie_of(cookie: &v1::HashCookie) -> Result<StickyCookie, Invalid> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let name = &cookie.name;
     if name.is_empty() || name.len() > COOKIE_NAME_MAX || !name.bytes().all(is_token) {
-        return Err(invalid("loadBalancing.hashOn.cookie.name", format!("{name:?} is no cookie's name")));
+        return Err(invalid(".cookie.name", format!("{name:?} is no cookie's name")));
     }
     let path = if cookie.path.is_empty() { "/" } else { cookie.path.as_str() };
     // What could add attributes to it.
     if !path.starts_with('/') || path.bytes().any(|byte| !(0x21..0x7F).contains(&byte) || byte == b';') {
-        return Err(invalid("loadBalancing.hashOn.cookie.path", format!("{path:?} is no path")));
+        return Err(invalid(".cookie.path", format!("{path:?} is no path")));
     }
     Ok(StickyCookie {
         name: name.clone(),

@@ -22,11 +22,11 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 
-mod traffic;
+pub(super) mod traffic;
 
 use super::{
     Fixed, ForwardPolicy, HealthCheck, Match, OutboundBind, PrivateDns, Redirect,
-    balancing::{self, Balancing},
+    balancing::{self, Balancing, HashKey},
     external::{self, SecurityDraft},
     store::MESH_IDENTITY,
 };
@@ -96,7 +96,7 @@ pub(crate) struct RouteDraft {
 
 #[derive(Clone, Debug)]
 pub(crate) enum ActionDraft {
-    Forward { clusters: Vec<(String, u32)>, policy: ForwardPolicy },
+    Forward { clusters: Vec<(String, u32)>, policy: ForwardPolicy, sticky: Vec<HashKey> },
     Redirect(Redirect),
     Fixed(Fixed),
 }
@@ -276,29 +276,7 @@ pub(crate) fn route(message: &v1::Route) -> Result<RouteDraft, Invalid> {
 }
 
 fn rule_of(rule: &v1::RouteRule) -> Result<(Match, ActionDraft), Invalid> {
-    let matches = match &rule.r#match {
-        None => Match::default(),
-        Some(message) => Match {
-            hosts: wildcards("match.hosts", &message.hosts, true)?,
-            paths: wildcards("match.paths", &message.paths, false)?,
-            methods: methods("match.methods", &message.methods)?,
-            headers: message
-                .headers
-                .iter()
-                .map(|header| {
-                    let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| {
-                        invalid("match.headers", format!("{:?} is no header name", header.name))
-                    })?;
-                    Ok((name, traffic::value_match("match.headers", header)?))
-                })
-                .collect::<Result<_, _>>()?,
-            query: message
-                .query
-                .iter()
-                .map(|query| Ok((query.name.clone(), traffic::value_match("match.query", query)?)))
-                .collect::<Result<_, _>>()?,
-        },
-    };
+    let matches = rule.r#match.as_ref().map(conditions).transpose()?.unwrap_or_default();
     let action = match &rule.action {
         None => return Err(invalid("action", "one of forward, redirect and fixedResponse is needed")),
         Some(v1::route_rule::Action::Forward(forward)) => {
@@ -312,7 +290,8 @@ fn rule_of(rule: &v1::RouteRule) -> Result<(Match, ActionDraft), Invalid> {
                 1 => vec![(clusters[0].0.clone(), 1)],
                 _ => clusters,
             };
-            ActionDraft::Forward { clusters, policy: traffic::forward_policy(forward)? }
+            let sticky = balancing::hash_keys("forward.sticky", &forward.sticky)?;
+            ActionDraft::Forward { clusters, policy: traffic::forward_policy(forward)?, sticky }
         }
         Some(v1::route_rule::Action::Redirect(redirect)) => {
             let status = match redirect.status {
@@ -346,6 +325,31 @@ fn rule_of(rule: &v1::RouteRule) -> Result<(Match, ActionDraft), Invalid> {
         }),
     };
     Ok((matches, action))
+}
+
+/// All conditions of a match.
+fn conditions(message: &v1::RouteMatch) -> Result<Match, Invalid> {
+    bounded("match.headers", message.headers.len())?;
+    bounded("match.query", message.query.len())?;
+    Ok(Match {
+        hosts: wildcards("match.hosts", &message.hosts, true)?,
+        paths: wildcards("match.paths", &message.paths, false)?,
+        methods: methods("match.methods", &message.methods)?,
+        headers: message
+            .headers
+            .iter()
+            .map(|header| {
+                let name = HeaderName::from_bytes(header.name.as_bytes())
+                    .map_err(|_| invalid("match.headers", format!("{:?} is no header name", header.name)))?;
+                Ok((name, traffic::value_match("match.headers", header)?))
+            })
+            .collect::<Result<_, _>>()?,
+        query: message
+            .query
+            .iter()
+            .map(|query| Ok((query.name.clone(), traffic::value_match("match.query", query)?)))
+            .collect::<Result<_, _>>()?,
+    })
 }
 
 /// An ALB's defaults: the request's own.

@@ -32,7 +32,9 @@ use super::{
     origins::Origins,
 };
 use crate::{
+    fault::FaultRule,
     health::ClusterHealth,
+    limit::Limiter,
     load::ClusterLoad,
     metrics::Metrics,
     resolver::HostAddresses,
@@ -102,6 +104,9 @@ pub(crate) struct ResourceStore {
     healths: HashMap<String, Arc<ClusterHealth>>,
     loads: HashMap<String, Arc<ClusterLoad>>,
     turns: HashMap<String, Arc<AtomicU64>>,
+    /// By the listener's name, and by the route's.
+    limiters: HashMap<String, Arc<Limiter>>,
+    faults: HashMap<String, Arc<[FaultRule]>>,
     generation: u64,
     /// Grows when listeners, authorizations or revocations change.
     rules_generation: u64,
@@ -134,6 +139,8 @@ impl ResourceStore {
             healths: HashMap::new(),
             loads: HashMap::new(),
             turns: HashMap::new(),
+            limiters: HashMap::new(),
+            faults: HashMap::new(),
             generation: 0,
             rules_generation: 0,
         }
@@ -228,8 +235,15 @@ impl ResourceStore {
             Resource::PrivateDns(message) => {
                 self.private_dns.insert(message.name.clone(), Arc::new(convert::private_dns(message)?));
             }
-            Resource::Limit(_) => return Err(invalid("limit", "this version enforces no limits yet")),
-            Resource::Fault(_) => return Err(invalid("fault", "this version injects no faults yet")),
+            Resource::Limit(message) => {
+                let drafts = convert::traffic::limit(message)?;
+                let before = self.limiters.get(&message.name);
+                let limiter = Limiter::new(drafts, before.map(|before| &**before));
+                self.limiters.insert(message.name.clone(), Arc::new(limiter));
+            }
+            Resource::Fault(message) => {
+                self.faults.insert(message.name.clone(), convert::traffic::fault(message)?);
+            }
         }
         Ok(())
     }
@@ -274,7 +288,9 @@ impl ResourceStore {
                     self.tls_generation += 1;
                 }
             }
-            ResourceType::Identity | ResourceType::Limit | ResourceType::Fault => {}
+            ResourceType::Limit => drop(self.limiters.remove(name)),
+            ResourceType::Fault => drop(self.faults.remove(name)),
+            ResourceType::Identity => {}
         }
     }
 
@@ -400,7 +416,8 @@ impl ResourceStore {
             .iter()
             .map(|(name, draft)| {
                 let turns = self.turns.entry(name.clone()).or_default();
-                (name.as_str(), Arc::new(link_route(draft, &clusters, turns)))
+                let faults = self.faults.get(name).cloned().unwrap_or_default();
+                (name.as_str(), Arc::new(link_route(draft, &clusters, turns, faults)))
             })
             .collect();
         self.inbound_configs.retain(|_, (generation, _)| *generation == self.tls_generation);
@@ -445,8 +462,10 @@ impl ResourceStore {
                     },
                 }),
             };
+            let limiter = self.limiters.get(name).cloned();
             let name: Arc<str> = Arc::from(name.as_str());
             let listener = Listener {
+                limiter,
                 name: Arc::clone(&name),
                 bind,
                 protocol: draft.protocol,
@@ -536,18 +555,20 @@ fn link_route(
     draft: &RouteDraft,
     clusters: &HashMap<Arc<str>, Arc<Cluster>>,
     turns: &Arc<AtomicU64>,
+    faults: Arc<[FaultRule]>,
 ) -> Route {
     let link = |action: &ActionDraft| match action {
         ActionDraft::Redirect(redirect) => Action::Redirect(redirect.clone()),
         ActionDraft::Fixed(fixed) => Action::Fixed(fixed.clone()),
-        ActionDraft::Forward { clusters: named, policy } => {
+        ActionDraft::Forward { clusters: named, policy, sticky } => {
             let found: Vec<_> = named
                 .iter()
                 .filter_map(|(name, weight)| Some((Arc::clone(clusters.get(name.as_str())?), *weight)))
                 .collect();
             let weight_total = found.iter().map(|(_, weight)| u64::from(*weight)).sum();
             let turns = Arc::clone(turns);
-            Action::Forward(Forward { clusters: found, weight_total, turns, policy: policy.clone() })
+            let (policy, sticky) = (policy.clone(), sticky.clone());
+            Action::Forward(Forward { clusters: found, weight_total, turns, sticky, policy })
         }
     };
     let rules = draft
@@ -555,7 +576,7 @@ fn link_route(
         .iter()
         .map(|(matches, action)| Rule { matches: matches.clone(), action: link(action) })
         .collect();
-    Route { rules }
+    Route { rules, faults }
 }
 
 fn identity_from_files(message: &v1::Identity, files: &v1::FileCertificate) -> Result<HeldIdentity, Invalid> {

@@ -165,18 +165,18 @@ async fn the_own_zone_first_panic_and_a_slow_start() {
     let all: Vec<&Backend> = backends.iter().collect();
     let describe = |count: usize| {
         let forward = json!({"retry": {"maxRetries": 0}});
-        resources(&all[..count], "HTTP", forward, json!({"loadBalancing": {"slowStartMs": 1_500}}), |_| {
+        resources(&all[..count], "HTTP", forward, json!({"loadBalancing": {"slowStartMs": 3_000}}), |_| {
             json!({})
         })
     };
     let proxy = Proxy::start(&describe(5));
     let client = Client::of(&proxy).await;
     assert_eq!(shares(&client, &backends[..5], 50).await, [10; 5], "all are new");
-    tokio::time::sleep(Duration::from_millis(1_600)).await;
+    tokio::time::sleep(Duration::from_millis(3_100)).await;
     proxy.write(&describe(6));
     proxy.handle.reload().expect("applied");
-    let shares = shares(&client, &backends, 100).await;
-    assert!((1..=9).contains(&shares[5]), "a sixth would be 17: {shares:?}");
+    let shares = shares(&client, &backends, 30).await;
+    assert!(shares[5] <= 3, "a sixth would be 5: {shares:?}");
     proxy.handle.stop();
 }
 

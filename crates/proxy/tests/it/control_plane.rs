@@ -505,10 +505,10 @@ async fn a_bad_resource_is_refused_by_itself_and_the_last_good_one_stays() {
         let nack = task.control_plane.answer_to("second").flatten().expect("a NACK");
         assert!(nack.contains("Cluster \"app\": local.port") && !nack.contains("\"new\""), "{nack}");
         let limit =
-            [("v1".to_owned(), json!({"limit": {"name": "in", "requestsPerSecond": 1.0, "burst": 1}}))];
+            [("v1".to_owned(), json!({"limit": {"name": "in", "requestsPerSecond": 1.0, "burst": 0}}))];
         task.control_plane.push(response(ResourceType::Limit, &limit, "third"));
         eventually("the answer came", || task.control_plane.answer_to("third").is_some());
-        assert!(task.control_plane.answer_to("third").flatten().expect("a NACK").contains("no limits"));
+        assert!(task.control_plane.answer_to("third").flatten().expect("a NACK").contains("above zero"));
         let good = [("v2".to_owned(), json!({"authorization": {"name": "callers", "rules": []}}))];
         task.control_plane.push(response(ResourceType::Authorization, &good, "fourth"));
         eventually("the answer came", || task.control_plane.answer_to("fourth").is_some());

@@ -11,6 +11,7 @@ mod modes;
 mod refusals;
 mod resilience;
 mod revocation;
+mod shaping;
 mod smuggling;
 mod tcp;
 mod tls;

@@ -1,6 +1,6 @@
 //! `Bowline::ServiceConnect::TrafficPolicy`.
 
-use super::shape::{BOOL, INT, STR, Shape, list, object, optional, required};
+use super::shape::{BOOL, INT, NUM, STR, Shape, list, object, optional, required};
 use super::{ResourceType, resource};
 use crate::cfn::stack::ResourceBody;
 use crate::protocol::from_json;
@@ -112,6 +112,70 @@ const LOAD_BALANCING: Shape = object(&[
     optional("Failover", list(&STR.len(1, 64)).items(1, 7)),
 ]);
 
+const MATCH: Shape = object(&[
+    optional("Path", object(&[required("Exact", STR.len(1, 1024).pattern("^/[^*?]*$"))])),
+    optional("Prefix", STR.len(1, 1024).pattern("^/[^*?]*$")),
+    optional("Method", STR.len(1, 64).pattern("^[A-Z-]+$")),
+    optional(
+        "Headers",
+        list(&object(&[
+            required("Name", STR.len(1, 255)),
+            optional("Invert", BOOL),
+            optional(
+                "Match",
+                object(&[
+                    optional("Exact", STR.len(1, 255)),
+                    optional("Prefix", STR.len(1, 255)),
+                    optional("Suffix", STR.len(1, 255)),
+                    optional("Range", object(&[required("Start", INT), required("End", INT)])),
+                ]),
+            ),
+        ]))
+        .items(1, 10),
+    ),
+    optional(
+        "QueryParameters",
+        list(&object(&[
+            required("Name", STR.len(1, 255)),
+            optional("Match", object(&[required("Exact", STR.len(1, 255))])),
+        ]))
+        .items(1, 10),
+    ),
+]);
+
+const TARGET: Shape =
+    object(&[required("VirtualNode", STR.len(1, 64)), required("Weight", INT.range(0.0, 100.0))]);
+
+const ROUTE: Shape = object(&[
+    optional("Priority", INT.range(0.0, 1_000.0)),
+    optional("Match", MATCH),
+    required("Action", object(&[required("WeightedTargets", list(&TARGET).items(1, 10))])),
+    optional("Timeout", object(&[required("PerRequest", DURATION)])),
+    optional("RetryPolicy", RETRY_POLICY),
+    optional("Sticky", list(&HASH_KEY).items(1, 16)),
+]);
+
+const RATE_LIMIT: Shape = object(&[
+    required("Name", STR.len(1, 128).pattern("^[A-Za-z0-9_.-]+$")),
+    optional("Match", MATCH),
+    required("RequestsPerSecond", NUM.range(0.0001, 1_000_000.0)),
+    required("Burst", INT.range(1.0, 1_000_000.0)),
+    optional("PerCaller", BOOL),
+    optional("PerHeader", STR.len(1, 255)),
+]);
+
+const FAULT: Shape = object(&[
+    optional("Match", MATCH),
+    optional("Delay", object(&[required("Percent", NUM.range(0.0, 100.0)), required("Duration", DURATION)])),
+    optional(
+        "Abort",
+        object(&[
+            required("Percent", NUM.range(0.0, 100.0)),
+            required("HttpStatus", INT.range(200.0, 599.0)),
+        ]),
+    ),
+]);
+
 pub(super) static TRAFFIC_POLICY: ResourceType = resource(
     "Bowline::ServiceConnect::TrafficPolicy",
     &[
@@ -124,6 +188,9 @@ pub(super) static TRAFFIC_POLICY: ResourceType = resource(
         optional("ConnectionPool", CONNECTION_POOL),
         optional("HealthCheck", HEALTH_CHECK),
         optional("LoadBalancing", LOAD_BALANCING),
+        optional("Routes", list(&ROUTE).items(1, 100)),
+        optional("LocalRateLimit", list(&RATE_LIMIT).items(1, 100)),
+        optional("Fault", list(&FAULT).items(1, 100)),
     ],
 )
 .typed_as(|value| Ok(ResourceBody::TrafficPolicy(from_json(value)?)));

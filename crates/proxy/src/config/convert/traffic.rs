@@ -1,21 +1,30 @@
 //! Retries, outlier detection, circuit breakers and active checks of a message.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bowline_discovery::v1;
 use bowline_model::{
+    limit::Rate,
     outlier::{LatencyPolicy, OutlierPolicy, SuccessRatePolicy},
     retry::{BackOff, GRPC_RETRIABLE, RetryBudget},
 };
 
-use super::{Invalid, invalid, millis};
+use super::{Invalid, bounded, conditions, invalid, millis};
+use http::{HeaderName, StatusCode};
+
 use crate::{
     config::{CheckProtocol, ForwardPolicy, HealthCheck, RetryOn, ValueKind, ValueMatch},
+    fault::FaultRule,
+    limit::{LimitDraft, Per},
     load::Breakers,
 };
 
 /// Envoy's default for requests that wait for a connection.
 const MAX_PENDING_DEFAULT: usize = 1_024;
+/// Longest name of a limit's rule, in bytes.
+const NAME_MAX: usize = 128;
+/// An hour: a fault that holds requests up for longer is a mistake.
+const DELAY_MAX_MS: u64 = 3_600_000;
 /// Most retries a route may ask for.
 const RETRIES_MAX: u32 = 100;
 /// Longest `Retry-After` that is waited for, where none is given.
@@ -186,5 +195,80 @@ pub(super) fn health_check(message: &v1::HealthCheck) -> Result<HealthCheck, Inv
         healthy_threshold: message.healthy_threshold.max(1),
         unhealthy_threshold: message.unhealthy_threshold.max(1),
         matcher,
+    })
+}
+
+/// The rules of a limit: one of all requests first, where there is one.
+pub(in crate::config) fn limit(message: &v1::Limit) -> Result<Vec<LimitDraft>, Invalid> {
+    bounded("rules", message.rules.len())?;
+    let rate = |field: &str, per_second: f64, burst: u32| {
+        Rate::new(per_second, burst).ok_or_else(|| {
+            invalid(field, format!("{per_second} a second, {burst} at once: both must be above zero"))
+        })
+    };
+    let of_all = (message.requests_per_second != 0.0).then(|| {
+        Ok(LimitDraft {
+            name: "default".to_owned(),
+            matches: None,
+            per: Per::All,
+            rate: rate("requestsPerSecond", message.requests_per_second, message.burst)?,
+        })
+    });
+    let rules = message.rules.iter().map(|rule| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if rule.name.is_empty() || rule.name.len() > NAME_MAX || !rule.name.bytes().all(is_plain) {
+            return Err(invalid("rules.name", format!("{:?}; letters, digits, -, _ and .", rule.name)));
+        }
+        Ok(LimitDraft {
+            name: rule.name.clone(),
+            matches: rule.r#match.as_ref().map(conditions).transpose()?,
+            per: match (rule.per_caller, rule.per_header.as_str()) {
+                (false, "") => Per::All,
+                (true, "") => Per::Caller,
+                (false, name) => Per::Header(
+                    HeaderName::from_bytes(name.as_bytes())
+                        .map_err(|_| invalid("rules.perHeader", format!("{name:?} is no header name")))?,
+                ),
+                (true, _) => return Err(invalid("rules.perHeader", "perCaller or perHeader, not both")),
+            },
+            rate: rate("rules.requestsPerSecond", rule.requests_per_second, rule.burst)?,
+        })
+    });
+    of_all.into_iter().chain(rules).collect()
+}
+
+/// The rules of a fault: of all requests last, where it is given.
+pub(in crate::config) fn fault(message: &v1::Fault) -> Result<Arc<[FaultRule]>, Invalid> {
+    bounded("rules", message.rules.len())?;
+    let of_all = v1::FaultRule {
+        r#match: None,
+        delay_per_million: message.delay_per_million,
+        delay_ms: message.delay_ms,
+        abort_per_million: message.abort_per_million,
+        abort_status: message.abort_status,
+    };
+    message.rules.iter().chain([&of_all]).map(fault_rule).collect()
+}
+
+fn fault_rule(rule: &v1::FaultRule) -> Result<FaultRule, Invalid> {
+    let status = || {
+        u16::try_from(rule.abort_status)
+            .ok()
+            .filter(|status| (200..=599).contains(status))
+            .and_then(|status| StatusCode::from_u16(status).ok())
+            .ok_or_else(|| invalid("abortStatus", format!("{} is not of 200 to 599", rule.abort_status)))
+    };
+    if rule.delay_ms > DELAY_MAX_MS {
+        return Err(invalid("delayMs", format!("at most {DELAY_MAX_MS} are accepted")));
+    }
+    Ok(FaultRule {
+        matches: rule.r#match.as_ref().map(conditions).transpose()?,
+        delay: millis(rule.delay_ms)
+            .filter(|_| rule.delay_per_million > 0)
+            .map(|delay| (rule.delay_per_million, delay)),
+        abort: match rule.abort_per_million {
+            0 => None,
+            share => Some((share, status()?)),
+        },
     })
 }

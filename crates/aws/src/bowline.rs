@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub mod traffic;
+
 /// `Bowline::ServiceConnect::LocalCommand`: what runs on this machine in place of the images of a
 /// task definition's containers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bowline_control::{
     ca::{CertificateSummary, summaries},
-    control_plane::{CertificateStatus, CertificateView, IdentityView, RevocationTarget, Revoked},
+    control_plane::{
+        CertificateStatus, CertificateView, IdentityView, RevocationTarget, Revoked, ServedCertificate,
+    },
 };
 use bowline_model::{clock::Timestamp, task::TaskId};
 use serde::{Deserialize, Serialize};
@@ -53,13 +55,13 @@ pub(crate) enum Status {
 pub(crate) struct CertificateRow {
     /// The service or load balancer.
     pub(crate) owner: Option<String>,
-    /// The task.
-    pub(crate) task: TaskId,
-    /// `mesh`, or the name of a public one.
+    /// The task; `None` for one of Certificate Manager, which all tasks of its owners show.
+    pub(crate) task: Option<TaskId>,
+    /// `mesh`, the name of a public one, or the ARN of one of Certificate Manager.
     pub(crate) name: String,
     /// The SPIFFE id; `None` for a public certificate.
     pub(crate) identity: Option<String>,
-    /// ARN of the authority that signed it.
+    /// ARN of the authority that signed it; for one of Certificate Manager its issuer's name.
     pub(crate) issuer: String,
     /// Lower-case hexadecimal.
     pub(crate) serial: String,
@@ -137,7 +139,7 @@ pub(crate) fn row(view: CertificateView) -> CertificateRow {
     let CertificateView { record, authority, owner, status, renews_at, revocation, warnings } = view;
     CertificateRow {
         owner,
-        task: record.task,
+        task: Some(record.task),
         name: record.name,
         identity: record.spiffe_id.map(|id| id.to_string()),
         issuer: authority.to_string(),
@@ -154,6 +156,26 @@ pub(crate) fn row(view: CertificateView) -> CertificateRow {
         revoked_at: revocation.as_ref().map(|it| it.revoked_at),
         revocation_reason: revocation.map(|it| it.reason.to_string()),
         warnings,
+    }
+}
+
+/// The row of one that services and load balancers show in the place of the mesh's.
+pub(crate) fn served_row(served: ServedCertificate) -> CertificateRow {
+    let joined = |all: Vec<String>| (!all.is_empty()).then(|| all.join(", "));
+    CertificateRow {
+        owner: joined(served.used_by),
+        task: None,
+        name: served.arn.to_string(),
+        identity: joined(served.identities),
+        issuer: served.issuer,
+        serial: served.serial,
+        not_before: served.not_before,
+        not_after: served.not_after,
+        renews_at: served.renews_at,
+        status: Status::InUse,
+        revoked_at: None,
+        revocation_reason: None,
+        warnings: served.warnings,
     }
 }
 
@@ -207,7 +229,7 @@ pub(crate) fn table(rows: &[CertificateRow], now: Timestamp) -> String {
     for row in rows {
         table.row([
             row.owner.clone().unwrap_or_else(|| "-".into()),
-            row.task.as_str().chars().take(12).collect(),
+            row.task.as_ref().map_or_else(|| "-".into(), |task| task.as_str().chars().take(12).collect()),
             row.identity.clone().unwrap_or_else(|| row.name.clone()),
             row.issuer.rsplit('/').next().unwrap_or("-").to_owned(),
             row.serial.clone(),
@@ -226,7 +248,8 @@ pub(crate) fn table(rows: &[CertificateRow], now: Timestamp) -> String {
     let mut text = table.to_string();
     for row in rows {
         for warning in &row.warnings {
-            let whose = row.identity.as_deref().unwrap_or(&row.name);
+            // Of Certificate Manager's the ARN says what is to be replaced.
+            let whose = row.identity.as_deref().filter(|_| row.task.is_some()).unwrap_or(&row.name);
             text.push_str(&format!("‼ {whose} ({}): {warning}\n", &row.serial));
         }
     }

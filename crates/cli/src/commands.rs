@@ -2,6 +2,7 @@
 
 pub(crate) mod access_key;
 pub(crate) mod audit;
+pub(crate) mod ca;
 pub(crate) mod certs;
 pub(crate) mod completions;
 pub(crate) mod down;

@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use crate::{
+    authorities::{AuthorityRow, MoveAuthority, MovedAuthority},
     certificates::{CertificateRow, CertificateTarget, RevokedCertificates, TaskIdentity},
     topology::Topology,
 };
@@ -126,6 +127,10 @@ pub(crate) enum Request {
         /// Its ARN or resource name; the mesh's own where none is named.
         authority: Option<String>,
     },
+    /// Every authority that the mesh trusts, or did.
+    Authorities,
+    /// Moves an authority on in its line.
+    MoveAuthority(MoveAuthority),
     /// Takes everything down and ends.
     Down,
 }
@@ -191,6 +196,10 @@ pub(crate) enum Response {
         /// The CRL.
         pem: String,
     },
+    /// To `Authorities`.
+    Authorities(Vec<AuthorityRow>),
+    /// To `MoveAuthority`.
+    AuthorityMoved(Box<MovedAuthority>),
     /// Done.
     Done,
     /// Not done, and why.

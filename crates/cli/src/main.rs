@@ -1,5 +1,6 @@
 //! The `bowline` command: AWS ECS Service Connect with TLS, anywhere.
 
+mod authorities;
 mod build_step;
 mod certificates;
 mod commands;
@@ -22,8 +23,8 @@ use bowline_plumbing::telemetry::{self, LogFormat};
 use clap::{Parser, Subcommand};
 
 use commands::{
-    access_key, audit, certs, completions, down, exec, identity, master_key, policy, probe, proxy, server,
-    shim, status, up, verify as verify_command,
+    access_key, audit, ca, certs, completions, down, exec, identity, master_key, policy, probe, proxy,
+    server, shim, status, up, verify as verify_command,
 };
 
 /// AWS ECS Service Connect with TLS, anywhere.
@@ -50,6 +51,8 @@ enum Command {
     Status(status::Args),
     /// Show certificates; revoke them, or let who was revoked have them again
     Certs(certs::Args),
+    /// Show certificate authorities; replace one by another while everything goes on
+    Ca(ca::Args),
     /// Show the certificates by which a task is known
     Identity(identity::Args),
     /// Run a command within a running task
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         Command::MasterKey(args) => asynchronously("warn", master_key::run(args)),
         Command::AccessKey(args) => asynchronously("warn", access_key::run(args)),
         Command::Certs(args) => asynchronously("warn", certs::run(args)),
+        Command::Ca(args) => asynchronously("warn", ca::run(args)),
         Command::Identity(args) => asynchronously("warn", identity::run(args)),
         Command::Down(args) => asynchronously("warn", down::run(args)),
         Command::Exec(args) => asynchronously("warn", exec::run(args)),

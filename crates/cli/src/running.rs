@@ -14,6 +14,7 @@ use bowline_model::task::TaskId;
 use tokio::sync::watch;
 
 use crate::{
+    authorities,
     certificates::{self, CertificateTarget},
     local_api::{AccessKey, Request, Response, Stdio},
     topology::{
@@ -103,8 +104,9 @@ impl Running {
                 Ok(Response::MasterKeyRotated { from, to, at_next_start })
             }
             Request::Certificates => {
-                let views = self.control.certificates().into_iter();
-                Ok(Response::Certificates(views.map(certificates::row).collect()))
+                let served = self.control.served_certificates().into_iter().map(certificates::served_row);
+                let views = self.control.certificates().into_iter().map(certificates::row);
+                Ok(Response::Certificates(views.chain(served).collect()))
             }
             Request::Identity { task } => {
                 Ok(Response::Identity(Box::new(certificates::identity(self.control.identity(&task)?))))
@@ -124,6 +126,14 @@ impl Running {
             }
             Request::Crl { authority } => {
                 Ok(Response::Crl { pem: self.control.crl(authority.as_deref())?.pem })
+            }
+            Request::Authorities => {
+                let views = self.control.authorities().into_iter();
+                Ok(Response::Authorities(views.map(authorities::row).collect()))
+            }
+            Request::MoveAuthority(wanted) => {
+                let moved = authorities::carry_out(&self.control, wanted).await?;
+                Ok(Response::AuthorityMoved(Box::new(moved)))
             }
             Request::Down => {
                 self.ended.send_replace(true);
@@ -180,6 +190,7 @@ impl Running {
                 cluster: service.cluster.clone(),
                 namespace: service.connect.as_ref().map(|connect| connect.namespace.clone()),
                 identity: registry.identity_of_service(service).to_string(),
+                imported: view::imported_fingerprints(&registry, service),
                 desired: service.desired_count,
                 tasks: tasks
                     .into_iter()
@@ -222,7 +233,7 @@ impl Running {
                         cluster: alias.cluster,
                         service: alias.service,
                         port_name: alias.port_name,
-                        plaintext: alias.plaintext,
+                        mode: alias.mode.to_owned(),
                     })
                     .collect(),
             }

@@ -42,6 +42,9 @@ pub(crate) struct ServiceView {
     pub(crate) namespace: Option<String>,
     /// Its SPIFFE id.
     pub(crate) identity: String,
+    /// SHA-256 of imported certificates that its sidecars show in place of those with its id.
+    #[serde(default)]
+    pub(crate) imported: Vec<String>,
     /// Tasks wanted.
     pub(crate) desired: u32,
     /// Its tasks that have not stopped.
@@ -102,8 +105,8 @@ pub(crate) struct AliasView {
     pub(crate) service: String,
     /// The port mapping behind it.
     pub(crate) port_name: String,
-    /// Whether the hop is without encryption on purpose.
-    pub(crate) plaintext: bool,
+    /// How the hop is protected: `MUTUAL_TLS`, `TLS` (the caller proves nothing) or `PLAINTEXT`.
+    pub(crate) mode: String,
 }
 
 /// A load balancer.

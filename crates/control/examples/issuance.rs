@@ -47,6 +47,7 @@ fn issue(authority: &Authority, csr: &[u8]) -> Result<(), Box<dyn Error>> {
         spiffe_id: Some(SpiffeId::of_service("bowline.local", "shop", "default", "orders")),
         dns_names: vec!["orders.shop.internal".to_owned()],
         addresses: Vec::new(),
+        crl_url: None,
         usage: Usage::Both,
         ttl: Duration::from_secs(3_600),
     };

@@ -18,12 +18,20 @@ use bowline_model::{arn::Arn, clock::Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryError};
+
+pub use renewal::FailedRenewal;
+pub use rollover::Rollover;
 
 pub(crate) mod commands;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod issue;
+pub mod renewal;
+pub mod rollover;
+pub(crate) mod serving;
+#[cfg(test)]
+pub(crate) mod testing;
 
 /// Most certificates. AWS has 2,500.
 pub const CERTIFICATES_MAX: usize = 2_500;
@@ -76,6 +84,12 @@ pub struct AcmCertificate {
     pub issued_at: Option<Timestamp>,
     /// When it was renewed last.
     pub renewed_at: Option<Timestamp>,
+    /// What is believed besides it, while it comes into use in the place of another.
+    #[serde(default)]
+    pub rollover: Option<Rollover>,
+    /// Managed renewal that did not succeed.
+    #[serde(default)]
+    pub failed_renewal: Option<FailedRenewal>,
     /// Whether its key was ever exported.
     pub exported: bool,
     /// As they were asked for.
@@ -147,6 +161,12 @@ pub enum AcmError {
     Internal(String),
 }
 
+impl From<RegistryError> for AcmError {
+    fn from(error: RegistryError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
 /// A certificate by its ARN.
 pub(crate) fn find<'a>(registry: &'a Registry, given: &str) -> Result<&'a AcmCertificate, AcmError> {
     let refuse = || AcmError::Arn(given.chars().take(200).collect());
@@ -159,13 +179,15 @@ pub(crate) fn find<'a>(registry: &'a Registry, given: &str) -> Result<&'a AcmCer
     found.map(|found| &**found).ok_or_else(|| AcmError::NotFound(given.to_owned()))
 }
 
-/// The load balancers that show a certificate.
+/// The load balancers and services that show a certificate.
 pub(crate) fn in_use_by(registry: &Registry, arn: &Arn) -> Vec<String> {
+    let services = serving::services_naming(registry, arn).map(|service| service.arn.to_string());
     let mut users: Vec<String> = registry
         .listeners
         .values()
         .filter(|listener| listener.certificates.iter().any(|used| used == arn.as_str()))
         .map(|listener| listener.load_balancer.to_string())
+        .chain(services)
         .collect();
     users.sort();
     users.dedup();

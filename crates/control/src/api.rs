@@ -36,6 +36,7 @@ pub(crate) mod tls;
 
 pub use authentication::DEFAULT_ACCESS_KEY;
 pub use authorization::AuthorizationMode;
+pub(crate) use crl::PATH as CRL_PATH;
 pub use tls::{EndpointCertificate, EndpointTlsError};
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The certificate authorities that there are: the mesh's own, those that
 //! templates make, and the one of the gateways' public certificates.
 
-use std::{collections::BTreeSet, io, net::IpAddr, sync::Arc, time::Duration};
+mod line;
+
+use std::{collections::BTreeMap, io, net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bowline_aws::acmpca;
@@ -9,6 +11,7 @@ use bowline_model::{
     arn::{Arn, Scope},
     clock::Timestamp,
     identity::SpiffeId,
+    succession::Slot,
 };
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use thiserror::Error;
@@ -19,19 +22,23 @@ use crate::{
     ca::{Authority, CaError, CheckedCsr, CsrError, KeyAlgorithm, LeafRequest, RootParams, Usage},
     master_key::MasterKey,
     private_ca::{
-        self, PrivateAuthority, PrivateCaError,
+        self, PrivateAuthority, PrivateCaError, SHORT_LIVED_MAX,
         commands::{self, NewAuthority},
     },
     registry::{
-        AuthorityPurpose, AuthorityRecord, MESH_AUTHORITY, PUBLIC_AUTHORITY, Registry, RegistryError,
-        RegistryWriter,
+        AuthorityPlace, AuthorityPurpose, AuthorityRecord, MESH_AUTHORITY, PUBLIC_AUTHORITY, Registry,
+        RegistryError, RegistryWriter, Table,
     },
     revocation::RevokedSerial,
     stream::{directory::IssuedCertificate, tls::TlsMaterial},
+    x509::algorithm::SignatureAlgorithm,
 };
 
+pub(crate) use self::line::NextError;
+pub(crate) use self::line::{line_of, put_back, succession_of, sweep, trust_named};
+
 /// Ten years, as the notes' templates ask for.
-const ROOT_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+pub(crate) const ROOT_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// What a layer below said.
 type BoxedError = Box<dyn std::error::Error + Send + Sync>;
@@ -109,17 +116,37 @@ pub(crate) struct LeafOrder {
 /// All authorities, with their keys in memory.
 pub(crate) struct Authorities {
     master_key: Arc<MasterKey>,
-    open: ArcSwap<Vec<OpenAuthority>>,
+    opened: ArcSwap<Opened>,
     changed: watch::Sender<u64>,
+}
+
+/// The authorities of one moment.
+#[derive(Default)]
+pub(crate) struct Opened {
+    /// What they were opened from.
+    rows: Table<AuthorityRecord>,
+    /// As in [`Settings`](crate::registry::Settings).
+    crl_base: Option<String>,
+    all: Vec<OpenAuthority>,
+    /// PEM of what the mesh trusts.
+    mesh_roots: String,
 }
 
 struct OpenAuthority {
     arn: Arn,
+    /// The one that its line began with.
+    line: Arn,
+    slot: Slot,
+    number: u32,
     purpose: AuthorityPurpose,
     /// Part of the trust bundle.
     trusted: bool,
     /// Signs leaves.
     active: bool,
+    /// Where its CRL is fetched, if what it signs is to tell.
+    crl_url: Option<String>,
+    /// What it signs lives so long at most.
+    ttl_max: Duration,
     /// What a leaf is sent with: the authority's own certificate and those above it but the root.
     /// Empty for a root, which its peers have.
     above: Vec<Vec<u8>>,
@@ -128,23 +155,121 @@ struct OpenAuthority {
 
 impl OpenAuthority {
     /// What decides whether another is the same.
-    fn state(&self) -> (&Arn, bool, bool, &[Vec<u8>], &[u8]) {
-        (&self.arn, self.trusted, self.active, &self.above, self.authority.certificate_der())
+    fn state(&self) -> (&Arn, Slot, bool, bool, &[Vec<u8>], &[u8]) {
+        let certificate = self.authority.certificate_der();
+        (&self.arn, self.slot, self.trusted, self.active, &self.above, certificate)
     }
 }
 
-/// Trusts the authorities that services name: what they sign are identities of the mesh from now on,
-/// and stay so when no service names them any more, as leaves live on.
-pub(crate) fn trust_named(registry: &mut Registry) {
-    let named: BTreeSet<String> = registry
-        .services
-        .values()
-        .filter_map(|service| service.connect.as_ref())
-        .flat_map(|connect| &connect.services)
-        .filter_map(|offered| offered.authority.as_ref().map(Arn::to_string))
-        .collect();
-    for arn in named {
-        registry.authorities.update(&arn, |authority| authority.trusted = true);
+impl Opened {
+    fn new(rows: Table<AuthorityRecord>, crl_base: Option<String>, all: Vec<OpenAuthority>) -> Self {
+        let mut opened = Self { rows, crl_base, all, mesh_roots: String::new() };
+        opened.mesh_roots = opened.roots_pem(AuthorityPurpose::Mesh);
+        opened
+    }
+
+    /// Whether nothing has changed since they were opened.
+    pub(crate) fn is_of(&self, registry: &Registry) -> bool {
+        self.rows.is_same(&registry.authorities) && self.crl_base == registry.settings().crl_base
+    }
+
+    fn roots_pem(&self, purpose: AuthorityPurpose) -> String {
+        let trusted = self.all.iter().filter(|open| open.purpose == purpose && open.trusted);
+        trusted.map(|open| open.authority.certificate_pem()).collect()
+    }
+
+    fn named(&self, arn: &Arn) -> Option<&OpenAuthority> {
+        self.all.iter().find(|open| open.arn == *arn)
+    }
+
+    /// Who signs for a line at present, by any authority of the line; without one, for the mesh's own or
+    /// the public one.
+    fn signer(&self, authority: Option<&Arn>, public: bool) -> Result<&OpenAuthority, AuthoritiesError> {
+        let line = match authority {
+            Some(arn) => self.rows.get(arn.as_str()).map_or(arn, |row| row.line()),
+            None => &self.own(public)?.line,
+        };
+        let unknown = || AuthoritiesError::Unknown(authority.unwrap_or(line).clone());
+        let current = |open: &&OpenAuthority| open.line == *line && open.slot == Slot::Current;
+        self.all.iter().find(current).ok_or_else(unknown)
+    }
+
+    fn own(&self, public: bool) -> Result<&OpenAuthority, AuthoritiesError> {
+        let id = own_name(public);
+        self.all.iter().find(|open| open.line.resource_name() == id).ok_or_else(|| {
+            let arn = Scope::default().arn("acm-pca", format_args!("certificate-authority/{id}"));
+            AuthoritiesError::Unknown(arn)
+        })
+    }
+
+    /// The identifier of the key that signs for each line, by the ARN that the line began with.
+    pub(crate) fn signing_keys(&self) -> BTreeMap<Arn, String> {
+        let signs = self.all.iter().filter(|open| open.slot == Slot::Current && open.active);
+        signs.map(|open| (open.line.clone(), open.authority.key_id().to_owned())).collect()
+    }
+
+    /// Signs what is ordered.
+    pub(crate) fn issue(
+        &self,
+        order: &LeafOrder,
+        csr: &CheckedCsr,
+        now: Timestamp,
+    ) -> Result<IssuedCertificate, AuthoritiesError> {
+        let signer = self.signer(order.authority.as_ref(), order.public)?;
+        if !signer.active {
+            return Err(AuthoritiesError::NotActive(signer.arn.clone()));
+        }
+        self.issue_by(signer, order, csr, now)
+    }
+
+    fn issue_by(
+        &self,
+        signer: &OpenAuthority,
+        order: &LeafOrder,
+        csr: &CheckedCsr,
+        now: Timestamp,
+    ) -> Result<IssuedCertificate, AuthoritiesError> {
+        let request = LeafRequest {
+            public_key: csr,
+            spiffe_id: order.spiffe_id.clone(),
+            dns_names: order.dns_names.clone(),
+            addresses: order.addresses.clone(),
+            crl_url: signer.crl_url.as_deref(),
+            usage: if order.public { Usage::Server } else { Usage::Both },
+            ttl: order.ttl.min(signer.ttl_max),
+        };
+        let leaf = signer.authority.issue(&request, now)?;
+        Ok(IssuedCertificate {
+            chain_der: std::iter::once(leaf.certificate_der).chain(signer.above.iter().cloned()).collect(),
+            roots_pem: self.mesh_roots.clone(),
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+            spiffe_id: order.spiffe_id.clone(),
+            serial: leaf.serial_hex,
+            authority: signer.arn.clone(),
+        })
+    }
+
+    /// Signs the certificate of the stream's servers by the oldest of the mesh's own that are trusted
+    /// and can sign: a proxy that was away since before the present one was made believes that, too.
+    fn issue_own(
+        &self,
+        order: &LeafOrder,
+        csr: &CheckedCsr,
+        now: Timestamp,
+    ) -> Result<IssuedCertificate, AuthoritiesError> {
+        let line = &self.own(false)?.line;
+        let mut old: Vec<_> = self
+            .all
+            .iter()
+            .filter(|open| open.line == *line && matches!(open.slot, Slot::Former | Slot::Current))
+            .filter(|open| open.active && open.authority.not_after() >= now + order.ttl)
+            .collect();
+        old.sort_by_key(|open| open.number);
+        match old.first() {
+            Some(oldest) => self.issue_by(oldest, order, csr, now),
+            None => self.issue(order, csr, now),
+        }
     }
 }
 
@@ -158,21 +283,14 @@ impl Authorities {
     ) -> Result<Self, AuthoritiesError> {
         let scope = writer.snapshot().settings().scope.clone();
         let (changed, _) = watch::channel(0);
-        let authorities = Self { master_key, open: ArcSwap::from_pointee(Vec::new()), changed };
+        let authorities = Self { master_key, opened: ArcSwap::default(), changed };
         for (purpose, id, common_name) in [
             (AuthorityPurpose::Mesh, MESH_AUTHORITY, "Bowline mesh root"),
             (AuthorityPurpose::Public, PUBLIC_AUTHORITY, "Bowline gateway root (this machine only)"),
         ] {
             let arn = scope.arn("acm-pca", format_args!("certificate-authority/{id}"));
-            if writer.snapshot().authorities.get(arn.as_str()).is_none() {
-                let params = RootParams {
-                    common_name: common_name.to_owned(),
-                    organization: Some("Bowline".to_owned()),
-                    key_algorithm: KeyAlgorithm::EcP256,
-                    validity: ROOT_VALIDITY,
-                    ..RootParams::default()
-                };
-                let record = authorities.create(&arn, purpose, &params, now)?;
+            if !writer.snapshot().authorities.values().any(|record| *record.line() == arn) {
+                let record = authorities.create_own(&arn, purpose, common_name.to_owned(), now)?;
                 writer.change::<_, RegistryError>(|registry| {
                     registry.authorities.put(arn.as_str(), record);
                     Ok(())
@@ -190,14 +308,21 @@ impl Authorities {
 
     /// Opens what the registry has and this has not. Whether there was any.
     pub(crate) fn reload(&self, registry: &Registry) -> Result<bool, AuthoritiesError> {
-        let present = self.open.load();
+        let present = self.opened.load();
+        if present.is_of(registry) {
+            return Ok(false);
+        }
+        let present = &present.all;
+        let crl_base = registry.settings().crl_base.clone();
         let mut all = Vec::new();
         for record in registry.authorities.values() {
             if record.certificate_der.is_empty() {
                 continue;
             }
             let same = |open: &&OpenAuthority| {
-                open.arn == record.arn && **open.authority.certificate_der() == *record.certificate_der
+                open.arn == record.arn
+                    && **open.authority.certificate_der() == *record.certificate_der
+                    && record.private.as_ref().is_none_or(|private| open.above == sent_above(record, private))
             };
             let authority = match (present.iter().find(same), &record.private) {
                 (Some(open), _) => Arc::clone(&open.authority),
@@ -215,34 +340,47 @@ impl Authorities {
             let private = record.private.as_deref();
             all.push(OpenAuthority {
                 arn: record.arn.clone(),
+                line: record.line().clone(),
+                slot: record.place.slot,
+                number: record.place.number,
                 purpose: record.purpose,
                 trusted: record.trusted,
                 active: private
                     .is_none_or(|private| private.status == acmpca::CertificateAuthorityStatus::Active),
+                crl_url: private
+                    .and_then(|private| private_ca::crl_url(private, &record.arn, crl_base.as_deref())),
+                ttl_max: match private.map(|private| private.usage_mode) {
+                    Some(acmpca::UsageMode::ShortLivedCertificate) => SHORT_LIVED_MAX,
+                    _ => Duration::MAX,
+                },
                 above: private.map(|private| sent_above(record, private)).unwrap_or_default(),
                 authority,
             });
         }
         let changed = !all.iter().map(OpenAuthority::state).eq(present.iter().map(OpenAuthority::state));
+        self.opened.store(Arc::new(Opened::new(registry.authorities.clone(), crl_base, all)));
         if changed {
-            self.open.store(Arc::new(all));
             self.changed.send_modify(|generation| *generation += 1);
         }
         Ok(changed)
     }
 
     fn open_record(&self, record: &AuthorityRecord) -> Result<Authority, AuthoritiesError> {
-        let key = self.master_key.open(record.arn.as_str(), &record.sealed_key).map_err(|source| {
-            AuthoritiesError::Sealed { arn: record.arn.clone(), source: Box::new(source) }
-        })?;
-        Ok(Authority::from_parts(&record.certificate_der, &key)?)
+        let key =
+            private_ca::open_key(&self.master_key, &record.arn, &record.sealed_key).map_err(|source| {
+                AuthoritiesError::Sealed { arn: record.arn.clone(), source: Box::new(source) }
+            })?;
+        let above = record.private.as_ref().map_or(&[][..], |private| &private.chain);
+        let asked = record.private.as_ref().map(|private| private.configuration.signing_algorithm);
+        let signature = asked.and_then(SignatureAlgorithm::of_aws);
+        Ok(Authority::below(&record.certificate_der, above, &key, signature)?)
     }
 
     pub(crate) fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// Makes the authority of a template.
+    /// Makes the authority of a template, which waits for its certificate.
     pub(crate) fn create_for_template(
         &self,
         arn: &Arn,
@@ -255,8 +393,7 @@ impl Authorities {
         }
         let tags = body.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone().unwrap_or_default()));
         let new = NewAuthority {
-            // It signs itself, whatever the template calls it.
-            kind: acmpca::CertificateAuthorityType::Root,
+            kind: body.r#type,
             configuration: acmpca::CertificateAuthorityConfiguration {
                 key_algorithm: body.key_algorithm,
                 signing_algorithm: body.signing_algorithm,
@@ -269,50 +406,51 @@ impl Authorities {
             tags: tags.collect(),
             token: None,
         };
-        let mut record = commands::make(&self.master_key, arn.clone(), new, now)?;
-        private_ca::issue::sign_itself(&self.master_key, &mut record, ROOT_VALIDITY, now)?;
-        record.trusted = true;
-        Ok(record)
+        Ok(commands::make(&self.master_key, arn.clone(), new, now)?)
     }
 
-    fn create(
+    /// Makes an authority of the control plane's own.
+    fn create_own(
         &self,
         arn: &Arn,
         purpose: AuthorityPurpose,
-        params: &RootParams,
+        common_name: String,
         now: Timestamp,
     ) -> Result<AuthorityRecord, AuthoritiesError> {
-        let authority = Authority::create_root(params, now)?;
+        let params = RootParams {
+            common_name,
+            organization: Some("Bowline".to_owned()),
+            key_algorithm: KeyAlgorithm::EcP256,
+            validity: ROOT_VALIDITY,
+            ..RootParams::default()
+        };
+        let authority = Authority::create_root(&params, now)?;
         let key: Zeroizing<Vec<u8>> = authority.key_pkcs8_der();
         Ok(AuthorityRecord {
             arn: arn.clone(),
             purpose,
             certificate_der: authority.certificate_der().to_vec(),
-            sealed_key: self
-                .master_key
-                .seal(arn.as_str(), &key)
+            sealed_key: private_ca::seal_key(&self.master_key, arn, &key)
                 .map_err(|source| AuthoritiesError::Seal(Box::new(source)))?,
             trusted: true,
             private: None,
+            place: AuthorityPlace::default(),
         })
+    }
+
+    /// The authorities of this moment.
+    pub(crate) fn opened(&self) -> Arc<Opened> {
+        self.opened.load_full()
     }
 
     /// PEM of every root of the mesh.
     pub(crate) fn mesh_roots_pem(&self) -> String {
-        self.roots_pem(AuthorityPurpose::Mesh)
+        self.opened.load().mesh_roots.clone()
     }
 
-    /// PEM of the root of the gateways' public certificates.
+    /// PEM of every root of the gateways' public certificates.
     pub(crate) fn public_roots_pem(&self) -> String {
-        self.roots_pem(AuthorityPurpose::Public)
-    }
-
-    fn roots_pem(&self, purpose: AuthorityPurpose) -> String {
-        let open = self.open.load();
-        open.iter()
-            .filter(|open| open.purpose == purpose && open.trusted)
-            .map(|open| open.authority.certificate_pem())
-            .collect()
+        self.opened.load().roots_pem(AuthorityPurpose::Public)
     }
 
     /// Signs what is ordered.
@@ -322,36 +460,7 @@ impl Authorities {
         csr: &CheckedCsr,
         now: Timestamp,
     ) -> Result<IssuedCertificate, AuthoritiesError> {
-        let open = self.open.load();
-        let purpose = if order.public { AuthorityPurpose::Public } else { AuthorityPurpose::Mesh };
-        let signer = match &order.authority {
-            Some(arn) => open
-                .iter()
-                .find(|open| &open.arn == arn)
-                .ok_or_else(|| AuthoritiesError::Unknown(arn.clone()))?,
-            None => own(&open, purpose)?,
-        };
-        if !signer.active {
-            return Err(AuthoritiesError::NotActive(signer.arn.clone()));
-        }
-        let request = LeafRequest {
-            public_key: csr,
-            spiffe_id: order.spiffe_id.clone(),
-            dns_names: order.dns_names.clone(),
-            addresses: order.addresses.clone(),
-            usage: if order.public { Usage::Server } else { Usage::Both },
-            ttl: order.ttl,
-        };
-        let leaf = signer.authority.issue(&request, now)?;
-        Ok(IssuedCertificate {
-            chain_der: std::iter::once(leaf.certificate_der).chain(signer.above.iter().cloned()).collect(),
-            roots_pem: self.roots_pem(AuthorityPurpose::Mesh),
-            not_before: leaf.not_before,
-            not_after: leaf.not_after,
-            spiffe_id: order.spiffe_id.clone(),
-            serial: leaf.serial_hex,
-            authority: signer.arn.clone(),
-        })
+        self.opened.load().issue(order, csr, now)
     }
 
     /// Signs a CRL of what was revoked of an authority's; PEM.
@@ -363,16 +472,15 @@ impl Authorities {
         now: Timestamp,
         next_update: Timestamp,
     ) -> Result<String, AuthoritiesError> {
-        let open = self.open.load();
-        let signer = open.iter().find(|open| &open.arn == authority);
-        let signer = signer.ok_or_else(|| AuthoritiesError::Unknown(authority.clone()))?;
+        let opened = self.opened.load();
+        let signer = opened.named(authority).ok_or_else(|| AuthoritiesError::Unknown(authority.clone()))?;
         Ok(signer.authority.sign_crl(revoked, number, now, next_update)?)
     }
 
     /// An authority's certificate: PEM, and its last second.
     pub(crate) fn certificate_of(&self, authority: &Arn) -> Option<(String, Timestamp)> {
-        let open = self.open.load();
-        let found = open.iter().find(|open| &open.arn == authority)?;
+        let opened = self.opened.load();
+        let found = opened.named(authority)?;
         Some((found.authority.certificate_pem(), found.authority.not_after()))
     }
 
@@ -394,7 +502,7 @@ impl Authorities {
             ttl,
             public: false,
         };
-        let issued = self.issue(&order, &CheckedCsr::parse(csr.der())?, now)?;
+        let issued = self.opened.load().issue_own(&order, &CheckedCsr::parse(csr.der())?, now)?;
         Ok(TlsMaterial {
             chain_der: issued.chain_der,
             key_pkcs8_der: Zeroizing::new(key.serialize_der()),
@@ -413,12 +521,11 @@ fn sent_above(record: &AuthorityRecord, private: &PrivateAuthority) -> Vec<Vec<u
     }
 }
 
-fn own(open: &[OpenAuthority], purpose: AuthorityPurpose) -> Result<&OpenAuthority, AuthoritiesError> {
-    let id = match purpose {
-        AuthorityPurpose::Mesh => MESH_AUTHORITY,
-        AuthorityPurpose::Public => PUBLIC_AUTHORITY,
-    };
-    open.iter().find(|open| open.arn.resource_name() == id).ok_or_else(|| {
-        AuthoritiesError::Unknown(Scope::default().arn("acm-pca", format_args!("certificate-authority/{id}")))
-    })
+/// The ARN that the line of the mesh's own authorities, or of the public ones, began with.
+pub(crate) fn own_line(scope: &Scope, public: bool) -> Arn {
+    scope.arn("acm-pca", format_args!("certificate-authority/{}", own_name(public)))
+}
+
+fn own_name(public: bool) -> &'static str {
+    if public { PUBLIC_AUTHORITY } else { MESH_AUTHORITY }
 }

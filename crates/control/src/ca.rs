@@ -105,6 +105,9 @@ pub enum CaError {
         /// Which check failed.
         reason: &'static str,
     },
+    /// A name is outside what the authority, or one above it, may sign. The caller's.
+    #[error("a name is outside the name constraints of the authority, or of one above it")]
+    NameConstraints,
     /// A certificate just signed does not verify against its authority; it was thrown away.
     #[error("a certificate just signed does not verify")]
     IssuedUnverifiable(#[source] webpki::Error),

@@ -1,8 +1,11 @@
 //! The control plane as one thing: started, told what to run, watched.
 
 mod audit_trail;
+mod authorities;
 mod certificates;
 mod private_dns;
+mod renewals;
+mod served;
 mod task_endpoint;
 
 use std::{
@@ -57,10 +60,12 @@ use private_dns::PrivateDns;
 
 pub use access_keys::{AccessKeyError, AccessKeyView};
 pub use audit_trail::{AUDIT_DIRECTORY, AUDIT_KEY_LABEL};
+pub use authorities::{AuthorityError, AuthorityView, Moved};
 pub(crate) use certificates::authority_named;
 pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,
 };
+pub use served::ServedCertificate;
 
 /// The store in a state directory.
 pub const STORE_FILE: &str = "store.redb";
@@ -289,6 +294,7 @@ impl ControlPlane {
             tokio::spawn(run_reconciler(Arc::clone(&core), stopping_receiver)),
             tokio::spawn(publish_desired(Arc::clone(&core), spec_options, desired_sender)),
             tokio::spawn(renew_own_certificate(Arc::clone(&core), tls)),
+            tokio::spawn(renewals::run(Arc::clone(&core))),
             tokio::spawn(server.stopped()),
         ];
         if let Some(dns) = &dns {
@@ -318,6 +324,7 @@ impl ControlPlane {
         };
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
+        self.tell_crl_base(address, tls.is_some());
         let api = Arc::new(Api {
             core: Arc::clone(&self.core),
             authentication: Authentication::new(local),

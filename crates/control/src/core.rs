@@ -1,6 +1,8 @@
 //! What the control plane's servers and loops share.
 
+mod issuance;
 mod revocations;
+mod succession;
 
 use std::{
     collections::BTreeMap,
@@ -24,11 +26,12 @@ use bowline_plumbing::wall_clock;
 use tokio::sync::watch;
 
 use crate::{
+    acm::{rollover, serving},
     api::authorization::Authorizer,
     audit::AuditLog,
     authorities::{self, Authorities, AuthoritiesError, LeafOrder},
     authorization::{self, PolicyAnswer, PolicyQuestion, PolicyQuestionError},
-    ca::{self, CheckedCsr},
+    ca::CheckedCsr,
     cloud_map::index::{DiscoveryCache, DiscoveryIndex},
     control_plane::{EventLog, verifier_id},
     credentials::Credentials,
@@ -41,7 +44,9 @@ use crate::{
     revocation, secrets,
     stack::secrets::SecretValues,
     stream::{
-        directory::{Acknowledgement, Directory, IssueError, IssuedCertificate, Peer, ResourceSet},
+        directory::{
+            Acknowledgement, Directory, HeldCertificate, IssueError, IssuedCertificate, Peer, ResourceSet,
+        },
         tls::TlsMaterial,
     },
     task_role::{TaskCredentials, TaskCredentialsError},
@@ -77,6 +82,11 @@ pub(crate) struct Core {
     base: AtomicU64,
     cache: ArcSwap<PublishCache>,
     revocation: Mutex<Option<Arc<PublishedRevocation>>>,
+    bundle: Mutex<Bundle>,
+    /// Held while authorities are opened.
+    opening: Mutex<()>,
+    /// Held while an authority is moved in its line, until that is published.
+    pub(crate) moving: Mutex<()>,
     proxies: Mutex<BTreeMap<TaskId, ProxyState>>,
     /// Since which generation each task's endpoints are what they are now.
     endpoints_since: Mutex<BTreeMap<TaskId, (String, u64)>>,
@@ -99,10 +109,20 @@ struct PublishCache {
     sets: Mutex<BTreeMap<TaskId, (u64, Arc<ResourceSet>)>>,
 }
 
+/// The roots that the mesh trusts.
+#[derive(Debug)]
+struct Bundle {
+    roots_pem: String,
+    /// The generation since which they are published.
+    since: u64,
+}
+
 /// What is known of a connected proxy.
 #[derive(Clone, Debug, Default)]
 struct ProxyState {
     streams: u32,
+    /// Serial number of the certificate that its latest stream was opened with.
+    shown: String,
     /// The generation that each type was last acknowledged at.
     acknowledged: BTreeMap<ResourceType, u64>,
     /// What it refuses, by type.
@@ -121,6 +141,7 @@ impl Core {
     ) -> Self {
         let (published, _) = watch::channel(1);
         let (answered, _) = watch::channel(0);
+        let bundle = Bundle { roots_pem: authorities.mesh_roots_pem(), since: 1 };
         Self {
             writer,
             authorities,
@@ -135,6 +156,9 @@ impl Core {
             base: AtomicU64::new(1),
             cache: ArcSwap::from_pointee(PublishCache::default()),
             revocation: Mutex::default(),
+            bundle: Mutex::new(bundle),
+            opening: Mutex::default(),
+            moving: Mutex::default(),
             proxies: Mutex::default(),
             endpoints_since: Mutex::default(),
             answered,
@@ -212,7 +236,7 @@ impl Core {
         });
         let after = self.writer.snapshot();
         if !before.authorities.is_same(&after.authorities)
-            && let Err(error) = self.authorities.reload(&after)
+            && let Err(error) = self.open_authorities()
         {
             tracing::error!(%error, "a certificate authority cannot be used");
         }
@@ -247,7 +271,14 @@ impl Core {
     fn publish(&self) {
         // Before the generation: who sees the generation sees what was computed since then.
         self.base.fetch_add(1, Ordering::AcqRel);
-        self.published.send_modify(|generation| *generation += 1);
+        let roots_pem = self.authorities.mesh_roots_pem();
+        self.published.send_modify(|generation| {
+            *generation += 1;
+            let mut bundle = self.bundle.lock().unwrap_or_else(PoisonError::into_inner);
+            if bundle.roots_pem != roots_pem {
+                *bundle = Bundle { roots_pem, since: *generation };
+            }
+        });
     }
 
     /// Tells the streams that revocations differ, and nothing else of what they have.
@@ -275,10 +306,16 @@ impl Core {
 
     /// Takes up authorities that a stack has made.
     pub(crate) fn reload_authorities(&self) -> Result<(), AuthoritiesError> {
-        if self.authorities.reload(&self.writer.snapshot())? {
+        if self.open_authorities()? {
             self.publish();
         }
         Ok(())
+    }
+
+    /// Opens the authorities of the latest snapshot: nobody puts older ones in their place.
+    fn open_authorities(&self) -> Result<bool, AuthoritiesError> {
+        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        self.authorities.reload(&self.writer.snapshot())
     }
 
     pub(crate) fn roots_pem(&self) -> String {
@@ -309,8 +346,13 @@ impl Core {
             }
             secrets::commands::sweep(registry, now);
             private_ca::sweep(registry, now);
+            authorities::sweep(registry, now);
+            rollover::sweep(registry, now);
             revocation::sweep(registry, now);
-            Ok(reconcile::pass(registry, histories, now, random::task_id))
+            let mut pass = reconcile::pass(registry, histories, now, random::task_id);
+            let certificates = rollover::again_in(registry, now);
+            pass.again_in = pass.again_in.into_iter().chain(certificates).min();
+            Ok(pass)
         })?;
         for event in &pass.events {
             tracing::info!(subject = %event.subject, "{}", event.message);
@@ -424,13 +466,8 @@ impl Core {
     fn order_for(&self, registry: &Registry, task: &TaskId, name: &str) -> Option<LeafOrder> {
         let record = registry.tasks.get(task.as_str())?;
         if name.is_empty() || name == MESH_IDENTITY {
-            let service = registry.service_of(record);
-            let offered = service
-                .iter()
-                .filter_map(|service| service.connect.as_ref())
-                .flat_map(|connect| &connect.services);
             return Some(LeafOrder {
-                authority: offered.clone().find_map(|offered| offered.authority.clone()),
+                authority: publish::named_authority(registry, record).cloned(),
                 spiffe_id: Some(registry.identity_of(record)?),
                 dns_names: Vec::new(),
                 addresses: Vec::new(),
@@ -496,6 +533,7 @@ impl Core {
         let diversions = self.diversions.lock().unwrap_or_else(PoisonError::into_inner);
         PublishOptions {
             roots_pem: self.authorities.mesh_roots_pem(),
+            signing_keys: self.authorities.opened().signing_keys(),
             diversions: diversions.iter().map(|(key, (to, _))| (key.clone(), *to)).collect(),
             ..self.options.clone()
         }
@@ -527,36 +565,28 @@ impl Directory for Core {
         let registry = self.registry();
         let order = self.order_for(&registry, task, name).ok_or(IssueError::Unknown)?;
         refuse_barred(&registry, task)?;
-        let issued = self.authorities.issue(&order, &csr, wall_clock::now()).map_err(|error| {
-            tracing::error!(%task, %error, "a certificate could not be issued");
+        let name = if name.is_empty() { MESH_IDENTITY } else { name };
+        self.issue_and_keep(task, name, &order, &csr).map_err(|error| match error {
+            KeepError::Barred(error) => error,
+            error => {
+                tracing::error!(%task, %error, "a certificate could not be issued");
+                IssueError::Internal
+            }
+        })
+    }
+
+    fn fetch(&self, task: &TaskId, name: &str) -> Result<HeldCertificate, IssueError> {
+        let key = (ResourceType::Identity, name.to_owned());
+        let held = self.resources(task).is_some_and(|resources| resources.contains_key(&key));
+        let registry = self.registry();
+        refuse_barred(&registry, task)?;
+        let row = serving::certificate_named(&registry, name).filter(|_| held).ok_or(IssueError::Unknown)?;
+        let key = self.authorities.master_key().open(row.arn.as_str(), &row.sealed_key).map_err(|error| {
+            tracing::error!(certificate = %row.arn, %error, "its key does not open");
             IssueError::Internal
         })?;
-        let record = CertificateRecord {
-            serial: issued.serial.clone(),
-            task: task.clone(),
-            name: if name.is_empty() { MESH_IDENTITY.to_owned() } else { name.to_owned() },
-            spiffe_id: issued.spiffe_id.clone(),
-            not_before: issued.not_before,
-            not_after: issued.not_after,
-            authority: Some(issued.authority.clone()),
-            chain_pem: issued.chain_der.iter().map(|der| ca::certificate_pem(der)).collect(),
-        };
-        // What is published does not depend on certificates: the streams are not woken.
-        self.writer
-            .change::<_, KeepError>(|registry| {
-                // Asked again where nothing can come between: what was signed meanwhile is thrown away.
-                refuse_barred(registry, task)?;
-                registry.certificates.put(record.serial.clone(), record);
-                Ok(())
-            })
-            .map_err(|error| match error {
-                KeepError::Barred(error) => error,
-                KeepError::Registry(error) => {
-                    tracing::error!(%task, %error, "an issued certificate could not be recorded");
-                    IssueError::Internal
-                }
-            })?;
-        Ok(issued)
+        tracing::info!(%task, certificate = %row.arn, "a certificate was fetched with its key");
+        Ok(HeldCertificate { chain_der: serving::sent_chain(row), key })
     }
 
     fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError> {
@@ -596,12 +626,18 @@ impl Directory for Core {
         self.published.subscribe()
     }
 
-    fn connected(&self, task: &TaskId, connected: bool) {
+    fn connected(&self, task: &TaskId, serial: &str) {
         let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         let state = proxies.entry(task.clone()).or_default();
-        if connected {
-            *state = ProxyState { streams: state.streams + 1, ..ProxyState::default() };
-        } else {
+        let (streams, shown) = (state.streams + 1, serial.to_owned());
+        *state = ProxyState { streams, shown, ..ProxyState::default() };
+        drop(proxies);
+        self.answered.send_modify(|count| *count += 1);
+    }
+
+    fn disconnected(&self, task: &TaskId) {
+        let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = proxies.get_mut(task) {
             state.streams = state.streams.saturating_sub(1);
             if state.streams == 0 {
                 proxies.remove(task);

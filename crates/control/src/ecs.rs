@@ -3,6 +3,7 @@
 
 pub mod capacity;
 pub mod definition;
+pub(crate) mod encryption;
 pub mod instance;
 pub mod plan;
 pub mod record;

@@ -20,7 +20,9 @@ use bowline_aws::acmpca::{
 use bowline_model::{arn::Arn, clock::Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
+use crate::master_key::{MasterKey, RecordError};
 use crate::registry::{AuthorityRecord, Registry};
 
 pub(crate) mod commands;
@@ -180,6 +182,54 @@ impl PrivateAuthority {
     /// Whether its time to be restored is over.
     pub fn is_gone(&self, now: Timestamp) -> bool {
         self.restorable_until.is_some_and(|until| until <= now)
+    }
+}
+
+/// What an authority's sealed key is bound to.
+fn key_context(authority: &Arn) -> String {
+    format!("private key of certificate authority {authority}")
+}
+
+/// Seals an authority's key (PKCS#8).
+pub(crate) fn seal_key(
+    master_key: &MasterKey,
+    authority: &Arn,
+    pkcs8: &[u8],
+) -> Result<Vec<u8>, RecordError> {
+    master_key.seal(&key_context(authority), pkcs8)
+}
+
+/// Opens an authority's key. State directories of before bound it to the ARN alone, which nothing else of the
+/// authority's is bound to.
+pub(crate) fn open_key(
+    master_key: &MasterKey,
+    authority: &Arn,
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, RecordError> {
+    master_key
+        .open(&key_context(authority), sealed)
+        .or_else(|error| master_key.open(authority.as_str(), sealed).map_err(|_| error))
+}
+
+/// Where the CRL of an authority is fetched, for `cRLDistributionPoints` of what it signs: as its
+/// `CrlConfiguration` says, by its `CustomCname` and `CustomPath`, else at the AWS endpoint. `None` where it has
+/// no CRL, is not to tell, or there is no endpoint.
+pub(crate) fn crl_url(private: &PrivateAuthority, authority: &Arn, base: Option<&str>) -> Option<String> {
+    let crl = private.revocation.as_ref()?.crl_configuration.as_ref().filter(|crl| crl.enabled)?;
+    if crl.crl_distribution_point_extension_configuration.as_ref().is_some_and(|it| it.omit_extension) {
+        return None;
+    }
+    let file = format!("{}.crl", authority.resource_name());
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    match (given(&crl.custom_cname), given(&crl.custom_path)) {
+        (Some(host), path) => {
+            let path = path.unwrap_or_else(|| crate::api::CRL_PATH.to_owned());
+            Some(match path.trim_matches('/') {
+                "" => format!("http://{host}/{file}"),
+                path => format!("http://{host}/{path}/{file}"),
+            })
+        }
+        (None, _) => base.map(|base| format!("{base}{file}")),
     }
 }
 

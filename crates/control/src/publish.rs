@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use bowline_discovery::{
@@ -12,12 +13,15 @@ use bowline_discovery::{
 };
 use bowline_model::{
     arn::Arn,
-    service::{ConnectService, Service},
+    outlier::OutlierPolicy,
+    service::{ConnectService, Service, TlsMode},
     task::{DesiredStatus, TaskId},
     task_definition::{AppProtocol, PortMapping, TaskDefinition},
 };
 
 use crate::{
+    acm::serving,
+    authorities,
     registry::{Registry, TaskOwner, TaskRecord},
     revocation,
     stream::directory::{ResourceSet, VersionedResource},
@@ -27,6 +31,7 @@ pub(crate) mod external;
 pub(crate) mod gateway;
 mod shift;
 pub(crate) mod sidecar;
+pub(crate) mod traffic;
 
 /// AWS's `timeout.idleTimeoutSeconds` for HTTP, HTTP/2 and gRPC.
 const HTTP_IDLE_TIMEOUT_MS: u64 = 300_000;
@@ -54,6 +59,8 @@ pub struct PublishOptions {
     pub private_dns: Option<SocketAddr>,
     /// PEM of every root of the trust bundle.
     pub roots_pem: String,
+    /// The identifier of the key that signs for each line of authorities.
+    pub signing_keys: BTreeMap<Arn, String>,
     /// Endpoints that stand in for a cluster's at one task's proxy.
     pub diversions: BTreeMap<(TaskId, String), SocketAddr>,
 }
@@ -97,26 +104,61 @@ pub(crate) fn bears_on_proxies(before: &Registry, after: &Registry) -> bool {
         && before.target_groups.is_same(&after.target_groups)
         && before.listeners.is_same(&after.listeners)
         && before.rules.is_same(&after.rules)
+        && before.traffic_policies.is_same(&after.traffic_policies)
         && before.authorization_policies.is_same(&after.authorization_policies)
         && before.authorities.is_same(&after.authorities)
+        && before.acm_certificates.is_same(&after.acm_certificates)
+        && before.bars.is_same(&after.bars)
+        && (before.service_records.is_same(&after.service_records) || !serving::waits_for_deployments(after))
         && before.tasks.is_same(&after.tasks))
 }
 
 fn common(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> Option<Vec<Resource>> {
     let trust_domain = registry.settings().trust_domain.clone();
     let identity = registry.identity_of(task)?;
-    Some(vec![
+    let resources = [
         Resource::Identity(v1::Identity {
             name: MESH_IDENTITY.into(),
             spiffe_id: identity.as_str().to_owned(),
             dns_names: Vec::new(),
-            source: Some(v1::identity::Source::Issued(v1::IssuedCertificate {
-                ttl_seconds: options.certificate_ttl_seconds,
-            })),
+            source: Some(issued(registry, options, named_authority(registry, task), false)),
         }),
         Resource::Trust(v1::Trust { name: trust_domain, roots_pem: options.roots_pem.clone() }),
         revocation(registry),
-    ])
+    ];
+    let believed = serving::believed(registry).into_iter().map(Resource::ImportedCertificate);
+    Some(resources.into_iter().chain(believed).collect())
+}
+
+/// The authority that a task's service names for its identity; without one it is the mesh's own.
+pub(crate) fn named_authority<'a>(registry: &'a Registry, task: &TaskRecord) -> Option<&'a Arn> {
+    let connect = registry.service_of(task)?.connect.as_ref()?;
+    connect.services.iter().find_map(|offered| offered.authority.as_ref())
+}
+
+/// Where a certificate comes from that is asked for, and by which key it is to be signed at present.
+pub(crate) fn issued(
+    registry: &Registry,
+    options: &PublishOptions,
+    authority: Option<&Arn>,
+    public: bool,
+) -> v1::identity::Source {
+    let line = match authority {
+        Some(authority) => authorities::line_of(registry, authority),
+        None => authorities::own_line(&registry.settings().scope, public),
+    };
+    let ttl = Duration::from_secs(options.certificate_ttl_seconds);
+    v1::identity::Source::Issued(v1::IssuedCertificate {
+        ttl_seconds: options.certificate_ttl_seconds,
+        authority_key_id: options.signing_keys.get(&line).cloned().unwrap_or_default(),
+        reissue_seconds: reissue_within(ttl).as_secs(),
+    })
+}
+
+/// Within how long a certificate is replaced that another authority signed than signs now: a twentieth
+/// of its life, and a minute at most. A thousand proxies are then 17 a second.
+fn reissue_within(ttl: Duration) -> Duration {
+    (ttl / 20).clamp(Duration::from_secs(1), Duration::from_secs(60))
 }
 
 /// The serial numbers that members refuse of the trust domain's certificates.
@@ -195,9 +237,11 @@ pub(crate) fn service_ports<'a>(
 /// How the hop to a service's port is protected.
 pub(crate) fn tls_mode(options: &PublishOptions, service: &Service) -> v1::TlsMode {
     if options.plaintext_services.contains(&service.name) {
-        v1::TlsMode::Plaintext
-    } else {
-        v1::TlsMode::Mutual
+        return v1::TlsMode::Plaintext;
+    }
+    match service.connect.as_ref().map(|connect| connect.encryption.mode).unwrap_or_default() {
+        TlsMode::Tls => v1::TlsMode::ServerOnly,
+        TlsMode::MutualTls => v1::TlsMode::Mutual,
     }
 }
 
@@ -235,10 +279,11 @@ pub(crate) fn endpoints(registry: &Registry, service: &Service, port_name: &str)
     endpoints
 }
 
-/// The cluster and endpoints of a service's port, for whoever calls it.
+/// The cluster and endpoints of a service's port, for `caller`, or for who calls as itself alone.
 pub(crate) fn upstream(
     registry: &Registry,
     options: &PublishOptions,
+    caller: Option<&Service>,
     service: &Service,
     port: &ServicePort<'_>,
     name: &str,
@@ -250,6 +295,10 @@ pub(crate) fn upstream(
         kind: Some(v1::cluster::Kind::Mesh(v1::MeshUpstream {
             tls: tls_mode(options, service).into(),
             identities: vec![registry.identity_of_service(service).as_str().to_owned()],
+            identity: caller
+                .and_then(|caller| serving::of_client(registry, caller, service))
+                .map(|arn| serving::identity_name(arn.as_str()))
+                .unwrap_or_default(),
         })),
         connect_timeout_ms: 0,
         outlier_detection: Some(outlier_detection()),
@@ -259,6 +308,7 @@ pub(crate) fn upstream(
             .offered
             .map_or_else(|| service.name.clone(), |offered| offered.discovery_name.clone()),
         health_check,
+        ..v1::Cluster::default()
     };
     let endpoints =
         v1::Endpoints { name: name.to_owned(), endpoints: endpoints(registry, service, &port.name) };
@@ -267,13 +317,7 @@ pub(crate) fn upstream(
 
 /// What AWS documents: five failures in 30 s, avoided for 30 to 300 s.
 fn outlier_detection() -> v1::OutlierDetection {
-    v1::OutlierDetection {
-        consecutive_failures: 5,
-        interval_ms: 30_000,
-        base_ejection_ms: 30_000,
-        max_ejection_ms: 300_000,
-        max_ejection_percent: 50,
-    }
+    traffic::outlier_detection(&OutlierPolicy::default())
 }
 
 /// AWS's two retries, on another endpoint.
@@ -283,7 +327,7 @@ pub(crate) fn retry_policy() -> v1::RetryPolicy {
         max_retries: 2,
         per_try_timeout_ms: 0,
         retry_on: conditions.into_iter().map(str::to_owned).collect(),
-        budget_percent: 0,
+        ..v1::RetryPolicy::default()
     }
 }
 
@@ -297,7 +341,7 @@ pub(crate) fn idle_timeout_ms(offered: Option<&ConnectService>, protocol: AppPro
 }
 
 fn millis(given: Option<std::time::Duration>, default: u64) -> u64 {
-    given.map_or(default, |given| u64::try_from(given.as_millis()).unwrap_or(u64::MAX))
+    given.map_or(default, traffic::millis_of)
 }
 
 /// A rule that sends everything to one cluster.
@@ -312,6 +356,7 @@ pub(crate) fn forward(
             clusters: vec![v1::WeightedCluster { cluster: cluster.to_owned(), weight: 1 }],
             request_timeout_ms,
             retry,
+            sticky: Vec::new(),
         })),
     }
 }

@@ -15,8 +15,10 @@ use bowline_model::{
     load_balancer::{GatewayListener, GatewayRule, LoadBalancer, TargetGroup},
     network::AliasAddresses,
     service::{DeploymentId, Service},
+    succession::Slot,
     task::{Alias, DesiredStatus, HealthStatus, StopCode, TaskId, TaskReport, TaskStatus},
     task_definition::TaskDefinition,
+    traffic::TrafficPolicy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +88,8 @@ pub struct Registry {
     pub rules: Table<GatewayRule>,
     /// Authorization policies, by their stack's name and their logical id: `STACK/ID`.
     pub authorization_policies: Table<AuthorizationPolicy>,
+    /// Traffic policies, by their stack's name and their logical id: `STACK/ID`.
+    pub traffic_policies: Table<TrafficPolicy>,
     /// Certificate authorities, by ARN. Their keys are sealed.
     pub authorities: Table<AuthorityRecord>,
     /// Tasks, by id.
@@ -147,6 +151,9 @@ pub struct Settings {
     pub dns_address: Option<SocketAddr>,
     /// Where each load balancer's port listens: `ARN` of the listener → address.
     pub gateway_addresses: BTreeMap<String, SocketAddr>,
+    /// Where CRLs can be fetched: `http://127.0.0.1:4566/_bowline/crl/`, once the AWS endpoint was served.
+    #[serde(default)]
+    pub crl_base: Option<String>,
     /// The virtual address of each alias: `namespace/name`.
     pub aliases: AliasAddresses,
     /// ECS's account settings that differ from their defaults.
@@ -189,6 +196,30 @@ pub struct AuthorityRecord {
     /// What AWS Private CA's API knows of it; `None` of the control plane's own.
     #[serde(default)]
     pub private: Option<Box<PrivateAuthority>>,
+    /// Where it is among those that follow one another.
+    #[serde(default)]
+    pub place: AuthorityPlace,
+}
+
+/// Where an authority is in its line: see [`bowline_model::succession`]. The default is a line of its own,
+/// for which it signs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorityPlace {
+    /// The authority that the line began with, which is what services name; `None`: this one.
+    pub line: Option<Arn>,
+    /// Where in the line.
+    pub slot: Slot,
+    /// How many were there before it.
+    pub number: u32,
+    /// Since when it is there; of one that nobody moved, 1970.
+    pub since: Timestamp,
+}
+
+impl AuthorityRecord {
+    /// The authority that its line began with.
+    pub fn line(&self) -> &Arn {
+        self.place.line.as_ref().unwrap_or(&self.arn)
+    }
 }
 
 /// Rows written before authorities could be without trust.

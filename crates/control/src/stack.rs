@@ -3,7 +3,7 @@
 //!
 //! Applying the same template twice changes nothing.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path};
 
 use bowline_aws::cfn::{ResourceBody, Stack, StackResource};
 use bowline_model::{arn::Arn, clock::Timestamp};
@@ -13,15 +13,9 @@ use crate::{
     authorities::Authorities,
     cloud_map,
     ecs::{definition, record::Asker, service},
-    private_ca,
     registry::{AuthorityRecord, Cluster, LocalCommandRecord, Registry, RegistryError, SETTINGS},
     secrets::Vault,
-    x509::algorithm::{KeyType, SignatureAlgorithm},
 };
-
-/// How long the authority of a stack that is gone can be restored. As CloudFormation, which deletes
-/// with AWS Private CA's default.
-const RETIRED_FOR: Duration = Duration::from_secs(private_ca::RECOVERY_DAYS_DEFAULT * 24 * 3600);
 
 use record::{ResourceStatus, StackMember, StackRecord};
 
@@ -33,10 +27,12 @@ mod deploy;
 mod discovery;
 mod kms_rows;
 pub mod lifecycle;
+mod private_ca;
 pub mod record;
 mod secret_rows;
 pub mod secrets;
 mod tasks;
+mod traffic;
 
 pub(crate) use deploy::StackOrder;
 
@@ -125,8 +121,10 @@ pub fn apply(
     };
     applying.all_keys(registry, context);
     applying.all_secrets(registry, before, context);
+    // Before the services that name them.
+    applying.all_authorities(registry, context)?;
     for resource in &stack.resources {
-        applying.resource(registry, resource, context)?;
+        applying.resource(registry, resource);
     }
     // After the authorities that are to sign them.
     applying.all_certificates(registry, context);
@@ -229,12 +227,8 @@ fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
         "listeners" => registry.listeners.remove(key),
         "rules" => registry.rules.remove(key),
         authorization::POLICIES => registry.authorization_policies.remove(key),
-        // Certificates that it signed are still in use until they are renewed: it can be restored.
-        "authorities" => registry.authorities.update(key, |authority| {
-            if let Some(private) = &mut authority.private {
-                private_ca::commands::retire(private, RETIRED_FOR, now);
-            }
-        }),
+        traffic::POLICIES => registry.traffic_policies.remove(key),
+        table if private_ca::remove(registry, table, key, now) => {}
         table
             if access::remove(registry, table, key)
                 || secret_rows::remove(registry, table, key)
@@ -297,12 +291,7 @@ impl Applying<'_> {
         }
     }
 
-    fn resource(
-        &mut self,
-        registry: &mut Registry,
-        resource: &StackResource,
-        context: &mut ApplyContext<'_>,
-    ) -> Result<(), ApplyError> {
+    fn resource(&mut self, registry: &mut Registry, resource: &StackResource) {
         match &resource.body {
             ResourceBody::EcsCluster(body) => {
                 if let Some(arn) = self.arn(resource) {
@@ -325,23 +314,9 @@ impl Applying<'_> {
             ResourceBody::TargetGroup(body) => self.target_group(registry, resource, body),
             ResourceBody::Listener(body) => self.listener(registry, resource, body),
             ResourceBody::ListenerRule(body) => self.rule(registry, resource, body),
-            ResourceBody::CertificateAuthority(body) => {
-                if let Some(arn) = self.arn(resource) {
-                    self.made("authorities", arn.as_str());
-                    let usable = registry.authorities.get(arn.as_str()).is_some_and(|present| {
-                        present.private.as_ref().is_none_or(|private| private.restorable_until.is_none())
-                    });
-                    if !usable {
-                        let record = (context.make_authority)(&arn, body)?;
-                        registry.authorities.put(arn.as_str(), record);
-                    }
-                    if let Some(note) = signing_note(body) {
-                        self.note(resource, note);
-                    }
-                }
-            }
             ResourceBody::LocalCommand(body) => self.local_command(resource, body),
             ResourceBody::AuthorizationPolicy(body) => self.authorization_policy(registry, resource, body),
+            ResourceBody::TrafficPolicy(body) => self.traffic_policy(registry, resource, body),
             ResourceBody::Record(body) if resource.resource_type.starts_with("AWS::IAM::") => {
                 self.access(registry, resource, body);
             }
@@ -351,7 +326,6 @@ impl Applying<'_> {
             // Kept by the reader; nothing runs for them.
             _ => {}
         }
-        Ok(())
     }
 
     /// A discovery name and an alias's host and port each belong to one service of a namespace.
@@ -398,21 +372,4 @@ fn fault(resource: &StackResource, message: impl Into<String>) -> StackFault {
         position: resource.position.to_string(),
         message: message.into(),
     }
-}
-
-/// Where tasks' certificates are signed otherwise than the template says.
-fn signing_note(body: &bowline_aws::acmpca::CertificateAuthority) -> Option<String> {
-    let usual = SignatureAlgorithm::usual(KeyType::of_aws(body.key_algorithm)?);
-    let asked = SignatureAlgorithm::of_aws(body.signing_algorithm)?;
-    (asked != usual).then(|| {
-        let (bits, kind) = match usual {
-            SignatureAlgorithm::EcdsaSha384 => (384, "P-384"),
-            SignatureAlgorithm::RsaSha256 => (256, "RSA"),
-            _ => (256, "P-256"),
-        };
-        format!(
-            "signs tasks' certificates with SHA-{bits}, as a {kind} key does here, whatever SigningAlgorithm says; its \
-             own, and what IssueCertificate asks for, as they say"
-        )
-    })
 }

@@ -4,12 +4,13 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use bowline_model::{
     load_balancer::{GatewayAction, GatewayCondition, GatewayListener, GatewayProtocol},
-    service::Service,
+    service::{Service, TlsMode},
     task::TaskId,
     task_definition::AppProtocol,
 };
 
 use crate::{
+    acm::{rollover, serving},
     publish::{gateway, sidecar},
     registry::Registry,
 };
@@ -29,8 +30,9 @@ pub struct AliasRow {
     pub service: String,
     /// The port mapping behind it.
     pub port_name: String,
-    /// Left without encryption on purpose.
-    pub plaintext: bool,
+    /// How the hop is protected: `MUTUAL_TLS`, `TLS` (the called side alone proves who it is) or
+    /// `PLAINTEXT`.
+    pub mode: &'static str,
 }
 
 /// The aliases that a service's applications can call, its own included.
@@ -54,10 +56,24 @@ pub fn aliases(registry: &Registry, service: &Service, plaintext: &BTreeSet<Stri
                 cluster: sidecar::cluster_name(&connect.namespace, offered),
                 service: callee.name.clone(),
                 port_name: offered.port_name.clone(),
-                plaintext: plaintext.contains(&callee.name),
+                mode: match callee.connect.as_ref().map(|connect| connect.encryption.mode) {
+                    _ if plaintext.contains(&callee.name) => "PLAINTEXT",
+                    Some(TlsMode::Tls) => "TLS",
+                    _ => "MUTUAL_TLS",
+                },
             })
         })
         .collect()
+}
+
+/// SHA-256 of the certificates of Certificate Manager that a service's sidecars may show, in
+/// hexadecimal.
+pub fn imported_fingerprints(registry: &Registry, service: &Service) -> Vec<String> {
+    let Some(arn) = serving::of_server(registry, service) else { return Vec::new() };
+    let Some(row) = registry.acm_certificates.get(arn.as_str()) else { return Vec::new() };
+    let earlier = row.rollover.iter().flat_map(|rollover| &rollover.earlier);
+    let all = earlier.map(|it| &it.certificate_der).chain([&row.certificate_der]);
+    all.map(|der| rollover::version_of(der)).collect()
 }
 
 /// A load balancer.

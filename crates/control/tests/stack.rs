@@ -200,6 +200,78 @@ fn question(from: &str, path: &str) -> PolicyQuestion {
     }
 }
 
+const TRAFFIC: &str = "
+  Careful:
+    Type: Bowline::ServiceConnect::TrafficPolicy
+    Properties:
+      DiscoveryName: service-b-sc
+      Timeout: {HTTP: {PerRequest: {Unit: s, Value: 2}, Idle: {Unit: s, Value: 60}}}
+      RetryPolicy:
+        MaxRetries: 3
+        PerRetryTimeout: {Unit: ms, Value: 250}
+        HttpRetryEvents: [server-error]
+        GrpcRetryEvents: [unavailable]
+        RetryBudget: {Percent: 50}
+      OutlierDetection:
+        MaxServerErrors: 3
+        BaseEjectionDuration: {Unit: s, Value: 10}
+        SuccessRate: {RequestVolume: 10}
+      ConnectionPool: {HTTP: {MaxConnections: 5, MaxPendingRequests: 6}, MaxRetries: 7}
+      HealthCheck: {Protocol: http, Path: /up, IntervalMillis: 5000, TimeoutMillis: 2000, HealthyThreshold: 2, UnhealthyThreshold: 2}
+      LoadBalancing: {Policy: RING_HASH, HashOn: [{Header: X-User}, {Source: true}], SlowStart: {Unit: s, Value: 5}, ZoneAware: true}
+      Routes:
+        - Priority: 5
+          Match: {Prefix: /v2, Headers: [{Name: X-Build, Match: {Prefix: rc}}]}
+          Action: {WeightedTargets: [{VirtualNode: service-b-sc, Weight: 90}, {VirtualNode: other, Weight: 10}]}
+        - {Priority: 1, Match: {Method: DELETE}, Action: {WeightedTargets: [{VirtualNode: other, Weight: 1}]}}
+      LocalRateLimit: [{Name: each, RequestsPerSecond: 0.5, Burst: 3, PerCaller: true}]
+      Fault: [{Delay: {Percent: 0.5, Duration: {Unit: ms, Value: 9}}}]
+";
+
+#[tokio::test]
+async fn a_traffic_policy_is_kept_until_it_is_gone_and_one_is_enough() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let control = start(directory.path()).await;
+    let apply = |text: &str| control.apply_stack(&resolve(text, &control), &made_from(text));
+    let rows =
+        |control: &ControlPlane| control.snapshot().traffic_policies.values().cloned().collect::<Vec<_>>();
+    let with = with_policy(TRAFFIC);
+    apply(&with).unwrap_or_else(|error| panic!("{error}"));
+    let kept = rows(&control);
+    assert_eq!(kept.len(), 1);
+    let retry = kept[0].retry.as_ref().expect("retries");
+    assert_eq!((retry.max_retries, retry.budget.percent, retry.budget.min_concurrency), (3, 50, 3));
+    assert_eq!(kept[0].outlier.as_ref().map(|policy| policy.max_ejection.as_secs()), Some(300), "AWS's");
+    assert_eq!(kept[0].pool.http.max_pending_requests, Some(6));
+    let [first, second] = &kept[0].routes[..] else { panic!("{kept:?}") };
+    assert_eq!(
+        (first.matches.method.as_deref(), second.matches.path.as_deref()),
+        (Some("DELETE"), Some("/v2*"))
+    );
+    assert_eq!(kept[0].faults[0].delay.map(|(share, _)| share), Some(5_000));
+    apply(&with).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(rows(&control), kept);
+    let twice = with.replace("  Careful:", &format!("{}\n  Careful:", TRAFFIC.replace("Careful", "Other")));
+    for (wrong, word) in [
+        (twice, "has a policy already"),
+        (with.replace("RING_HASH", "RANDOM"), "HashOn"),
+        (with.replace("Prefix: /v2,", "Prefix: /v2, Path: {Exact: /v2},"), "Path or Prefix"),
+        (with.replace("PerCaller: true", "PerCaller: true, PerHeader: x"), "PerHeader"),
+        (with.replace("Match: {Prefix: rc}", "Match: {Prefix: rc, Suffix: x}"), "one of Exact"),
+        (with.replace("Weight: 1}]", "Weight: 0}]"), "Weight"),
+        (with.replace("{Source: true}", "{Source: false}"), "HashOn"),
+        (with.replace("TimeoutMillis: 2000", "TimeoutMillis: 20000"), "IntervalMillis"),
+    ] {
+        let Err(ApplyError::Faults(faults)) = apply(&wrong) else { panic!("{word}") };
+        assert!(faults.iter().any(|fault| fault.message.contains(word)), "{faults:?}");
+    }
+    // Under another name it is the same policy.
+    apply(&with.replace("  Careful:", "  Renamed:")).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(rows(&control)[0].name, "Renamed");
+    apply(&example("two-services")).unwrap_or_else(|error| panic!("{error}"));
+    assert!(rows(&control).is_empty());
+}
+
 #[tokio::test]
 async fn an_authorization_policy_decides_until_it_is_gone() {
     let directory = tempfile::tempdir().expect("a directory");

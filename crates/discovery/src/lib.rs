@@ -23,6 +23,9 @@ pub mod v1 {
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod identity {
     include!("generated/bowline.identity.v1.rs");
+
+    /// `info` of HPKE in [`FetchResponse`].
+    pub const FETCH_PURPOSE: &[u8] = b"bowline fetched certificate";
 }
 
 /// Envoy's aggregated delta discovery, as far as Bowline speaks it.

@@ -24,6 +24,8 @@ pub enum ResourceType {
     Trust,
     /// [`v1::Revocation`]
     Revocation,
+    /// [`v1::ImportedCertificate`]
+    ImportedCertificate,
     /// [`v1::Authorization`]
     Authorization,
     /// [`v1::Limit`]
@@ -39,9 +41,10 @@ const TYPE_URL_PREFIX: &str = "type.googleapis.com/bowline.discovery.v1.";
 impl ResourceType {
     /// All types, in the order in which a proxy should apply them: what is
     /// referred to before what refers to it.
-    pub const ALL: [ResourceType; 11] = [
+    pub const ALL: [ResourceType; 12] = [
         ResourceType::Trust,
         ResourceType::Revocation,
+        ResourceType::ImportedCertificate,
         ResourceType::Identity,
         ResourceType::Cluster,
         ResourceType::Endpoints,
@@ -63,6 +66,7 @@ impl ResourceType {
             Self::Identity => "Identity",
             Self::Trust => "Trust",
             Self::Revocation => "Revocation",
+            Self::ImportedCertificate => "ImportedCertificate",
             Self::Authorization => "Authorization",
             Self::Limit => "Limit",
             Self::Fault => "Fault",
@@ -86,6 +90,7 @@ impl ResourceType {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs)] // each variant is the message of the same name
+#[allow(clippy::large_enum_variant)] // a proxy holds few; a box each would cost more than the slack
 pub enum Resource {
     Listener(v1::Listener),
     Route(v1::Route),
@@ -94,6 +99,7 @@ pub enum Resource {
     Identity(v1::Identity),
     Trust(v1::Trust),
     Revocation(v1::Revocation),
+    ImportedCertificate(v1::ImportedCertificate),
     Authorization(v1::Authorization),
     Limit(v1::Limit),
     Fault(v1::Fault),
@@ -120,6 +126,7 @@ macro_rules! for_each_kind {
             Resource::Identity($message) => $result,
             Resource::Trust($message) => $result,
             Resource::Revocation($message) => $result,
+            Resource::ImportedCertificate($message) => $result,
             Resource::Authorization($message) => $result,
             Resource::Limit($message) => $result,
             Resource::Fault($message) => $result,
@@ -144,6 +151,7 @@ impl Resource {
             Resource::Identity(_) => ResourceType::Identity,
             Resource::Trust(_) => ResourceType::Trust,
             Resource::Revocation(_) => ResourceType::Revocation,
+            Resource::ImportedCertificate(_) => ResourceType::ImportedCertificate,
             Resource::Authorization(_) => ResourceType::Authorization,
             Resource::Limit(_) => ResourceType::Limit,
             Resource::Fault(_) => ResourceType::Fault,
@@ -169,6 +177,9 @@ impl Resource {
             ResourceType::Identity => v1::Identity::decode(bytes).map(Resource::Identity),
             ResourceType::Trust => v1::Trust::decode(bytes).map(Resource::Trust),
             ResourceType::Revocation => v1::Revocation::decode(bytes).map(Resource::Revocation),
+            ResourceType::ImportedCertificate => {
+                v1::ImportedCertificate::decode(bytes).map(Resource::ImportedCertificate)
+            }
             ResourceType::Authorization => v1::Authorization::decode(bytes).map(Resource::Authorization),
             ResourceType::Limit => v1::Limit::decode(bytes).map(Resource::Limit),
             ResourceType::Fault => v1::Fault::decode(bytes).map(Resource::Fault),

@@ -29,3 +29,4 @@ macro_rules! text_enum {
 text_enum!(protocol, crate::v1::Protocol);
 text_enum!(tls_mode, crate::v1::TlsMode);
 text_enum!(authorization_effect, crate::v1::AuthorizationEffect);
+text_enum!(balancer, crate::v1::Balancer);

@@ -5,18 +5,23 @@
 
 pub mod arn;
 pub mod authorization;
+pub mod balance;
 pub mod capacity;
 pub mod cidr;
 pub mod clock;
 pub mod identity;
+pub mod limit;
 pub mod load_balancer;
 pub mod network;
 pub mod outlier;
+pub mod overload;
 pub mod policy;
 pub mod restart;
 pub mod retry;
 pub mod rollout;
 pub mod service;
+pub mod succession;
 pub mod task;
 pub mod task_definition;
+pub mod traffic;
 pub mod wildcard;

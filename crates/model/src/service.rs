@@ -79,6 +79,41 @@ pub struct ServiceConnect {
     pub namespace: String,
     /// What it offers; none for a client-only service.
     pub services: Vec<ConnectService>,
+    /// How its ports are protected.
+    #[serde(default)]
+    pub encryption: Encryption,
+}
+
+/// How the hops to a service's ports are protected.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encryption {
+    /// Who proves an identity.
+    pub mode: TlsMode,
+    /// `certificateArn`: what its sidecars show to callers in place of the mesh's certificate.
+    pub certificate: Option<Arn>,
+    /// `clientCertificateArn`: what callers show to it.
+    pub client_certificate: Option<Arn>,
+}
+
+/// Who proves an identity in the handshake of a hop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsMode {
+    /// The called side alone: the caller checks it, and is not asked for a certificate.
+    #[serde(rename = "TLS")]
+    Tls,
+    /// Both sides.
+    #[default]
+    #[serde(rename = "MUTUAL_TLS")]
+    MutualTls,
+}
+
+impl std::fmt::Display for TlsMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tls => "TLS",
+            Self::MutualTls => "MUTUAL_TLS",
+        })
+    }
 }
 
 /// A port that a service offers in its namespace.

@@ -4,6 +4,7 @@
 //! - [`shim_link`]: what a proxy and its task's shim say to each other.
 //! - [`netlink`], [`host_route`]: asking and telling the kernel about networks.
 //! - [`machine`]: how many processors and how much memory there are.
+//! - [`hpke`]: something secret for one reader.
 //! - [`seal`]: encryption of what is kept on disk.
 //! - [`backoff`]: growing, jittered delays.
 //! - [`drain`]: telling every part of a process to finish what it has.
@@ -15,6 +16,7 @@ pub mod backoff;
 pub mod drain;
 pub mod fd_message;
 pub mod host_route;
+pub mod hpke;
 pub mod machine;
 pub mod netlink;
 pub mod seal;

@@ -47,6 +47,18 @@ pub fn take_inherited_fd(number: RawFd) -> std::io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Gives memory that was freed, and that the allocator keeps for later, back to the system. Whether
+/// there was any; never where the C library is not glibc. Takes milliseconds, and the allocator's lock.
+pub fn release_memory() -> bool {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: malloc_trim(3) may be called at any time, from any thread.
+        (unsafe { nix::libc::malloc_trim(0) }) == 1
+    }
+    #[cfg(not(target_env = "gnu"))]
+    false
+}
+
 /// Watches an owned descriptor for readiness. Within a tokio runtime.
 ///
 /// # Errors

@@ -1,26 +1,91 @@
-//! Which endpoint gets the next request: round robin by weight over those
-//! that are available.
+//! Which endpoint gets the next request. The decision is
+//! [`bowline_model::balance`]'s; a worker keeps its plan of each cluster.
 
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
 };
 
-use bowline_model::{clock::Timestamp, retry};
-use tokio::sync::Notify;
+use bowline_model::{
+    balance::{Balancer, Candidate, Draw, Plan, hash},
+    clock::Timestamp,
+};
+use http::{HeaderMap, HeaderValue, header};
 
-use crate::config::{Cluster, Endpoint};
+use crate::config::{
+    Cluster, Endpoint,
+    balancing::{HashKey, StickyCookie},
+};
 
 /// What a worker remembers of a cluster between requests.
 #[derive(Debug, Default)]
 pub(crate) struct ClusterState {
-    next: Cell<usize>,
-    requests: Cell<usize>,
-    retries: Cell<usize>,
-    retry_ended: Notify,
+    turn: Cell<u64>,
+    planned: RefCell<Option<Planned>>,
+}
+
+/// A plan and what it was made of.
+#[derive(Debug)]
+struct Planned {
+    generation: u64,
+    epoch: u64,
+    valid_until: Option<Timestamp>,
+    made: Timestamp,
+    plan: Plan,
+}
+
+impl Planned {
+    fn new(cluster: &Cluster, now: Timestamp) -> Self {
+        // Before the endpoints: what changes meanwhile is seen the next time.
+        let epoch = cluster.health.epoch();
+        let endpoints = cluster.upstream.endpoints();
+        let mut zones: Vec<&str> = Vec::new();
+        let mut returns: Option<Timestamp> = None;
+        let candidates: Vec<Candidate> = endpoints
+            .iter()
+            .map(|endpoint| {
+                let zone = zones.iter().position(|zone| *zone == &*endpoint.zone).unwrap_or_else(|| {
+                    zones.push(&endpoint.zone);
+                    zones.len() - 1
+                });
+                if let Some(until) = endpoint.health.ejected_until(now) {
+                    returns = Some(returns.map_or(until, |first| first.min(until)));
+                }
+                Candidate {
+                    healthy: endpoint.health.is_available(now),
+                    draining: endpoint.draining,
+                    weight: endpoint.weight,
+                    priority: endpoint.priority,
+                    zone: u16::try_from(zone).unwrap_or(u16::MAX),
+                    local: cluster.balancing.zone.as_deref() == Some(&*endpoint.zone),
+                    since: endpoint.health.since(now),
+                    key: ring_key(endpoint),
+                }
+            })
+            .collect();
+        let plan = Plan::new(&candidates, &cluster.balancing.terms, now);
+        let valid_until = [returns, plan.valid_until()].into_iter().flatten().min();
+        Self { generation: cluster.generation, epoch, valid_until, made: now, plan }
+    }
+
+    fn holds(&self, cluster: &Cluster, now: Timestamp) -> bool {
+        self.generation == cluster.generation
+            && self.epoch == cluster.health.epoch()
+            && self.valid_until.is_none_or(|until| now < until)
+            // A clock that was set back.
+            && self.made <= now
+    }
+}
+
+/// The address may be used by another task later; the task's id is its own.
+fn ring_key(endpoint: &Endpoint) -> u64 {
+    match endpoint.task_id.as_str() {
+        "" => hash(endpoint.address.to_string().as_bytes()),
+        task => hash(task.as_bytes()) ^ hash(&endpoint.address.port().to_be_bytes()),
+    }
 }
 
 /// A worker's cluster states.
@@ -30,12 +95,15 @@ pub(crate) struct ClusterStates {
 }
 
 impl ClusterStates {
-    pub(crate) fn of(&self, cluster: &Cluster) -> Rc<ClusterState> {
+    /// What is remembered of a cluster. `random` says where a new one begins: workers do not all
+    /// begin at the same endpoint.
+    pub(crate) fn of(&self, cluster: &Cluster, random: u64) -> Rc<ClusterState> {
         let mut states = self.by_name.borrow_mut();
         if let Some(state) = states.get(&cluster.name) {
             return Rc::clone(state);
         }
-        Rc::clone(states.entry(Arc::clone(&cluster.name)).or_default())
+        let state = Rc::new(ClusterState { turn: Cell::new(random), planned: RefCell::default() });
+        Rc::clone(states.entry(Arc::clone(&cluster.name)).or_insert(state))
     }
 
     pub(crate) fn retain(&self, keep: impl Fn(&str) -> bool) {
@@ -43,154 +111,97 @@ impl ClusterStates {
     }
 }
 
-/// Counts a request, or a retry, for as long as it is held.
-#[derive(Debug)]
-pub(crate) struct InFlight {
-    state: Rc<ClusterState>,
-    retry: bool,
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        let counter = if self.retry { &self.state.retries } else { &self.state.requests };
-        counter.set(counter.get() - 1);
-        if self.retry {
-            self.state.retry_ended.notify_one();
-        }
-    }
-}
-
 impl ClusterState {
-    pub(crate) fn begin_request(self: &Rc<Self>) -> InFlight {
-        self.requests.set(self.requests.get() + 1);
-        InFlight { state: Rc::clone(self), retry: false }
-    }
-
-    /// A place among the retries in flight, when there is one.
-    pub(crate) async fn begin_retry(self: &Rc<Self>, budget_percent: u32) -> InFlight {
-        while !retry::within_budget(self.retries.get(), self.requests.get(), budget_percent) {
-            self.retry_ended.notified().await;
-        }
-        self.retries.set(self.retries.get() + 1);
-        InFlight { state: Rc::clone(self), retry: true }
-    }
-
     /// The next endpoint; those in `tried` only if there is no other.
-    ///
-    /// When none is healthy all are used, as an ALB does: a health check that
-    /// is wrong must not stop everything. Draining ones are never used.
     pub(crate) fn pick(
         &self,
         cluster: &Cluster,
         tried: &[SocketAddr],
+        hash: Option<u64>,
+        random: u64,
         now: Timestamp,
     ) -> Option<Arc<Endpoint>> {
-        let all = cluster.upstream.endpoints();
-        let usable = |endpoint: &&Arc<Endpoint>| !endpoint.draining;
-        let healthy = |endpoint: &&Arc<Endpoint>| !endpoint.draining && endpoint.health.is_available(now);
-        let fresh = |endpoint: &&Arc<Endpoint>| !tried.contains(&endpoint.address);
-        self.among(all.iter().filter(healthy).filter(fresh))
-            .or_else(|| self.among(all.iter().filter(usable).filter(fresh)))
-            .or_else(|| self.among(all.iter().filter(healthy)))
-            .or_else(|| self.among(all.iter().filter(usable)))
+        let turn = self.turn.get();
+        // A retry takes no turn: else who fails would get each first try of a few.
+        if tried.is_empty() {
+            self.turn.set(turn.wrapping_add(1));
+        }
+        let mut planned = self.planned.borrow_mut();
+        if !planned.as_ref().is_some_and(|planned| planned.holds(cluster, now)) {
+            *planned = None;
+        }
+        let plan = &planned.get_or_insert_with(|| Planned::new(cluster, now)).plan;
+        let endpoints = cluster.upstream.endpoints();
+        let draw = Draw { turn, random, hash };
+        let cost = |place: usize| match (cluster.balancing.terms.balancer, endpoints.get(place)) {
+            (Balancer::LeastRequest, Some(endpoint)) => u64::from(endpoint.health.active()),
+            (Balancer::PeakEwma, Some(endpoint)) => endpoint.health.cost(now),
+            _ => 0,
+        };
+        let was_tried =
+            |place: usize| endpoints.get(place).is_none_or(|endpoint| tried.contains(&endpoint.address));
+        let place = plan.pick(draw, cost, was_tried).or_else(|| match tried {
+            [] => None,
+            _ => plan.pick(draw, cost, |_| false),
+        })?;
+        endpoints.get(place).cloned()
     }
+}
 
-    fn among<'a>(
-        &self,
-        candidates: impl Iterator<Item = &'a Arc<Endpoint>> + Clone,
-    ) -> Option<Arc<Endpoint>> {
-        let total: usize = candidates.clone().map(|endpoint| endpoint.weight as usize).sum();
-        if total == 0 {
-            return None;
+/// What makes requests of one client go to one endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Stickiness {
+    pub(crate) hash: Option<u64>,
+    /// To be set with the response.
+    pub(crate) cookie: Option<HeaderValue>,
+}
+
+/// The hash of a request, by the first of the keys that it has.
+pub(crate) fn stickiness(
+    keys: &[HashKey],
+    headers: &HeaderMap,
+    client: Option<IpAddr>,
+    random: u64,
+) -> Stickiness {
+    for key in keys {
+        let found = match key {
+            HashKey::Header(name) => headers.get(name).map(|value| hash(value.as_bytes())),
+            HashKey::Cookie(cookie) => match cookie_value(headers, &cookie.name) {
+                Some(value) => Some(hash(value.as_bytes())),
+                None => {
+                    let value = format!("{random:016x}");
+                    let hash = Some(hash(value.as_bytes()));
+                    return Stickiness { hash, cookie: set_cookie(cookie, &value) };
+                }
+            },
+            HashKey::Source => client.map(|client| match client {
+                IpAddr::V4(address) => hash(&address.octets()),
+                IpAddr::V6(address) => hash(&address.octets()),
+            }),
+        };
+        if found.is_some() {
+            return Stickiness { hash: found, cookie: None };
         }
-        let next = self.next.get();
-        self.next.set(next.wrapping_add(1));
-        let mut place = next % total;
-        for endpoint in candidates {
-            match place.checked_sub(endpoint.weight as usize) {
-                None => return Some(Arc::clone(endpoint)),
-                Some(rest) => place = rest,
-            }
-        }
-        None
     }
+    Stickiness::default()
+}
+
+/// The first cookie of that name.
+fn cookie_value<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find_map(|(given, value)| (given == name).then_some(value))
+}
+
+fn set_cookie(cookie: &StickyCookie, value: &str) -> Option<HeaderValue> {
+    let StickyCookie { name, path, ttl } = cookie;
+    let age = ttl.map(|ttl| format!("; Max-Age={}", ttl.as_secs())).unwrap_or_default();
+    HeaderValue::from_str(&format!("{name}={value}; Path={path}{age}; HttpOnly")).ok()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        config::{MeshUpstream, Upstream, UpstreamTls},
-        health::ClusterHealth,
-        metrics::ClusterMetrics,
-    };
-    use bowline_discovery::v1::Protocol;
-    use bowline_model::outlier::OutlierPolicy;
-    use std::time::Duration;
-
-    fn cluster(weights: &[(u16, u32, bool)]) -> Cluster {
-        let health = ClusterHealth::default();
-        health.set_policy(Some(OutlierPolicy { consecutive_failures: 1, ..OutlierPolicy::default() }));
-        let addresses: Vec<SocketAddr> =
-            weights.iter().map(|(port, ..)| SocketAddr::from(([127, 0, 0, 1], *port))).collect();
-        let healths = health.of(addresses.iter().map(|address| (*address, "t")));
-        let endpoints = weights
-            .iter()
-            .zip(addresses)
-            .zip(healths)
-            .map(|(((_, weight, draining), address), health)| {
-                let (weight, draining) = (*weight, *draining);
-                let (hostname, server_name) = (None, None);
-                Arc::new(Endpoint {
-                    address,
-                    task_id: "t".to_owned(),
-                    weight,
-                    draining,
-                    hostname,
-                    server_name,
-                    health,
-                })
-            })
-            .collect();
-        Cluster {
-            name: "c".into(),
-            discovery_name: "c".into(),
-            protocol: Protocol::Http,
-            upstream: Upstream::Mesh(MeshUpstream { tls: UpstreamTls::Plaintext, endpoints }),
-            connect_timeout: Duration::from_secs(1),
-            max_connections: 0,
-            max_pending: 1,
-            health_check: None,
-            health: Arc::new(health),
-            metrics: Arc::new(ClusterMetrics::default()),
-        }
-    }
-
-    fn picks(state: &ClusterState, cluster: &Cluster, count: usize, tried: &[u16]) -> Vec<u16> {
-        let tried: Vec<_> = tried.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect();
-        (0..count)
-            .filter_map(|_| state.pick(cluster, &tried, Timestamp::from_secs(1)))
-            .map(|endpoint| endpoint.address.port())
-            .collect()
-    }
-
-    #[test]
-    fn goes_round_by_weight_and_spares_the_draining() {
-        let cluster = cluster(&[(1, 1, false), (2, 2, false), (3, 5, true)]);
-        let state = ClusterState::default();
-        assert_eq!(picks(&state, &cluster, 6, &[]), [1, 2, 2, 1, 2, 2]);
-        assert_eq!(picks(&state, &cluster, 2, &[2]), [1, 1]);
-        assert_eq!(picks(&state, &cluster, 1, &[1, 2]).len(), 1, "a tried one is better than none");
-    }
-
-    #[test]
-    fn an_ejected_endpoint_gets_nothing_unless_all_are_bad() {
-        let cluster = cluster(&[(1, 1, false), (2, 1, false)]);
-        let Upstream::Mesh(mesh) = &cluster.upstream else { unreachable!() };
-        assert!(cluster.health.failed(&mesh.endpoints[0].health, Timestamp::from_secs(1)));
-        let state = ClusterState::default();
-        assert_eq!(picks(&state, &cluster, 3, &[]), [2, 2, 2]);
-        mesh.endpoints[1].health.set_checked(false);
-        assert_eq!(picks(&state, &cluster, 4, &[]).len(), 4);
-    }
-}
+mod tests;

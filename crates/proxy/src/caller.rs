@@ -135,7 +135,7 @@ mod tests {
     fn the_called_application_is_told_who_calls() {
         let id: SpiffeId = "spiffe://d/ns/a/cluster/c/svc/s".parse().expect("an id");
         let own = SpiffeId::of_service("d", "a", "c", "t");
-        let identity = PeerIdentity { id: id.clone(), serial: "1".into() };
+        let identity = PeerIdentity { id: id.clone(), serial: "1".into(), imported: false };
         let mut headers = forged();
         Caller::proved(identity, &CertificateDer::from(vec![1, 2, 3]), Some(&own)).tell(&mut headers);
         assert_eq!(headers.len(), 3, "{headers:?}");

@@ -19,6 +19,7 @@ use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
+use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer as _};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -33,6 +34,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 const RENEWAL_MIN: Duration = Duration::from_secs(1);
 /// Most certificates beside the proxy's own.
 const PUBLIC_MAX: usize = 1_000;
+/// How long nothing is to be done for a fetched certificate, unless its resource changes.
+const FETCHED_LOOK: Duration = Duration::from_secs(3600);
 /// Failed renewals after which a token is tried: the control plane may have
 /// forgotten the certificate's CA.
 const RENEWALS_BEFORE_TOKEN: u32 = 5;
@@ -58,6 +61,18 @@ pub(crate) struct Stored {
 struct Wanted {
     dns_names: Vec<String>,
     ttl_seconds: u64,
+    /// Version of one that is fetched with its key.
+    #[serde(default)]
+    fetched: Option<String>,
+}
+
+/// By which key certificates are signed at present.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Signer {
+    /// As [`issuer_key_id`] writes it; empty: any will do.
+    key_id: String,
+    /// How soon one that another key signed is replaced.
+    within: Duration,
 }
 
 impl Stored {
@@ -84,6 +99,22 @@ impl Stored {
     fn is_valid(&self, now: Timestamp) -> bool {
         now < self.not_after
     }
+
+    /// Whether another authority signs now than signed this one.
+    fn is_of_another(&self, signer: &Signer) -> bool {
+        let signed_by = self.chain.first().and_then(|leaf| issuer_key_id(leaf));
+        !signer.key_id.is_empty() && signed_by.is_some_and(|signed_by| signed_by != signer.key_id)
+    }
+}
+
+/// What a certificate calls its issuer's key (RFC 5280 §4.2.1.1), lower-case hexadecimal.
+fn issuer_key_id(certificate: &[u8]) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let id = parsed.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(found) => found.key_identifier.as_ref(),
+        _ => None,
+    })?;
+    Some(id.0.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[derive(Debug, Error)]
@@ -116,6 +147,30 @@ struct Attempt {
     failures: u32,
     not_before: Instant,
     jitter: f64,
+    /// When a certificate is asked for that the present authority signs, by that one's key.
+    reissue: Option<(String, Instant)>,
+    /// The key for whose sake one was asked for last: if another signed it, that is not asked again.
+    reissued_for: Option<String>,
+}
+
+impl Attempt {
+    /// When a certificate that another authority signed is to be replaced before its time. Not at once:
+    /// those who have not yet been told of the present one are given a while, and not all come together.
+    fn reissue_at(&mut self, stored: &Stored, signer: &Signer, now: Instant) -> Option<Instant> {
+        let due = stored.is_of_another(signer) && self.reissued_for.as_ref() != Some(&signer.key_id);
+        if !due {
+            self.reissue = None;
+            return None;
+        }
+        match &self.reissue {
+            Some((key_id, at)) if *key_id == signer.key_id => Some(*at),
+            _ => {
+                let at = now + signer.within.mul_f64(0.2 + 0.8 * fraction());
+                self.reissue = Some((signer.key_id.clone(), at));
+                Some(at)
+            }
+        }
+    }
 }
 
 impl Certificates {
@@ -145,12 +200,12 @@ impl Certificates {
             }
             self.attempts.retain(|name, _| wanted.contains_key(name));
             let mut next = Instant::now() + Duration::from_secs(3600);
-            for (name, wanted) in wanted {
+            for (name, (wanted, signer)) in wanted {
                 // Others are asked for in the name of the proxy's own.
                 if name != MESH_IDENTITY && !self.stored.contains_key(MESH_IDENTITY) {
                     continue;
                 }
-                next = next.min(self.look_after(&name, wanted).await);
+                next = next.min(self.look_after(&name, wanted, &signer).await);
             }
             tokio::select! {
                 () = tokio::time::sleep_until(next) => {}
@@ -159,39 +214,56 @@ impl Certificates {
         }
     }
 
-    fn wanted(&self) -> BTreeMap<String, Wanted> {
+    fn wanted(&self) -> BTreeMap<String, (Wanted, Signer)> {
         let resources = self.control_plane.control.lock().store.identity_resources();
         let mut wanted: BTreeMap<_, _> = resources
             .into_iter()
             .filter_map(|identity| match identity.source {
-                Some(v1::identity::Source::Issued(issued)) => Some((
-                    identity.name,
-                    Wanted { dns_names: identity.dns_names, ttl_seconds: issued.ttl_seconds },
-                )),
+                Some(v1::identity::Source::Issued(issued)) => {
+                    let within = Duration::from_secs(issued.reissue_seconds);
+                    let signer = Signer { key_id: issued.authority_key_id, within };
+                    let (dns_names, ttl_seconds) = (identity.dns_names, issued.ttl_seconds);
+                    let wanted = Wanted { dns_names, ttl_seconds, fetched: None };
+                    Some((identity.name, (wanted, signer)))
+                }
+                Some(v1::identity::Source::Fetched(fetched)) => {
+                    let wanted = Wanted { fetched: Some(fetched.version), ..Wanted::default() };
+                    Some((identity.name, (wanted, Signer::default())))
+                }
                 _ => None,
             })
             .take(PUBLIC_MAX)
             .collect();
         // The proxy's own goes by what the control plane knows of the task.
-        wanted.insert(MESH_IDENTITY.to_owned(), Wanted::default());
+        wanted.entry(MESH_IDENTITY.to_owned()).or_default().0 = Wanted::default();
         wanted
     }
 
     /// Renews a certificate if it is time; returns when to look again.
-    async fn look_after(&mut self, name: &str, wanted: Wanted) -> Instant {
+    async fn look_after(&mut self, name: &str, wanted: Wanted, signer: &Signer) -> Instant {
         let (now, clock) = (wall_clock::now(), Instant::now());
-        let refused = self.stored.get(name).is_some_and(|stored| self.is_refused(stored));
+        // Serial numbers from outside may be those of the mesh's.
+        let is_own = |stored: &&Stored| stored.wanted.fetched.is_none();
+        let refused = self.stored.get(name).filter(is_own).is_some_and(|stored| self.is_refused(stored));
         let attempt = self.attempts.entry(name.to_owned()).or_insert_with(|| Attempt {
             backoff: Backoff::new(BACKOFF_BASE, BACKOFF_MAX),
             failures: 0,
             not_before: clock,
             jitter: fraction(),
+            reissue: None,
+            reissued_for: None,
         });
         let jitter = attempt.jitter;
         if let Some(stored) = self.stored.get(name).filter(|stored| stored.wanted == wanted && !refused) {
+            // Its version changes when there is another.
+            if stored.wanted.fetched.is_some() {
+                return clock + FETCHED_LOOK;
+            }
+            let reissue_at = attempt.reissue_at(stored, signer, clock);
             let renew_at = stored.renew_at(jitter);
-            if now < renew_at {
-                return clock + renew_at.since(now).max(RENEWAL_MIN);
+            if now < renew_at && reissue_at.is_none_or(|at| clock < at) {
+                let renewal = clock + renew_at.since(now).max(RENEWAL_MIN);
+                return reissue_at.map_or(renewal, |at| renewal.min(at));
             }
         }
         if clock < attempt.not_before {
@@ -206,6 +278,8 @@ impl Certificates {
                 attempt.backoff.reset();
                 attempt.failures = 0;
                 attempt.jitter = fraction();
+                attempt.reissue = None;
+                attempt.reissued_for = Some(signer.key_id.clone());
                 tracing::info!(name, %until, "a certificate was issued");
                 Instant::now() + RENEWAL_MIN
             }
@@ -224,12 +298,41 @@ impl Certificates {
         stored.chain.first().is_some_and(|leaf| control.store.is_refused(leaf))
     }
 
+    /// Gets a certificate with its key.
+    async fn fetch(&mut self, name: &str, wanted: Wanted) -> Result<Timestamp, RenewError> {
+        let fetched = self.control_plane.fetch(name).await?;
+        let leaf = fetched.chain_der.first().ok_or(TlsError::Certificates)?;
+        let (not_before, not_after) = validity_of(leaf).ok_or(RenewError::Times)?;
+        let stored = Stored {
+            name: name.to_owned(),
+            key: fetched.key,
+            chain: fetched.chain_der,
+            not_before,
+            not_after,
+            received: wall_clock::now(),
+            wanted,
+        };
+        let held = stored.held()?;
+        {
+            let mut data_plane = self.control_plane.control.lock();
+            data_plane.store.hold(name, held);
+            data_plane.publish();
+        }
+        self.stored.insert(name.to_owned(), stored);
+        self.publish();
+        Ok(not_after)
+    }
+
     async fn renew(&mut self, name: &str, wanted: Wanted, failures: u32) -> Result<Timestamp, RenewError> {
+        if wanted.fetched.is_some() {
+            return self.fetch(name, wanted).await;
+        }
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let csr = CertificateParams::new(Vec::new())?.serialize_request(&key)?;
         let now = wall_clock::now();
         let speaks = |stored: &Stored| stored.is_valid(now) && !self.is_refused(stored);
         let has_certificate = self.stored.get(MESH_IDENTITY).is_some_and(speaks);
+        let was_away = !self.stored.get(MESH_IDENTITY).is_some_and(|stored| stored.is_valid(now));
         let forgotten = name == MESH_IDENTITY && failures >= RENEWALS_BEFORE_TOKEN;
         let token = match has_certificate && !forgotten {
             true => None,
@@ -266,6 +369,10 @@ impl Certificates {
                 && !answer.roots_pem.is_empty()
             {
                 data_plane.store.set_bootstrap_roots(id.trust_domain(), &answer.roots_pem)?;
+                if was_away {
+                    // Others may show what was not yet trusted when the stream spoke last.
+                    data_plane.store.believe_bootstrap_roots(id.trust_domain());
+                }
             }
             data_plane.store.hold(name, held);
             data_plane.shared.metrics.certificates_issued.increment();
@@ -291,6 +398,14 @@ impl Certificates {
             .map_err(|error| RenewError::Token(error.to_string()))?
             .map_err(|error| RenewError::Token(error.to_string()))
     }
+}
+
+/// First and last second of a certificate.
+fn validity_of(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
+    let (_, parsed) = X509Certificate::from_der(der).ok()?;
+    let moment = |seconds: i64| u64::try_from(seconds).ok().map(Timestamp::from_secs);
+    let validity = parsed.validity();
+    Some((moment(validity.not_before.timestamp())?, moment(validity.not_after.timestamp())?))
 }
 
 /// A number in `[0, 1)`.
@@ -319,6 +434,47 @@ pub(crate) fn chain_text(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_another_authority_signed_is_replaced_once_within_the_time_given() {
+        let key = KeyPair::generate().unwrap();
+        let mut root = CertificateParams::new(Vec::new()).unwrap();
+        root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let issuer = rcgen::Issuer::new(root, &key);
+        let mut leaf = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        leaf.use_authority_key_identifier_extension = true;
+        let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
+        let stored = Stored {
+            name: "x".to_owned(),
+            key: Zeroizing::default(),
+            chain: vec![leaf.der().to_vec()],
+            not_before: Timestamp::from_secs(1_000),
+            not_after: Timestamp::from_secs(4_000),
+            received: Timestamp::default(),
+            wanted: Wanted::default(),
+        };
+        let now = Instant::now();
+        let mut attempt = Attempt {
+            backoff: Backoff::new(BACKOFF_BASE, BACKOFF_MAX),
+            failures: 0,
+            not_before: now,
+            jitter: 0.5,
+            reissue: None,
+            reissued_for: None,
+        };
+        let signer = |key_id: &str| Signer { key_id: key_id.to_owned(), within: Duration::from_secs(10) };
+        let own = issuer_key_id(leaf.der()).expect("it names it");
+        assert_eq!(attempt.reissue_at(&stored, &signer(&own), now), None);
+        assert_eq!(attempt.reissue_at(&stored, &signer(""), now), None);
+        let at = attempt.reissue_at(&stored, &signer("ab"), now).expect("another signs");
+        assert!(at >= now + Duration::from_secs(2) && at <= now + Duration::from_secs(10));
+        let later = now + Duration::from_secs(1);
+        assert_eq!(attempt.reissue_at(&stored, &signer("ab"), later), Some(at), "it is not put off");
+        // Asked for, and signed by yet another: the next is due when its life is.
+        attempt.reissued_for = Some("ab".to_owned());
+        assert_eq!(attempt.reissue_at(&stored, &signer("ab"), later), None);
+        assert!(attempt.reissue_at(&stored, &signer("cd"), later).is_some());
+    }
 
     #[test]
     fn renews_at_about_two_thirds_of_the_life() {

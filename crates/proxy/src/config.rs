@@ -4,27 +4,44 @@
 //! message by itself, so that a bad one is refused by itself) and links them
 //! into one [`Snapshot`], which is swapped whole.
 
+pub(crate) mod balancing;
 pub(crate) mod convert;
 mod endpoints;
 pub(crate) mod external;
+mod handshakes;
 pub(crate) mod origins;
 pub(crate) mod store;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
 use bowline_discovery::v1;
-use bowline_model::{authorization::Rules, identity::SpiffeId, wildcard::Wildcard};
+use bowline_model::{
+    authorization::Rules,
+    identity::SpiffeId,
+    retry::{BackOff, RetryBudget},
+    wildcard::Wildcard,
+};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::ServerName;
 
-use self::external::ExternalUpstream;
-use crate::{health::ClusterHealth, metrics::ClusterMetrics, tls::trust::Revoked};
+use self::{
+    balancing::{Balancing, HashKey},
+    external::ExternalUpstream,
+};
+use crate::{
+    fault::FaultRule,
+    health::ClusterHealth,
+    limit::Limiter,
+    load::{Breakers, ClusterLoad},
+    metrics::ClusterMetrics,
+    tls::{trust::TrustStore, verify::ExpectedServers},
+};
 
 /// Everything that decides what happens to a connection or a request.
 #[derive(Debug, Default)]
@@ -37,8 +54,8 @@ pub(crate) struct Snapshot {
     pub(crate) clusters: HashMap<Arc<str>, Arc<Cluster>>,
     /// The proxy's own id, once it has a certificate.
     pub(crate) own_id: Option<SpiffeId>,
-    /// Certificates refused although they have not expired.
-    pub(crate) revoked: Arc<Revoked>,
+    /// Who is believed, and which certificates are refused although they have not expired.
+    pub(crate) trust: Arc<TrustStore>,
     /// Host names (lower case) of the outbound listeners.
     pub(crate) names: BTreeMap<String, Ipv4Addr>,
     /// Whom to ask for names of private DNS namespaces.
@@ -71,6 +88,8 @@ pub(crate) struct Listener {
     pub(crate) route: Option<Arc<Route>>,
     /// Where TCP connections go.
     pub(crate) cluster: Option<Arc<Cluster>>,
+    /// Inbound only.
+    pub(crate) limiter: Option<Arc<Limiter>>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) max_connections: usize,
 }
@@ -120,6 +139,8 @@ pub(crate) enum PublicTls {
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) rules: Vec<Rule>,
+    /// Put in on purpose where a rule forwards.
+    pub(crate) faults: Arc<[FaultRule]>,
 }
 
 #[derive(Debug)]
@@ -134,8 +155,47 @@ pub(crate) struct Match {
     pub(crate) hosts: Vec<Wildcard>,
     pub(crate) paths: Vec<Wildcard>,
     pub(crate) methods: Vec<Method>,
-    pub(crate) headers: Vec<(HeaderName, Option<HeaderValue>)>,
-    pub(crate) query: Vec<(String, String)>,
+    pub(crate) headers: Vec<(HeaderName, ValueMatch)>,
+    pub(crate) query: Vec<(String, ValueMatch)>,
+}
+
+/// What a header's or a query parameter's value must be, or must not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ValueMatch {
+    pub(crate) kind: ValueKind,
+    pub(crate) invert: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ValueKind {
+    Exact(String),
+    Prefix(String),
+    Suffix(String),
+    Present,
+    /// From the first up to, and without, the second.
+    Range(i64, i64),
+}
+
+impl ValueMatch {
+    /// Whether one of the values does, or none of them where that is asked for.
+    pub(crate) fn matches(&self, mut values: impl Iterator<Item: AsRef<[u8]>>) -> bool {
+        values.any(|value| self.kind.matches(value.as_ref())) != self.invert
+    }
+}
+
+impl ValueKind {
+    fn matches(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Exact(exact) => value == exact.as_bytes(),
+            Self::Prefix(prefix) => value.starts_with(prefix.as_bytes()),
+            Self::Suffix(suffix) => value.ends_with(suffix.as_bytes()),
+            Self::Present => true,
+            Self::Range(start, end) => std::str::from_utf8(value)
+                .ok()
+                .and_then(|value| value.parse::<i64>().ok())
+                .is_some_and(|value| (*start..*end).contains(&value)),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -150,6 +210,10 @@ pub(crate) struct Forward {
     /// Clusters that exist, with their weights; the weights' sum beside them.
     pub(crate) clusters: Vec<(Arc<Cluster>, u32)>,
     pub(crate) weight_total: u64,
+    /// Grows with each request of the route; outlives snapshots.
+    pub(crate) turns: Arc<AtomicU64>,
+    /// What keeps a client with one of the clusters.
+    pub(crate) sticky: Vec<HashKey>,
     pub(crate) policy: ForwardPolicy,
 }
 
@@ -160,11 +224,14 @@ pub(crate) struct ForwardPolicy {
     pub(crate) per_try_timeout: Option<Duration>,
     pub(crate) max_retries: u32,
     pub(crate) retry_on: RetryOn,
-    pub(crate) budget_percent: u32,
+    pub(crate) budget: RetryBudget,
+    pub(crate) back_off: BackOff,
+    /// Longest `Retry-After` that is waited for.
+    pub(crate) retry_after_max: Duration,
 }
 
 /// Envoy's retry conditions, as far as the stream names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RetryOn {
     pub(crate) connect_failure: bool,
     pub(crate) refused_stream: bool,
@@ -172,6 +239,10 @@ pub(crate) struct RetryOn {
     pub(crate) gateway_error: bool,
     pub(crate) server_error: bool,
     pub(crate) unavailable: bool,
+    /// 409, Envoy's `retriable-4xx`.
+    pub(crate) conflict: bool,
+    /// gRPC statuses, a bit each.
+    pub(crate) grpc: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -201,10 +272,15 @@ pub(crate) struct Cluster {
     pub(crate) connect_timeout: Duration,
     /// Most connections to one endpoint and worker; 0: the pool's default.
     pub(crate) max_connections: usize,
-    pub(crate) max_pending: usize,
+    pub(crate) breakers: Breakers,
+    pub(crate) balancing: Balancing,
     pub(crate) health_check: Option<HealthCheck>,
+    /// The snapshot's, whose endpoints these are.
+    pub(crate) generation: u64,
     /// Ejections and check results; outlives snapshots.
     pub(crate) health: Arc<ClusterHealth>,
+    /// What is under way; outlives snapshots.
+    pub(crate) load: Arc<ClusterLoad>,
     pub(crate) metrics: Arc<ClusterMetrics>,
 }
 
@@ -255,6 +331,8 @@ pub(crate) struct HopConfigs {
     pub(crate) main: Arc<ClientConfig>,
     /// `http/1.1`, for upgrades.
     pub(crate) upgrade: Arc<ClientConfig>,
+    /// In the mesh: who the server may be.
+    pub(crate) expected: Option<ExpectedServers>,
 }
 
 /// One sidecar's inbound socket, or a server's outside the mesh.
@@ -264,6 +342,10 @@ pub(crate) struct Endpoint {
     pub(crate) task_id: String,
     pub(crate) weight: u32,
     pub(crate) draining: bool,
+    /// 0 is used first.
+    pub(crate) priority: u8,
+    /// The availability zone; empty where it is not known.
+    pub(crate) zone: Arc<str>,
     /// Outside the mesh: what it is called, where it was given by name.
     pub(crate) hostname: Option<Arc<str>>,
     /// Outside the mesh: in place of the cluster's.
@@ -274,14 +356,23 @@ pub(crate) struct Endpoint {
 /// An active check of a cluster's endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HealthCheck {
-    /// `None`: a (TLS) connection is enough.
-    pub(crate) path: Option<http::uri::PathAndQuery>,
+    pub(crate) protocol: CheckProtocol,
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
     pub(crate) healthy_threshold: u32,
     pub(crate) unhealthy_threshold: u32,
     /// Inclusive ranges of accepted status codes.
     pub(crate) matcher: Vec<(u16, u16)>,
+}
+
+/// How an endpoint is asked whether it is healthy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CheckProtocol {
+    /// A (TLS) connection is enough.
+    Tcp,
+    Http(http::uri::PathAndQuery),
+    /// `grpc.health.v1.Health`, for a service or, where that is empty, the server.
+    Grpc(String),
 }
 
 impl Listener {

@@ -177,6 +177,6 @@ mod tests {
             page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
         let counts: Vec<_> =
             examples.iter().map(|example| parse_text(example).expect("reads").resources.len()).collect();
-        assert_eq!(counts, [6, 6, 3]);
+        assert_eq!(counts, [6, 6, 2, 3]);
     }
 }

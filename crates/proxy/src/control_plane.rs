@@ -5,8 +5,8 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bowline_discovery::{
     identity::{
-        IssueRequest, IssueResponse, TaskCredentialsRequest, TaskCredentialsResponse,
-        identity_client::IdentityClient,
+        FETCH_PURPOSE, FetchRequest, IssueRequest, IssueResponse, TaskCredentialsRequest,
+        TaskCredentialsResponse, identity_client::IdentityClient,
     },
     tonic::{
         self,
@@ -14,12 +14,14 @@ use bowline_discovery::{
     },
 };
 use bowline_model::identity::SpiffeId;
+use bowline_plumbing::hpke::{HpkeError, Recipient, Sealed};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
+use zeroize::Zeroizing;
 
 use crate::{
     config::store::MESH_IDENTITY,
@@ -36,6 +38,8 @@ const ISSUE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) enum ControlPlaneError {
     #[error("the proxy's TLS configuration")]
     Tls(#[from] TlsError),
+    #[error("the key that the control plane sent")]
+    Sealed(#[from] HpkeError),
     /// The control plane, or the way to it, said no.
     #[error("the control plane answered {:?}: {}", .0.code(), .0.message())]
     Status(Box<tonic::Status>),
@@ -45,6 +49,14 @@ impl From<tonic::Status> for ControlPlaneError {
     fn from(status: tonic::Status) -> Self {
         Self::Status(Box::new(status))
     }
+}
+
+/// A certificate with the key that came with it.
+pub(crate) struct FetchedCertificate {
+    /// DER, leaf first.
+    pub(crate) chain_der: Vec<Vec<u8>>,
+    /// PKCS#8.
+    pub(crate) key: Zeroizing<Vec<u8>>,
 }
 
 /// Where the control plane is and who it must be.
@@ -94,6 +106,25 @@ impl ControlPlane {
             .await
             .map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))?;
         Ok(answer?.into_inner())
+    }
+
+    /// Asks for a certificate whose key was not made here, in the name of the certificate at hand.
+    pub(crate) async fn fetch(&self, name: &str) -> Result<FetchedCertificate, ControlPlaneError> {
+        let recipient = Recipient::generate()?;
+        let mut client = IdentityClient::new(self.channel(true)?);
+        let mut request = tonic::Request::new(FetchRequest {
+            name: name.to_owned(),
+            recipient: recipient.public_key().to_vec(),
+        });
+        request.set_timeout(ISSUE_TIMEOUT);
+        let answer = timeout(ISSUE_TIMEOUT, client.fetch(request))
+            .await
+            .map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))?;
+        let answer = answer?.into_inner();
+        let sealed = Sealed { encapsulated: answer.encapsulated, ciphertext: answer.sealed_key };
+        let leaf = answer.chain_der.first().map(Vec::as_slice).unwrap_or_default();
+        let key = recipient.open(&sealed, FETCH_PURPOSE, leaf)?;
+        Ok(FetchedCertificate { chain_der: answer.chain_der, key })
     }
 
     /// Asks for credentials of the task's role, in the name of the certificate at hand.

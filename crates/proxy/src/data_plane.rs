@@ -102,7 +102,8 @@ impl DataPlane {
             }
         }
         let before = self.shared.snapshot.swap(Arc::clone(&snapshot));
-        if before.revoked != snapshot.revoked {
+        if before.trust.revoked != snapshot.trust.revoked || before.trust.imported != snapshot.trust.imported
+        {
             self.cut_revoked(&snapshot);
         }
         let rejections = self.open_new(&snapshot);
@@ -115,8 +116,7 @@ impl DataPlane {
     /// Ends what is open to those who are refused now. Hops that are being made meanwhile are
     /// judged by the snapshot, which is in place already.
     fn cut_revoked(&self, snapshot: &Snapshot) {
-        let revoked = &snapshot.revoked;
-        let cut = self.shared.hops.cut_where(|peer| revoked.contains(peer.id.trust_domain(), &peer.serial));
+        let cut = self.shared.hops.cut_where(|peer| snapshot.trust.refuses(peer));
         if cut > 0 {
             self.shared.metrics.hops_cut.add(cut as u64);
             tracing::info!(cut, "closed connections to proxies whose certificates were revoked");

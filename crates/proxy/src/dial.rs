@@ -9,7 +9,9 @@ use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
-    config::{Cluster, Endpoint, HopConfigs, Upstream, UpstreamTls, external::ExternalSecurity},
+    config::{
+        Cluster, Endpoint, HopConfigs, MeshUpstream, Upstream, UpstreamTls, external::ExternalSecurity,
+    },
     hops::{Hop, HopCut},
     io::{ClientTransport, Rewound, Transport},
     metrics::HandshakeFailure,
@@ -299,21 +301,33 @@ async fn dial_endpoint(
         return Err(DialError::Handshake(HandshakeFailure::Protocol, text));
     }
     let hop = match &cluster.upstream {
-        Upstream::Mesh(_) => held(shared, stream)?,
+        Upstream::Mesh(mesh) => held(shared, mesh, stream)?,
         Upstream::External(_) | Upstream::Application { .. } => Hop::free(stream),
     };
     Ok(Transport::Tls(Box::new(hop)))
 }
 
 /// Keeps a hop among those that a revocation ends.
-fn held(shared: &Shared, stream: TlsStream<TcpStream>) -> Result<Hop<TlsStream<TcpStream>>, DialError> {
+fn held(
+    shared: &Shared,
+    mesh: &MeshUpstream,
+    stream: TlsStream<TcpStream>,
+) -> Result<Hop<TlsStream<TcpStream>>, DialError> {
+    let expected = match &mesh.tls {
+        UpstreamTls::On(configs) => configs.expected.as_ref(),
+        UpstreamTls::Plaintext | UpstreamTls::Waiting => None,
+    };
+    let trust = Arc::clone(&shared.snapshot.load().trust);
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let peer = leaf.and_then(|leaf| match expected.and_then(|it| trust.imported.server(leaf, &it.0)) {
+        Some(peer) => Some(peer),
+        None => peer_identity(leaf).ok(),
+    });
     // The verifier has read the same certificate: there is one, and it has an identity.
-    let Some(Ok(peer)) = leaf.map(peer_identity) else { return Ok(Hop::free(stream)) };
-    let (domain, serial) = (peer.id.trust_domain().to_owned(), peer.serial.clone());
-    let hop = shared.hops.hold(peer, stream);
+    let Some(peer) = peer else { return Ok(Hop::free(stream)) };
+    let hop = shared.hops.hold(peer.clone(), stream);
     // After it is held: a revocation that the handshake has not seen cuts it, or is seen here.
-    if shared.snapshot.load().revoked.contains(&domain, &serial) {
+    if shared.snapshot.load().trust.refuses(&peer) {
         let refusal = Refusal { party: RefusedParty::Server, cause: RefusalCause::Revoked };
         let text = HopCut.to_string();
         return Err(DialError::Identity { refusal, failure: HandshakeFailure::Revoked, text });
@@ -372,9 +386,10 @@ fn classify_tls(error: &rustls::Error) -> HandshakeFailure {
     if let Some(fault) = identity_fault(error) {
         return match fault {
             IdentityFault::Unreadable => F::BadCertificate,
-            IdentityFault::NotOneUri(_) | IdentityFault::NotSpiffe | IdentityFault::Unexpected(_) => {
-                F::WrongIdentity
-            }
+            IdentityFault::NotOneUri(_)
+            | IdentityFault::NotSpiffe
+            | IdentityFault::Unexpected(_)
+            | IdentityFault::StandsForNobody => F::WrongIdentity,
         };
     }
     match error {

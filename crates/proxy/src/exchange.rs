@@ -1,6 +1,10 @@
 //! One request and its response, as metrics and the access log see it.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bowline_model::clock::Timestamp;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
@@ -8,6 +12,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 use crate::{
     access_log::{HttpEntry, LogLine},
     connections::Held,
+    health::Busy,
+    load::Counted,
     metrics::{Direction, Flag},
     refusal::Refusal,
     shared::Shared,
@@ -51,8 +57,12 @@ pub(crate) struct Exchange {
     pub(crate) complete: bool,
     logged: Option<Box<Logged>>,
     body: Option<crate::body::Replay>,
-    /// Counted among the cluster's requests until the end.
-    in_flight: Option<crate::balance::InFlight>,
+    /// Counted among the cluster's and the endpoint's requests until the end.
+    in_flight: Option<(Counted, Option<Busy>)>,
+    /// Who called, where that is looked at.
+    pub(crate) client: Option<IpAddr>,
+    /// How long a fault has held it up: no time of its own.
+    pub(crate) delayed: Duration,
     /// Judged again when what is allowed changes.
     held: Option<Held>,
 }
@@ -97,6 +107,8 @@ impl Exchange {
             logged,
             body: None,
             in_flight: None,
+            client: None,
+            delayed: Duration::ZERO,
             held: None,
         })
     }
@@ -114,8 +126,8 @@ impl Exchange {
         self.body = Some(body.clone());
     }
 
-    pub(crate) fn holds(&mut self, in_flight: crate::balance::InFlight) {
-        self.in_flight = Some(in_flight);
+    pub(crate) fn holds(&mut self, request: Counted, busy: Option<Busy>) {
+        self.in_flight = Some((request, busy));
     }
 
     /// Which way the request goes.

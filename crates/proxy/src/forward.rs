@@ -1,10 +1,14 @@
 //! From a routed request to an upstream's response: pick, connect, send, and
 //! try again where that is safe.
 
-use std::{error::Error as StdError, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{cell::Cell, error::Error as StdError, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bowline_discovery::v1::Protocol;
-use bowline_model::retry::{self, Progress};
+use bowline_model::{
+    clock::Timestamp,
+    outlier::Failure as OutlierFailure,
+    retry::{self, Progress},
+};
 use bowline_plumbing::wall_clock;
 use http::{
     HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery,
@@ -13,17 +17,20 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
-    balance::InFlight,
+    balance,
     body::{Replay, ResponseBody},
-    config::{Cluster, ForwardPolicy, Upstream},
+    config::{Cluster, Endpoint, ForwardPolicy, Upstream},
     dial::{DialError, Target},
     exchange::Exchange,
     external_head::{self, OwnRequestId},
     headers::{join_cookies, strip_hop_by_hop},
+    health::Busy,
+    load::Counted,
     metrics::Flag,
     pool::Lease,
     refusal::{REFUSAL, Refusal, RefusalCause},
     reply::Failure,
+    tcp,
     worker::Worker,
 };
 
@@ -59,18 +66,31 @@ pub(crate) async fn forward(
 ) -> Result<Response<ResponseBody>, (Failure, Box<Exchange>)> {
     cluster.metrics.requests.increment();
     exchange.discovery_name = Some(Arc::clone(&cluster.discovery_name));
-    let state = worker.clusters.of(cluster);
-    let in_flight = state.begin_request();
-    let deadline = policy.timeout.map(|limit| Instant::from_std(exchange.started()) + limit);
-    let tries = try_upstreams(worker, cluster, policy, &parts, &body, &mut exchange);
+    let Some(request) = cluster.load.request(&cluster.breakers) else {
+        cluster.metrics.overflows.increment();
+        return Err((Failure::OVERFLOW, exchange));
+    };
+    let stickiness =
+        balance::stickiness(&cluster.balancing.hash_on, &parts.headers, exchange.client, worker.random());
+    let deadline =
+        policy.timeout.map(|limit| Instant::from_std(exchange.started()) + exchange.delayed + limit);
+    let hash = stickiness.hash;
+    let asked = Asked { policy, parts: &parts, body: &body, hash, deadline, trying: Cell::new(None) };
+    let tries = try_upstreams(worker, cluster, &asked, &mut exchange);
     let outcome = match deadline {
         Some(deadline) => match timeout_at(deadline, tries).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Failure::TIMEOUT),
+            Err(_) => {
+                // Who was to answer in that time has not.
+                if let Some((endpoint, began)) = asked.trying.take() {
+                    tcp::failed(cluster, &endpoint, OutlierFailure::Local, began.elapsed());
+                }
+                Err(Failure::TIMEOUT)
+            }
         },
         None => tries.await,
     };
-    let (response, lease) = match outcome {
+    let Answer { response, lease, busy } = match outcome {
         Ok(found) => found,
         Err(failure) => return Err((failure, exchange)),
     };
@@ -88,28 +108,47 @@ pub(crate) async fn forward(
     if exchange.is_grpc {
         exchange.saw_trailers(&head.headers);
     }
-    exchange.holds(in_flight);
+    if let Some(cookie) = stickiness.cookie {
+        head.headers.append(header::SET_COOKIE, cookie);
+    }
+    exchange.holds(request, busy);
     let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
     let body = ResponseBody::relayed(incoming, deadline, Some(lease), Some(exchange));
     head.version = Version::default();
     Ok(Response::from_parts(head, body))
 }
 
+/// What every try of a request has in common.
+struct Asked<'a> {
+    policy: &'a ForwardPolicy,
+    parts: &'a Parts,
+    body: &'a Replay,
+    hash: Option<u64>,
+    deadline: Option<Instant>,
+    /// Who has a try under way, and since when.
+    trying: Cell<Option<(Arc<Endpoint>, Instant)>>,
+}
+
+/// An upstream's response, with what it occupies until its end.
+struct Answer {
+    response: Response<Incoming>,
+    lease: Lease,
+    busy: Option<Busy>,
+}
+
 async fn try_upstreams(
     worker: &Rc<Worker>,
     cluster: &Arc<Cluster>,
-    policy: &ForwardPolicy,
-    parts: &Parts,
-    body: &Replay,
+    asked: &Asked<'_>,
     exchange: &mut Exchange,
-) -> Result<(Response<Incoming>, Lease), Failure> {
-    let state = worker.clusters.of(cluster);
+) -> Result<Answer, Failure> {
+    let Asked { policy, parts, body, .. } = *asked;
     // The task's one application is no other host to try.
     let is_application = matches!(cluster.upstream, Upstream::Application { .. });
     let max_retries = if is_application { 0 } else { policy.max_retries };
-    let idempotent = retry::is_idempotent(parts.method.as_str());
+    let idempotent = is_idempotent(parts);
     let mut tried: Vec<SocketAddr> = Vec::new();
-    let mut retrying: Option<InFlight> = None;
+    let mut retrying: Option<Counted> = None;
     let (mut retries, mut races) = (0, 0);
     loop {
         // The newest endpoints: while tries fail the stream may have brought others.
@@ -120,13 +159,16 @@ async fn try_upstreams(
                 address.unwrap_or(worker.shared.application_address),
                 *port,
             )),
-            Upstream::Mesh(_) | Upstream::External(_) => match state.pick(cluster, &tried, wall_clock::now())
-            {
+            Upstream::Mesh(_) | Upstream::External(_) => match worker.pick(cluster, &tried, asked.hash) {
                 Some(endpoint) => Target::Endpoint(endpoint),
                 None => return Err(Failure::NO_UPSTREAM),
             },
         };
         exchange.upstream = Some(target.address());
+        let began = Instant::now();
+        if let Target::Endpoint(endpoint) = &target {
+            asked.trying.set(Some((Arc::clone(endpoint), began)));
+        }
         let attempt = one_try(worker, cluster, &target, parts, body, races > 0);
         let result = match policy.per_try_timeout {
             Some(limit) => timeout(limit, attempt).await.unwrap_or(Err(TryError::TimedOut)),
@@ -139,28 +181,82 @@ async fn try_upstreams(
             races += 1;
             continue;
         }
-        report(cluster, &target, &result);
-        let wanted = match &result {
-            Ok((response, _)) => retries_status(policy, response),
-            Err(error) => retries_error(policy, error),
-        };
+        asked.trying.set(None);
+        report(cluster, &target, &result, began.elapsed());
         let progress = match &result {
             Err(TryError::Dial(_) | TryError::Refused | TryError::StaleConnection) => {
                 Progress::NothingProcessed
             }
+            Ok(answer) if retries_grpc(policy, &answer.response) => Progress::NotCommitted,
             _ => Progress::MayBeProcessed,
         };
-        if wanted && retries < max_retries && retry::is_safe(progress, idempotent, body.is_at_hand()) {
-            drop(result);
+        let wanted = match &result {
+            Ok(answer) => {
+                progress == Progress::NotCommitted || retries_status(policy, answer.response.status())
+            }
+            Err(error) => retries_error(policy, error),
+        };
+        if wanted
+            && retries < max_retries
+            && retry::is_safe(progress, idempotent, body.is_at_hand())
+            && let Some(wait) = wait_before(worker, asked, retries + 1, &result)
+        {
             drop(retrying.take());
-            retries += 1;
-            cluster.metrics.retries.increment();
-            tried.push(target.address());
-            retrying = Some(state.begin_retry(policy.budget_percent).await);
-            continue;
+            // Until its place is sure the answer at hand is kept: it may be the last.
+            let patience = policy.back_off.max;
+            let place = cluster.load.retry(policy.budget, &cluster.breakers, patience).await;
+            if let Some(place) = place {
+                drop(result);
+                retrying = Some(place);
+                retries += 1;
+                cluster.metrics.retries.increment();
+                tried.push(target.address());
+                if !wait.is_zero() {
+                    tokio::time::sleep(wait).await;
+                }
+                continue;
+            }
+            cluster.metrics.retries_denied.increment();
         }
-        return result.map_err(|error| failure_of(&error, retries >= max_retries && retries > 0));
+        return result.map_err(|error| {
+            if matches!(error, TryError::Dial(DialError::Overflow)) {
+                cluster.metrics.overflows.increment();
+            }
+            failure_of(&error, retries >= max_retries && retries > 0)
+        });
     }
+}
+
+/// Whether the request may be made twice: its method says so, or its client does by a key that the
+/// server knows it again by (draft-ietf-httpapi-idempotency-key-header).
+fn is_idempotent(parts: &Parts) -> bool {
+    retry::is_idempotent(parts.method.as_str()) || parts.headers.contains_key("idempotency-key")
+}
+
+/// How long to wait before a retry; `None`: the server asks for more than there is time.
+fn wait_before(
+    worker: &Worker,
+    asked: &Asked<'_>,
+    retry: u32,
+    result: &Result<Answer, TryError>,
+) -> Option<Duration> {
+    let back_off = asked.policy.back_off.wait(retry, worker.random());
+    let Ok(answer) = result else { return Some(back_off) };
+    let Some(value) = answer.response.headers().get(header::RETRY_AFTER) else { return Some(back_off) };
+    let Some(asked_for) = retry_after(value, wall_clock::now()) else { return Some(back_off) };
+    let left = asked.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    retry::waits_for(asked_for, asked.policy.retry_after_max, left).then(|| asked_for.max(back_off))
+}
+
+/// `Retry-After`: seconds, or a date (RFC 9110 §10.2.3).
+fn retry_after(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
+    let text = value.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    let date = date.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(date.saturating_sub(Duration::from_millis(now.as_millis())))
 }
 
 async fn one_try(
@@ -170,7 +266,11 @@ async fn one_try(
     parts: &Parts,
     body: &Replay,
     fresh: bool,
-) -> Result<(Response<Incoming>, Lease), TryError> {
+) -> Result<Answer, TryError> {
+    let busy = match target {
+        Target::Endpoint(endpoint) => Some(Busy::with(&endpoint.health)),
+        Target::Application(_) => None,
+    };
     let mut lease =
         worker.pools.lease(&worker.shared, cluster, target, fresh).await.map_err(TryError::Dial)?;
     let mut request = head_for(cluster, parts, lease.is_h1());
@@ -178,7 +278,7 @@ async fn one_try(
         external_head::adapt(&mut request, external, endpoint, lease.is_h1());
     }
     match lease.send(request.map(|()| body.attempt())).await {
-        Ok(response) => Ok((response, lease)),
+        Ok(response) => Ok(Answer { response, lease, busy }),
         Err(mut error) => {
             if error.take_message().is_some() {
                 return Err(TryError::StaleConnection);
@@ -257,33 +357,40 @@ fn head_for(cluster: &Cluster, parts: &Parts, h1: bool) -> Request<()> {
     request
 }
 
-/// Tells outlier detection.
-fn report(cluster: &Cluster, target: &Target, result: &Result<(Response<Incoming>, Lease), TryError>) {
+/// Tells outlier detection, and the balancer how long it took.
+fn report(cluster: &Cluster, target: &Target, result: &Result<Answer, TryError>, took: Duration) {
     let Target::Endpoint(endpoint) = target else { return };
-    let failed = match result {
-        Ok((response, _)) => response.status().is_server_error(),
-        Err(TryError::Dial(error)) => error.blames_endpoint(),
+    let failure = match result {
+        Ok(answer) => OutlierFailure::of_status(answer.response.status().as_u16()),
+        Err(TryError::Dial(error)) if !error.blames_endpoint() => return,
         Err(TryError::Client) => return,
-        Err(_) => true,
+        Err(_) => Some(OutlierFailure::Local),
     };
-    if !failed {
-        endpoint.health.succeeded();
-    } else if cluster.health.failed(&endpoint.health, wall_clock::now()) {
-        cluster.metrics.ejections.increment();
-        tracing::warn!(cluster = &*cluster.name, endpoint = %endpoint.address, task = endpoint.task_id, "ejected an endpoint that kept failing");
+    match failure {
+        None => endpoint.health.succeeded(took, wall_clock::now()),
+        Some(failure) => tcp::failed(cluster, endpoint, failure, took),
     }
 }
 
-fn retries_status(policy: &ForwardPolicy, response: &Response<Incoming>) -> bool {
-    let status = response.status();
-    if !status.is_server_error() {
-        // gRPC's UNAVAILABLE comes as a 200 without a body.
-        return policy.retry_on.unavailable
-            && response.headers().get("grpc-status").is_some_and(|value| value == "14");
+/// Whether a response is a gRPC status without a message, of those that are tried again.
+fn retries_grpc(policy: &ForwardPolicy, response: &Response<Incoming>) -> bool {
+    policy.retry_on.grpc != 0
+        && response
+            .headers()
+            .get("grpc-status")
+            .and_then(|status| status.to_str().ok()?.parse::<u32>().ok())
+            .is_some_and(|status| 1u32.checked_shl(status).is_some_and(|bit| policy.retry_on.grpc & bit != 0))
+}
+
+fn retries_status(policy: &ForwardPolicy, status: StatusCode) -> bool {
+    let on = &policy.retry_on;
+    match status.as_u16() {
+        409 => on.conflict,
+        503 if on.unavailable => true,
+        502..=504 => on.gateway_error || on.server_error,
+        500.. => on.server_error,
+        _ => false,
     }
-    policy.retry_on.server_error
-        || (policy.retry_on.gateway_error && matches!(status.as_u16(), 502..=504))
-        || (policy.retry_on.unavailable && status == StatusCode::SERVICE_UNAVAILABLE)
 }
 
 fn retries_error(policy: &ForwardPolicy, error: &TryError) -> bool {

@@ -4,7 +4,8 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::Path,
-    sync::Arc,
+    sync::{Arc, LazyLock},
+    time::Duration,
 };
 
 use bowline_discovery::{resource::Resource, v1};
@@ -14,18 +15,25 @@ use hickory_proto::{
     rr::{Name, RecordType},
 };
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
-use rustls_pki_types::CertificateDer;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{
     caller,
-    config::{Action, Listener, Match, Redirect, Route, Rule, Snapshot, store::ResourceStore},
+    config::{
+        Action, Listener, Match, Redirect, Route, Rule, Snapshot, ValueKind, ValueMatch, store::ResourceStore,
+    },
     config_file,
     dns::{Carrier, Elsewhere, Verdict, adopt, encode, examine, upstream::Question},
     framing::Framing,
     headers,
     metrics::Metrics,
     route,
-    tls::verify::peer_identity,
+    tls::{
+        imported::{Imported, ImportedCertificates, Side, dns_names, public_key_of},
+        verify::peer_identity,
+    },
 };
 
 /// A question of a task, to be answered here or to be asked outside.
@@ -69,10 +77,33 @@ pub fn dns_answer(bytes: &[u8]) {
 
 /// A peer's certificate.
 pub fn peer_certificate(der: &[u8]) {
-    if let Ok(peer) = peer_identity(&CertificateDer::from(der)) {
+    let certificate = CertificateDer::from(der);
+    if let Ok(peer) = peer_identity(&certificate) {
         assert!(peer.id.as_str().starts_with("spiffe://"));
     }
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
+    let proved = IMPORTED.verify(&certificate, &[], now, Side::Client);
+    assert!(!matches!(proved, Some(Ok(_))), "nobody else signs for that root, or has that key");
+    // What is shown as well as what is held is read by these.
+    assert_eq!(public_key_of(der).is_none(), X509Certificate::from_der(der).is_err());
+    dns_names(der);
 }
+
+/// A chain that is believed, and a key.
+static IMPORTED: LazyLock<ImportedCertificates> = LazyLock::new(|| {
+    let key = KeyPair::generate().expect("a key");
+    let mut root = CertificateParams::new(Vec::new()).expect("no names");
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let roots_pem = root.self_signed(&key).expect("a root").pem();
+    let imported = Imported::read(&v1::ImportedCertificate {
+        name: "arn".into(),
+        client_id: "spiffe://d/ns/a/cluster/c/svc/s".into(),
+        spki_sha256: vec!["00".repeat(32)],
+        chains: vec![v1::ImportedChain { roots_pem, dns_names: vec!["a.example".into()] }],
+        ..v1::ImportedCertificate::default()
+    });
+    ImportedCertificates([("arn".to_owned(), Arc::new(imported.expect("usable")))].into())
+});
 
 /// Resources of the stream, applied one after the other and linked. Those that name files are
 /// left out: it is the operator who writes those.
@@ -108,8 +139,8 @@ fn walk(snapshot: &Snapshot) {
     for listener in snapshot.listeners.values() {
         let Listener { route: Some(route), .. } = &**listener else { continue };
         if let Some(Action::Forward(forward)) = route::action(route, &parts) {
-            for random in [0, 1, u64::MAX] {
-                let _ = route::choose(forward, random);
+            for hash in [None, Some(0), Some(u64::MAX)] {
+                let _ = route::choose(forward, hash);
             }
         }
     }
@@ -150,11 +181,14 @@ pub fn request<'a>(method: &str, target: &str, lines: impl Iterator<Item = (&'a 
     let matches = Match {
         hosts: wildcards(&["*.Example.com", "a*b*c*d?"]),
         paths: wildcards(&["/a/*", "*b*/?c*"]),
-        query: vec![("k".to_owned(), "a b".to_owned())],
+        query: vec![("k".to_owned(), ValueMatch { kind: ValueKind::Exact("a b".into()), invert: false })],
         ..Match::default()
     };
-    let _ = route::action(&Route { rules: vec![rule(matches), rule(Match::default())] }, &parts)
-        .expect("the last rule takes everything");
+    let _ = route::action(
+        &Route { rules: vec![rule(matches), rule(Match::default())], faults: [].into() },
+        &parts,
+    )
+    .expect("the last rule takes everything");
 }
 
 fn rule(matches: Match) -> Rule {

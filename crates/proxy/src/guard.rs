@@ -13,8 +13,12 @@ use crate::framing::{Ambiguity, Framing};
 /// How an answer begins after which the connection is no longer HTTP.
 const SWITCHED: &[u8] = b"HTTP/1.1 101 ";
 
-/// A client's stream whose requests are unambiguous. In the place of what is not, a NUL is read, which
-/// no part of HTTP has: the parser answers 400 and ends the connection.
+/// What is read in the place of what could be read in two ways: a NUL, which no part of HTTP has, and
+/// the end of a head, which the parser waits for before it looks.
+const POISON: &[u8] = b"\0\r\n\r\n";
+
+/// A client's stream whose requests are unambiguous. At what is not, the parser is made to answer 400
+/// and to end the connection.
 #[derive(Debug)]
 pub(crate) struct Guarded<S, F> {
     inner: S,
@@ -28,6 +32,9 @@ enum Following {
     Http(Box<Framing>),
     /// Another protocol.
     Switched,
+    /// What is left to be read. After it the parser has its turn, to write what is wrong: at an end it
+    /// would close without a word.
+    Breaking(&'static [u8]),
     /// Nothing more is read.
     Broken,
 }
@@ -48,20 +55,37 @@ impl<S, F: FnOnce(Ambiguity)> Guarded<S, F> {
     }
 }
 
+/// Moves what fits from `left` into `buf`.
+fn put(left: &mut &'static [u8], buf: &mut ReadBuf<'_>) {
+    let (now, later) = left.split_at(left.len().min(buf.remaining()));
+    buf.put_slice(now);
+    *left = later;
+}
+
 impl<S: AsyncRead + Unpin, F: FnOnce(Ambiguity) + Unpin> AsyncRead for Guarded<S, F> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let framing = match &mut this.following {
             Following::Switched => return Pin::new(&mut this.inner).poll_read(cx, buf),
+            Following::Breaking(left) if left.is_empty() => {
+                this.following = Following::Broken;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Following::Breaking(left) => {
+                put(left, buf);
+                return Poll::Ready(Ok(()));
+            }
             Following::Broken => return Poll::Ready(Ok(())),
             Following::Http(framing) => framing,
         };
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
         if let Err((right, fault)) = framing.follow(&buf.filled()[before..]) {
-            buf.filled_mut()[before + right] = 0;
-            buf.set_filled(before + right + 1);
-            this.following = Following::Broken;
+            buf.set_filled(before + right);
+            let mut left = POISON;
+            put(&mut left, buf);
+            this.following = Following::Breaking(left);
             if let Some(refused) = this.refused.take() {
                 refused(fault);
             }
@@ -116,7 +140,7 @@ mod tests {
         far.write_all(b"GET / HTTP/1.1\r\nX: y\n\nGET /hidden HTTP/1.1\r\n").await.expect("written");
         let mut read = Vec::new();
         guarded.read_to_end(&mut read).await.expect("an end");
-        assert_eq!(read, b"GET / HTTP/1.1\r\n\0");
+        assert_eq!(read, b"GET / HTTP/1.1\r\n\0\r\n\r\n");
         assert_eq!(told.get(), Some(Ambiguity::LineEnd));
     }
 

@@ -1,268 +1,430 @@
 //! What is known of an endpoint's health: ejections by outlier detection and
-//! results of active checks. Shared by all workers; the request path reads
-//! atomics only, and takes the lock only when something failed.
+//! results of active checks. Shared by all workers; the request path touches
+//! atomics only. A lock is taken where a row of failures has become too long.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU32, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use bowline_model::{
+    balance::ewma::{self, Ewma},
     clock::Timestamp,
-    outlier::{Outlier, OutlierPolicy},
-};
-use bytes::Bytes;
-use http::Request;
-use http_body_util::Empty;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use thiserror::Error;
-use tokio::task::JoinSet;
-
-use crate::{
-    config::{Cluster, HealthCheck, Upstream},
-    dial::{DialError, HopKind, Target, accepted, dial},
-    refusal::REFUSAL,
-    run::Control,
-    shared::Shared,
+    outlier::{self, Ejections, Failure, Observed, OutlierPolicy, Run},
 };
 
-/// One endpoint's health.
+pub(crate) mod check;
+
+/// One endpoint's health, and how busy and fast it is.
 #[derive(Debug, Default)]
 pub(crate) struct EndpointHealth {
     /// Milliseconds since 1970; 0: never ejected.
     ejected_until: AtomicU64,
-    /// Set while `outlier` holds failures, so that a success knows to reset.
-    has_failures: AtomicBool,
     /// An active check says so.
     unhealthy: AtomicBool,
-    outlier: Mutex<Outlier>,
+    /// Since when it is there or its checks pass. Milliseconds since 1970.
+    since: AtomicU64,
+    /// Failures of any kind, of gateways, and local ones: each a [`Run`].
+    rows: [AtomicU64; 3],
+    /// What was seen in the present interval.
+    requests: AtomicU32,
+    successes: AtomicU32,
+    latency_micros: AtomicU64,
+    /// Requests under way.
+    active: AtomicU32,
+    /// An [`Ewma`].
+    ewma: AtomicU64,
 }
 
 impl EndpointHealth {
     /// Whether requests may go there.
     pub(crate) fn is_available(&self, now: Timestamp) -> bool {
-        let until = self.ejected_until.load(Relaxed);
-        (until == 0 || now.as_millis() >= until) && !self.unhealthy.load(Relaxed)
+        !self.is_ejected(now) && !self.unhealthy.load(Relaxed)
     }
 
     fn is_ejected(&self, now: Timestamp) -> bool {
         now.as_millis() < self.ejected_until.load(Relaxed)
     }
 
-    /// The result of an active check, after its threshold.
-    pub(crate) fn set_checked(&self, healthy: bool) {
-        self.unhealthy.store(!healthy, Relaxed);
+    /// Until when it is ejected, if it is.
+    pub(crate) fn ejected_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let until = Timestamp::from_millis(self.ejected_until.load(Relaxed));
+        (now < until).then_some(until)
     }
 
-    pub(crate) fn succeeded(&self) {
-        if self.has_failures.load(Relaxed) {
-            self.has_failures.store(false, Relaxed);
-            self.outlier.lock().unwrap_or_else(PoisonError::into_inner).succeeded();
+    /// Since when it is there, or back.
+    pub(crate) fn since(&self, now: Timestamp) -> Timestamp {
+        let (since, returned) = (self.since.load(Relaxed), self.ejected_until.load(Relaxed));
+        Timestamp::from_millis(if returned <= now.as_millis() { since.max(returned) } else { since })
+    }
+
+    /// Requests under way.
+    pub(crate) fn active(&self) -> u32 {
+        self.active.load(Relaxed)
+    }
+
+    /// What another request costs, by how long others took.
+    pub(crate) fn cost(&self, now: Timestamp) -> u64 {
+        Ewma::unpack(self.ewma.load(Relaxed)).cost(self.active(), now)
+    }
+
+    /// A request or connection succeeded; `took` is the time to the response's head.
+    pub(crate) fn succeeded(&self, took: Duration, now: Timestamp) {
+        for row in &self.rows {
+            if row.load(Relaxed) != 0 {
+                row.store(0, Relaxed);
+            }
+        }
+        self.requests.fetch_add(1, Relaxed);
+        self.successes.fetch_add(1, Relaxed);
+        self.latency_micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        self.observe(took, now);
+    }
+
+    fn observe(&self, took: Duration, now: Timestamp) {
+        let observed = |packed| Some(Ewma::unpack(packed).observe(took, now).pack());
+        // The function always gives a value.
+        let _ = self.ewma.fetch_update(Relaxed, Relaxed, observed);
+    }
+
+    /// What was seen since the last call.
+    fn take_observed(&self) -> Observed {
+        Observed {
+            requests: self.requests.swap(0, Relaxed),
+            successes: self.successes.swap(0, Relaxed),
+            latency: Duration::from_micros(self.latency_micros.swap(0, Relaxed)),
         }
     }
+}
+
+/// A request under way to an endpoint, for as long as this is held.
+#[derive(Debug)]
+pub(crate) struct Busy(Arc<EndpointHealth>);
+
+impl Busy {
+    pub(crate) fn with(endpoint: &Arc<EndpointHealth>) -> Self {
+        endpoint.active.fetch_add(1, Relaxed);
+        Self(Arc::clone(endpoint))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Relaxed);
+    }
+}
+
+/// An endpoint with what only ejections need.
+#[derive(Debug)]
+struct Member {
+    health: Arc<EndpointHealth>,
+    ejections: Ejections,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    by_key: HashMap<(SocketAddr, String), Member>,
+    /// When endpoints are compared with each other next.
+    next_sweep: Timestamp,
 }
 
 /// The health of a cluster's endpoints; lives as long as the cluster's name.
 #[derive(Debug, Default)]
 pub(crate) struct ClusterHealth {
-    endpoints: Mutex<HashMap<(SocketAddr, String), Arc<EndpointHealth>>>,
-    policy: Mutex<Option<OutlierPolicy>>,
+    members: Mutex<Members>,
+    policy: ArcSwapOption<OutlierPolicy>,
+    /// Grows when an endpoint's availability changes other than by the end of an ejection.
+    epoch: AtomicU64,
 }
 
 impl ClusterHealth {
+    /// Takes a policy up. Without one nobody is ejected, nor stays so.
     pub(crate) fn set_policy(&self, policy: Option<OutlierPolicy>) {
-        *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy;
+        if self.policy.load().as_deref() == policy.as_ref() {
+            return;
+        }
+        if policy.is_none() {
+            for member in self.lock().by_key.values() {
+                member.health.ejected_until.store(0, Relaxed);
+            }
+        }
+        self.policy.store(policy.map(Arc::new));
+        self.changed();
+    }
+
+    /// Tells when endpoints are to be chosen by another plan.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Acquire)
+    }
+
+    fn changed(&self) {
+        // Who sees the new number sees what has changed.
+        self.epoch.fetch_add(1, Release);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The health of exactly these endpoints; what is known of others is dropped.
     pub(crate) fn of<'a>(
         &self,
         endpoints: impl Iterator<Item = (SocketAddr, &'a str)>,
+        now: Timestamp,
     ) -> Vec<Arc<EndpointHealth>> {
-        let mut known = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut members = self.lock();
         let mut kept = HashMap::new();
         let healths = endpoints
             .map(|(address, task)| {
                 let key = (address, task.to_owned());
-                let health = known.get(&key).cloned().unwrap_or_default();
-                kept.insert(key, Arc::clone(&health));
+                let member = members.by_key.remove(&key).unwrap_or_else(|| {
+                    let health = EndpointHealth::default();
+                    health.since.store(now.as_millis(), Relaxed);
+                    Member { health: Arc::new(health), ejections: Ejections::default() }
+                });
+                let health = Arc::clone(&member.health);
+                kept.entry(key).or_insert(member);
                 health
             })
             .collect();
-        *known = kept;
+        members.by_key = kept;
+        if let Some(policy) = self.policy.load().as_deref() {
+            members.let_return(now, policy);
+        }
         healths
     }
 
-    /// A request or connection to `endpoint` failed; true if that ejects it.
-    pub(crate) fn failed(&self, endpoint: &EndpointHealth, now: Timestamp) -> bool {
-        let policy = self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(policy) = policy else { return false };
-        endpoint.has_failures.store(true, Relaxed);
-        let mut outlier = endpoint.outlier.lock().unwrap_or_else(PoisonError::into_inner);
-        if !outlier.failed(now, &policy) {
+    /// The result of an active check, after its threshold.
+    pub(crate) fn set_checked(&self, endpoint: &EndpointHealth, healthy: bool, now: Timestamp) {
+        if endpoint.unhealthy.swap(!healthy, Relaxed) && healthy {
+            endpoint.since.store(now.as_millis(), Relaxed);
+        }
+        self.changed();
+    }
+
+    /// A request or connection to `endpoint` failed after so long; true if that ejects it.
+    pub(crate) fn failed(
+        &self,
+        endpoint: &EndpointHealth,
+        failure: Failure,
+        took: Duration,
+        now: Timestamp,
+    ) -> bool {
+        endpoint.requests.fetch_add(1, Relaxed);
+        endpoint.observe(took.max(ewma::FAILURE), now);
+        let policy = self.policy.load();
+        let Some(policy) = policy.as_ref() else { return false };
+        let counts = policy.counts(failure);
+        let thresholds = [
+            (counts.failures, Some(policy.consecutive_failures)),
+            (counts.gateway, policy.consecutive_gateway_failures),
+            (counts.local, policy.consecutive_local_failures),
+        ];
+        let mut too_many = false;
+        for (row, (counted, threshold)) in endpoint.rows.iter().zip(thresholds) {
+            match threshold.filter(|_| counted) {
+                Some(threshold) => {
+                    let one_more = |packed| Some(Run::unpack(packed).failed(now, policy.interval));
+                    // The function always gives a value.
+                    let before = row.fetch_update(Relaxed, Relaxed, |p| one_more(p).map(Run::pack));
+                    let run = before.ok().and_then(one_more);
+                    too_many |= run.is_some_and(|run| run.reaches(threshold));
+                }
+                // An answer ends a row of failures that gave none.
+                None if failure != Failure::Local && row.load(Relaxed) != 0 => row.store(0, Relaxed),
+                None => {}
+            }
+        }
+        if !too_many || endpoint.is_ejected(now) {
             return false;
         }
-        let endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        let ejected = endpoints.values().filter(|health| health.is_ejected(now)).count();
-        if !policy.allows_ejection(ejected, endpoints.len()) {
+        let ejected = self.lock().eject(endpoint, now, policy);
+        if ejected {
+            self.changed();
+        }
+        for row in &endpoint.rows {
+            row.store(0, Relaxed);
+        }
+        ejected
+    }
+
+    /// Compares endpoints with each other, once an interval; returns who was ejected.
+    pub(crate) fn sweep(&self, now: Timestamp) -> Vec<SocketAddr> {
+        let policy = self.policy.load();
+        let Some(policy) = policy.as_ref() else { return Vec::new() };
+        if policy.success_rate.is_none() && policy.latency.is_none() {
+            return Vec::new();
+        }
+        let mut members = self.lock();
+        if now < members.next_sweep {
+            return Vec::new();
+        }
+        let first = members.next_sweep == Timestamp::default();
+        members.next_sweep = now + policy.interval;
+        let keyed: Vec<(SocketAddr, Arc<EndpointHealth>)> = members
+            .by_key
+            .iter()
+            .map(|((address, _), member)| (*address, Arc::clone(&member.health)))
+            .collect();
+        let observed: Vec<Observed> = keyed.iter().map(|(_, health)| health.take_observed()).collect();
+        if first {
+            // What was seen until now is of no one interval.
+            return Vec::new();
+        }
+        let by_rate = policy.success_rate.map(|policy| outlier::success_rate_outliers(&observed, &policy));
+        let by_latency = policy.latency.map(|policy| outlier::latency_outliers(&observed, &policy));
+        let mut ejected = Vec::new();
+        for place in by_rate.into_iter().chain(by_latency).flatten() {
+            let (address, health) = &keyed[place];
+            if !health.is_ejected(now) && members.eject(health, now, policy) {
+                ejected.push(*address);
+            }
+        }
+        if !ejected.is_empty() {
+            self.changed();
+        }
+        ejected
+    }
+}
+
+impl Members {
+    fn ejected(&self, now: Timestamp) -> usize {
+        self.by_key.values().filter(|member| member.health.is_ejected(now)).count()
+    }
+
+    /// Ejects where that is allowed.
+    fn eject(&mut self, endpoint: &EndpointHealth, now: Timestamp, policy: &OutlierPolicy) -> bool {
+        if !policy.allows_ejection(self.ejected(now), self.by_key.len()) {
             return false;
         }
-        endpoint.ejected_until.store(outlier.eject(now, &policy).as_millis(), Relaxed);
+        let found = self.by_key.values_mut().find(|member| std::ptr::eq(&*member.health, endpoint));
+        let Some(member) = found.filter(|member| !member.health.is_ejected(now)) else { return false };
+        member.health.ejected_until.store(member.ejections.eject(now, policy).as_millis(), Relaxed);
         true
     }
+
+    /// Lets some return where fewer endpoints, or another policy, allow fewer ejections.
+    fn let_return(&mut self, now: Timestamp, policy: &OutlierPolicy) {
+        let mut ejected: Vec<&Arc<EndpointHealth>> = self
+            .by_key
+            .values()
+            .map(|member| &member.health)
+            .filter(|health| health.is_ejected(now))
+            .collect();
+        ejected.sort_by_key(|health| health.ejected_until.load(Relaxed));
+        let mut count = ejected.len();
+        for health in ejected {
+            if policy.allows_ejection(count - 1, self.by_key.len()) {
+                return;
+            }
+            health.ejected_until.store(now.as_millis(), Relaxed);
+            count -= 1;
+        }
+    }
 }
 
-/// How often the set of checks is compared with the configuration.
-const LOOK_AROUND: Duration = Duration::from_secs(1);
-/// Most endpoints checked at once, over all clusters.
-const CHECKS_MAX: usize = 10_000;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Runs the active checks of all clusters that ask for them.
-pub(crate) async fn check_forever(control: Control) {
-    let shared = Arc::clone(&control.lock().shared);
-    drop(control);
-    let mut running: HashMap<(Arc<str>, SocketAddr, String), tokio::task::AbortHandle> = HashMap::new();
-    let mut tasks = JoinSet::new();
-    loop {
-        let snapshot = shared.snapshot.load_full();
-        let mut wanted = HashMap::new();
-        for cluster in snapshot.clusters.values().filter(|cluster| cluster.health_check.is_some()) {
-            let Upstream::Mesh(mesh) = &cluster.upstream else { continue };
-            for endpoint in mesh.endpoints.iter().filter(|endpoint| !endpoint.draining) {
-                let key = (Arc::clone(&cluster.name), endpoint.address, endpoint.task_id.clone());
-                if wanted.len() < CHECKS_MAX {
-                    wanted.insert(key, Arc::clone(&endpoint.health));
+    const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+    const FAST: Duration = Duration::from_millis(1);
+
+    fn cluster(policy: OutlierPolicy, count: u16) -> (ClusterHealth, Vec<Arc<EndpointHealth>>) {
+        let health = ClusterHealth::default();
+        health.set_policy(Some(policy));
+        let endpoints = of(&health, count);
+        (health, endpoints)
+    }
+
+    fn of(health: &ClusterHealth, count: u16) -> Vec<Arc<EndpointHealth>> {
+        let addresses = (0..count).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        health.of(addresses.map(|address| (address, "t")), NOW)
+    }
+
+    #[test]
+    fn five_failures_eject_and_no_more_than_half() {
+        let (health, endpoints) = cluster(OutlierPolicy::default(), 4);
+        for endpoint in &endpoints {
+            for failure in [Failure::Server, Failure::Gateway, Failure::Local, Failure::Server] {
+                assert!(!health.failed(endpoint, failure, FAST, NOW));
+            }
+        }
+        let epoch = health.epoch();
+        let ejected: Vec<_> =
+            endpoints.iter().map(|endpoint| health.failed(endpoint, Failure::Server, FAST, NOW)).collect();
+        assert_eq!(ejected, [true, true, false, false]);
+        assert!(health.epoch() > epoch && !endpoints[0].is_available(NOW));
+        assert!(endpoints[0].is_available(NOW + Duration::from_secs(30)));
+        // Where there are fewer endpoints, fewer stay ejected.
+        let left = of(&health, 3);
+        assert_eq!(left.iter().filter(|endpoint| !endpoint.is_available(NOW)).count(), 1);
+        health.set_policy(None);
+        assert!(left.iter().all(|endpoint| endpoint.is_available(NOW)));
+    }
+
+    #[test]
+    fn a_success_ends_a_row_and_local_failures_can_have_their_own() {
+        let policy = OutlierPolicy { consecutive_local_failures: Some(2), ..OutlierPolicy::default() };
+        let (health, endpoints) = cluster(policy, 2);
+        let endpoint = &endpoints[0];
+        for _ in 0..20 {
+            assert!(!health.failed(endpoint, Failure::Local, FAST, NOW));
+            assert!(!health.failed(endpoint, Failure::Server, FAST, NOW), "an answer ends the row");
+            endpoint.succeeded(FAST, NOW);
+        }
+        assert!(!health.failed(endpoint, Failure::Local, FAST, NOW));
+        assert!(health.failed(endpoint, Failure::Local, FAST, NOW));
+    }
+
+    #[test]
+    fn what_stands_out_is_ejected_at_the_intervals_end() {
+        let policy = OutlierPolicy {
+            success_rate: Some(outlier::SuccessRatePolicy::default()),
+            latency: Some(outlier::LatencyPolicy::default()),
+            max_ejection_percent: 20,
+            ..OutlierPolicy::default()
+        };
+        let (health, endpoints) = cluster(policy, 10);
+        let run = |slow: Duration| {
+            for (place, endpoint) in endpoints.iter().enumerate() {
+                for turn in 0..100 {
+                    if place == 3 && turn % 2 == 0 {
+                        health.failed(endpoint, Failure::Server, FAST, NOW);
+                    } else {
+                        endpoint.succeeded(if place == 4 { slow } else { FAST }, NOW);
+                    }
                 }
             }
-        }
-        running.retain(|key, task| {
-            let keep = wanted.contains_key(key) && !task.is_finished();
-            if !keep {
-                task.abort();
-            }
-            keep
+        };
+        run(FAST);
+        assert!(health.sweep(NOW).is_empty(), "an interval begins");
+        run(Duration::from_millis(200));
+        assert!(health.sweep(NOW + Duration::from_secs(29)).is_empty(), "it is not over");
+        let mut ejected = health.sweep(NOW + Duration::from_secs(30));
+        ejected.sort();
+        assert_eq!(ejected.iter().map(SocketAddr::port).collect::<Vec<_>>(), [3, 4]);
+    }
+
+    #[test]
+    fn workers_together_count_exactly() {
+        let policy = OutlierPolicy { consecutive_failures: 4_000, ..OutlierPolicy::default() };
+        let (health, endpoints) = cluster(policy, 2);
+        let ejections: usize = std::thread::scope(|scope| {
+            let worker =
+                || (0..1_000).filter(|_| health.failed(&endpoints[0], Failure::Server, FAST, NOW)).count();
+            let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
+            workers.into_iter().map(|worker| worker.join().expect("no panic")).sum()
         });
-        for (key, health) in wanted {
-            if let Entry::Vacant(entry) = running.entry(key) {
-                let (cluster, address, _) = entry.key().clone();
-                entry.insert(tasks.spawn(check_endpoint(Arc::clone(&shared), cluster, address, health)));
-            }
-        }
-        while tasks.try_join_next().is_some() {}
-        tokio::time::sleep(LOOK_AROUND).await;
-    }
-}
-
-/// Checks one endpoint for as long as it exists.
-async fn check_endpoint(
-    shared: Arc<Shared>,
-    name: Arc<str>,
-    address: SocketAddr,
-    health: Arc<EndpointHealth>,
-) {
-    let (mut good, mut bad) = (0u32, 0u32);
-    // As a target group's target: not used before its first checks pass.
-    let mut healthy = None;
-    loop {
-        let snapshot = shared.snapshot.load_full();
-        let Some(cluster) = snapshot.clusters.get(&name) else { return };
-        let Some(check) = cluster.health_check.clone() else {
-            return health.set_checked(true);
-        };
-        let Upstream::Mesh(mesh) = &cluster.upstream else { return };
-        let Some(endpoint) = mesh.endpoints.iter().find(|endpoint| endpoint.address == address) else {
-            return;
-        };
-        let target = Target::Endpoint(Arc::clone(endpoint));
-        let passed = tokio::time::timeout(check.timeout, check_once(&shared, cluster, &check, &target)).await;
-        if let Ok(Err(error)) = &passed
-            && error.is_refusal()
-        {
-            // That says nothing of the endpoint's health.
-            tracing::warn!(cluster = &*name, endpoint = %address, %error, "a health check was refused");
-            tokio::time::sleep(check.interval).await;
-            continue;
-        }
-        let passed = matches!(passed, Ok(Ok(())));
-        (good, bad) = if passed { (good.saturating_add(1), 0) } else { (0, bad.saturating_add(1)) };
-        let verdict = match healthy {
-            // The first check decides alone, as an ALB's does.
-            None => Some(passed),
-            Some(_) if good >= check.healthy_threshold => Some(true),
-            Some(_) if bad >= check.unhealthy_threshold => Some(false),
-            Some(before) => Some(before),
-        };
-        if verdict != healthy {
-            let healthy = verdict == Some(true);
-            tracing::info!(cluster = &*name, endpoint = %address, healthy, "health check");
-            health.set_checked(healthy);
-        }
-        healthy = verdict;
-        tokio::time::sleep(check.interval).await;
-    }
-}
-
-/// Why a check failed.
-#[derive(Debug, Error)]
-enum CheckError {
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    #[error(transparent)]
-    Http(#[from] hyper::Error),
-    #[error("answered {0}")]
-    Status(u16),
-    #[error("the authorization policy does not allow it")]
-    NotAuthorized,
-}
-
-impl CheckError {
-    /// Whether an identity was refused.
-    fn is_refusal(&self) -> bool {
-        match self {
-            Self::Dial(error) => error.refusal().is_some(),
-            Self::NotAuthorized => true,
-            Self::Http(_) | Self::Status(_) => false,
-        }
-    }
-}
-
-async fn check_once(
-    shared: &Shared,
-    cluster: &Cluster,
-    check: &HealthCheck,
-    target: &Target,
-) -> Result<(), CheckError> {
-    let stream = dial(shared, cluster, target, HopKind::Main).await?;
-    let stream = accepted(cluster, target, stream).await?;
-    let Some(path) = &check.path else { return Ok(()) };
-    let (mut sender, connection) =
-        http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let mut request = Request::new(Empty::new());
-    let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(http::uri::Scheme::HTTP);
-    uri.authority = target.address().to_string().parse().ok();
-    uri.path_and_query = Some(path.clone());
-    *request.uri_mut() = http::Uri::from_parts(uri).unwrap_or_default();
-    *request.version_mut() = http::Version::HTTP_2;
-    request
-        .headers_mut()
-        .insert(http::header::USER_AGENT, http::HeaderValue::from_static("ELB-HealthChecker/2.0"));
-    let response = sender.send_request(request).await;
-    connection.abort();
-    let response = response?;
-    if response.headers().contains_key(&REFUSAL) {
-        return Err(CheckError::NotAuthorized);
-    }
-    let status = response.status().as_u16();
-    match check.matcher.iter().any(|(low, high)| (*low..=*high).contains(&status)) {
-        true => Ok(()),
-        false => Err(CheckError::Status(status)),
+        assert_eq!(ejections, 1, "the 4,000th, and no other");
     }
 }

@@ -178,7 +178,7 @@ mod tests {
 
     fn peer(serial: &str) -> PeerIdentity {
         let id = "spiffe://d/ns/n/cluster/c/svc/s".parse().expect("an id");
-        PeerIdentity { id, serial: serial.to_owned() }
+        PeerIdentity { id, serial: serial.to_owned(), imported: false }
     }
 
     #[tokio::test]

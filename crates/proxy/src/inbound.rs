@@ -23,11 +23,12 @@ use crate::{
     caller::Caller,
     config::{Action, Bind, Listener, Upstream},
     connections::{Kind, Subject},
-    dial::{HopKind, Target, classify, dial, refusal_of},
+    dial::{DialError, HopKind, Target, classify, dial, refusal_of},
     exchange::Exchange,
     forward::forward,
     headers::is_upgrade,
     io::{Metered, Spoken, sniff},
+    load::Counted,
     metrics::{Direction, Flag, HandshakeFailure},
     outbound::check,
     refusal::{Refusal, RefusalCause, RefusedParty},
@@ -84,14 +85,20 @@ pub(crate) async fn serve(
     };
     let session = stream.get_ref().1;
     let leaf = session.peer_certificates().and_then(<[CertificateDer<'_>]>::first);
-    let caller = match (bind.tls, leaf.map(|leaf| (leaf, peer_identity(leaf)))) {
+    let snapshot = worker.shared.snapshot.load_full();
+    let identified = |leaf: &CertificateDer<'_>| match snapshot.trust.imported.caller(leaf) {
+        Some(identity) => Ok(identity),
+        None => peer_identity(leaf),
+    };
+    let caller = match (bind.tls, leaf.map(|leaf| (leaf, identified(leaf)))) {
         (TlsMode::Mutual, Some((leaf, Ok(identity)))) => {
-            Caller::proved(identity, leaf, worker.shared.snapshot.load().own_id.as_ref())
+            Caller::proved(identity, leaf, snapshot.own_id.as_ref())
         }
-        // The verifier has seen the same certificate: this cannot be.
+        // The verifier has seen the same certificate. An imported one may stand for nobody since.
         (TlsMode::Mutual, _) => return metrics.handshake_failed(HandshakeFailure::WrongIdentity),
         _ => Caller::unproved(),
     };
+    drop(snapshot);
     let caller = Rc::new(caller);
     metrics.handshakes.increment();
     let (http2, awaits_verdict) =
@@ -187,6 +194,9 @@ async fn handle(
     let Some(listener) = worker.listener(&listener) else {
         return Ok(reply::failure(&Failure::NO_ROUTE, exchange));
     };
+    if worker.shared.overload.sheds_requests() {
+        return refuse(Failure::OVERLOADED, exchange, http2);
+    }
     if let Err(failure) = check(&parts) {
         return Ok(reply::failure(&failure, exchange));
     }
@@ -194,6 +204,13 @@ async fn handle(
     if let Some(cause) = refused(&worker, &listener, &caller, source, request, true) {
         exchange.discovery_name = own_name(&listener);
         return Ok(reply::failure(&Failure::refused(Refusal::of_caller(cause), ""), exchange));
+    }
+    let limits = listener.limiter.as_ref().map(|limiter| (limiter, limiter.judge(&parts, caller.id())));
+    if let Some((limiter, judgement)) = limits.as_ref().filter(|(_, judgement)| judgement.denied) {
+        exchange.discovery_name = own_name(&listener);
+        let mut response = reply::failure(&Failure::LIMITED, exchange);
+        limiter.tell(judgement, response.headers_mut());
+        return Ok(response);
     }
     caller.tell(&mut parts.headers);
     let held = worker.open.hold(Subject {
@@ -214,7 +231,7 @@ async fn handle(
         Some(Action::Redirect(redirect)) => {
             return Ok(route::redirect(redirect, &parts, false, 80, exchange));
         }
-        Some(Action::Forward(rule)) => match (route::choose(rule, worker.random()), on_upgrade) {
+        Some(Action::Forward(rule)) => match (route::choose(rule, None), on_upgrade) {
             (None, _) => return Ok(reply::failure(&Failure::NO_CLUSTER, exchange)),
             (Some(cluster), on_upgrade) => {
                 let forwarding = async {
@@ -237,15 +254,27 @@ async fn handle(
             }
         },
     };
-    match outcome {
-        Ok(response) => Ok(response),
-        // The calling proxy learns how far it got, and repeats what is safe.
-        Err((Failure { reset: Some(reason), flag, status, .. }, mut exchange)) if http2 => {
-            exchange.flag = flag;
-            exchange.status = status.as_u16();
+    let mut response = outcome.or_else(|(failure, exchange)| refuse(failure, exchange, http2))?;
+    if let Some((limiter, judgement)) = &limits {
+        limiter.tell(judgement, response.headers_mut());
+    }
+    Ok(response)
+}
+
+/// The answer for a failure; over HTTP/2 the calling proxy learns how far it got, and repeats what is
+/// safe.
+fn refuse(
+    failure: Failure,
+    mut exchange: Box<Exchange>,
+    http2: bool,
+) -> Result<Response<ResponseBody>, Reset> {
+    match failure.reset {
+        Some(reason) if http2 => {
+            exchange.flag = failure.flag;
+            exchange.status = failure.status.as_u16();
             Err(h2::Error::from(reason))
         }
-        Err((failure, exchange)) => Ok(reply::failure(&failure, exchange)),
+        _ => Ok(reply::failure(&failure, exchange)),
     }
 }
 
@@ -288,9 +317,7 @@ fn refused(
 }
 
 fn is_revoked(worker: &Worker, caller: &Caller) -> bool {
-    caller.identity.as_ref().is_some_and(|identity| {
-        worker.shared.snapshot.load().revoked.contains(identity.id.trust_domain(), &identity.serial)
-    })
+    caller.identity.as_ref().is_some_and(|identity| worker.shared.snapshot.load().trust.refuses(identity))
 }
 
 /// Why what is open may not go on; `None`: it may.
@@ -328,7 +355,7 @@ async fn relay_tcp<S>(
         true => announce(&mut stream, verdict).await,
         false => Ok(()),
     };
-    if let (Ok(mut application), Ok(())) = (outcome, announced) {
+    if let (Ok((mut application, _counted)), Ok(())) = (outcome, announced) {
         // A relay outlives changes of the rules; each is judged anew.
         let kind = Kind::Tcp;
         let subject = Subject { caller, source, listener: Arc::clone(&listener.name), kind };
@@ -386,7 +413,7 @@ async fn connect_application(
     caller: &Caller,
     source: IpAddr,
     record: &mut TcpRecord,
-) -> Result<crate::io::ClientTransport, u8> {
+) -> Result<(crate::io::ClientTransport, Counted), u8> {
     if let Some(cause) = refused(worker, listener, caller, source, None, true) {
         record.flag = Flag::UnauthorizedExternalService;
         record.termination = "not authorized";
@@ -403,18 +430,27 @@ async fn connect_application(
             let address =
                 std::net::SocketAddr::new(address.unwrap_or(worker.shared.application_address), *port);
             record.upstream = Some(address);
-            dial(&worker.shared, cluster, &Target::Application(address), HopKind::Main).await
+            match cluster.load.connection(&cluster.breakers, false) {
+                Some(counted) => dial(&worker.shared, cluster, &Target::Application(address), HopKind::Main)
+                    .await
+                    .map(|stream| (stream, counted)),
+                None => {
+                    cluster.metrics.overflows.increment();
+                    Err(DialError::Overflow)
+                }
+            }
         }
-        Upstream::Mesh(_) | Upstream::External(_) => {
-            tcp::connect(worker, cluster).await.map(|(stream, target)| {
-                record.upstream = Some(target.address());
-                stream
-            })
-        }
+        Upstream::Mesh(_) | Upstream::External(_) => tcp::connect(worker, cluster).await.map(|connected| {
+            record.upstream = Some(connected.endpoint.address);
+            (connected.stream, connected.counted)
+        }),
     };
     connected.map_err(|error| {
         tracing::warn!(listener = &*listener.name, %error, "the application does not accept a connection");
-        record.flag = Flag::UpstreamConnectionFailure;
+        record.flag = match error {
+            DialError::Overflow => Flag::UpstreamOverflow,
+            _ => Flag::UpstreamConnectionFailure,
+        };
         record.termination = "no connection to the application";
         tcp::UNREACHABLE
     })

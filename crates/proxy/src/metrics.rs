@@ -128,6 +128,12 @@ causes! {
         UnauthorizedExternalService => "UAEX",
         /// The request is malformed.
         DownstreamProtocolError => "DPE",
+        /// The proxy's memory runs out.
+        OverloadManager => "OM",
+        /// A rate limit was reached.
+        RateLimited => "RL",
+        /// A fault that was put in on purpose.
+        FaultInjected => "FI",
     }
 }
 
@@ -214,6 +220,10 @@ impl DirectionMetrics {
 pub(crate) struct ClusterMetrics {
     pub(crate) requests: Counter,
     pub(crate) retries: Counter,
+    /// Retries that were not made, because there were enough.
+    pub(crate) retries_denied: Counter,
+    /// Requests and connections over a limit of the cluster's.
+    pub(crate) overflows: Counter,
     pub(crate) connections: Counter,
     pub(crate) connect_failures: Counter,
     pub(crate) responses: [Counter; 6],
@@ -259,6 +269,11 @@ impl Metrics {
         Arc::clone(clusters.entry(name.to_owned()).or_default())
     }
 
+    /// Handshakes that other proxies, or clients, made with this one.
+    pub fn handshakes(&self, direction: Direction) -> u64 {
+        self.of(direction).handshakes.get()
+    }
+
     /// Failed handshakes with clients, by cause.
     pub fn handshake_failures(&self, direction: Direction, cause: HandshakeFailure) -> u64 {
         self.of(direction).handshake_failures(cause)
@@ -297,6 +312,21 @@ impl Metrics {
     /// Tries beyond the first, of a cluster.
     pub fn retries(&self, cluster: &str) -> u64 {
         self.cluster(cluster).retries.get()
+    }
+
+    /// Tries that were not made because the retry budget or a limit did not allow them.
+    pub fn retries_denied(&self, cluster: &str) -> u64 {
+        self.cluster(cluster).retries_denied.get()
+    }
+
+    /// Requests and connections over a limit of a cluster's.
+    pub fn overflows(&self, cluster: &str) -> u64 {
+        self.cluster(cluster).overflows.get()
+    }
+
+    /// Requests sent to a cluster.
+    pub fn upstream_requests(&self, cluster: &str) -> u64 {
+        self.cluster(cluster).requests.get()
     }
 
     /// The Prometheus exposition format, version 0.0.4.
@@ -377,9 +407,11 @@ impl Metrics {
         }
         let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         type ReadCluster = fn(&ClusterMetrics) -> u64;
-        let simple: [(&str, ReadCluster); 5] = [
+        let simple: [(&str, ReadCluster); 7] = [
             ("bowline_upstream_requests_total", |m| m.requests.get()),
             ("bowline_upstream_retries_total", |m| m.retries.get()),
+            ("bowline_upstream_retries_denied_total", |m| m.retries_denied.get()),
+            ("bowline_upstream_overflows_total", |m| m.overflows.get()),
             ("bowline_upstream_connections_total", |m| m.connections.get()),
             ("bowline_upstream_connect_failures_total", |m| m.connect_failures.get()),
             ("bowline_upstream_ejections_total", |m| m.ejections.get()),

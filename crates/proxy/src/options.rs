@@ -21,6 +21,10 @@ pub struct ProxyOptions {
     pub admin: Option<AdminAddress>,
     /// Longest time between being told to stop and ending. Default 20 s.
     pub drain: Duration,
+    /// Bytes of memory from 90 % of which new requests are answered 503, and from 95 % of which no
+    /// connections are accepted. Default: the control group's limit, or a quarter of the machine's
+    /// memory if that is less.
+    pub memory_limit: Option<u64>,
 }
 
 impl Default for ProxyOptions {
@@ -31,6 +35,7 @@ impl Default for ProxyOptions {
             access_log_query: false,
             admin: None,
             drain: Duration::from_secs(20),
+            memory_limit: None,
         }
     }
 }

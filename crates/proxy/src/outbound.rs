@@ -11,15 +11,17 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    application_tls,
+    application_tls, balance,
     body::{Replay, ResponseBody},
     caller,
     config::{Action, Bind, Listener, PublicTls},
     dial::{DialError, classify},
     exchange::{Exchange, FORWARDED_FOR, REQUEST_ID},
     external_head::OwnRequestId,
+    fault,
     forward::forward,
     headers::{append_forwarded_for, is_authority, is_known_coding, is_upgrade},
+    health::Busy,
     io::{Metered, Spoken, sniff},
     metrics::{Direction, Flag, HandshakeFailure},
     refusal::{Refusal, RefusedParty},
@@ -186,9 +188,13 @@ async fn respond(
     }
     let mut exchange = Exchange::begin(&worker.shared, edge.direction, &parts);
     exchange.counts(&body);
+    exchange.client = Some(client);
     let Some(listener) = worker.listener(&listener) else {
         return reply::failure(&Failure::NO_ROUTE, exchange);
     };
+    if worker.shared.overload.sheds_requests() {
+        return reply::failure(&Failure::OVERLOADED, exchange);
+    }
     if let Err(failure) = check(&parts) {
         return reply::failure(&failure, exchange);
     }
@@ -211,7 +217,13 @@ async fn respond(
             route::redirect(redirect, &parts, edge.https, port, exchange)
         }
         Some(Action::Forward(rule)) => {
-            let Some(cluster) = route::choose(rule, worker.random()) else {
+            let (delayed, aborted) = fault::inject(&worker, &route.faults, &parts).await;
+            exchange.delayed = delayed;
+            if let Some(failure) = aborted {
+                return reply::failure(&failure, exchange);
+            }
+            let sticky = balance::stickiness(&rule.sticky, &parts.headers, Some(client), worker.random());
+            let Some(cluster) = route::choose(rule, sticky.hash) else {
                 return reply::failure(&Failure::NO_CLUSTER, exchange);
             };
             let outcome = match on_upgrade {
@@ -220,7 +232,12 @@ async fn respond(
                 }
                 None => forward(&worker, cluster, &rule.policy, parts, body, exchange).await,
             };
-            outcome.unwrap_or_else(|(failure, exchange)| reply::failure(&failure, exchange))
+            let mut response =
+                outcome.unwrap_or_else(|(failure, exchange)| reply::failure(&failure, exchange));
+            if let Some(cookie) = sticky.cookie {
+                response.headers_mut().append(header::SET_COOKIE, cookie);
+            }
+            response
         }
     }
 }
@@ -289,8 +306,9 @@ async fn serve_tcp(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStrea
         cluster.metrics.requests.increment();
         record.discovery_name = Some(Arc::clone(&cluster.discovery_name));
         match tcp::connect(&worker, cluster).await {
-            Ok((mut upstream, target)) => {
-                record.upstream = Some(target.address());
+            Ok(tcp::Connected { stream: mut upstream, endpoint, counted: _counted }) => {
+                record.upstream = Some(endpoint.address);
+                let _busy = Busy::with(&endpoint.health);
                 tokio::select! {
                     result = tcp::relay(&mut stream, &mut upstream) => if let Err(error) = result {
                         tracing::debug!(listener = &*listener.name, %error, "a TCP connection broke");

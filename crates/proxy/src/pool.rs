@@ -25,13 +25,17 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::timeout,
+};
 
 use crate::{
     body::RequestBody,
     config::{Cluster, HopConfigs, Upstream, UpstreamTls, external::ExternalSecurity},
     dial::{DialError, HopKind, Target, accepted, dial, handshake_error},
     io::FirstRead,
+    load::Counted,
     metrics::HandshakeFailure,
     shared::Shared,
     worker::LocalExec,
@@ -72,6 +76,7 @@ impl Lease {
             if !sender.is_closed() {
                 home.h1_idle.borrow_mut().push(Idle { sender, since: Instant::now(), made_with });
             }
+            home.freed.notify_one();
         }
     }
 
@@ -100,7 +105,10 @@ impl Drop for Lease {
     fn drop(&mut self) {
         match self.inner.take() {
             Some(Lent::H2(_)) | None => {}
-            Some(Lent::H1 { home, .. }) => home.h1_active.set(home.h1_active.get() - 1),
+            Some(Lent::H1 { home, .. }) => {
+                home.h1_active.set(home.h1_active.get() - 1);
+                home.freed.notify_one();
+            }
         }
     }
 }
@@ -162,9 +170,12 @@ type Connecting = SharedFuture<LocalBoxFuture<'static, Result<Rc<H2Connection>, 
 pub(crate) struct EndpointPool {
     h2: RefCell<Vec<Rc<H2Connection>>>,
     connecting: RefCell<Option<Connecting>>,
-    waiting: Cell<usize>,
     h1_idle: RefCell<Vec<Idle>>,
     h1_active: Cell<usize>,
+    /// HTTP/1.1 connections that are open or being opened.
+    h1_open: Rc<Cell<usize>>,
+    /// An HTTP/1.1 connection is idle or gone.
+    freed: Rc<Notify>,
 }
 
 /// A cluster's name, an endpoint's address, and the name that its certificate was checked for where
@@ -231,18 +242,29 @@ async fn lease_h1(
     fresh: bool,
 ) -> Result<Lease, DialError> {
     let config = present_configs(cluster);
-    while let Some(idle) = pool.h1_idle.borrow_mut().pop() {
-        let same = made_with_same(idle.made_with.as_ref(), config);
-        if same && !fresh && idle.sender.is_ready() && idle.since.elapsed() < H1_REST_MAX {
-            pool.h1_active.set(pool.h1_active.get() + 1);
-            let Idle { sender, made_with, .. } = idle;
-            return Ok(Lease { inner: Some(Lent::H1 { sender, home: Rc::clone(&pool), made_with }) });
-        }
-    }
     let most = if cluster.max_connections == 0 { H1_CONNECTIONS_DEFAULT } else { cluster.max_connections };
-    if pool.h1_active.get() >= most {
-        return Err(DialError::Overflow);
-    }
+    let mut waiting = None;
+    let open = loop {
+        while let Some(idle) = pool.h1_idle.borrow_mut().pop() {
+            let same = made_with_same(idle.made_with.as_ref(), config);
+            if same && !fresh && idle.sender.is_ready() && idle.since.elapsed() < H1_REST_MAX {
+                pool.h1_active.set(pool.h1_active.get() + 1);
+                let Idle { sender, made_with, .. } = idle;
+                return Ok(Lease { inner: Some(Lent::H1 { sender, home: Rc::clone(&pool), made_with }) });
+            }
+        }
+        if pool.h1_active.get() < most
+            && let Some(counted) = cluster.load.connection(&cluster.breakers, pool.h1_open.get() == 0)
+        {
+            break Open::new(&pool, counted);
+        }
+        // The request's time bounds how long, the breaker how many.
+        if waiting.is_none() {
+            waiting = Some(cluster.load.pending(&cluster.breakers).ok_or(DialError::Overflow)?);
+        }
+        pool.freed.notified().await;
+    };
+    drop(waiting);
     pool.h1_active.set(pool.h1_active.get() + 1);
     // Counts down again if dialling fails or is given up.
     let reserved = Reserved(Some(Rc::clone(&pool)));
@@ -252,9 +274,34 @@ async fn lease_h1(
         .handshake::<_, RequestBody>(TokioIo::new(stream))
         .await
         .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))?;
-    tokio::task::spawn_local(connection);
+    tokio::task::spawn_local(async move {
+        let _open = open;
+        // Whoever waits for an answer is told of the error.
+        let _ = connection.await;
+    });
     reserved.keep();
     Ok(Lease { inner: Some(Lent::H1 { sender, home: pool, made_with: config.cloned() }) })
+}
+
+/// An HTTP/1.1 connection that is open or being opened.
+struct Open {
+    of_pool: Rc<Cell<usize>>,
+    freed: Rc<Notify>,
+    _counted: Counted,
+}
+
+impl Open {
+    fn new(pool: &EndpointPool, counted: Counted) -> Self {
+        pool.h1_open.set(pool.h1_open.get() + 1);
+        Self { of_pool: Rc::clone(&pool.h1_open), freed: Rc::clone(&pool.freed), _counted: counted }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.of_pool.set(self.of_pool.get() - 1);
+        self.freed.notify_one();
+    }
 }
 
 /// One of the pool's connections, counted before it is there.
@@ -295,45 +342,41 @@ async fn lease_h2(
         if in_flight < STREAMS_PER_CONNECTION {
             return Ok(Lease { inner: Some(Lent::H2(connection)) });
         }
-        if count >= most {
-            // HTTP/2 queues what is over the server's limit, up to ours.
-            if in_flight >= STREAMS_PER_CONNECTION + cluster.max_pending {
-                return Err(DialError::Overflow);
+        let under_way = pool.connecting.borrow().is_some();
+        let counted = match count < most && !under_way {
+            true => cluster.load.connection(&cluster.breakers, false),
+            false => None,
+        };
+        match counted {
+            Some(counted) => {
+                let connecting = start_connecting(&pool, shared, cluster, target, config.cloned(), counted);
+                *pool.connecting.borrow_mut() = Some(connecting);
             }
-            return Ok(Lease { inner: Some(Lent::H2(connection)) });
+            None if under_way => {}
+            None => {
+                // HTTP/2 queues what is over the server's limit, up to ours.
+                if in_flight >= STREAMS_PER_CONNECTION.saturating_add(cluster.breakers.pending) {
+                    return Err(DialError::Overflow);
+                }
+                return Ok(Lease { inner: Some(Lent::H2(connection)) });
+            }
         }
     }
-    if pool.waiting.get() >= cluster.max_pending {
-        return Err(DialError::Overflow);
-    }
+    let _waiting = cluster.load.pending(&cluster.breakers).ok_or(DialError::Overflow)?;
     let connecting = {
         let mut slot = pool.connecting.borrow_mut();
         match slot.as_ref().filter(|connecting| connecting.peek().is_none()) {
             Some(connecting) => connecting.clone(),
             None => {
-                let connecting = start_connecting(&pool, shared, cluster, target, config.cloned());
+                let counted = cluster.load.connection(&cluster.breakers, true).ok_or(DialError::Overflow)?;
+                let connecting = start_connecting(&pool, shared, cluster, target, config.cloned(), counted);
                 *slot = Some(connecting.clone());
                 connecting
             }
         }
     };
-    pool.waiting.set(pool.waiting.get() + 1);
-    let _waiting = scopeguard(|| pool.waiting.set(pool.waiting.get() - 1));
     let connection = connecting.await?;
     Ok(Lease { inner: Some(Lent::H2(connection)) })
-}
-
-/// Runs `f` when dropped.
-fn scopeguard(f: impl FnOnce()) -> impl Drop {
-    struct Guard<F: FnOnce()>(Option<F>);
-    impl<F: FnOnce()> Drop for Guard<F> {
-        fn drop(&mut self) {
-            if let Some(f) = self.0.take() {
-                f();
-            }
-        }
-    }
-    Guard(Some(f))
 }
 
 /// Connects in a task of its own, so that no waiting request can stall it.
@@ -343,12 +386,13 @@ fn start_connecting(
     cluster: &Arc<Cluster>,
     target: &Target,
     config: Option<Arc<HopConfigs>>,
+    counted: Counted,
 ) -> Connecting {
     let (tell, told) = oneshot::channel();
     let (home, shared, cluster, target) =
         (Rc::downgrade(pool), Arc::clone(shared), Arc::clone(cluster), target.clone());
     tokio::task::spawn_local(async move {
-        let result = connect_h2(&shared, &cluster, &target).await.map(|sender| {
+        let result = connect_h2(&shared, &cluster, &target, counted).await.map(|sender| {
             let connection = Rc::new(H2Connection { sender, made_with: config });
             if let Some(home) = home.upgrade() {
                 home.h2.borrow_mut().push(Rc::clone(&connection));
@@ -367,6 +411,7 @@ async fn connect_h2(
     shared: &Shared,
     cluster: &Cluster,
     target: &Target,
+    counted: Counted,
 ) -> Result<http2::SendRequest<RequestBody>, DialError> {
     let stream = dial(shared, cluster, target, HopKind::Main).await?;
     let stream = accepted(cluster, target, stream).await?;
@@ -383,6 +428,7 @@ async fn connect_h2(
         .await
         .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))?;
     tokio::task::spawn_local(async move {
+        let _counted = counted;
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an upstream connection ended");
         }

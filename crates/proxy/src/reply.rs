@@ -46,6 +46,16 @@ impl Failure {
         Self::new(StatusCode::GATEWAY_TIMEOUT, Flag::UpstreamRequestTimeout, "upstream request timeout");
     pub(crate) const BAD_REQUEST: Self =
         Self::new(StatusCode::BAD_REQUEST, Flag::DownstreamProtocolError, "bad request");
+    /// Nothing has been done for the request: another proxy may try elsewhere.
+    pub(crate) const OVERLOADED: Self = Self {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        flag: Flag::OverloadManager,
+        text: std::borrow::Cow::Borrowed("overloaded"),
+        reset: Some(h2::Reason::REFUSED_STREAM),
+        refusal: None,
+    };
+    pub(crate) const LIMITED: Self =
+        Self::new(StatusCode::TOO_MANY_REQUESTS, Flag::RateLimited, "local_rate_limited");
     pub(crate) const OVERFLOW: Self = Self::new(
         StatusCode::SERVICE_UNAVAILABLE,
         Flag::UpstreamOverflow,

@@ -1,7 +1,12 @@
 //! Which rule of a route a request falls under, and the answers that need no
 //! upstream.
 
-use std::sync::Arc;
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use bowline_model::balance::{GOLDEN, spread};
 
 use http::{HeaderMap, HeaderValue, Response, header, request::Parts};
 
@@ -35,36 +40,49 @@ fn header_text<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> &'h str
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
+/// Whether all conditions hold for a request.
+pub(crate) fn falls_under(conditions: &Match, request: &Parts) -> bool {
+    matches(conditions, request, host(request))
+}
+
 fn matches(rule: &Match, request: &Parts, host: &str) -> bool {
     (rule.hosts.is_empty() || rule.hosts.iter().any(|pattern| pattern.matches(host)))
         && (rule.paths.is_empty() || rule.paths.iter().any(|pattern| pattern.matches(request.uri.path())))
         && (rule.methods.is_empty() || rule.methods.contains(&request.method))
-        && rule.headers.iter().all(|(name, value)| {
-            let mut given = request.headers.get_all(name).iter();
-            given.any(|given| value.as_ref().is_none_or(|value| given == value))
-        })
+        && rule.headers.iter().all(|(name, value)| value.matches(request.headers.get_all(name).iter()))
         && rule
             .query
             .iter()
-            .all(|(name, value)| has_query(request.uri.query().unwrap_or_default(), name, value))
+            .all(|(name, value)| value.matches(query_values(request.uri.query().unwrap_or_default(), name)))
 }
 
-fn has_query(query: &str, name: &str, value: &str) -> bool {
-    query.split('&').any(|pair| {
-        let (given_name, given_value) = pair.split_once('=').unwrap_or((pair, ""));
-        percent_decoded_eq(given_name, name) && percent_decoded_eq(given_value, value)
+/// The decoded values of a parameter.
+fn query_values<'q>(query: &'q str, name: &'q str) -> impl Iterator<Item = Cow<'q, [u8]>> {
+    query.split('&').filter_map(move |pair| {
+        let (given, value) = pair.split_once('=').unwrap_or((pair, ""));
+        percent_decoded_eq(given, name).then(|| percent_decoded(value))
     })
+}
+
+/// What is not encoded is not copied.
+fn percent_decoded(encoded: &str) -> Cow<'_, [u8]> {
+    if !encoded.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Cow::Borrowed(encoded.as_bytes());
+    }
+    Cow::Owned(decoded_bytes(encoded).collect())
 }
 
 /// Whether `encoded`, percent-decoded, is `plain`. Allocates nothing.
 fn percent_decoded_eq(encoded: &str, plain: &str) -> bool {
+    decoded_bytes(encoded).eq(plain.bytes())
+}
+
+fn decoded_bytes(encoded: &str) -> impl Iterator<Item = u8> {
     let mut encoded = encoded.bytes();
-    let mut plain = plain.bytes();
-    loop {
-        let byte = match encoded.next() {
-            None => return plain.next().is_none(),
-            Some(b'+') => b' ',
-            Some(b'%') => {
+    std::iter::from_fn(move || {
+        Some(match encoded.next()? {
+            b'+' => b' ',
+            b'%' => {
                 let mut rest = encoded.clone();
                 match (rest.next().and_then(hex_digit), rest.next().and_then(hex_digit)) {
                     (Some(high), Some(low)) => {
@@ -74,28 +92,29 @@ fn percent_decoded_eq(encoded: &str, plain: &str) -> bool {
                     _ => b'%',
                 }
             }
-            Some(byte) => byte,
-        };
-        if plain.next() != Some(byte) {
-            return false;
-        }
-    }
+            byte => byte,
+        })
+    })
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// The cluster that a forwarded request goes to, by the rule's weights.
-/// `random` is any number.
-pub(crate) fn choose(forward: &Forward, random: u64) -> Option<&Arc<Cluster>> {
+/// The cluster that a forwarded request goes to, by the rule's weights: as exactly as can be, over
+/// all workers together. A hash decides in place of the request's turn.
+pub(crate) fn choose(forward: &Forward, hash: Option<u64>) -> Option<&Arc<Cluster>> {
     if let [(only, _)] = &forward.clusters[..] {
         return Some(only);
     }
     if forward.weight_total == 0 {
         return None;
     }
-    let mut place = random % forward.weight_total;
+    let mut place = match hash {
+        // Of other bits than those by which an endpoint is found.
+        Some(hash) => spread(hash.rotate_left(32), 1, forward.weight_total),
+        None => spread(forward.turns.fetch_add(1, Relaxed), GOLDEN, forward.weight_total),
+    };
     for (cluster, weight) in &forward.clusters {
         match place.checked_sub(u64::from(*weight)) {
             None => return Some(cluster),
@@ -157,6 +176,7 @@ pub(crate) fn redirect(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{ValueKind, ValueMatch};
     use bowline_model::wildcard::Wildcard;
     use http::Request;
 
@@ -168,14 +188,40 @@ mod tests {
         builder.body(()).expect("a request").into_parts().0
     }
 
+    fn exactly(value: &str) -> ValueMatch {
+        ValueMatch { kind: ValueKind::Exact(value.to_owned()), invert: false }
+    }
+
+    #[test]
+    fn a_value_is_matched_in_every_way_and_its_reverse() {
+        let (text, range) = (|text: &str| text.to_owned(), ValueKind::Range(5, 10));
+        for (kind, good, bad) in [
+            (ValueKind::Exact(text("v1")), "v1", "v10"),
+            (ValueKind::Prefix(text("v1")), "v10", "av1"),
+            (ValueKind::Suffix(text("v1")), "av1", "v10"),
+            (range.clone(), "5", "10"),
+            (range, "9", "x"),
+        ] {
+            for invert in [false, true] {
+                let rule = ValueMatch { kind: kind.clone(), invert };
+                assert_eq!(rule.matches([good].into_iter()), !invert, "{rule:?}");
+                assert_eq!(rule.matches([bad].into_iter()), invert, "{rule:?}");
+                assert_eq!(rule.matches([bad, good].into_iter()), !invert, "any of them: {rule:?}");
+                assert_eq!(rule.matches(std::iter::empty::<&str>()), invert, "{rule:?}");
+            }
+        }
+        let present = ValueMatch { kind: ValueKind::Present, invert: false };
+        assert!(present.matches([""].into_iter()) && !present.matches(std::iter::empty::<&str>()));
+    }
+
     #[test]
     fn every_kind_of_condition_must_hold() {
         let rule = Match {
             hosts: vec![Wildcard::new("*.Example.com", true).expect("a pattern")],
             paths: vec![Wildcard::new("/a/*", false).expect("a pattern")],
             methods: vec![http::Method::GET],
-            headers: vec![(header::HeaderName::from_static("x-test"), Some(HeaderValue::from_static("1")))],
-            query: vec![("k".to_owned(), "a b".to_owned())],
+            headers: vec![(header::HeaderName::from_static("x-test"), exactly("1"))],
+            query: vec![("k".to_owned(), exactly("a b"))],
         };
         let good = request("/a/x?z=1&k=a%20b", &[("host", "api.example.COM:8443"), ("x-test", "1")]);
         assert!(matches(&rule, &good, host(&good)));

@@ -24,6 +24,7 @@ use crate::{
     health,
     metrics::Metrics,
     options::{ProxyError, ProxyOptions},
+    overload::{self, Overload},
     resolver,
     shared::Shared,
     sockets::Sockets,
@@ -61,15 +62,10 @@ pub(crate) fn build(
         ),
     };
     let workers = options.workers.max(1);
-    let shared = Arc::new(Shared::new(
-        metrics,
-        access_log,
-        dialer,
-        application_address,
-        workers,
-        application_authority,
-    ));
-    Ok(Control::new(DataPlane::start(shared, sockets)?))
+    let shared =
+        Shared::new(metrics, access_log, dialer, application_address, workers, application_authority);
+    let shared = Shared { overload: Overload::of(options.memory_limit), ..shared };
+    Ok(Control::new(DataPlane::start(Arc::new(shared), sockets)?))
 }
 
 /// A proxy that runs on threads of this process.
@@ -168,13 +164,15 @@ pub fn start_from_file(path: &Path, options: &ProxyOptions) -> Result<ProxyHandl
     let (drain, of_thread) = (options.drain, control.clone());
     let thread = std::thread::Builder::new().name("proxy".to_owned()).spawn(move || {
         runtime.block_on(async move {
-            let checks = tokio::spawn(health::check_forever(of_thread.clone()));
+            let checks = tokio::spawn(health::check::check_forever(of_thread.clone()));
             let names = tokio::spawn(resolver::resolve_forever(of_thread.clone()));
+            let memory = tokio::spawn(overload::watch(Arc::clone(&of_thread.lock().shared)));
             let admin = tokio::spawn(admin::serve(background, of_thread.clone()));
             // The other end is kept by the handle.
             let _ = stopping.wait_for(|stop| *stop).await;
             checks.abort();
             names.abort();
+            memory.abort();
             let drained = of_thread.lock().drain(drain);
             drained.await;
             admin.abort();

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     access_log::AccessLog, application::Dialer, config::Snapshot, hops::Hops, metrics::Metrics,
-    tls::application::ApplicationAuthority,
+    overload::Overload, tls::application::ApplicationAuthority,
 };
 
 /// See the module.
@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) hops: Arc<Hops>,
     /// The host names of servers outside the mesh may be others now.
     pub(crate) names_changed: tokio::sync::Notify,
+    /// What new work is given up.
+    pub(crate) overload: Overload,
 }
 
 impl Shared {
@@ -50,6 +52,7 @@ impl Shared {
             application_authority,
             hops: Arc::default(),
             names_changed: tokio::sync::Notify::new(),
+            overload: Overload::default(),
         }
     }
 }

@@ -57,8 +57,8 @@ impl Stream {
             if certified.wait_for(|certified| *certified).await.is_err() {
                 return;
             }
-            match self.follow(&mut backoff).await {
-                Ok(()) => tracing::info!("the control plane closed the stream"),
+            match self.follow(&mut backoff, &mut certified).await {
+                Ok(why) => tracing::info!("{why}"),
                 Err(error) => {
                     tracing::warn!(error = %chain_text(&error), "no stream; going on with what there is");
                     if matches!(&error, ControlPlaneError::Status(status) if status.code() == Code::Unauthenticated)
@@ -73,7 +73,14 @@ impl Stream {
         }
     }
 
-    async fn follow(&self, backoff: &mut Backoff) -> Result<(), ControlPlaneError> {
+    /// Returns why it is over, where nothing is wrong.
+    async fn follow(
+        &self,
+        backoff: &mut Backoff,
+        certified: &mut watch::Receiver<bool>,
+    ) -> Result<&'static str, ControlPlaneError> {
+        certified.mark_unchanged();
+        let shown = self.own_leaf();
         let mut client = AggregatedDiscoveryServiceClient::new(self.control_plane.channel(true)?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX);
         let (requests, outgoing) = mpsc::channel(2 * ResourceType::ALL.len());
@@ -98,23 +105,37 @@ impl Stream {
         loop {
             let response = tokio::select! {
                 response = responses.message() => response?,
+                changed = certified.changed() => match changed {
+                    // It ends with the certificate that it was opened with, and who opens it anew shows
+                    // that it has the later one.
+                    Ok(()) if self.own_leaf() != shown => return Ok("another certificate: the stream is opened anew"),
+                    Ok(()) => continue,
+                    Err(_) => return Ok("nobody keeps certificates any more"),
+                },
                 () = &mut first_answers, if !*self.configured.borrow() => {
                     self.configured.send_replace(true);
                     continue;
                 }
             };
-            let Some(response) = response else { return Ok(()) };
+            let Some(response) = response else { return Ok("the control plane closed the stream") };
             backoff.reset();
             let kind = ResourceType::from_type_url(&response.type_url);
             let answer = self.answer(kind, response);
             if requests.send(answer).await.is_err() {
-                return Ok(());
+                return Ok("the control plane closed the stream");
             }
             unanswered.retain(|waiting| Some(*waiting) != kind);
             if unanswered.is_empty() {
                 self.configured.send_replace(true);
             }
         }
+    }
+
+    /// The certificate that the proxy shows, DER.
+    fn own_leaf(&self) -> Option<Vec<u8>> {
+        let control = self.control_plane.control.lock();
+        let held = control.store.identity(MESH_IDENTITY)?;
+        held.key.cert.first().map(|leaf| leaf.to_vec())
     }
 
     /// Applies a response and makes its ACK or NACK.

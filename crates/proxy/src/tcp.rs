@@ -5,16 +5,26 @@
 //! has come, nothing of the client's has been sent, and another endpoint can
 //! be tried.
 
-use std::{future::poll_fn, io, pin::Pin, rc::Rc, sync::Arc, task::Poll, time::Instant};
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
+use bowline_model::outlier::Failure;
 use bowline_plumbing::wall_clock;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::{
     access_log::{LogLine, TcpEntry},
-    config::Cluster,
+    config::{Cluster, Endpoint},
     dial::{DialError, HopKind, Target, dial, verdict},
     io::{ClientTransport, Traffic},
+    load::Counted,
     metrics::{Direction, Flag},
     refusal::Refusal,
     worker::{Connection, Worker},
@@ -33,30 +43,37 @@ const BUFFER_SMALL: usize = 16 * 1024;
 /// Read ahead that much before writing: fewer, larger TLS records and calls.
 const BUFFER_LARGE: usize = 256 * 1024;
 
+/// A connection, counted for as long as this is held.
+pub(crate) struct Connected {
+    pub(crate) stream: ClientTransport,
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) counted: Counted,
+}
+
 /// Connects to an endpoint of the cluster that accepts.
-pub(crate) async fn connect(
-    worker: &Rc<Worker>,
-    cluster: &Arc<Cluster>,
-) -> Result<(ClientTransport, Target), DialError> {
-    let state = worker.clusters.of(cluster);
+pub(crate) async fn connect(worker: &Rc<Worker>, cluster: &Arc<Cluster>) -> Result<Connected, DialError> {
+    let Some(counted) = cluster.load.connection(&cluster.breakers, false) else {
+        cluster.metrics.overflows.increment();
+        return Err(DialError::Overflow);
+    };
     let mut tried = Vec::new();
     let mut last = DialError::Connect(io::ErrorKind::NotConnected);
     for _ in 0..=RETRIES {
-        let Some(endpoint) = state.pick(cluster, &tried, wall_clock::now()) else { break };
+        let Some(endpoint) = worker.pick(cluster, &tried, None) else { break };
         let target = Target::Endpoint(Arc::clone(&endpoint));
+        let began = Instant::now();
         let connecting = async {
             let stream = dial(&worker.shared, cluster, &target, HopKind::Main).await?;
             verdict(cluster, &target, stream).await
         };
         match connecting.await {
             Ok(stream) => {
-                endpoint.health.succeeded();
-                return Ok((stream, target));
+                endpoint.health.succeeded(began.elapsed(), wall_clock::now());
+                return Ok(Connected { stream, endpoint, counted });
             }
             Err(error) => {
-                if error.blames_endpoint() && cluster.health.failed(&endpoint.health, wall_clock::now()) {
-                    cluster.metrics.ejections.increment();
-                    tracing::warn!(cluster = &*cluster.name, endpoint = %endpoint.address, "ejected an endpoint that kept failing");
+                if error.blames_endpoint() {
+                    failed(cluster, &endpoint, Failure::Local, began.elapsed());
                 }
                 if error.refusal().is_some() {
                     return Err(error);
@@ -67,6 +84,14 @@ pub(crate) async fn connect(
         }
     }
     Err(last)
+}
+
+/// Holds a failure against an endpoint.
+pub(crate) fn failed(cluster: &Cluster, endpoint: &Endpoint, failure: Failure, took: Duration) {
+    if cluster.health.failed(&endpoint.health, failure, took, wall_clock::now()) {
+        cluster.metrics.ejections.increment();
+        tracing::warn!(cluster = &*cluster.name, endpoint = %endpoint.address, task = endpoint.task_id, "ejected an endpoint that kept failing");
+    }
 }
 
 /// Copies both ways until both sides have ended; half-closes are carried.

@@ -5,6 +5,7 @@
 //! certificate back without asking the verifier, past a revocation.
 
 pub(crate) mod application;
+pub(crate) mod imported;
 pub(crate) mod origination;
 pub(crate) mod trust;
 pub(crate) mod verify;
@@ -12,10 +13,10 @@ pub(crate) mod verify;
 use std::sync::{Arc, LazyLock};
 
 use rustls::{
-    ClientConfig, ServerConfig, SupportedProtocolVersion,
+    ClientConfig, InconsistentKeys, ServerConfig, SupportedProtocolVersion,
     client::Resumption,
     crypto::CryptoProvider,
-    server::{NoServerSessionStorage, ResolvesServerCert},
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
@@ -72,7 +73,13 @@ pub(crate) fn certified_key(
     if chain.is_empty() {
         return Err(TlsError::Certificates);
     }
-    Ok(Arc::new(CertifiedKey::from_der(chain, key, &PROVIDER)?))
+    let key = PROVIDER.key_provider.load_private_key(key)?;
+    // `CertifiedKey::keys_match` would read the certificate by webpki, which takes no version 1.
+    let of_leaf = imported::public_key_of(&chain[0]).ok_or(TlsError::Certificates)?;
+    if key.public_key().is_some_and(|own| own.as_ref() != of_leaf) {
+        return Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch).into());
+    }
+    Ok(Arc::new(CertifiedKey::new(chain, key)))
 }
 
 /// Reads a chain and a key from PEM.
@@ -87,6 +94,41 @@ pub(crate) fn certified_key_from_pem(chain: &[u8], key: &[u8]) -> Result<Arc<Cer
 /// Shows `key` to peers that ask, whatever they say of their roots.
 fn resolver(key: &Arc<CertifiedKey>) -> Arc<SingleCertAndKey> {
     Arc::new(SingleCertAndKey::from(CertifiedKey::clone(key)))
+}
+
+/// Shows a client the certificate that has the name which it asks for (SNI), else the first.
+#[derive(Debug)]
+struct ByName {
+    /// Each with its DNS names in lower case, the first one first.
+    keys: Vec<(Vec<String>, Arc<CertifiedKey>)>,
+}
+
+impl ByName {
+    fn new(first: &Arc<CertifiedKey>, more: &[Arc<CertifiedKey>]) -> Self {
+        let named = |key: &Arc<CertifiedKey>| {
+            let names = key.cert.first().map(|leaf| imported::dns_names(leaf)).unwrap_or_default();
+            (names, Arc::clone(key))
+        };
+        Self { keys: std::iter::once(first).chain(more).map(named).collect() }
+    }
+
+    /// An exact name goes before a wildcard, which stands for one label (RFC 6125 §6.4.3).
+    fn find(&self, asked: Option<&str>) -> Option<&Arc<CertifiedKey>> {
+        let asked = asked.map(str::to_ascii_lowercase);
+        let named = |wanted: &str| {
+            let mut keys = self.keys.iter();
+            keys.find(|(names, _)| names.iter().any(|name| name == wanted)).map(|(_, key)| key)
+        };
+        let exact = asked.as_deref().and_then(named);
+        let wild = || named(&format!("*.{}", asked.as_deref()?.split_once('.')?.1));
+        exact.or_else(wild).or_else(|| self.keys.first().map(|(_, key)| key))
+    }
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.find(hello.server_name()).cloned()
+    }
 }
 
 /// The server's side of the hop. `trust: None` asks for no client certificate.
@@ -109,13 +151,20 @@ pub(crate) fn inbound_config(
 
 /// The gateway's side towards clients outside the mesh, and the sidecar's
 /// towards its own application.
-pub(crate) fn public_config(key: &Arc<CertifiedKey>, tls12: bool) -> Result<Arc<ServerConfig>, TlsError> {
+pub(crate) fn public_config(
+    key: &Arc<CertifiedKey>,
+    more: &[Arc<CertifiedKey>],
+    tls12: bool,
+) -> Result<Arc<ServerConfig>, TlsError> {
     static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
     let versions = if tls12 { &BOTH[..] } else { &BOTH[..1] };
     let mut config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
         .with_protocol_versions(versions)?
         .with_no_client_auth()
-        .with_cert_resolver(resolver(key) as Arc<dyn ResolvesServerCert>);
+        .with_cert_resolver(match more {
+            [] => resolver(key) as Arc<dyn ResolvesServerCert>,
+            _ => Arc::new(ByName::new(key, more)),
+        });
     forbid_resumption(&mut config);
     config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
     Ok(Arc::new(config))

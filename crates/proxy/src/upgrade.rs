@@ -2,11 +2,11 @@
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
-use bowline_plumbing::wall_clock;
+use bowline_model::outlier;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header, request::Parts, uri::PathAndQuery};
 use hyper::{client::conn::http1, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     body::{RequestBody, ResponseBody},
@@ -38,6 +38,16 @@ pub(crate) async fn forward(
     }
     cluster.metrics.requests.increment();
     exchange.discovery_name = Some(Arc::clone(&cluster.discovery_name));
+    let counted = (
+        cluster.load.request(&cluster.breakers),
+        // An upgraded connection is the request's own, however long it lasts.
+        cluster.load.connection(&cluster.breakers, false),
+    );
+    let (Some(request), Some(open)) = counted else {
+        cluster.metrics.overflows.increment();
+        return Err((Failure::OVERFLOW, exchange));
+    };
+    exchange.holds(request, None);
     let sending = send(worker, cluster, policy, &parts, &mut exchange);
     let outcome = match policy.timeout {
         Some(limit) => timeout(limit, sending).await.unwrap_or(Err(Failure::TIMEOUT)),
@@ -87,6 +97,7 @@ pub(crate) async fn forward(
             }
         }
         exchange.complete = true;
+        drop(open);
     });
     Ok(Response::from_parts(head, ResponseBody::own(bytes::Bytes::new(), None)))
 }
@@ -98,7 +109,6 @@ async fn send(
     parts: &Parts,
     exchange: &mut Exchange,
 ) -> Result<Response<hyper::body::Incoming>, Failure> {
-    let state = worker.clusters.of(cluster);
     let mut tried = Vec::new();
     let mut retries = 0;
     let (stream, target) = loop {
@@ -107,13 +117,13 @@ async fn send(
                 address.unwrap_or(worker.shared.application_address),
                 *port,
             )),
-            Upstream::Mesh(_) | Upstream::External(_) => match state.pick(cluster, &tried, wall_clock::now())
-            {
+            Upstream::Mesh(_) | Upstream::External(_) => match worker.pick(cluster, &tried, None) {
                 Some(endpoint) => Target::Endpoint(endpoint),
                 None => return Err(Failure::NO_UPSTREAM),
             },
         };
         exchange.upstream = Some(target.address());
+        let began = Instant::now();
         let connecting = async {
             let stream = dial(&worker.shared, cluster, &target, HopKind::Upgrade).await?;
             verdict(cluster, &target, stream).await
@@ -124,9 +134,8 @@ async fn send(
             Err(error) => {
                 if let Target::Endpoint(endpoint) = &target
                     && error.blames_endpoint()
-                    && cluster.health.failed(&endpoint.health, wall_clock::now())
                 {
-                    cluster.metrics.ejections.increment();
+                    tcp::failed(cluster, endpoint, outlier::Failure::Local, began.elapsed());
                 }
                 if retries >= policy.max_retries || matches!(target, Target::Application(_)) {
                     return Err(broken(Flag::UpstreamConnectionFailure));

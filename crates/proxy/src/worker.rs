@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     balance::ClusterStates,
-    config::{Bind, Cluster, Listener, Upstream},
+    config::{Bind, Cluster, Endpoint, Listener, Upstream},
     connections::Connections,
     egress,
     framing::Ambiguity,
@@ -93,6 +93,18 @@ impl Worker {
     /// The cluster as the newest snapshot has it.
     pub(crate) fn cluster(&self, name: &str) -> Option<Arc<Cluster>> {
         self.shared.snapshot.load().clusters.get(name).cloned()
+    }
+
+    /// The cluster's next endpoint for a request with this hash; those in `tried` only if there is
+    /// no other.
+    pub(crate) fn pick(
+        &self,
+        cluster: &Cluster,
+        tried: &[SocketAddr],
+        hash: Option<u64>,
+    ) -> Option<Arc<Endpoint>> {
+        let state = self.clusters.of(cluster, self.random());
+        state.pick(cluster, tried, hash, self.random(), bowline_plumbing::wall_clock::now())
     }
 
     /// Whether the process ends.
@@ -282,6 +294,12 @@ fn refresh(worker: &Rc<Worker>) {
 async fn accept(worker: Rc<Worker>, name: Arc<str>, socket: TcpListener, mut phase: watch::Receiver<Phase>) {
     let count = Rc::new(Cell::new(0));
     loop {
+        // What is not accepted waits in the kernel.
+        tokio::select! {
+            biased;
+            () = worker.shared.overload.accepts_connections() => {}
+            _ = phase.wait_for(|phase| *phase == Phase::Removed) => return,
+        }
         let accepted = tokio::select! {
             biased;
             _ = phase.wait_for(|phase| *phase == Phase::Removed) => return,

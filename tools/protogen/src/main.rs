@@ -9,6 +9,7 @@ const ENUM_FIELDS: &[(&str, &str)] = &[
     ("Cluster.protocol", "protocol"),
     ("MeshUpstream.tls", "tls_mode"),
     ("AuthorizationRule.effect", "authorization_effect"),
+    ("LoadBalancing.balancer", "balancer"),
 ];
 
 fn main() -> std::io::Result<()> {

@@ -233,6 +233,9 @@ pub struct ExtendedUsage {
 #[serde(rename_all = "PascalCase")]
 pub struct RenewalSummary {
     pub renewal_status: String,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewal_status_reason: Option<FailureReason>,
     pub domain_validation_options: Vec<DomainValidation>,
     pub updated_at: Timestamp,
 }

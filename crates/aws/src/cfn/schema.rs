@@ -15,6 +15,7 @@ mod iam;
 mod records;
 mod servicediscovery;
 mod shape;
+mod traffic;
 
 use serde_json::Value;
 
@@ -83,6 +84,7 @@ static ALL: &[&ResourceType] = &[
     &acmpca::CERTIFICATE_AUTHORITY_ACTIVATION,
     &bowline::AUTHORIZATION_POLICY,
     &bowline::LOCAL_COMMAND,
+    &traffic::TRAFFIC_POLICY,
     &ec2::EIP,
     &ec2::FLOW_LOG,
     &ec2::INTERNET_GATEWAY,

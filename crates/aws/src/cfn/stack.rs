@@ -188,6 +188,8 @@ pub enum ResourceBody {
     LocalCommand(Box<bowline::LocalCommand>),
     /// `Bowline::ServiceConnect::AuthorizationPolicy`
     AuthorizationPolicy(Box<bowline::AuthorizationPolicy>),
+    /// `Bowline::ServiceConnect::TrafficPolicy`
+    TrafficPolicy(Box<bowline::traffic::TrafficPolicy>),
     /// A type that is kept, not acted on: its properties under CloudFormation's names.
     Record(Value),
 }

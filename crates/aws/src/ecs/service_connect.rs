@@ -26,6 +26,37 @@ pub struct ServiceConnectConfiguration {
     /// Settings of the proxy's container.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub container_configurations: Vec<ServiceConnectContainerConfiguration>,
+    /// How the service's ports are protected. AWS has no such member; Bowline takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_configuration: Option<ServiceConnectEncryptionConfiguration>,
+}
+
+/// How a service's ports are protected, and by which certificates. Not of AWS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceConnectEncryptionConfiguration {
+    /// The ARN of the certificate of Certificate Manager that the service's sidecars show. The
+    /// default is the identity that the mesh gives them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_arn: Option<String>,
+    /// The ARN of the certificate that callers show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate_arn: Option<String>,
+    /// Who proves an identity. The default is `MUTUAL_TLS`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<EncryptionMode>,
+}
+
+/// Who proves an identity in a handshake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EncryptionMode {
+    /// The called side alone.
+    #[serde(rename = "TLS")]
+    Tls,
+    /// Both sides.
+    #[default]
+    #[serde(rename = "MUTUAL_TLS")]
+    MutualTls,
 }
 
 /// One port of a service that others may call by name.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerDefinition, KeyValuePair, Tag};
+use super::{ContainerDefinition, KeyValuePair, ServiceConnectConfiguration, Tag};
 
 /// `AWS::ECS::TaskDefinition`, and the request of `ecs:RegisterTaskDefinition`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,10 @@ pub struct RegisterTaskDefinitionRequest {
     pub requires_compatibilities: Vec<Compatibility>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_platform: Option<RuntimePlatform>,
+    /// What a service of this task definition has that says nothing of Service Connect itself.
+    /// AWS has no such member; Bowline takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_connect_configuration: Option<ServiceConnectConfiguration>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -200,6 +200,42 @@ Resources:
 }
 
 #[test]
+fn a_traffic_policy_has_app_meshs_names_and_ranges() {
+    let policy = "
+Resources:
+  Careful:
+    Type: Bowline::ServiceConnect::TrafficPolicy
+    Properties:
+      DiscoveryName: cart
+      Timeout: {HTTP: {PerRequest: {Unit: ms, Value: 250}}, TCP: {Idle: {Unit: s, Value: 9}}}
+      RetryPolicy: {MaxRetries: 2, HttpRetryEvents: [gateway-error], TcpRetryEvents: [connection-error]}
+      OutlierDetection: {MaxServerErrors: 3, Latency: {FactorPercent: 400}}
+      ConnectionPool: {GRPC: {MaxRequests: 9}}
+";
+    let read = |text: &str| {
+        let template = Template::parse(text)?;
+        template.resolve(&Inputs::default())
+    };
+    let stack = read(policy).unwrap_or_else(|faults| panic!("{faults}"));
+    let ResourceBody::TrafficPolicy(read_policy) = &stack.resources[0].body else { panic!("{stack:?}") };
+    let timeout = read_policy.timeout.as_ref().expect("timeouts");
+    let per_request = timeout.http.as_ref().and_then(|http| http.per_request.as_ref());
+    assert_eq!(per_request.map(|time| time.to_std().as_millis()), Some(250));
+    let pool = read_policy.connection_pool.as_ref().expect("a pool");
+    assert_eq!(pool.grpc.as_ref().and_then(|grpc| grpc.max_requests), Some(9));
+    for (right, wrong) in [
+        ("Unit: ms", "Unit: minutes"),
+        ("gateway-error", "any-error"),
+        ("MaxRequests: 9", "MaxRequests: 0"),
+        ("GRPC: {MaxRequests: 9}", "GRPC: {MaxConnections: 9}"),
+        ("FactorPercent: 400", "FactorPercent: 40"),
+        ("DiscoveryName: cart", "Name: cart"),
+    ] {
+        assert!(read(&policy.replace(right, wrong)).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn ids_are_a_function_of_account_region_stack_and_name() {
     let template = Template::parse(APP).expect("in order");
     let id = |inputs: &Inputs| template.resolve(inputs).expect("in order").resources[0].physical_id.clone();

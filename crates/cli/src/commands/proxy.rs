@@ -28,6 +28,10 @@ pub(crate) struct Args {
     /// Serve /metrics, /ready and /config_dump on this address.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
+    /// MiB of memory from 90 % of which new requests are answered 503, and from 95 % of which no
+    /// connections are accepted [default: the control group's limit, at most a quarter of the machine's].
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
+    memory_limit: Option<u64>,
 }
 
 /// Serves until it is told to end, and drains.
@@ -40,6 +44,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             if path.as_os_str() == "-" { AccessLogTarget::Stdout } else { AccessLogTarget::File(path) }
         }),
         admin: args.admin.map(AdminAddress::Tcp),
+        memory_limit: args.memory_limit.map(|mebibytes| mebibytes << 20),
         ..ProxyOptions::default()
     };
     match (args.shim_fd, args.config) {

@@ -247,6 +247,11 @@ fn announce(machine: &Machine, args: &Args, took: Duration) -> anyhow::Result<()
     for note in topology::port_notes(&topology) {
         eprintln!("‼ {note}");
     }
+    for served in machine.running.control.served_certificates() {
+        for warning in &served.warnings {
+            eprintln!("‼ {} ({}): {warning}", served.arn, served.used_by.join(", "));
+        }
+    }
     std::io::Write::flush(&mut std::io::stdout())?;
     Ok(())
 }

@@ -35,6 +35,9 @@ pub(crate) struct PairEvidence {
     pub(crate) alias: String,
     /// `HTTP`, `HTTP2`, `GRPC` or `TCP`.
     pub(crate) protocol: String,
+    /// How the hop is to be protected: `MUTUAL_TLS`, `TLS` or `PLAINTEXT`.
+    #[serde(default)]
+    pub(crate) mode: String,
     /// What the marked request was answered (an HTTP status, or `sent`).
     pub(crate) answer: Option<String>,
     /// TLS version that the called sidecar chose, read from the wire.
@@ -104,7 +107,7 @@ impl PairEvidence {
         if self.plaintext == PortAnswer::Served {
             faults.push("the inbound port served a plaintext request".into());
         }
-        if self.without_certificate == PortAnswer::Served {
+        if self.without_certificate == PortAnswer::Served && self.mode != "TLS" {
             faults.push("the inbound port served a client without a certificate".into());
         }
         self.faults = faults;
@@ -135,6 +138,7 @@ mod tests {
             callee: "b".into(),
             alias: "b:80".into(),
             protocol: "HTTP".into(),
+            mode: "MUTUAL_TLS".into(),
             answer: Some("200".into()),
             tls_version: Some("TLSv1.3".into()),
             cipher: None,
@@ -162,6 +166,11 @@ mod tests {
         assert!(!judged(|pair| pair.tls_version = None));
         assert!(!judged(|pair| pair.plaintext = PortAnswer::Served));
         assert!(!judged(|pair| pair.without_certificate = PortAnswer::Served));
+        assert!(!judged(|pair| pair.without_certificate = PortAnswer::Served));
+        assert!(judged(|pair| {
+            pair.mode = "TLS".into();
+            pair.without_certificate = PortAnswer::Served;
+        }));
         assert!(!judged(|pair| pair.captured_bytes = 0));
     }
 

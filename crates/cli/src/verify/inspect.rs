@@ -12,7 +12,7 @@ use bowline_model::clock::Timestamp;
 use rustls::{
     DigitallySignedStruct, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::CryptoProvider,
+    crypto::{CryptoProvider, verify_tls13_signature_with_raw_key},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
 };
 use tokio::{
@@ -38,10 +38,12 @@ pub(crate) struct VerifierIdentity {
     pub(crate) key: PrivateKeyDer<'static>,
 }
 
-/// Connects as a member and returns the certificate that the port shows.
+/// Connects as a member and returns the certificate that the port shows. `imported`: SHA-256 of
+/// certificates that stand for the service though they name no SPIFFE id, and that id.
 pub(crate) async fn shown_certificate(
     port: SocketAddr,
     identity: &VerifierIdentity,
+    imported: (&[String], &str),
 ) -> anyhow::Result<CertificateView> {
     let recorder = Arc::new(Recorder::new());
     let config = rustls::ClientConfig::builder_with_provider(provider())
@@ -51,7 +53,7 @@ pub(crate) async fn shown_certificate(
         .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())?;
     handshake(port, config).await.context("the port does not take a member's TLS connection")?;
     let leaf = recorder.leaf().ok_or_else(|| anyhow!("the port showed no certificate"))?;
-    describe(&leaf)
+    describe(&leaf, imported)
 }
 
 /// Whether the port serves a TLS client that shows no certificate.
@@ -106,7 +108,10 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-fn describe(leaf: &CertificateDer<'_>) -> anyhow::Result<CertificateView> {
+fn describe(
+    leaf: &CertificateDer<'_>,
+    (imported, stands_for): (&[String], &str),
+) -> anyhow::Result<CertificateView> {
     let (_, certificate) = X509Certificate::from_der(leaf).context("the certificate cannot be read")?;
     let identity = certificate
         .extensions()
@@ -120,7 +125,10 @@ fn describe(leaf: &CertificateDer<'_>) -> anyhow::Result<CertificateView> {
             }
             _ => None,
         })
-        .ok_or_else(|| anyhow!("the certificate names no SPIFFE id"))?;
+        .or_else(|| imported.contains(&fingerprint(leaf)).then(|| stands_for.to_owned()))
+        .ok_or_else(|| {
+            anyhow!("the certificate names no SPIFFE id, and is none that was imported for the service")
+        })?;
     let moment = |seconds: i64| Timestamp::from_secs(u64::try_from(seconds).unwrap_or(0));
     Ok(CertificateView {
         identity,
@@ -128,6 +136,12 @@ fn describe(leaf: &CertificateDer<'_>) -> anyhow::Result<CertificateView> {
         not_before: moment(certificate.validity().not_before.timestamp()),
         not_after: moment(certificate.validity().not_after.timestamp()),
     })
+}
+
+/// SHA-256, lower-case hexadecimal.
+fn fingerprint(certificate: &[u8]) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Takes any certificate and keeps it: this is an inspection, nothing is sent
@@ -179,7 +193,10 @@ impl ServerCertVerifier for Recorder {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+        // webpki reads no certificate of X.509 version 1, which imported ones may be.
+        let key = X509Certificate::from_der(certificate).map(|(_, parsed)| parsed.public_key().raw.to_vec());
+        let key = key.map_err(|_| rustls::CertificateError::BadEncoding)?;
+        verify_tls13_signature_with_raw_key(message, &key.into(), signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

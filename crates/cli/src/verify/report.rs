@@ -14,6 +14,7 @@ pub(crate) fn table(evidence: &Evidence) -> String {
         "CALLER",
         "CALLED",
         "ALIAS",
+        "MODE",
         "TLS",
         "CIPHER",
         "MARK SEEN",
@@ -26,6 +27,7 @@ pub(crate) fn table(evidence: &Evidence) -> String {
             pair.caller.clone(),
             pair.callee.clone(),
             pair.alias.clone(),
+            pair.mode.clone(),
             pair.tls_version.clone().unwrap_or_else(|| "none".into()),
             pair.cipher.clone().unwrap_or_else(|| "-".into()),
             format!("{} of {} bytes", pair.mark_occurrences, pair.captured_bytes),
@@ -82,10 +84,17 @@ fn section(page: &mut String, pair: &PairEvidence, at: Timestamp) {
     };
     let or_none = |value: &Option<String>| escape(value.as_deref().unwrap_or("none"));
     row("Protocol", escape(&pair.protocol));
+    row("Mode", escape(&pair.mode));
     row("Answer to the marked request", or_none(&pair.answer));
     row("TLS version on the wire", or_none(&pair.tls_version));
     row("Cipher suite on the wire", or_none(&pair.cipher));
-    row("Caller's certificate", certificate(pair.caller_certificate.as_ref(), at));
+    row(
+        "Caller's certificate",
+        match pair.mode.as_str() {
+            "TLS" => "not asked for".to_owned(),
+            _ => certificate(pair.caller_certificate.as_ref(), at),
+        },
+    );
     row("Called service's certificate", certificate(pair.callee_certificate.as_ref(), at));
     row(
         "Mark readable between the sidecars",

@@ -82,6 +82,8 @@ pub(crate) fn for_template(
         created_at: now,
         issued_at: None,
         renewed_at: None,
+        rollover: None,
+        failed_renewal: None,
         exported: false,
         options: CertificateOptions {
             certificate_transparency_logging_preference: body.certificate_transparency_logging_preference,
@@ -98,6 +100,16 @@ pub(crate) fn for_template(
             Err(error) => Err(AcmError::State(error.to_string())),
         };
     }
+    sign_publicly(authorities, &mut certificate, now)?;
+    Ok((certificate, None))
+}
+
+/// Has the gateways' own public authority sign a certificate anew, with a new key.
+pub(crate) fn sign_publicly(
+    authorities: &Authorities,
+    certificate: &mut AcmCertificate,
+    now: Timestamp,
+) -> Result<(), AcmError> {
     let key = PrivateKey::generate(KeyType::P256).map_err(internal)?;
     let subject = name::of_common_name(&certificate.domain);
     let csr = csr::make(&subject, &key, SignatureAlgorithm::EcdsaSha256, &[]).map_err(internal)?;
@@ -115,10 +127,13 @@ pub(crate) fn for_template(
     certificate.certificate_der = issued.chain_der.into_iter().next().unwrap_or_default();
     certificate.chain =
         pem::certificates(authorities.public_roots_pem().as_bytes()).map_err(|_| internal("its root"))?;
-    certificate.sealed_key = master_key.seal(arn.as_str(), key.pkcs8()).map_err(internal)?;
+    certificate.sealed_key =
+        authorities.master_key().seal(certificate.arn.as_str(), key.pkcs8()).map_err(internal)?;
     certificate.validity = Some((issued.not_before, issued.not_after));
     certificate.issued_at = Some(now);
-    Ok((certificate, None))
+    certificate.status = CertificateStatus::Issued;
+    certificate.failure = None;
+    Ok(())
 }
 
 /// Has the authority of a certificate sign it anew, with a new key. What the authority refuses

@@ -14,7 +14,7 @@ use rustls_pki_types::{CertificateRevocationListDer, pem::PemObject};
 use crate::{control_plane::authority_named, core::Core, registry::CrlRecord};
 
 /// Where they are.
-pub(super) const PATH: &str = "/_bowline/crl/";
+pub(crate) const PATH: &str = "/_bowline/crl/";
 
 /// Longest that a client or a proxy between may keep one. Seconds: a revocation is to be seen soon.
 const MAX_AGE: u64 = 60;

@@ -15,6 +15,7 @@ mod services;
 mod tags;
 mod task_definitions;
 mod tasks;
+mod tls;
 
 use std::sync::Arc;
 

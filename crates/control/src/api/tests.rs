@@ -22,6 +22,8 @@ use crate::{
 mod at_rest;
 mod certificates;
 mod fis;
+mod imported;
+mod modes;
 mod secretsmanager;
 mod servicediscovery;
 

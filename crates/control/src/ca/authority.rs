@@ -9,10 +9,10 @@ use rcgen::{
     PublicKeyData as _, SerialNumber, SubjectPublicKeyInfo,
 };
 use rustls_pki_types::CertificateDer;
-use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
+use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer as _};
 use zeroize::Zeroizing;
 
-use crate::x509::algorithm::verify_signed;
+use crate::x509::algorithm::{SignatureAlgorithm, verify_signed};
 
 use super::{
     CaError, CheckedCsr, KeyAlgorithm, LeafRequest, Usage,
@@ -91,9 +91,14 @@ impl RootParams {
 /// An authority's certificate with its key: it signs leaves, and no other authority.
 pub struct Authority {
     certificate: CertificateDer<'static>,
+    /// The certificates above its own, the root last; empty for a root.
+    above: Vec<CertificateDer<'static>>,
     issuer: Issuer<'static, CaKey>,
     key_algorithm: KeyAlgorithm,
     validity: Validity,
+    key_id: String,
+    /// How it signs, where that is not as its key usually does.
+    signature: Option<SignatureAlgorithm>,
 }
 
 impl fmt::Debug for Authority {
@@ -124,7 +129,7 @@ impl Authority {
         let key = CaKey::generate(params.key_algorithm)?;
         let signed = certificate.self_signed(&key)?;
         // The way that it will be loaded later, with all of its checks.
-        Self::assemble(signed.into(), |algorithm| {
+        Self::assemble(signed.into(), &[], None, |algorithm| {
             debug_assert_eq!(algorithm, params.key_algorithm);
             Ok(key)
         })
@@ -140,12 +145,29 @@ impl Authority {
     /// [`CaError::AuthorityCertificate`], [`CaError::AuthorityKey`] or
     /// [`CaError::KeyMismatch`]: the store holds something else than was put there.
     pub fn from_parts(certificate_der: &[u8], key_pkcs8_der: &[u8]) -> Result<Self, CaError> {
+        Self::below(certificate_der, &[], key_pkcs8_der, None)
+    }
+
+    /// As [`Authority::from_parts`], of one that stands below others: `above` are their certificates, the
+    /// root last. What it signs is verified under that root, with all that those between constrain. It signs
+    /// as `signature` says, by default as its key usually does.
+    ///
+    /// # Errors
+    /// See there.
+    pub(crate) fn below(
+        certificate_der: &[u8],
+        above: &[Vec<u8>],
+        key_pkcs8_der: &[u8],
+        signature: Option<SignatureAlgorithm>,
+    ) -> Result<Self, CaError> {
         let certificate = CertificateDer::from(certificate_der.to_vec());
-        Self::assemble(certificate, |algorithm| CaKey::from_pkcs8(algorithm, key_pkcs8_der))
+        Self::assemble(certificate, above, signature, |algorithm| CaKey::from_pkcs8(algorithm, key_pkcs8_der))
     }
 
     fn assemble(
         certificate: CertificateDer<'static>,
+        above: &[Vec<u8>],
+        signature: Option<SignatureAlgorithm>,
         key: impl FnOnce(KeyAlgorithm) -> Result<CaKey, CaError>,
     ) -> Result<Self, CaError> {
         let refuse = |reason| CaError::AuthorityCertificate { reason };
@@ -179,14 +201,28 @@ impl Authority {
             return Err(CaError::KeyMismatch);
         }
         let validity = Validity::of(parsed.validity());
+        let signature =
+            signature.filter(|signature| *signature != SignatureAlgorithm::usual(key.private().kind()));
+        if signature.is_some_and(|signature| !key.private().kind().signs(signature)) {
+            return Err(CaError::AuthorityKey);
+        }
         let issuer = Issuer::from_ca_cert_der(&certificate, key)?;
-        let authority = Self { certificate, issuer, key_algorithm, validity };
-        authority.prove()?;
+        let names_constrained = parsed.name_constraints().is_ok_and(|found| found.is_some());
+        let above = above.iter().map(|der| CertificateDer::from(der.clone())).collect::<Vec<_>>();
+        // Whoever may sign some names only may not sign one that is nobody's.
+        let names = if names_constrained || !above.is_empty() {
+            Vec::new()
+        } else {
+            vec!["proof.invalid".to_owned()]
+        };
+        let key_id = String::new();
+        let mut authority = Self { certificate, above, issuer, key_algorithm, validity, key_id, signature };
+        authority.key_id = authority.prove(names)?;
         Ok(authority)
     }
 
-    /// Signs a leaf that nobody keeps: chain and names are checked by `issue`.
-    fn prove(&self) -> Result<(), CaError> {
+    /// Signs a leaf that nobody keeps: chain and names are checked by `issue`. What it calls the key.
+    fn prove(&self, dns_names: Vec<String>) -> Result<String, CaError> {
         let key = rcgen::KeyPair::generate()?;
         let csr = CertificateParams::default().serialize_request(&key)?;
         let public_key =
@@ -194,14 +230,17 @@ impl Authority {
         let request = LeafRequest {
             public_key: &public_key,
             spiffe_id: Some(SpiffeId::of_control_plane("proof.invalid")),
-            dns_names: vec!["proof.invalid".to_owned()],
+            dns_names,
             addresses: Vec::new(),
+            crl_url: None,
             usage: Usage::Both,
             ttl: Duration::from_secs(1),
         };
         // At its beginning, whatever the clock says: an expired authority is whole all the same.
         let within = (self.validity.not_before + BACKDATE).min(self.validity.not_after);
-        self.issue(&request, within).map(|_| ())
+        let leaf = self.issue(&request, within)?;
+        issuer_key_id(&leaf.certificate_der)
+            .ok_or(CaError::Issued { reason: "it does not name its issuer's key" })
     }
 
     /// The certificate in PEM (RFC 7468), for bundles and files.
@@ -224,6 +263,11 @@ impl Authority {
         self.key_algorithm
     }
 
+    /// The `authorityKeyIdentifier` of what it signs, lower-case hexadecimal.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
     /// The first second at which the certificate is valid.
     pub fn not_before(&self) -> Timestamp {
         self.validity.not_before
@@ -234,6 +278,15 @@ impl Authority {
         self.validity.not_after
     }
 
+    pub(super) fn signature(&self) -> Option<SignatureAlgorithm> {
+        self.signature
+    }
+
+    /// The certificates above its own, the root last.
+    pub(super) fn above(&self) -> &[CertificateDer<'static>] {
+        &self.above
+    }
+
     pub(super) fn issuer(&self) -> &Issuer<'static, CaKey> {
         &self.issuer
     }
@@ -241,6 +294,16 @@ impl Authority {
     pub(super) fn validity(&self) -> Validity {
         self.validity
     }
+}
+
+/// What a certificate calls its issuer's key (RFC 5280 §4.2.1.1), lower-case hexadecimal.
+fn issuer_key_id(certificate: &[u8]) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let id = parsed.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(found) => found.key_identifier.as_ref(),
+        _ => None,
+    })?;
+    Some(id.0.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// A certificate in PEM (RFC 7468).

@@ -8,19 +8,27 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use bowline_model::clock::Timestamp;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
-use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
+use x509_parser::{
+    certificate::X509Certificate,
+    extensions::{DistributionPointName, GeneralName, ParsedExtension},
+    prelude::FromDer as _,
+};
 
 use super::{CaError, leaf::Expected, validity::Validity};
 
-/// Verifies `certificate` against `root` at `now`, and compares it with what was asked for.
+/// Verifies `certificate` at `now` under the root of the authority's chain, its own where none is above it, and
+/// compares it with what was asked for.
 pub(super) fn check(
     certificate: &CertificateDer<'_>,
     expected: &Expected<'_>,
-    root: &CertificateDer<'_>,
+    authority: (&CertificateDer<'_>, &[CertificateDer<'_>]),
     now: Timestamp,
 ) -> Result<(), CaError> {
     says(certificate, expected)?;
-    verifies(certificate, expected, root, now).map_err(CaError::IssuedUnverifiable)
+    verifies(certificate, expected, authority, now).map_err(|error| match error {
+        webpki::Error::NameConstraintViolation => CaError::NameConstraints,
+        error => CaError::IssuedUnverifiable(error),
+    })
 }
 
 fn says(certificate: &CertificateDer<'_>, expected: &Expected<'_>) -> Result<(), CaError> {
@@ -43,6 +51,20 @@ fn says(certificate: &CertificateDer<'_>, expected: &Expected<'_>) -> Result<(),
     let (server, client) = (expected.usage.server(), expected.usage.client());
     let as_asked = extended.server_auth == server && extended.client_auth == client;
     demand(as_asked && !extended.any && extended.other.is_empty(), "its extKeyUsage is another")?;
+
+    let points = parsed.iter_extensions().filter_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::CRLDistributionPoints(points) => Some(&points.points),
+        _ => None,
+    });
+    let urls = points.flatten().map(|point| match &point.distribution_point {
+        Some(DistributionPointName::FullName(names)) => match &names[..] {
+            [GeneralName::URI(url)] => Ok(*url),
+            _ => Err(refuse("its CRL has names of other kinds")),
+        },
+        _ => Err(refuse("its CRL has no name")),
+    });
+    let urls: Vec<_> = urls.collect::<Result<_, _>>()?;
+    demand(urls.into_iter().eq(expected.crl_url), "its CRL is another")?;
 
     let names = parsed.subject_alternative_name().map_err(|_| refuse("doubled subjectAltName"))?;
     let names = &names.ok_or_else(|| refuse("it has no names"))?.value.general_names;
@@ -72,14 +94,21 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
 fn verifies(
     certificate: &CertificateDer<'_>,
     expected: &Expected<'_>,
-    root: &CertificateDer<'_>,
+    (own, above): (&CertificateDer<'_>, &[CertificateDer<'_>]),
     now: Timestamp,
 ) -> Result<(), webpki::Error> {
-    let anchors = [webpki::anchor_from_trusted_cert(root)?];
+    let anchors = [webpki::anchor_from_trusted_cert(above.last().unwrap_or(own))?];
+    let between: Vec<CertificateDer<'_>> = match above.split_last() {
+        None => Vec::new(),
+        Some((_root, between)) => {
+            let all = std::iter::once(own).chain(between);
+            all.map(|der| CertificateDer::from(der.as_ref())).collect()
+        }
+    };
     let leaf = EndEntityCert::try_from(certificate)?;
     let time = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()));
     // One is enough, as it costs a signature's verification: `says` has compared both purposes.
     let usage = if expected.usage.server() { KeyUsage::server_auth() } else { KeyUsage::client_auth() };
-    leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &[], time, usage, None, None)?;
+    leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &between, time, usage, None, None)?;
     Ok(())
 }

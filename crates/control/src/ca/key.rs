@@ -79,6 +79,10 @@ impl CaKey {
         if kind == algorithm { Ok(Self { algorithm, key }) } else { Err(CaError::AuthorityKey) }
     }
 
+    pub(super) fn private(&self) -> &PrivateKey {
+        &self.key
+    }
+
     pub(super) fn pkcs8(&self) -> &Zeroizing<Vec<u8>> {
         self.key.pkcs8()
     }

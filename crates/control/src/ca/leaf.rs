@@ -2,12 +2,21 @@
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
+use bowline_aws::acmpca;
 use bowline_model::{clock::Timestamp, identity::SpiffeId};
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
-    SerialNumber,
+    CertificateParams, CrlDistributionPoint, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls_pki_types::DnsName;
+use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer as _};
+
+use crate::x509::{
+    algorithm::SignatureAlgorithm,
+    certificate,
+    der::{self, tag},
+    name,
+};
 
 use super::{
     Authority, CaError, CheckedCsr,
@@ -58,6 +67,8 @@ pub struct LeafRequest<'a> {
     pub addresses: Vec<IpAddr>,
     /// The extended key usage.
     pub usage: Usage,
+    /// Where the authority's CRL is fetched, if the certificate is to tell. ASCII.
+    pub crl_url: Option<&'a str>,
     /// How long from now it is to be valid; at least a second. Shortened to the authority's end.
     pub ttl: Duration,
 }
@@ -81,6 +92,7 @@ pub(super) struct Expected<'a> {
     pub(super) spiffe_id: Option<&'a str>,
     pub(super) dns_names: BTreeSet<&'a str>,
     pub(super) addresses: BTreeSet<IpAddr>,
+    pub(super) crl_url: Option<&'a str>,
     pub(super) usage: Usage,
     pub(super) serial: [u8; 16],
     pub(super) validity: Validity,
@@ -110,6 +122,7 @@ impl Authority {
             spiffe_id: request.spiffe_id.as_ref().map(SpiffeId::as_str),
             dns_names: checked_dns_names(&request.dns_names)?,
             addresses: request.addresses.iter().map(IpAddr::to_canonical).collect(),
+            crl_url: request.crl_url,
             usage: request.usage,
             serial: random_serial()?,
             validity: Validity::starting(now, request.ttl)?.within(self.validity()),
@@ -121,15 +134,77 @@ impl Authority {
             return Err(CaError::TooManyDnsNames { count: expected.addresses.len() });
         }
         let common_name = request.dns_names.first().filter(|name| name.len() <= NAME_FIELD_MAX);
-        let params = params_of(&expected, common_name)?;
-        let certificate = params.signed_by(request.public_key.key(), self.issuer())?;
-        issued::check(certificate.der(), &expected, self.certificate_der(), now)?;
+        let certificate = match self.signature() {
+            None => {
+                let params = params_of(&expected, common_name)?;
+                params.signed_by(request.public_key.key(), self.issuer())?.der().clone()
+            }
+            Some(signature) => self.sign_otherwise(signature, &expected, common_name)?.into(),
+        };
+        issued::check(&certificate, &expected, (self.certificate_der(), self.above()), now)?;
         Ok(IssuedLeaf {
-            certificate_der: certificate.der().to_vec(),
+            certificate_der: certificate.to_vec(),
             serial_hex: expected.serial.iter().map(|byte| format!("{byte:02x}")).collect(),
             not_before: expected.validity.not_before,
             not_after: expected.validity.not_after,
         })
+    }
+}
+
+impl Authority {
+    /// Signs by an algorithm that rcgen has not for this key.
+    fn sign_otherwise(
+        &self,
+        algorithm: SignatureAlgorithm,
+        leaf: &Expected<'_>,
+        common_name: Option<&String>,
+    ) -> Result<Vec<u8>, CaError> {
+        let unreadable = |_| CaError::AuthorityCertificate { reason: "is not an X.509 certificate" };
+        let (_, own) = X509Certificate::from_der(self.certificate_der()).map_err(unreadable)?;
+        let key = self.issuer().key().private();
+        let named_by_others =
+            own.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+                _ => None,
+            });
+        let authority_key = named_by_others.or_else(|| certificate::key_identifier(own.public_key().raw));
+        let uri = leaf.spiffe_id.map(|id| der::value(tag::context(6), id.as_bytes()));
+        let dns = leaf.dns_names.iter().map(|name| der::value(tag::context(2), name.as_bytes()));
+        let addresses = leaf.addresses.iter().copied().map(certificate::address_name);
+        let names = uri.into_iter().chain(dns).chain(addresses);
+        let server = leaf.usage.server().then(|| der::known_oid(certificate::SERVER_AUTH));
+        let client = leaf.usage.client().then(|| der::known_oid(certificate::CLIENT_AUTH));
+        let purposes: Vec<_> = server.into_iter().chain(client).collect();
+        let subject = acmpca::Subject {
+            organization: Some(ORGANIZATION.to_owned()),
+            common_name: common_name.cloned(),
+            ..acmpca::Subject::default()
+        };
+        let subject_error = |_| CaError::Subject { field: "common name", reason: "cannot be written" };
+        let mut extensions = vec![
+            certificate::Extension::new(
+                certificate::id::ALTERNATIVE_NAMES,
+                false,
+                der::sequence(names.collect::<Vec<_>>()),
+            ),
+            certificate::basic_constraints(false, None),
+            certificate::key_usage(&certificate::SIGNING_USAGE),
+            certificate::extended_key_usage(&purposes),
+        ];
+        extensions.extend(leaf.crl_url.map(certificate::crl_distribution_point));
+        let order = certificate::Order {
+            serial: leaf.serial,
+            algorithm,
+            issuer: own.subject().as_raw().to_vec(),
+            not_before: leaf.validity.not_before,
+            not_after: leaf.validity.not_after,
+            subject: name::encode(&subject).map_err(subject_error)?,
+            public_key_info: leaf.public_key.subject_public_key_info_der(),
+            extensions,
+            authority_key,
+        };
+        certificate::sign(&order, key, own.public_key().raw)
+            .map_err(|certificate::Unsound(reason)| CaError::Issued { reason })
     }
 }
 
@@ -155,6 +230,9 @@ fn params_of(leaf: &Expected<'_>, common_name: Option<&String>) -> Result<Certif
     }
     if leaf.usage.client() {
         params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ClientAuth);
+    }
+    if let Some(url) = leaf.crl_url {
+        params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![url.to_owned()] }];
     }
     params.use_authority_key_identifier_extension = true;
     params.serial_number = Some(SerialNumber::from(leaf.serial.to_vec()));

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use bowline_model::{arn::Arn, clock::Timestamp, service::Service, task::TaskId};
+use bowline_model::{arn::Arn, clock::Timestamp, service::Service, succession::Slot, task::TaskId};
 use bowline_plumbing::wall_clock;
 use serde_json::json;
 use thiserror::Error;
@@ -13,7 +13,7 @@ use crate::{
         AuditEvent, AuditFull,
         event::{AuditResource, UserIdentity, UserIdentityType},
     },
-    authorities::AuthoritiesError,
+    authorities::{self, AuthoritiesError},
     core::Core,
     registry::{
         CertificateRecord, CrlRecord, MESH_AUTHORITY, Registry, RegistryError, TaskOwner, TaskRecord,
@@ -251,13 +251,20 @@ impl ControlPlane {
     /// # Errors
     /// There is no such authority, or it cannot sign.
     pub fn crl(&self, authority: Option<&str>) -> Result<CrlRecord, RevokeError> {
+        let registry = self.snapshot();
+        let arn = match authority {
+            Some(given) => authority_named(&registry, given),
+            None => {
+                let line = authorities::own_line(&registry.settings().scope, false);
+                authorities::succession_of(&registry, &line).in_slot(Slot::Current).cloned()
+            }
+        };
         let given = authority.unwrap_or(MESH_AUTHORITY);
-        let arn = authority_named(&self.snapshot(), given)
-            .ok_or_else(|| RevokeError::NoAuthority(given.chars().take(200).collect()))?;
+        let arn = arn.ok_or_else(|| RevokeError::NoAuthority(given.chars().take(200).collect()))?;
         Ok(self.core.crl(&arn)?)
     }
 
-    fn event(&self, name: &str, parameters: &serde_json::Value) -> AuditEvent {
+    pub(super) fn event(&self, name: &str, parameters: &serde_json::Value) -> AuditEvent {
         let scope = self.snapshot().settings().scope.clone();
         let mut event = AuditEvent::new(wall_clock::now(), SOURCE, name);
         event.region.clone_from(&scope.region);

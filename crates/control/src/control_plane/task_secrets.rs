@@ -72,6 +72,14 @@ pub(crate) fn of_task(
     Ok(Arc::new(values))
 }
 
+fn unable_to_assume(role: &str) -> String {
+    format!(
+        "{UNABLE}ECS was unable to assume the role '{role}' that was provided for this task. Please verify that the \
+         role being passed has the proper trust relationship and permissions and that your IAM user has permissions \
+         to pass this role."
+    )
+}
+
 /// A session of the task definition's execution role; `None` where it names none and the root user
 /// registered it, who may read every secret.
 fn execution_role(
@@ -97,12 +105,15 @@ fn execution_role(
     let role =
         registry.iam_roles.get(name).filter(|role| !given.starts_with("arn:") || role.arn.as_str() == given);
     match role {
-        Some(role) => Ok(Some(RoleCall::new(registry, role, task.id.as_str(), now))),
-        None if core.authorizer().is_enforced() => Err(format!(
-            "{UNABLE}ECS was unable to assume the role '{given}' that was provided for this task. Please verify that \
-             the role being passed has the proper trust relationship and permissions and that your IAM user has \
-             permissions to pass this role."
-        )),
+        Some(role) => {
+            let account = &registry.settings().scope.account_id;
+            let keys = [("aws:SourceArn", task.arn.as_str()), ("aws:SourceAccount", account.as_str())];
+            core.authorizer()
+                .authorize_service("ecs-tasks.amazonaws.com", role, account, now, &keys)
+                .map_err(|_| unable_to_assume(given))?;
+            Ok(Some(RoleCall::new(registry, role, task.id.as_str(), now)))
+        }
+        None if core.authorizer().is_enforced() => Err(unable_to_assume(given)),
         None => Ok(None),
     }
 }

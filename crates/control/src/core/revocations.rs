@@ -119,6 +119,10 @@ pub(super) enum KeepError {
     Barred(#[from] IssueError),
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Authority(#[from] AuthoritiesError),
+    #[error("the authorities change faster than one can sign")]
+    Unsteady,
 }
 
 /// Whether a task may have certificates.

@@ -13,7 +13,7 @@ use bowline_model::{
 };
 
 use super::{
-    definition,
+    definition, encryption,
     record::{Asker, DEPLOYMENTS_MAX, Deployment, DeploymentState, ServiceRecord, ServiceStatus},
 };
 use crate::{
@@ -251,7 +251,7 @@ pub(super) fn convert(
     if task_definition.is_none() {
         faults.push(format!("there is no task definition {name:?}"));
     }
-    let connect = connect(registry, body, &cluster).unwrap_or_else(|message| {
+    let connect = connect(registry, body, task_definition.as_ref(), &cluster).unwrap_or_else(|message| {
         faults.push(message);
         None
     });
@@ -325,12 +325,13 @@ fn targets(body: &CreateServiceRequest, faults: &mut Vec<String>) -> Vec<TargetB
 fn connect(
     registry: &Registry,
     body: &CreateServiceRequest,
+    task_definition: Option<&Arn>,
     cluster: &str,
 ) -> Result<Option<ServiceConnect>, String> {
-    let Some(configuration) = body.service_connect_configuration.as_ref().filter(|given| given.enabled)
-    else {
-        return Ok(None);
-    };
+    let definition = task_definition.and_then(|arn| registry.task_definition_records.get(arn.as_str()));
+    let of_definition = definition.and_then(|record| record.request.service_connect_configuration.as_ref());
+    let given = body.service_connect_configuration.as_ref().or(of_definition);
+    let Some(configuration) = given.filter(|given| given.enabled) else { return Ok(None) };
     let default = || registry.clusters.get(cluster).and_then(|cluster| cluster.default_namespace.clone());
     let given = configuration
         .namespace
@@ -342,7 +343,11 @@ fn connect(
         .map(|namespace| namespace.name.clone())
         .ok_or_else(|| format!("there is no namespace {given:?}"))?;
     let services = configuration.services.iter().map(|offered| connect_service(registry, offered));
-    Ok(Some(ServiceConnect { namespace, services: services.collect::<Result<_, _>>()? }))
+    Ok(Some(ServiceConnect {
+        namespace,
+        services: services.collect::<Result<_, _>>()?,
+        encryption: encryption::of_service(registry, configuration, &body.tags)?,
+    }))
 }
 
 fn connect_service(
@@ -377,6 +382,12 @@ fn test_header(alias: &ecs::ServiceConnectClientAlias) -> Option<TestHeader> {
 
 fn known_authority(registry: &Registry, arn: &str) -> Result<Arn, String> {
     match registry.authorities.get(arn) {
+        // One that is disabled, or has ended, is told when it is asked to sign.
+        Some(authority) if authority.certificate_der.is_empty() => Err(format!(
+            "Tls names the certificate authority {arn}, which waits for its certificate (PENDING_CERTIFICATE): activate \
+             it with an AWS::ACMPCA::CertificateAuthorityActivation, or with acm-pca \
+             import-certificate-authority-certificate"
+        )),
         Some(authority) => Ok(authority.arn.clone()),
         None => Err(format!(
             "Tls names the certificate authority {arn}, which is not here: make it in the template, or with \

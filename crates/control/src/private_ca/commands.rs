@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     master_key::MasterKey,
-    registry::{AuthorityPurpose, AuthorityRecord, Registry},
+    registry::{AuthorityPlace, AuthorityPurpose, AuthorityRecord, Registry},
     revocation::{REVOCATIONS_MAX, RevocationRecord},
     x509::{
         algorithm::{KeyType, SignatureAlgorithm},
@@ -73,7 +73,7 @@ pub(crate) fn make(
     let key = PrivateKey::generate(key_type).map_err(internal)?;
     let csr =
         csr::make(&subject, &key, signature, wanted.as_deref().unwrap_or_default()).map_err(internal)?;
-    let sealed_key = master_key.seal(arn.as_str(), key.pkcs8()).map_err(internal)?;
+    let sealed_key = super::seal_key(master_key, &arn, key.pkcs8()).map_err(internal)?;
     let private = PrivateAuthority {
         kind: new.kind,
         status: CertificateAuthorityStatus::PendingCertificate,
@@ -99,6 +99,7 @@ pub(crate) fn make(
         sealed_key,
         trusted: false,
         private: Some(Box::new(private)),
+        place: AuthorityPlace::default(),
     })
 }
 

@@ -36,6 +36,18 @@ pub(crate) fn issue(
     request: &IssueCertificateRequest,
     now: Timestamp,
 ) -> Result<PrivateCertificate, PrivateCaError> {
+    issue_numbered(master_key, registry, (record, private), request, serial(), now)
+}
+
+/// As [`issue`], with this serial number, whose first bit must be 0 and whose second 1.
+pub(crate) fn issue_numbered(
+    master_key: &MasterKey,
+    registry: &Registry,
+    (record, private): (&AuthorityRecord, &PrivateAuthority),
+    request: &IssueCertificateRequest,
+    serial: [u8; 16],
+    now: Timestamp,
+) -> Result<PrivateCertificate, PrivateCaError> {
     let args = |message: &str| PrivateCaError::Args(message.to_owned());
     let template = match &request.template_arn {
         None => Template::default(),
@@ -62,7 +74,7 @@ pub(crate) fn issue(
         .ok_or_else(|| args("SigningAlgorithm is not here."))?;
     let signing_request =
         SigningRequest::parse(&request.csr.0).map_err(|error| PrivateCaError::Csr(error.to_string()))?;
-    let sealed = master_key.open(record.arn.as_str(), &record.sealed_key).map_err(internal)?;
+    let sealed = super::open_key(master_key, &record.arn, &record.sealed_key).map_err(internal)?;
     let key = PrivateKey::from_pkcs8(&sealed).ok_or_else(|| internal("its key cannot be read"))?;
     if !key.kind().signs(signature) {
         return Err(args("SigningAlgorithm: the key of the certificate authority does not sign so."));
@@ -87,9 +99,15 @@ pub(crate) fn issue(
         None => signing_request.subject.clone(),
     };
     let passed = api.extensions.as_ref().map(extensions::of_api).transpose()?.unwrap_or_default();
-    let extensions = template.compose(passed, signing_request.extensions.clone());
-    let trust_domain = &registry.settings().trust_domain;
-    no_identity(&extensions, trust_domain)?;
+    let mut extensions = template.compose(passed, signing_request.extensions.clone());
+    let settings = registry.settings();
+    no_identity(&extensions, &settings.trust_domain)?;
+    let told = extensions.iter().any(|extension| extension.is(id::CRL_DISTRIBUTION_POINTS));
+    let crl_url = super::crl_url(private, &record.arn, settings.crl_base.as_deref());
+    // A root is on nobody's list.
+    if let Some(url) = crl_url.filter(|_| !told && !is_root) {
+        extensions.push(certificate::crl_distribution_point(&url));
+    }
 
     let (issuer, authority_key, issuer_key_info) = match is_root {
         true => (subject.clone(), None, key.public_key_info()),
@@ -102,7 +120,6 @@ pub(crate) fn issue(
     if let Subject::Subordinate { path_length } = template.subject {
         fits_below(record, path_length)?;
     }
-    let serial = serial();
     let order = Order {
         serial,
         algorithm: signature,
@@ -118,6 +135,9 @@ pub(crate) fn issue(
         tracing::warn!(authority = %record.arn, %error, "nothing was issued");
         PrivateCaError::Args(error.to_string())
     })?;
+    if template.subject == Subject::EndEntity {
+        verifies(&certificate_der, record, private, not_before.max(now))?;
+    }
     let serial = hex(&serial);
     Ok(PrivateCertificate {
         arn: format!("{}/certificate/{serial}", record.arn).parse().map_err(internal)?,
@@ -131,18 +151,24 @@ pub(crate) fn issue(
 }
 
 /// Signs an authority's own certificate by its own key, and makes it active: what the template of a
-/// stack, or the three calls of the API, do with a root.
+/// stack, or the three calls of the API, do with a root. It may sign DNS names below `permitted_dns` alone;
+/// any where none is given.
 pub(crate) fn sign_itself(
     master_key: &MasterKey,
     record: &mut AuthorityRecord,
     lifetime: std::time::Duration,
+    permitted_dns: &[String],
     now: Timestamp,
 ) -> Result<(), PrivateCaError> {
     let mut private = *record.private.clone().ok_or_else(|| internal("it is the control plane's own"))?;
     let (_, algorithm) = commands::algorithms(&private.configuration)?;
-    let sealed = master_key.open(record.arn.as_str(), &record.sealed_key).map_err(internal)?;
+    let sealed = super::open_key(master_key, &record.arn, &record.sealed_key).map_err(internal)?;
     let key = PrivateKey::from_pkcs8(&sealed).ok_or_else(|| internal("its key cannot be read"))?;
     let request = SigningRequest::parse(private.csr.as_bytes()).map_err(internal)?;
+    let mut extensions = vec![basic_constraints(true, None), key_usage(&AUTHORITY_USAGE)];
+    if !permitted_dns.is_empty() {
+        extensions.push(certificate::permitted_dns(permitted_dns));
+    }
     let order = Order {
         serial: serial(),
         algorithm,
@@ -151,13 +177,36 @@ pub(crate) fn sign_itself(
         not_after: Timestamp::from_secs((now + lifetime).as_secs()),
         subject: request.subject,
         public_key_info: request.public_key_info.clone(),
-        extensions: vec![basic_constraints(true, None), key_usage(&AUTHORITY_USAGE)],
+        extensions,
         authority_key: None,
     };
     let certificate = certificate::sign(&order, &key, &request.public_key_info).map_err(internal)?;
     import::activate(record, &mut private, certificate, Vec::new(), now)?;
     record.private = Some(Box::new(private));
     Ok(())
+}
+
+/// Refuses what verifiers would: a name outside the constraints of an authority above, above all.
+fn verifies(
+    certificate: &[u8],
+    record: &AuthorityRecord,
+    private: &PrivateAuthority,
+    at: Timestamp,
+) -> Result<(), PrivateCaError> {
+    let above: Vec<_> =
+        std::iter::once(&record.certificate_der).chain(&private.chain).map(Vec::clone).collect();
+    match chain::verify_end_entity(certificate, &above, at) {
+        // What webpki does not know may be known to whoever it is for.
+        Ok(()) | Err(webpki::Error::UnsupportedCriticalExtension) => Ok(()),
+        Err(webpki::Error::NameConstraintViolation) => Err(PrivateCaError::Args(
+            "A name of the certificate is outside the name constraints of the certificate authority, or of one above \
+             it."
+                .into(),
+        )),
+        Err(error) => {
+            Err(PrivateCaError::Args(format!("The certificate would be refused by who verifies it: {error}.")))
+        }
+    }
 }
 
 /// Positive, and always of 16 octets: one certificate has one way to write its serial.

@@ -3,7 +3,9 @@
 use bowline_discovery::{resource::Resource, v1};
 use bowline_model::task_definition::AppProtocol;
 
-use super::{forward, idle_timeout_ms, outlier_detection, protocol, request_timeout_ms, retry_policy};
+use super::{
+    forward, idle_timeout_ms, outlier_detection, protocol, request_timeout_ms, retry_policy, traffic::Traffic,
+};
 use crate::{
     cloud_map::external::{
         self, ExternalName, Host, Target,
@@ -16,15 +18,23 @@ use crate::{
 /// call.
 pub(crate) fn callable(registry: &Registry, namespace: &str) -> Vec<Resource> {
     let names = external::names_in(registry, namespace);
-    names.iter().flat_map(|name| name.ports.iter().flat_map(|(port, to)| outbound(name, *port, to))).collect()
+    let ports = names.iter().flat_map(|name| name.ports.iter().map(move |(port, to)| (name, *port, to)));
+    ports.flat_map(|(name, port, to)| outbound(registry, namespace, name, port, to)).collect()
 }
 
-fn outbound(name: &ExternalName<'_>, port: u16, targets: &[Target<'_>]) -> Vec<Resource> {
+fn outbound(
+    registry: &Registry,
+    namespace: &str,
+    name: &ExternalName<'_>,
+    port: u16,
+    targets: &[Target<'_>],
+) -> Vec<Resource> {
     let app = name.settings.as_ref().map_or(AppProtocol::Tcp, |settings| settings.protocol);
     let is_tcp = app == AppProtocol::Tcp;
     let [short, long] = [0, 1].map(|place| name.hostnames.get(place).cloned().unwrap_or_default());
     let listener = format!("outbound:{short}:{port}");
     let cluster = format!("{long}:{port}");
+    let traffic = Traffic::of(registry, namespace, &name.row.name, app);
     let mut resources = vec![
         Resource::Listener(v1::Listener {
             name: listener.clone(),
@@ -55,8 +65,16 @@ fn outbound(name: &ExternalName<'_>, port: u16, targets: &[Target<'_>]) -> Vec<R
         }),
     ];
     if !is_tcp {
-        let rule = forward(&cluster, request_timeout_ms(None), Some(retry_policy()));
+        let mut rule = forward(&cluster, request_timeout_ms(None), Some(retry_policy()));
+        traffic.rule(&mut rule);
         resources.push(Resource::Route(v1::Route { name: listener, rules: vec![rule] }));
+    }
+    for resource in &mut resources {
+        match resource {
+            Resource::Listener(listener) => traffic.listener(listener),
+            Resource::Cluster(cluster) => traffic.cluster(cluster),
+            _ => {}
+        }
     }
     resources
 }

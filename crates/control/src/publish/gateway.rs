@@ -15,11 +15,11 @@ use bowline_model::{
 };
 
 use super::{
-    PublishOptions, forward, retry_policy, service_ports,
+    PublishOptions, forward, issued, retry_policy, service_ports,
     shift::{self, Split},
     upstream,
 };
-use crate::registry::Registry;
+use crate::{acm::serving, registry::Registry};
 
 /// The ALB's idle timeout is 60 s; clients may keep a connection so long.
 const CLIENT_IDLE_TIMEOUT_MS: u64 = 60_000;
@@ -41,11 +41,12 @@ pub(super) fn resources(
         name: public_identity(balancer),
         spiffe_id: String::new(),
         dns_names: vec![balancer.dns_name.clone()],
-        source: Some(v1::identity::Source::Issued(v1::IssuedCertificate {
-            ttl_seconds: options.certificate_ttl_seconds,
-        })),
+        source: Some(issued(registry, options, None, true)),
     })];
     let mut used = BTreeSet::new();
+    let shown: BTreeSet<&String> =
+        listeners_of(registry, &balancer.arn).flat_map(|listener| &listener.certificates).collect();
+    resources.extend(shown.iter().filter_map(|arn| serving::identity(registry, arn)).map(Resource::Identity));
     for listener in listeners_of(registry, &balancer.arn) {
         resources.extend(listener_resources(registry, options, balancer, listener, &mut used));
     }
@@ -138,10 +139,16 @@ fn listener_resources(
     let Some(address) = settings.gateway_addresses.get(listener.arn.as_str()) else { return Vec::new() };
     let name = format!("public:{}:{}", balancer.name, listener.port);
     let tls = match listener.protocol {
-        GatewayProtocol::Https { tls13_only } => Some(v1::PublicTls {
-            identity: public_identity(balancer),
-            min_version: if tls13_only { "1.3" } else { "1.2" }.into(),
-        }),
+        GatewayProtocol::Https { tls13_only } => {
+            // Its own certificate is for who asks for its own name, or where the listener's are not here.
+            let present = listener.certificates.iter().filter_map(|arn| serving::identity(registry, arn));
+            let mut shown = present.map(|identity| identity.name).chain([public_identity(balancer)]);
+            Some(v1::PublicTls {
+                identity: shown.next().unwrap_or_default(),
+                more_identities: shown.collect(),
+                min_version: if tls13_only { "1.3" } else { "1.2" }.into(),
+            })
+        }
         GatewayProtocol::Http | GatewayProtocol::Tcp => None,
     };
     let is_tcp = listener.protocol == GatewayProtocol::Tcp;
@@ -243,6 +250,10 @@ fn real_port(registry: &Registry, from: &GatewayListener, port: &str) -> String 
     }
 }
 
+fn exactly(name: String, value: &str) -> v1::HeaderMatch {
+    v1::HeaderMatch { name, exact: value.to_owned(), ..v1::HeaderMatch::default() }
+}
+
 fn conditions(conditions: &[GatewayCondition]) -> v1::RouteMatch {
     let mut matched = v1::RouteMatch::default();
     for condition in conditions {
@@ -250,18 +261,10 @@ fn conditions(conditions: &[GatewayCondition]) -> v1::RouteMatch {
             GatewayCondition::Hosts(hosts) => matched.hosts.extend(hosts.iter().cloned()),
             GatewayCondition::Paths(paths) => matched.paths.extend(paths.iter().cloned()),
             GatewayCondition::Methods(methods) => matched.methods.extend(methods.iter().cloned()),
-            GatewayCondition::Header { name, value } => matched.headers.push(v1::HeaderMatch {
-                name: name.to_ascii_lowercase(),
-                exact: value.clone(),
-                ..v1::HeaderMatch::default()
-            }),
-            GatewayCondition::Query { name, value } => {
-                matched.query.push(v1::HeaderMatch {
-                    name: name.clone(),
-                    exact: value.clone(),
-                    ..v1::HeaderMatch::default()
-                });
+            GatewayCondition::Header { name, value } => {
+                matched.headers.push(exactly(name.to_ascii_lowercase(), value));
             }
+            GatewayCondition::Query { name, value } => matched.query.push(exactly(name.clone(), value)),
         }
     }
     matched
@@ -314,7 +317,7 @@ fn target_group(registry: &Registry, options: &PublishOptions, group: &Arn) -> T
         let ports = service_ports(service, definition);
         let Some(port) = ports.iter().find(|port| port.name == port_name) else { continue };
         let is_tcp = port.mapping.protocol == AppProtocol::Tcp;
-        let upstream = upstream(registry, options, service, port, &name, check.clone());
+        let upstream = upstream(registry, options, None, service, port, &name, check.clone());
         let (mut resources, split) = shift::divide(registry, service, upstream, is_tcp);
         wanted = wanted.saturating_add(service.desired_count);
         splits.extend(split.map(|split| (split, service.desired_count)));
@@ -328,6 +331,10 @@ fn target_group(registry: &Registry, options: &PublishOptions, group: &Arn) -> T
                         (&mut cluster.kind, one.kind)
                     {
                         all.identities.extend(more.identities);
+                        // Where one asks for callers' certificates, all get one.
+                        if more.tls == i32::from(v1::TlsMode::Mutual) {
+                            all.tls = more.tls;
+                        }
                     }
                 }
                 _ => {}
@@ -355,5 +362,6 @@ fn health_check(group: &TargetGroup) -> Option<v1::HealthCheck> {
         healthy_threshold: check.healthy_threshold,
         unhealthy_threshold: check.unhealthy_threshold,
         matcher: check.matcher.clone(),
+        ..v1::HealthCheck::default()
     })
 }

@@ -15,6 +15,8 @@ use crate::registry::{Registry, TaskOwner};
 /// How a cluster's traffic is divided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Split {
+    /// The name's own cluster.
+    blue: String,
     /// The new set's cluster.
     green: String,
     /// Its share of the production traffic.
@@ -37,7 +39,10 @@ pub(super) fn divide(
         return (vec![cluster, endpoints], None);
     };
     let is_green = |endpoint: &v1::Endpoint| set_of(registry, shift, &endpoint.task_id) == Set::Green;
-    let (mut green, blue): (Vec<_>, Vec<_>) = endpoints.endpoints.into_iter().partition(is_green);
+    // Those of other services stand in for either set.
+    let (stand_ins, own): (Vec<_>, Vec<_>) =
+        endpoints.endpoints.into_iter().partition(|endpoint| endpoint.priority > 0);
+    let (mut green, mut blue): (Vec<_>, Vec<_>) = own.into_iter().partition(is_green);
     let live = |set: &[v1::Endpoint]| set.iter().filter(|endpoint| !endpoint.draining).count();
     // A set that has nothing left to answer gets nothing to answer.
     let production = match (live(&blue), live(&green)) {
@@ -46,15 +51,17 @@ pub(super) fn divide(
         _ => shift.production,
     };
     if tcp {
-        let mut blue = blue;
         weigh(&mut blue, &mut green, production);
         blue.append(&mut green);
+        blue.extend(stand_ins);
         endpoints.endpoints = blue;
         return (vec![Resource::Cluster(cluster), Resource::Endpoints(endpoints)], None);
     }
     let test = shift.test && live(&green) > 0;
     let name = format!("{}@{}", cluster.name, shift.green.deployment.digits());
-    let split = Split { green: name.clone(), production, test };
+    let split = Split { blue: cluster.name.clone(), green: name.clone(), production, test };
+    blue.extend(stand_ins.iter().cloned());
+    green.extend(stand_ins);
     endpoints.endpoints = blue;
     let beside = v1::Cluster { name: name.clone(), ..cluster.clone() };
     let resources = vec![
@@ -92,15 +99,21 @@ fn weigh(blue: &mut [v1::Endpoint], green: &mut [v1::Endpoint], production: Shar
     }
 }
 
-/// The rules that stand for one that leads to a cluster, where that is divided: test traffic first.
+/// The rules that stand for one that leads to clusters of which some are divided: `own`, whose test
+/// traffic comes first, and `others`.
 pub(super) fn rules(
     rule: v1::RouteRule,
-    split: Option<&Split>,
+    own: Option<&Split>,
+    others: &[Split],
     header: Option<&TestHeader>,
 ) -> Vec<v1::RouteRule> {
-    let Some(split) = split else { return vec![rule] };
+    let Some(v1::route_rule::Action::Forward(forward)) = &rule.action else { return vec![rule] };
+    if own.is_none() && others.is_empty() {
+        return vec![rule];
+    }
     let mut rules = Vec::new();
-    if split.test {
+    let leads_to = |split: &&Split| forward.clusters.iter().any(|one| one.cluster == split.blue);
+    if let Some(split) = own.filter(|split| split.test).filter(leads_to) {
         let default = TestHeader::default();
         let header = header.unwrap_or(&default);
         let mut test = rule.clone();
@@ -108,28 +121,33 @@ pub(super) fn rules(
             name: header.name.clone(),
             exact: header.exact.clone().unwrap_or_default(),
             present: header.exact.is_none(),
+            ..v1::HeaderMatch::default()
         });
         lead(&mut test, vec![v1::WeightedCluster { cluster: split.green.clone(), weight: 1 }]);
         rules.push(test);
     }
+    let clusters = forward.clusters.iter().flat_map(|one| {
+        match own.into_iter().chain(others).find(|split| split.blue == one.cluster) {
+            Some(split) => split.weighted(one.weight),
+            None => vec![part(&one.cluster, one.weight, Share::ALL)],
+        }
+    });
+    let clusters = clusters.collect();
     let mut production = rule;
-    if let Some(v1::route_rule::Action::Forward(forward)) = &production.action {
-        let clusters = forward.clusters.iter().flat_map(|one| split.weighted(&one.cluster, one.weight));
-        let clusters = clusters.collect();
-        lead(&mut production, clusters);
-    }
+    lead(&mut production, clusters);
     rules.push(production);
     rules
 }
 
+/// A share of what a rule gives to a cluster.
+fn part(cluster: &str, weight: u32, share: Share) -> v1::WeightedCluster {
+    v1::WeightedCluster { cluster: cluster.to_owned(), weight: weight.saturating_mul(share.tenths()) }
+}
+
 impl Split {
-    /// A cluster's part of a rule, divided.
-    fn weighted(&self, cluster: &str, weight: u32) -> [v1::WeightedCluster; 2] {
-        let part = |cluster: &str, share: Share| v1::WeightedCluster {
-            cluster: cluster.to_owned(),
-            weight: weight.saturating_mul(share.tenths()),
-        };
-        [part(cluster, self.production.rest()), part(&self.green, self.production)]
+    /// The cluster's part of a rule, divided.
+    fn weighted(&self, weight: u32) -> Vec<v1::WeightedCluster> {
+        vec![part(&self.blue, weight, self.production.rest()), part(&self.green, weight, self.production)]
     }
 
     /// Where test traffic goes, once it does.
@@ -189,10 +207,17 @@ mod tests {
     #[test]
     fn test_traffic_is_asked_for_first_and_weights_make_up_the_whole() {
         let rule = crate::publish::forward("web.ns", 15_000, None);
-        assert_eq!(rules(rule.clone(), None, None), [rule.clone()]);
-        let split = Split { green: "web.ns@1".into(), production: Share::from_tenths(50), test: true };
+        assert_eq!(rules(rule.clone(), None, &[], None), [rule.clone()]);
+        let split = Split {
+            blue: "web.ns".into(),
+            green: "web.ns@1".into(),
+            production: Share::from_tenths(50),
+            test: true,
+        };
         let header = TestHeader { name: "x-test".into(), exact: Some("1".into()) };
-        let [test, production] = &rules(rule, Some(&split), Some(&header))[..] else { panic!("two rules") };
+        let [test, production] = &rules(rule.clone(), Some(&split), &[], Some(&header))[..] else {
+            panic!("two rules")
+        };
         let asked = &test.r#match.as_ref().expect("a match").headers[0];
         assert_eq!((&*asked.name, &*asked.exact, asked.present), ("x-test", "1", false));
         let weights = |rule: &v1::RouteRule| match &rule.action {
@@ -204,5 +229,14 @@ mod tests {
         assert_eq!(weights(test), [("web.ns@1".into(), 1)]);
         assert_eq!(weights(production), [("web.ns".into(), 950), ("web.ns@1".into(), 50)]);
         assert_eq!((production.r#match.as_ref(), split.part_of(1, 2).weight), (None, 25));
+
+        // A rule that leads to others too: each is divided, and keeps its weight beside the others.
+        let mut mixed = rule;
+        let one = |cluster: &str, weight| v1::WeightedCluster { cluster: cluster.to_owned(), weight };
+        lead(&mut mixed, vec![one("other.ns", 1), one("api.ns", 3)]);
+        let other = Split { blue: "api.ns".into(), green: "api.ns@2".into(), ..split.clone() };
+        let [divided] = &rules(mixed, Some(&split), &[other], Some(&header))[..] else { panic!("one rule") };
+        let expected = [("other.ns", 1_000), ("api.ns", 2_850), ("api.ns@2", 150)];
+        assert_eq!(weights(divided), expected.map(|(name, weight)| (name.to_owned(), weight)));
     }
 }

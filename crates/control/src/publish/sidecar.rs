@@ -2,6 +2,7 @@
 
 use bowline_discovery::{resource::Resource, v1};
 use bowline_model::{
+    arn::Arn,
     authorization::{Callers, Effect, Rule},
     service::{ConnectService, Service},
     task_definition::{AppProtocol, TaskDefinition},
@@ -9,11 +10,16 @@ use bowline_model::{
 
 use super::{
     PublishOptions, ServicePort, forward, idle_timeout_ms, protocol, proves_callers, request_timeout_ms,
-    retry_policy, service_ports, shift, tls_mode, upstream,
+    retry_policy, service_ports, shift,
+    shift::Split,
+    tls_mode,
+    traffic::{self, Traffic},
+    upstream,
 };
 use crate::{
+    acm::serving,
     authorization,
-    registry::{Registry, TaskRecord, alias_key},
+    registry::{Registry, TaskOwner, TaskRecord, alias_key},
 };
 
 pub(super) fn resources(
@@ -24,9 +30,16 @@ pub(super) fn resources(
     definition: &TaskDefinition,
 ) -> Vec<Resource> {
     let mut resources = Vec::new();
+    // Tasks from before the service named a certificate go on with the mesh's: their peers learn of
+    // it while those that replace them start.
+    let is_present =
+        matches!(&task.owner, TaskOwner::Service { deployment, .. } if *deployment == service.deployment);
+    let shown = serving::of_server(registry, service).filter(|_| is_present);
     for port in service_ports(service, definition) {
-        resources.extend(inbound(registry, options, service, &port));
+        resources.extend(inbound(registry, options, service, shown, &port));
     }
+    let held = serving::held_by(registry, service, shown);
+    resources.extend(held.iter().filter_map(|arn| serving::identity(registry, arn)).map(Resource::Identity));
     if let Some(connect) = &service.connect {
         resources.extend(callable(registry, options, task, &connect.namespace));
     }
@@ -51,18 +64,24 @@ fn inbound(
     registry: &Registry,
     options: &PublishOptions,
     service: &Service,
+    shown: Option<&Arn>,
     port: &ServicePort<'_>,
 ) -> Vec<Resource> {
     let name = format!("inbound:{}", port.name);
     let app = port.mapping.protocol;
     let is_tcp = app == AppProtocol::Tcp;
-    let listener = v1::Listener {
+    let policy = service.connect.as_ref().zip(port.offered).and_then(|(connect, offered)| {
+        traffic::policy_of(registry, &connect.namespace, &offered.discovery_name)
+    });
+    let traffic = Traffic { policy, protocol: app };
+    let mut listener = v1::Listener {
         name: name.clone(),
         bind: Some(v1::listener::Bind::Inbound(v1::InboundBind {
             port_name: port.name.clone(),
             address: String::new(),
             port: 0,
             tls: tls_mode(options, service).into(),
+            identity: shown.map(|arn| serving::identity_name(arn.as_str())).unwrap_or_default(),
             authorization: name.clone(),
         })),
         protocol: protocol(app).into(),
@@ -71,7 +90,8 @@ fn inbound(
         idle_timeout_ms: idle_timeout_ms(port.offered, app),
         max_connections: 0,
     };
-    let cluster = v1::Cluster {
+    traffic.listener(&mut listener);
+    let mut cluster = v1::Cluster {
         name: name.clone(),
         protocol: protocol(app).into(),
         kind: Some(v1::cluster::Kind::Local(v1::LocalApplication {
@@ -84,11 +104,13 @@ fn inbound(
             .map_or_else(|| service.name.clone(), |offered| offered.discovery_name.clone()),
         ..v1::Cluster::default()
     };
+    traffic.limits(&mut cluster);
     let mut resources = vec![
         Resource::Listener(listener),
         Resource::Cluster(cluster),
         Resource::Authorization(authorization(registry, options, service, port, &name)),
     ];
+    resources.extend(traffic.limits_of_requests(&name));
     if !is_tcp {
         // The caller's sidecar limits the time and decides on retries.
         resources
@@ -169,8 +191,9 @@ fn outbound(
     let app = port.mapping.protocol;
     let is_tcp = app == AppProtocol::Tcp;
     let cluster = cluster_name(namespace, offered);
+    let traffic = Traffic::of(registry, namespace, &offered.discovery_name, app);
     let name = format!("outbound:{}:{}", hostnames[0], alias.port);
-    let listener = v1::Listener {
+    let mut listener = v1::Listener {
         name: name.clone(),
         bind: Some(v1::listener::Bind::Outbound(v1::OutboundBind {
             address: address.to_string(),
@@ -183,7 +206,62 @@ fn outbound(
         idle_timeout_ms: idle_timeout_ms(Some(offered), app),
         max_connections: 0,
     };
-    let mut upstream = upstream(registry, options, callee, port, &cluster, None);
+    traffic.listener(&mut listener);
+    let mut resources = vec![Resource::Listener(listener)];
+    let (own, split) = called(registry, options, task, namespace, callee, offered, port);
+    if !is_tcp {
+        let mut rule = forward(&cluster, request_timeout_ms(Some(offered)), Some(retry_policy()));
+        traffic.rule(&mut rule);
+        resources.extend(traffic.faults(&name));
+        let mut rules = traffic.routes(namespace, &rule);
+        rules.push(rule);
+        let mut others = Vec::new();
+        for target in traffic.targets().filter(|target| **target != offered.discovery_name) {
+            let found =
+                offered_in(registry, namespace).find(|(_, offered)| offered.discovery_name == *target);
+            let ports = found.and_then(|(callee, offered)| {
+                let definition = registry.task_definitions.get(callee.task_definition.as_str())?;
+                let mut ports = service_ports(callee, definition);
+                let place = ports.iter().position(|port| port.name == offered.port_name)?;
+                Some((callee, offered, ports.swap_remove(place)))
+            });
+            let Some((callee, offered, port)) = ports else { continue };
+            let (its, split) = called(registry, options, task, namespace, callee, offered, &port);
+            resources.extend(its);
+            others.extend(split);
+        }
+        let header = offered.test_header.as_ref();
+        let rules = rules.into_iter().flat_map(|rule| shift::rules(rule, split.as_ref(), &others, header));
+        resources.push(Resource::Route(v1::Route { name, rules: rules.collect() }));
+    }
+    resources.extend(own);
+    resources
+}
+
+/// The cluster that a discovery name stands for, and its endpoints; two of each, and how they are to
+/// be used, while one set of its tasks takes another's place.
+fn called(
+    registry: &Registry,
+    options: &PublishOptions,
+    task: &TaskRecord,
+    namespace: &str,
+    callee: &Service,
+    offered: &ConnectService,
+    port: &ServicePort<'_>,
+) -> (Vec<Resource>, Option<Split>) {
+    let cluster = cluster_name(namespace, offered);
+    let traffic = Traffic::of(registry, namespace, &offered.discovery_name, port.mapping.protocol);
+    let caller = registry.service_of(task).map(|service| &**service);
+    let mut upstream = upstream(registry, options, caller, callee, port, &cluster, None);
+    if let [Resource::Cluster(cluster), Resource::Endpoints(endpoints)] = &mut upstream {
+        traffic.cluster(cluster);
+        take_over(registry, options, namespace, traffic, cluster, endpoints);
+        if traffic.is_zone_aware() {
+            let zone = traffic::zone(registry);
+            endpoints.endpoints.iter_mut().for_each(|endpoint| endpoint.zone.clone_from(&zone));
+            cluster.load_balancing.get_or_insert_default().zone = zone;
+        }
+    }
     if let (Some(to), Resource::Endpoints(endpoints)) =
         (options.diversions.get(&(task.id.clone(), cluster.clone())), &mut upstream[1])
     {
@@ -195,13 +273,39 @@ fn outbound(
             ..v1::Endpoint::default()
         }];
     }
-    let (upstream, split) = shift::divide(registry, callee, upstream, is_tcp);
-    let mut resources = vec![Resource::Listener(listener)];
-    if !is_tcp {
-        let rule = forward(&cluster, request_timeout_ms(Some(offered)), Some(retry_policy()));
-        let rules = shift::rules(rule, split.as_ref(), offered.test_header.as_ref());
-        resources.push(Resource::Route(v1::Route { name, rules }));
+    shift::divide(registry, callee, upstream, port.mapping.protocol == AppProtocol::Tcp)
+}
+
+/// Adds the endpoints of the discovery names that take over where a cluster's own fail, with the
+/// identities that they prove.
+fn take_over(
+    registry: &Registry,
+    options: &PublishOptions,
+    namespace: &str,
+    traffic: Traffic<'_>,
+    cluster: &mut v1::Cluster,
+    endpoints: &mut v1::Endpoints,
+) {
+    let Some(v1::cluster::Kind::Mesh(mesh)) = &mut cluster.kind else { return };
+    for (place, name) in traffic.failover().iter().enumerate() {
+        let found = offered_in(registry, namespace).find(|(_, offered)| offered.discovery_name == *name);
+        let Some((service, offered)) = found else { continue };
+        let definition = registry.task_definitions.get(service.task_definition.as_str());
+        let Some((_, mapping)) = definition.and_then(|definition| definition.named_port(&offered.port_name))
+        else {
+            continue;
+        };
+        // What speaks or protects itself otherwise cannot stand in.
+        if mapping.protocol != traffic.protocol || i32::from(tls_mode(options, service)) != mesh.tls {
+            continue;
+        }
+        let identity = registry.identity_of_service(service).as_str().to_owned();
+        if !mesh.identities.contains(&identity) {
+            mesh.identities.push(identity);
+        }
+        let mut its = super::endpoints(registry, service, &offered.port_name);
+        let priority = u32::try_from(place + 1).unwrap_or(u32::MAX);
+        its.iter_mut().for_each(|endpoint| endpoint.priority = priority);
+        endpoints.endpoints.extend(its);
     }
-    resources.extend(upstream);
-    resources
 }

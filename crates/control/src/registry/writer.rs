@@ -78,6 +78,7 @@ macro_rules! for_each_table {
         $apply!(listeners, "listeners");
         $apply!(rules, "rules");
         $apply!(authorization_policies, "authorization-policies");
+        $apply!(traffic_policies, "traffic-policies");
         $apply!(authorities, "authorities");
         $apply!(tasks, "tasks");
         $apply!(stopped_tasks, "stopped-tasks");

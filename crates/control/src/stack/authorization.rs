@@ -113,7 +113,12 @@ impl Applying<'_> {
     }
 
     /// The name of a namespace that is given by name, ARN or id.
-    fn namespace_name(&mut self, registry: &Registry, resource: &StackResource, given: &str) -> String {
+    pub(super) fn namespace_name(
+        &mut self,
+        registry: &Registry,
+        resource: &StackResource,
+        given: &str,
+    ) -> String {
         match registry.namespace_named(given) {
             Some(namespace) => namespace.name.clone(),
             None => {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use bowline_aws::{cfn::StackResource, elbv2};
+use bowline_aws::{
+    cfn::{ResourceBody, StackResource},
+    elbv2,
+};
 use bowline_model::{
     arn::Arn,
     load_balancer::{
@@ -108,8 +111,7 @@ impl Applying<'_> {
             Err(message) => self.fault(resource, format!("DefaultActions: {message}")),
             Ok(default_action) => {
                 self.made("listeners", arn.as_str());
-                let certificates =
-                    body.certificates.iter().filter_map(|used| used.certificate_arn.clone()).collect();
+                let certificates = self.certificates_of(&arn, body);
                 let listener = GatewayListener {
                     arn: arn.clone(),
                     load_balancer,
@@ -121,6 +123,22 @@ impl Applying<'_> {
                 registry.listeners.put(arn.as_str().to_owned(), listener);
             }
         }
+    }
+
+    /// What the listener shows: its own first, then what the stack adds to it.
+    fn certificates_of(&self, listener: &Arn, body: &elbv2::Listener) -> Vec<String> {
+        let added = self.stack.resources.iter().filter_map(|resource| match &resource.body {
+            ResourceBody::ListenerCertificate(more) if more.listener_arn == listener.as_str() => Some(more),
+            _ => None,
+        });
+        let added = added.flat_map(|more| &more.certificates);
+        let mut all: Vec<String> = Vec::new();
+        for arn in body.certificates.iter().chain(added).filter_map(|used| used.certificate_arn.clone()) {
+            if !all.contains(&arn) {
+                all.push(arn);
+            }
+        }
+        all
     }
 
     pub(super) fn rule(

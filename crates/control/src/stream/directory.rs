@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bowline_discovery::resource::{Resource, ResourceType};
 use bowline_model::{arn::Arn, clock::Timestamp, identity::SpiffeId, task::TaskId};
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 pub use crate::task_role::{TaskCredentials, TaskCredentialsError};
 
@@ -39,6 +40,14 @@ pub struct IssuedCertificate {
     pub serial: String,
     /// Who signed it.
     pub authority: Arn,
+}
+
+/// A certificate and its key.
+pub struct HeldCertificate {
+    /// DER, leaf first, without the root.
+    pub chain_der: Vec<Vec<u8>>,
+    /// PKCS#8.
+    pub key: Zeroizing<Vec<u8>>,
 }
 
 /// Why no certificate was issued. The caller is told no more than the variant.
@@ -93,14 +102,19 @@ pub trait Directory: Send + Sync + 'static {
     /// Issues a certificate for one of the task's identities: `""` and
     /// `"mesh"` for its own, else an Identity resource's name.
     fn issue(&self, task: &TaskId, name: &str, csr_der: &[u8]) -> Result<IssuedCertificate, IssueError>;
+    /// One of the task's identities whose key was not made by its proxy: an Identity resource of
+    /// the task's whose source is `fetched`.
+    fn fetch(&self, task: &TaskId, name: &str) -> Result<HeldCertificate, IssueError>;
     /// Temporary credentials of the task's role.
     fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError>;
     /// What the task's proxy should have; `None` when the task is over.
     fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>>;
     /// The snapshot's generation; changes whenever any resource may have.
     fn generation(&self) -> watch::Receiver<u64>;
-    /// A proxy's stream began or ended.
-    fn connected(&self, task: &TaskId, connected: bool);
+    /// A proxy's stream began, opened with a certificate of this serial number.
+    fn connected(&self, task: &TaskId, serial: &str);
+    /// A proxy's stream ended.
+    fn disconnected(&self, task: &TaskId);
     /// A proxy answered.
     fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement);
 }

@@ -26,7 +26,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     connection::{AuthenticatedPeer, Connection},
     connection_of,
-    directory::{Directory, ResourceSet},
+    directory::{Directory, Peer, ResourceSet},
     identity::{no_task, task_of},
     subscription::{self, Demand, Subscriptions},
 };
@@ -104,21 +104,21 @@ struct Presence {
 }
 
 impl Presence {
-    fn announce(directory: &Arc<dyn Directory>, task: &TaskId) -> Self {
-        directory.connected(task, true);
+    fn announce(directory: &Arc<dyn Directory>, task: &TaskId, peer: &Peer) -> Self {
+        directory.connected(task, &peer.serial);
         Self { directory: Arc::clone(directory), task: task.clone() }
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.directory.connected(&self.task, false);
+        self.directory.disconnected(&self.task);
     }
 }
 
 impl Session {
     async fn run(mut self, requests: Streaming<DeltaDiscoveryRequest>, drain: DrainWatch) {
-        let presence = Presence::announce(&self.directory, &self.task);
+        let presence = Presence::announce(&self.directory, &self.task, &self.peer.peer);
         let task = self.task.clone();
         match self.converse(requests, drain).await {
             Ok(()) => tracing::debug!(task = task.as_str(), "the proxy ended its stream"),

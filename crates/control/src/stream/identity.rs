@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use bowline_discovery::identity::{
-    IssueRequest, IssueResponse, TaskCredentialsRequest, TaskCredentialsResponse, identity_server::Identity,
+    FETCH_PURPOSE, FetchRequest, FetchResponse, IssueRequest, IssueResponse, TaskCredentialsRequest,
+    TaskCredentialsResponse, identity_server::Identity,
 };
 use bowline_model::{clock::Timestamp, task::TaskId};
+use bowline_plumbing::hpke;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -35,6 +37,22 @@ impl Identity for IdentityService {
         connection.spend(ISSUE_COST)?;
         let issued = self.issue_over(&connection, request.get_ref())?;
         Ok(Response::new(wire(issued)))
+    }
+
+    async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchResponse>, Status> {
+        let connection = connection_of(&request)?;
+        connection.spend(ISSUE_COST)?;
+        let task = task_of(&*self.directory, &connection.peer()?.peer)?;
+        let FetchRequest { name, recipient } = request.into_inner();
+        if name.len() > NAME_BYTES_MAX || recipient.len() != hpke::POINT_BYTES {
+            return Err(Status::invalid_argument("the name is too long, or the key is none"));
+        }
+        let held = self.directory.fetch(&task, &name).map_err(status)?;
+        let leaf = held.chain_der.first().ok_or_else(|| status(IssueError::Internal))?;
+        let sealed = hpke::seal(&recipient, FETCH_PURPOSE, leaf, &held.key)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let (encapsulated, sealed_key) = (sealed.encapsulated, sealed.ciphertext);
+        Ok(Response::new(FetchResponse { chain_der: held.chain_der, encapsulated, sealed_key }))
     }
 
     async fn task_credentials(

@@ -4,7 +4,10 @@ use std::{
 };
 
 use bowline_discovery::{
-    identity::{IssueRequest, IssueResponse, TaskCredentialsRequest, identity_client::IdentityClient},
+    identity::{
+        FETCH_PURPOSE, FetchRequest, IssueRequest, IssueResponse, TaskCredentialsRequest,
+        identity_client::IdentityClient,
+    },
     resource::{Resource, ResourceType},
     v1,
     xds::{
@@ -13,7 +16,10 @@ use bowline_discovery::{
     },
 };
 use bowline_model::{clock::Timestamp, task::TaskId};
-use bowline_plumbing::drain::{self, DrainTrigger};
+use bowline_plumbing::{
+    drain::{self, DrainTrigger},
+    hpke::{Recipient, Sealed},
+};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
@@ -27,7 +33,7 @@ use zeroize::Zeroizing;
 
 use super::{
     directory::{
-        Acknowledgement, IssueError, IssuedCertificate, Peer, ResourceSet, TaskCredentials,
+        Acknowledgement, HeldCertificate, IssueError, IssuedCertificate, Peer, ResourceSet, TaskCredentials,
         TaskCredentialsError, VersionedResource,
     },
     tls::TlsMaterial,
@@ -151,6 +157,16 @@ impl Directory for FakeDirectory {
         })
     }
 
+    fn fetch(&self, task: &TaskId, name: &str) -> Result<HeldCertificate, IssueError> {
+        match *task == self::task(A) && name == "acm:a" {
+            true => Ok(HeldCertificate {
+                chain_der: vec![b"leaf".to_vec(), b"above".to_vec()],
+                key: Zeroizing::new(b"key".to_vec()),
+            }),
+            false => Err(IssueError::Unknown),
+        }
+    }
+
     fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError> {
         if *task != self::task(A) {
             return Err(TaskCredentialsError::NoRole);
@@ -173,8 +189,13 @@ impl Directory for FakeDirectory {
         self.generation.subscribe()
     }
 
-    fn connected(&self, _task: &TaskId, connected: bool) {
-        self.presence.send_modify(|streams| *streams += if connected { 1 } else { -1 });
+    fn connected(&self, _task: &TaskId, serial: &str) {
+        assert!(!serial.is_empty(), "a certificate opened it");
+        self.presence.send_modify(|streams| *streams += 1);
+    }
+
+    fn disconnected(&self, _task: &TaskId) {
+        self.presence.send_modify(|streams| *streams -= 1);
     }
 
     fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement) {
@@ -501,4 +522,34 @@ async fn credentials_are_of_the_role_of_the_certificate_s_own_task() {
     assert_eq!(refused(ask(fixture.connect_as(B).await).await), Code::NotFound);
     assert_eq!(refused(ask(fixture.connect_as("spiffe://test/gone").await).await), Code::PermissionDenied);
     assert_eq!(refused(ask(fixture.connect(None).await).await), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_key_is_sealed_for_the_proxy_that_may_have_it() {
+    let fixture = start();
+    let recipient = Recipient::generate().expect("a key");
+    let ask = |channel, name: &str, recipient: &[u8]| {
+        let request = FetchRequest { name: name.to_owned(), recipient: recipient.to_vec() };
+        async move {
+            let mut client = IdentityClient::new(channel);
+            timeout(PATIENCE, client.fetch(request)).await.expect("in time").map(tonic::Response::into_inner)
+        }
+    };
+    let key = recipient.public_key();
+    let given = ask(fixture.connect_as(A).await, "acm:a", key).await.expect("its own");
+    assert_eq!(given.chain_der, [b"leaf".to_vec(), b"above".to_vec()]);
+    let sealed = Sealed { encapsulated: given.encapsulated, ciphertext: given.sealed_key };
+    assert_eq!(**recipient.open(&sealed, FETCH_PURPOSE, b"leaf").expect("it opens"), b"key"[..]);
+    // Not in the place of another certificate's.
+    assert!(recipient.open(&sealed, FETCH_PURPOSE, b"other").is_err());
+
+    let refused = |answer: Result<_, Status>| answer.map(|_| ()).expect_err("refused").code();
+    assert_eq!(refused(ask(fixture.connect_as(B).await, "acm:a", key).await), Code::NotFound);
+    assert_eq!(refused(ask(fixture.connect_as(A).await, "acm:b", key).await), Code::NotFound);
+    assert_eq!(refused(ask(fixture.connect(None).await, "acm:a", key).await), Code::Unauthenticated);
+    let gone = fixture.connect_as("spiffe://test/gone").await;
+    assert_eq!(refused(ask(gone, "acm:a", key).await), Code::PermissionDenied);
+    for key in [&[][..], &[4; 65], &[0; 64]] {
+        assert_eq!(refused(ask(fixture.connect_as(A).await, "acm:a", key).await), Code::InvalidArgument);
+    }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use aws_lc_rs::digest;
 use bowline_model::clock::Timestamp;
-use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
 
 use super::{
     algorithm::{SignatureAlgorithm, verify_signed},
@@ -28,6 +28,8 @@ pub(crate) mod id {
     pub(crate) const KEY_USAGE: &str = "2.5.29.15";
     pub(crate) const ALTERNATIVE_NAMES: &str = "2.5.29.17";
     pub(crate) const BASIC_CONSTRAINTS: &str = "2.5.29.19";
+    pub(crate) const NAME_CONSTRAINTS: &str = "2.5.29.30";
+    pub(crate) const CRL_DISTRIBUTION_POINTS: &str = "2.5.29.31";
     pub(crate) const AUTHORITY_KEY: &str = "2.5.29.35";
     pub(crate) const EXTENDED_KEY_USAGE: &str = "2.5.29.37";
 }
@@ -99,6 +101,34 @@ pub(crate) fn extended_key_usage(purposes: &[Vec<u8>]) -> Extension {
 pub(crate) fn dns_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Extension {
     let names = names.into_iter().map(|name| der::value(tag::context(2), name.as_bytes()));
     Extension::new(id::ALTERNATIVE_NAMES, false, der::sequence(names))
+}
+
+/// `nameConstraints`, critical: DNS names below these, or the same, and no others (RFC 5280 §4.2.1.10). Names of
+/// other kinds are not constrained: verifiers refuse every chain that constrains URIs.
+pub(crate) fn permitted_dns(names: &[String]) -> Extension {
+    let subtrees: Vec<_> =
+        names.iter().map(|name| der::sequence([der::value(tag::context(2), name.as_bytes())])).collect();
+    let permitted = der::value(tag::constructed(0), &der::joined(subtrees));
+    Extension::new(id::NAME_CONSTRAINTS, true, der::sequence([permitted]))
+}
+
+/// `cRLDistributionPoints` of one URL (RFC 5280 §4.2.1.13).
+pub(crate) fn crl_distribution_point(url: &str) -> Extension {
+    let name = der::value(tag::context(6), url.as_bytes());
+    let full_name = der::value(tag::constructed(0), &name);
+    let point = der::sequence([der::value(tag::constructed(0), &full_name)]);
+    Extension::new(id::CRL_DISTRIBUTION_POINTS, false, der::sequence([point]))
+}
+
+/// The DNS names that an authority's certificate permits; `None` where it constrains nothing.
+pub(crate) fn permitted_dns_of(certificate: &X509Certificate<'_>) -> Option<Vec<String>> {
+    let constraints = certificate.name_constraints().ok().flatten()?;
+    let permitted = constraints.value.permitted_subtrees.iter().flatten();
+    let names = permitted.filter_map(|subtree| match &subtree.base {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        _ => None,
+    });
+    Some(names.collect())
 }
 
 /// The octets of an address in `subjectAltName`.

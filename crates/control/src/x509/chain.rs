@@ -1,6 +1,10 @@
 //! Certificates that come from outside, with the chain that they stand under.
 
+use std::time::Duration;
+
 use bowline_model::clock::Timestamp;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use super::algorithm::verify_signed;
@@ -108,6 +112,54 @@ pub(crate) fn check(certificate: &[u8], chain: &[Vec<u8>], now: Timestamp) -> Re
         }
     }
     Err(ChainError::Incomplete)
+}
+
+/// Verifies an end entity's certificate as peers will: by webpki, under the root that the chain ends in,
+/// dates, purposes and name constraints included. `above` is the issuer's certificate and those above it, the
+/// root last.
+pub(crate) fn verify_end_entity(
+    certificate: &[u8],
+    above: &[Vec<u8>],
+    at: Timestamp,
+) -> Result<(), webpki::Error> {
+    let (root, between) = above.split_last().ok_or(webpki::Error::UnknownIssuer)?;
+    let der = CertificateDer::from(certificate);
+    let root = CertificateDer::from(root.as_slice());
+    let between: Vec<_> = between.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+    let anchors = [webpki::anchor_from_trusted_cert(&root)?];
+    let leaf = EndEntityCert::try_from(&der)?;
+    let time = UnixTime::since_unix_epoch(Duration::from_secs(at.as_secs()));
+    let read = parse(certificate).ok_or(webpki::Error::BadDer)?;
+    // Of its purposes one is enough: what is verified besides is the same.
+    let purposes = read.extended_key_usage().ok().flatten().map(|found| found.value);
+    let usage = match purposes {
+        Some(purposes) if !purposes.server_auth && purposes.client_auth => KeyUsage::client_auth(),
+        Some(purposes) if purposes.server_auth => KeyUsage::server_auth(),
+        None => KeyUsage::server_auth(),
+        Some(_) => {
+            let found = leaf.verify_for_usage(
+                webpki::ALL_VERIFICATION_ALGS,
+                &anchors,
+                &between,
+                time,
+                AnyPurpose,
+                None,
+                None,
+            );
+            return found.map(|_| ());
+        }
+    };
+    leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &between, time, usage, None, None)
+        .map(|_| ())
+}
+
+/// Takes every purpose: of code, or of time stamps.
+struct AnyPurpose;
+
+impl ExtendedKeyUsageValidator for AnyPurpose {
+    fn validate(&self, _iter: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        Ok(())
+    }
 }
 
 /// Whether it says of itself that it is an authority's.

@@ -77,6 +77,9 @@ pub struct InboundBind {
     /// Name of the Authorization that decides who may call. Empty denies all.
     #[prost(string, tag = "5")]
     pub authorization: ::prost::alloc::string::String,
+    /// Name of the Identity whose certificate is shown. Empty means "mesh".
+    #[prost(string, tag = "6")]
+    pub identity: ::prost::alloc::string::String,
 }
 /// A port of the gateway, open to clients outside the mesh.
 #[allow(clippy::all)]
@@ -103,6 +106,10 @@ pub struct PublicTls {
     /// Lowest version accepted, "1.2" or "1.3" (from the listener's SslPolicy).
     #[prost(string, tag = "2")]
     pub min_version: ::prost::alloc::string::String,
+    /// Names of further Identities: a client that asks (SNI) for a name in one of
+    /// their certificates is shown that one, every other client `identity`'s.
+    #[prost(string, repeated, tag = "3")]
+    pub more_identities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What happens to each HTTP request of a listener: first matching rule wins;
 /// no match is answered 404.
@@ -163,6 +170,8 @@ pub struct RouteMatch {
     #[prost(message, repeated, tag = "5")]
     pub query: ::prost::alloc::vec::Vec<HeaderMatch>,
 }
+/// A header or a query parameter. Of `exact` and what follows one thing is given;
+/// nothing but a name means the exact empty value.
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -173,9 +182,32 @@ pub struct HeaderMatch {
     /// The exact value.
     #[prost(string, tag = "2")]
     pub exact: ::prost::alloc::string::String,
+    /// How the value begins.
+    #[prost(string, tag = "3")]
+    pub prefix: ::prost::alloc::string::String,
+    /// How the value ends.
+    #[prost(string, tag = "4")]
+    pub suffix: ::prost::alloc::string::String,
     /// It is there, whatever its value.
     #[prost(bool, tag = "5")]
     pub present: bool,
+    /// A whole number of this range.
+    #[prost(message, optional, tag = "6")]
+    pub range: ::core::option::Option<IntegerRange>,
+    /// What was said must not hold.
+    #[prost(bool, tag = "7")]
+    pub invert: bool,
+}
+/// From `start` up to, and without, `end`.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IntegerRange {
+    #[prost(int64, tag = "1")]
+    pub start: i64,
+    #[prost(int64, tag = "2")]
+    pub end: i64,
 }
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -190,6 +222,10 @@ pub struct Forward {
     pub request_timeout_ms: u64,
     #[prost(message, optional, tag = "3")]
     pub retry: ::core::option::Option<RetryPolicy>,
+    /// What keeps a client's requests with one of the clusters, still by weight.
+    /// Empty: each request goes where the weights have it.
+    #[prost(message, repeated, tag = "4")]
+    pub sticky: ::prost::alloc::vec::Vec<HashKey>,
 }
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -215,7 +251,7 @@ pub struct RetryPolicy {
     #[prost(uint64, tag = "2")]
     pub per_try_timeout_ms: u64,
     /// Conditions, Envoy's names: "connect-failure", "refused-stream", "reset",
-    /// "gateway-error", "5xx", "unavailable". Only what is safe is ever retried:
+    /// "gateway-error", "5xx", "unavailable", "retriable-4xx" (409). Only what is safe is ever retried:
     /// nothing was sent yet, or the method is idempotent and its body is at hand.
     #[prost(string, repeated, tag = "3")]
     pub retry_on: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
@@ -223,6 +259,25 @@ pub struct RetryPolicy {
     /// requests in flight to the cluster (at least 3). 0 means 20 (Envoy's).
     #[prost(uint32, tag = "4")]
     pub budget_percent: u32,
+    /// gRPC statuses that are tried again when they come without a message, as
+    /// gRFC A6 has it, whatever the method: "cancelled", "deadline-exceeded",
+    /// "internal", "resource-exhausted", "unavailable".
+    #[prost(string, repeated, tag = "5")]
+    pub grpc_retry_on: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The n-th retry waits at random up to this, times 2^n - 1. 0 means 25
+    /// (Envoy's).
+    #[prost(uint64, tag = "6")]
+    pub back_off_base_ms: u64,
+    /// Longest such wait. 0 means ten times the base.
+    #[prost(uint64, tag = "7")]
+    pub back_off_max_ms: u64,
+    /// Retries always allowed, whatever the budget. 0 means 3 (Envoy's).
+    #[prost(uint32, tag = "8")]
+    pub min_concurrency: u32,
+    /// Longest `Retry-After` that is waited for; the answer goes to the client
+    /// where it asks for more. 0 means 5,000.
+    #[prost(uint64, tag = "9")]
+    pub retry_after_max_ms: u64,
 }
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -261,7 +316,7 @@ pub struct FixedResponse {
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Cluster {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
@@ -283,9 +338,15 @@ pub struct Cluster {
     /// The discovery name, for metrics and logs.
     #[prost(string, tag = "9")]
     pub discovery_name: ::prost::alloc::string::String,
-    /// Tells which health check the gateway runs against the endpoints.
+    /// Tells which active health check is run against the endpoints.
     #[prost(message, optional, tag = "10")]
     pub health_check: ::core::option::Option<HealthCheck>,
+    /// Limits that hold for the cluster as a whole, over all workers.
+    #[prost(message, optional, tag = "12")]
+    pub breakers: ::core::option::Option<CircuitBreakers>,
+    /// Which endpoint gets a request. Absent: round robin.
+    #[prost(message, optional, tag = "13")]
+    pub load_balancing: ::core::option::Option<LoadBalancing>,
     #[prost(oneof = "cluster::Kind", tags = "3, 4, 11")]
     pub kind: ::core::option::Option<cluster::Kind>,
 }
@@ -304,6 +365,86 @@ pub mod cluster {
         External(super::ExternalUpstream),
     }
 }
+/// Envoy's circuit breakers: what is over a limit is answered 503 at once. 0
+/// sets no limit.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CircuitBreakers {
+    /// Connections to all endpoints together. An endpoint without any gets one.
+    #[prost(uint32, tag = "1")]
+    pub max_connections: u32,
+    /// Requests that wait for a connection.
+    #[prost(uint32, tag = "2")]
+    pub max_pending: u32,
+    /// Requests in flight.
+    #[prost(uint32, tag = "3")]
+    pub max_requests: u32,
+    /// Retries in flight, beside the budget.
+    #[prost(uint32, tag = "4")]
+    pub max_retries: u32,
+}
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LoadBalancing {
+    #[prost(enumeration = "Balancer", tag = "1")]
+    #[serde(with = "crate::text_enum::balancer")]
+    pub balancer: i32,
+    /// RING_HASH: what is hashed. The first that the request has counts; one that
+    /// has none of them goes anywhere.
+    #[prost(message, repeated, tag = "2")]
+    pub hash_on: ::prost::alloc::vec::Vec<HashKey>,
+    /// How long an endpoint that is new, or back, takes to get its full share.
+    #[prost(uint64, tag = "3")]
+    pub slow_start_ms: u64,
+    /// Fewer healthy endpoints than so many percent: all are used. 0: only where
+    /// none is healthy.
+    #[prost(uint32, tag = "4")]
+    pub panic_percent: u32,
+    /// The zone that the proxy is in; empty turns zone-aware balancing off.
+    #[prost(string, tag = "5")]
+    pub zone: ::prost::alloc::string::String,
+    /// Fewer endpoints than that: zones are not looked at. 0 means 6 (Envoy's).
+    #[prost(uint32, tag = "6")]
+    pub zone_min_endpoints: u32,
+    /// Percent of the cluster's callers that are in the proxy's zone. 0: callers
+    /// are spread over the zones evenly.
+    #[prost(uint32, tag = "7")]
+    pub zone_callers_percent: u32,
+}
+/// One thing to hash; exactly one field is given.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HashKey {
+    /// A header's value.
+    #[prost(string, tag = "1")]
+    pub header: ::prost::alloc::string::String,
+    /// A cookie's value. One that is not there is made and set.
+    #[prost(message, optional, tag = "2")]
+    pub cookie: ::core::option::Option<HashCookie>,
+    /// The client's address.
+    #[prost(bool, tag = "3")]
+    pub source: bool,
+}
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HashCookie {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Seconds. 0: until the client's session ends.
+    #[prost(uint64, tag = "2")]
+    pub ttl_seconds: u64,
+    /// Empty means "/".
+    #[prost(string, tag = "3")]
+    pub path: ::prost::alloc::string::String,
+}
 /// Endpoints behind another proxy.
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -316,6 +457,9 @@ pub struct MeshUpstream {
     /// SPIFFE ids that the server may prove to be. Empty trusts nobody.
     #[prost(string, repeated, tag = "2")]
     pub identities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Name of the Identity that is shown to servers that ask. Empty means "mesh".
+    #[prost(string, tag = "3")]
+    pub identity: ::prost::alloc::string::String,
 }
 /// Endpoints outside the mesh: a database, a cache, another company's API. The
 /// mesh's certificate is never shown to them.
@@ -414,7 +558,7 @@ pub struct LocalApplication {
     #[prost(string, tag = "3")]
     pub container: ::prost::alloc::string::String,
 }
-/// Envoy's outlier detection, as far as AWS promises it.
+/// Envoy's outlier detection; by itself what AWS promises.
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -436,6 +580,53 @@ pub struct OutlierDetection {
     /// Most of the endpoints that may be ejected at once. 0 means 50.
     #[prost(uint32, tag = "5")]
     pub max_ejection_percent: u32,
+    /// Consecutive 502, 503, 504 and local failures that eject. 0: not looked at.
+    #[prost(uint32, tag = "6")]
+    pub consecutive_gateway_failures: u32,
+    /// Consecutive failures to connect, timeouts and resets that eject. 0: they
+    /// count as 5xx. Else only here.
+    #[prost(uint32, tag = "7")]
+    pub consecutive_local_failures: u32,
+    #[prost(message, optional, tag = "8")]
+    pub success_rate: ::core::option::Option<SuccessRate>,
+    #[prost(message, optional, tag = "9")]
+    pub latency: ::core::option::Option<Latency>,
+}
+/// Ejects whose share of successes is far below the mean, once an interval.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SuccessRate {
+    /// Endpoints with enough requests that there must be. 0 means 5.
+    #[prost(uint32, tag = "1")]
+    pub minimum_hosts: u32,
+    /// Enough requests of an endpoint in the interval. 0 means 100.
+    #[prost(uint32, tag = "2")]
+    pub request_volume: u32,
+    /// Standard deviations below the mean, in thousandths. 0 means 1,900.
+    #[prost(uint32, tag = "3")]
+    pub stdev_factor: u32,
+}
+/// Ejects whose mean time to the response's head is far above the others'
+/// median, once an interval.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Latency {
+    /// As in SuccessRate. 0 means 3.
+    #[prost(uint32, tag = "1")]
+    pub minimum_hosts: u32,
+    /// As in SuccessRate. 0 means 20.
+    #[prost(uint32, tag = "2")]
+    pub request_volume: u32,
+    /// Percent of the median. 0 means 300.
+    #[prost(uint32, tag = "3")]
+    pub factor_percent: u32,
+    /// Never below that. 0 means 50.
+    #[prost(uint64, tag = "4")]
+    pub minimum_ms: u64,
 }
 /// An active check, as a target group's.
 #[allow(clippy::all)]
@@ -457,6 +648,13 @@ pub struct HealthCheck {
     /// Accepted status codes as in an ALB's Matcher: "200", "200-299", "200,301".
     #[prost(string, tag = "6")]
     pub matcher: ::prost::alloc::string::String,
+    /// How it is asked: "http" (the default) by `path`; "grpc" by the
+    /// grpc.health.v1.Health service; "tcp" by a connection alone.
+    #[prost(string, tag = "7")]
+    pub protocol: ::prost::alloc::string::String,
+    /// grpc: the service that is asked for; empty asks for the server as a whole.
+    #[prost(string, tag = "8")]
+    pub grpc_service: ::prost::alloc::string::String,
 }
 /// The endpoints of one cluster.
 #[allow(clippy::all)]
@@ -500,6 +698,10 @@ pub struct Endpoint {
     /// In place of the cluster's `server_name`, outside the mesh only.
     #[prost(string, tag = "8")]
     pub server_name: ::prost::alloc::string::String,
+    /// 0 is used first; the next as far as those before it are not healthy
+    /// (Envoy's, with its overprovisioning of 140 %). At most 7.
+    #[prost(uint32, tag = "9")]
+    pub priority: u32,
 }
 /// A certificate that the proxy holds.
 #[allow(clippy::all)]
@@ -515,7 +717,7 @@ pub struct Identity {
     pub spiffe_id: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "3")]
     pub dns_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(oneof = "identity::Source", tags = "4, 5")]
+    #[prost(oneof = "identity::Source", tags = "4, 5, 6")]
     pub source: ::core::option::Option<identity::Source>,
 }
 /// Nested message and enum types in `Identity`.
@@ -531,16 +733,37 @@ pub mod identity {
         /// Read PEM files; for `--config`.
         #[prost(message, tag = "5")]
         Files(super::FileCertificate),
+        /// Fetch certificate and key from the control plane's Identity service.
+        #[prost(message, tag = "6")]
+        Fetched(super::FetchedCertificate),
     }
+}
+/// A certificate of Certificate Manager, whose key was not made here.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchedCertificate {
+    /// Changes whenever the certificate does: SHA-256 of it, lower-case hex.
+    #[prost(string, tag = "1")]
+    pub version: ::prost::alloc::string::String,
 }
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct IssuedCertificate {
     /// How long a certificate lives. Seconds; 0 leaves it to the control plane.
     #[prost(uint64, tag = "1")]
     pub ttl_seconds: u64,
+    /// The authorityKeyIdentifier of certificates that are signed at present,
+    /// lower-case hexadecimal. Who holds one with another asks for another
+    /// certificate before its time. Empty: any will do.
+    #[prost(string, tag = "2")]
+    pub authority_key_id: ::prost::alloc::string::String,
+    /// Within how many seconds that is to be, each proxy at a moment of its own.
+    #[prost(uint64, tag = "3")]
+    pub reissue_seconds: u64,
 }
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -579,6 +802,42 @@ pub struct Revocation {
     /// Serial numbers, lower-case hex without leading zeros.
     #[prost(string, repeated, tag = "2")]
     pub serials: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// A certificate from outside the mesh's authorities that speaks for services.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImportedCertificate {
+    /// Its ARN.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// SPIFFE ids of the services whose sidecars show it when they are called.
+    #[prost(string, repeated, tag = "2")]
+    pub server_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// SPIFFE id of the service whose sidecars show it when they call. Empty: no
+    /// caller proves anything by it.
+    #[prost(string, tag = "3")]
+    pub client_id: ::prost::alloc::string::String,
+    /// Keys that are believed whatever their certificate says but for its dates:
+    /// SHA-256 of SubjectPublicKeyInfo, lower-case hex.
+    #[prost(string, repeated, tag = "4")]
+    pub spki_sha256: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Chains that are believed.
+    #[prost(message, repeated, tag = "5")]
+    pub chains: ::prost::alloc::vec::Vec<ImportedChain>,
+}
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportedChain {
+    /// PEM of root certificates, concatenated.
+    #[prost(string, tag = "1")]
+    pub roots_pem: ::prost::alloc::string::String,
+    /// DNS names, all of which the leaf must carry.
+    #[prost(string, repeated, tag = "2")]
+    pub dns_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Who may call an inbound listener. Deny is the default.
 #[allow(clippy::all)]
@@ -619,7 +878,8 @@ pub struct AuthorizationRule {
     #[prost(bool, tag = "7")]
     pub any_caller: bool,
 }
-/// A token bucket on an inbound listener.
+/// Token buckets on an inbound listener: requests that find one empty are
+/// answered 429.
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -628,22 +888,68 @@ pub struct Limit {
     /// The listener's name.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Tokens added a second.
+    /// Tokens added a second to a bucket of all requests. 0: no such bucket.
     #[prost(double, tag = "2")]
     pub requests_per_second: f64,
     /// Most tokens held.
     #[prost(uint32, tag = "3")]
     pub burst: u32,
+    /// Buckets of some requests, each of which a request must pass.
+    #[prost(message, repeated, tag = "4")]
+    pub rules: ::prost::alloc::vec::Vec<LimitRule>,
+}
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LimitRule {
+    /// Told in the RateLimit headers.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Which requests; absent: all.
+    #[prost(message, optional, tag = "2")]
+    pub r#match: ::core::option::Option<RouteMatch>,
+    #[prost(double, tag = "3")]
+    pub requests_per_second: f64,
+    #[prost(uint32, tag = "4")]
+    pub burst: u32,
+    /// A bucket for each calling identity.
+    #[prost(bool, tag = "5")]
+    pub per_caller: bool,
+    /// A bucket for each value of this header.
+    #[prost(string, tag = "6")]
+    pub per_header: ::prost::alloc::string::String,
 }
 /// A fault put in on purpose, for chaos experiments.
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Fault {
     /// The route's name.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+    /// Of a million requests.
+    #[prost(uint32, tag = "2")]
+    pub delay_per_million: u32,
+    #[prost(uint64, tag = "3")]
+    pub delay_ms: u64,
+    #[prost(uint32, tag = "4")]
+    pub abort_per_million: u32,
+    #[prost(uint32, tag = "5")]
+    pub abort_status: u32,
+    /// Faults of some requests: the first that matches is asked.
+    #[prost(message, repeated, tag = "6")]
+    pub rules: ::prost::alloc::vec::Vec<FaultRule>,
+}
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FaultRule {
+    /// Which requests; absent: all.
+    #[prost(message, optional, tag = "1")]
+    pub r#match: ::core::option::Option<RouteMatch>,
     /// Of a million requests.
     #[prost(uint32, tag = "2")]
     pub delay_per_million: u32,
@@ -737,6 +1043,47 @@ impl TlsMode {
             "MUTUAL" => Some(Self::Mutual),
             "SERVER_ONLY" => Some(Self::ServerOnly),
             "PLAINTEXT" => Some(Self::Plaintext),
+            _ => None,
+        }
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Balancer {
+    /// In turn, by weight.
+    RoundRobin = 0,
+    /// The less busy of two drawn at random.
+    LeastRequest = 1,
+    /// The faster of two drawn at random: by a moving average of the time to the
+    /// response's head that rises at once and falls slowly, times what is under way.
+    PeakEwma = 2,
+    Random = 3,
+    /// By a hash of the request; the same goes to the same endpoint.
+    RingHash = 4,
+}
+impl Balancer {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::RoundRobin => "ROUND_ROBIN",
+            Self::LeastRequest => "LEAST_REQUEST",
+            Self::PeakEwma => "PEAK_EWMA",
+            Self::Random => "RANDOM",
+            Self::RingHash => "RING_HASH",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ROUND_ROBIN" => Some(Self::RoundRobin),
+            "LEAST_REQUEST" => Some(Self::LeastRequest),
+            "PEAK_EWMA" => Some(Self::PeakEwma),
+            "RANDOM" => Some(Self::Random),
+            "RING_HASH" => Some(Self::RingHash),
             _ => None,
         }
     }

@@ -31,6 +31,31 @@ pub struct IssueResponse {
     #[prost(string, tag = "5")]
     pub spiffe_id: ::prost::alloc::string::String,
 }
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchRequest {
+    /// The Identity resource's name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// A key made for this answer: HPKE (RFC 9180), DHKEM(P-256, HKDF-SHA256).
+    #[prost(bytes = "vec", tag = "2")]
+    pub recipient: ::prost::alloc::vec::Vec<u8>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchResponse {
+    /// DER, leaf first, without the root.
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub chain_der: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// What HPKE encapsulates for `recipient`.
+    #[prost(bytes = "vec", tag = "2")]
+    pub encapsulated: ::prost::alloc::vec::Vec<u8>,
+    /// The private key, PKCS#8, sealed by HPKE in its base mode with HKDF-SHA256
+    /// and AES-256-GCM; `info` is "bowline fetched certificate", the additional
+    /// data the leaf.
+    #[prost(bytes = "vec", tag = "3")]
+    pub sealed_key: ::prost::alloc::vec::Vec<u8>,
+}
 /// Who asks is in the certificate: there is nothing to say.
 #[allow(clippy::all)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -160,6 +185,30 @@ pub mod identity_client {
                 .insert(GrpcMethod::new("bowline.identity.v1.Identity", "Issue"));
             self.inner.unary(req, path, codec).await
         }
+        /// Certificate and key of an Identity resource whose source is `fetched`, over
+        /// a connection authenticated with a certificate. Only proxies that have the
+        /// resource are given them.
+        pub async fn fetch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FetchRequest>,
+        ) -> std::result::Result<tonic::Response<super::FetchResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/bowline.identity.v1.Identity/Fetch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("bowline.identity.v1.Identity", "Fetch"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Temporary credentials of the role of the caller's task, over a connection
         /// authenticated with a certificate. Which task, and so which role, goes by
         /// the certificate's record.
@@ -212,6 +261,13 @@ pub mod identity_server {
             &self,
             request: tonic::Request<super::IssueRequest>,
         ) -> std::result::Result<tonic::Response<super::IssueResponse>, tonic::Status>;
+        /// Certificate and key of an Identity resource whose source is `fetched`, over
+        /// a connection authenticated with a certificate. Only proxies that have the
+        /// resource are given them.
+        async fn fetch(
+            &self,
+            request: tonic::Request<super::FetchRequest>,
+        ) -> std::result::Result<tonic::Response<super::FetchResponse>, tonic::Status>;
         /// Temporary credentials of the role of the caller's task, over a connection
         /// authenticated with a certificate. Which task, and so which role, goes by
         /// the certificate's record.
@@ -328,6 +384,49 @@ pub mod identity_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = IssueSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/bowline.identity.v1.Identity/Fetch" => {
+                    #[allow(non_camel_case_types)]
+                    struct FetchSvc<T: Identity>(pub Arc<T>);
+                    impl<T: Identity> tonic::server::UnaryService<super::FetchRequest>
+                    for FetchSvc<T> {
+                        type Response = super::FetchResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FetchRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Identity>::fetch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FetchSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod aws_api;
+mod ca;
 mod cdk;
 mod certs;
 mod chapters;
@@ -10,7 +11,9 @@ mod egress;
 mod examples;
 mod exec;
 mod external;
+mod modes;
 mod reference;
 mod structure;
 mod task_role;
+mod traffic;
 mod two_services;

@@ -7,7 +7,7 @@ use bowline_e2e::{
     mesh::{bowline, repository},
 };
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 25] = [
     "",
     "up",
     "server",
@@ -17,6 +17,10 @@ const COMMANDS: [&str; 21] = [
     "certs revoke",
     "certs allow",
     "certs crl",
+    "ca",
+    "ca next",
+    "ca promote",
+    "ca retire",
     "identity",
     "exec",
     "verify",

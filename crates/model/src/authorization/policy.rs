@@ -73,8 +73,9 @@ pub struct CalledPort<'a> {
     pub offered: bool,
     /// Gateways whose target groups send to it.
     pub gateways: &'a [SpiffeId],
-    /// Callers prove who they are. Without that only rules for anyone match, so members of the
-    /// namespace are anyone.
+    /// Callers prove who they are. Without that the members of the namespace are anyone, unless a
+    /// rule names callers: a permission that names some matches nobody, a denial that names some
+    /// matches everybody, as the caller may be one of them, and there is no default.
     pub proves_callers: bool,
 }
 
@@ -99,6 +100,13 @@ impl CalledPort<'_> {
             let of_port = |rule: &&PolicyRule| rule.ports.is_empty() || rule.ports.contains(&self.port);
             rules.extend(policy.rules.iter().filter(of_port).map(|rule| self.compiled(policy, rule)));
         }
+        let names_callers = |rule: &Rule| rule.effect != Effect::Audit && rule.callers != Callers::Anyone;
+        let by_name = !self.proves_callers && rules.iter().any(names_callers);
+        if !self.proves_callers {
+            for denial in rules.iter_mut().filter(|rule| rule.effect == Effect::Deny) {
+                denial.callers = Callers::Anyone;
+            }
+        }
         let allow = |name: String, callers: Callers| Rule {
             name,
             effect: Effect::Allow,
@@ -107,6 +115,9 @@ impl CalledPort<'_> {
             paths: Vec::new(),
             sources: Vec::new(),
         };
+        if by_name {
+            return Rules::new(rules);
+        }
         if let (Some(namespace), true, DefaultCallers::Namespace) = (self.namespace, self.offered, default) {
             rules.push(match self.proves_callers {
                 true => {

@@ -138,6 +138,27 @@ fn a_port_that_proves_no_caller_serves_anyone_unless_told_otherwise() {
     assert!(!port.rules([&nobody]).decide(&call(None, "GET", "/")).allowed);
 }
 
+#[test]
+fn where_no_caller_is_proved_a_rule_that_names_callers_shuts_the_others_out() {
+    let unproved = CalledPort { proves_callers: false, ..port(&[]) };
+    let allowed = |port: &CalledPort<'_>, caller: Option<&SpiffeId>, rules: Vec<PolicyRule>| {
+        let policy = policy(DefaultCallers::Namespace, rules);
+        port.rules([&policy]).decide(&call(caller, "GET", "/")).allowed
+    };
+    let anyone = || PolicyRule { namespaces: Vec::new(), ..of_namespace(Effect::Allow, "a", &[]) };
+    let [permits, denies] = [Effect::Allow, Effect::Deny].map(|effect| of_namespace(effect, "b", &[]));
+    assert!(!allowed(&unproved, None, vec![permits.clone()]));
+    assert!(!allowed(&unproved, None, vec![denies.clone()]));
+    assert!(allowed(&unproved, None, vec![permits.clone(), anyone()]));
+    assert!(!allowed(&unproved, None, vec![denies.clone(), anyone()]), "it may be one of those denied");
+    assert!(allowed(&unproved, None, vec![of_namespace(Effect::Audit, "b", &[])]), "it only logs");
+    // The twin: the same rules, and the caller proves who it is.
+    let own = caller("a", "x");
+    for rule in [permits, denies] {
+        assert!(allowed(&port(&[]), Some(&own), vec![rule]));
+    }
+}
+
 fn any_effect() -> impl Strategy<Value = Effect> {
     prop_oneof![Just(Effect::Allow), Just(Effect::Deny), Just(Effect::Audit)]
 }

@@ -12,6 +12,7 @@ use std::{
 use bowline_discovery::v1;
 use bowline_model::{
     authorization::{Callers, Effect, Rule, Rules},
+    balance::PRIORITY_MAX,
     cidr::Cidr,
     identity::{SpiffeId, SpiffePattern},
     outlier::OutlierPolicy,
@@ -21,19 +22,20 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 
+pub(super) mod traffic;
+
 use super::{
-    Fixed, ForwardPolicy, HealthCheck, Match, OutboundBind, PrivateDns, Redirect, RetryOn,
+    Fixed, ForwardPolicy, HealthCheck, Match, OutboundBind, PrivateDns, Redirect,
+    balancing::{self, Balancing, HashKey},
     external::{self, SecurityDraft},
+    store::MESH_IDENTITY,
 };
+use crate::load::Breakers;
 
 /// Most connections of a listener that names no number.
 const MAX_CONNECTIONS_DEFAULT: usize = 10_000;
 /// Time for TCP connect, and again for the handshake, where none is given.
 const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
-/// Envoy's default for requests that wait for a connection.
-const MAX_PENDING_DEFAULT: usize = 1_024;
-/// Most retries a route may ask for.
-const RETRIES_MAX: u32 = 100;
 /// Most entries in any list of a resource.
 const LIST_MAX: usize = 10_000;
 
@@ -65,13 +67,24 @@ pub(crate) struct ListenerDraft {
 #[derive(Debug)]
 pub(crate) enum BindDraft {
     Outbound(OutboundBind),
-    Inbound { port_name: String, address: Option<SocketAddr>, tls: v1::TlsMode, authorization: String },
-    Public { address: SocketAddr, tls: Option<PublicTlsDraft> },
+    Inbound {
+        port_name: String,
+        address: Option<SocketAddr>,
+        tls: v1::TlsMode,
+        authorization: String,
+        /// Name of the Identity that is shown.
+        identity: String,
+    },
+    Public {
+        address: SocketAddr,
+        tls: Option<PublicTlsDraft>,
+    },
 }
 
 #[derive(Debug)]
 pub(crate) struct PublicTlsDraft {
     pub(crate) identity: String,
+    pub(crate) more_identities: Vec<String>,
     pub(crate) tls12: bool,
 }
 
@@ -83,7 +96,7 @@ pub(crate) struct RouteDraft {
 
 #[derive(Clone, Debug)]
 pub(crate) enum ActionDraft {
-    Forward { clusters: Vec<(String, u32)>, policy: ForwardPolicy },
+    Forward { clusters: Vec<(String, u32)>, policy: ForwardPolicy, sticky: Vec<HashKey> },
     Redirect(Redirect),
     Fixed(Fixed),
 }
@@ -95,15 +108,24 @@ pub(crate) struct ClusterDraft {
     pub(crate) connect_timeout: Duration,
     pub(crate) outlier: Option<OutlierPolicy>,
     pub(crate) max_connections: usize,
-    pub(crate) max_pending: usize,
+    pub(crate) breakers: Breakers,
+    pub(crate) balancing: Balancing,
     pub(crate) discovery_name: String,
     pub(crate) health_check: Option<HealthCheck>,
 }
 
 #[derive(Debug)]
 pub(crate) enum ClusterKindDraft {
-    Mesh { tls: v1::TlsMode, identities: Vec<SpiffeId> },
-    Application { address: Option<IpAddr>, port: u16 },
+    Mesh {
+        tls: v1::TlsMode,
+        identities: Vec<SpiffeId>,
+        /// Name of the Identity that is shown.
+        own: String,
+    },
+    Application {
+        address: Option<IpAddr>,
+        port: u16,
+    },
     External(SecurityDraft),
 }
 
@@ -114,6 +136,8 @@ pub(crate) struct EndpointDraft {
     pub(crate) task_id: String,
     pub(crate) weight: u32,
     pub(crate) draining: bool,
+    pub(crate) priority: u8,
+    pub(crate) zone: Arc<str>,
     /// In place of the cluster's, outside the mesh.
     pub(crate) server_name: Option<ServerName<'static>>,
 }
@@ -177,6 +201,7 @@ pub(crate) fn listener(message: &v1::Listener) -> Result<ListenerDraft, Invalid>
             },
             tls: known("bind.inbound.tls", bind.tls)?,
             authorization: bind.authorization.clone(),
+            identity: or_mesh(&bind.identity),
         },
         Some(v1::listener::Bind::Public(bind)) => {
             if protocol == v1::Protocol::Tcp {
@@ -193,6 +218,10 @@ pub(crate) fn listener(message: &v1::Listener) -> Result<ListenerDraft, Invalid>
                 None => None,
                 Some(tls) => Some(PublicTlsDraft {
                     identity: tls.identity.clone(),
+                    more_identities: {
+                        bounded("bind.public.tls.moreIdentities", tls.more_identities.len())?;
+                        tls.more_identities.clone()
+                    },
                     tls12: match tls.min_version.as_str() {
                         "" | "1.2" => true,
                         "1.3" => false,
@@ -221,6 +250,11 @@ pub(crate) fn listener(message: &v1::Listener) -> Result<ListenerDraft, Invalid>
     })
 }
 
+/// The Identity that is meant where none is named.
+fn or_mesh(name: &str) -> String {
+    if name.is_empty() { MESH_IDENTITY.to_owned() } else { name.to_owned() }
+}
+
 /// Letters, digits, `-`, `_` and `.`: what may stand in `/etc/hosts`.
 pub(crate) fn is_host_name(name: &str) -> bool {
     !name.is_empty()
@@ -242,28 +276,7 @@ pub(crate) fn route(message: &v1::Route) -> Result<RouteDraft, Invalid> {
 }
 
 fn rule_of(rule: &v1::RouteRule) -> Result<(Match, ActionDraft), Invalid> {
-    let matches = match &rule.r#match {
-        None => Match::default(),
-        Some(message) => Match {
-            hosts: wildcards("match.hosts", &message.hosts, true)?,
-            paths: wildcards("match.paths", &message.paths, false)?,
-            methods: methods("match.methods", &message.methods)?,
-            headers: message
-                .headers
-                .iter()
-                .map(|header| {
-                    let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| {
-                        invalid("match.headers", format!("{:?} is no header name", header.name))
-                    })?;
-                    let value = HeaderValue::from_str(&header.exact).map_err(|_| {
-                        invalid("match.headers", format!("{:?} is no header value", header.exact))
-                    })?;
-                    Ok((name, (!header.present).then_some(value)))
-                })
-                .collect::<Result<_, _>>()?,
-            query: message.query.iter().map(|query| (query.name.clone(), query.exact.clone())).collect(),
-        },
-    };
+    let matches = rule.r#match.as_ref().map(conditions).transpose()?.unwrap_or_default();
     let action = match &rule.action {
         None => return Err(invalid("action", "one of forward, redirect and fixedResponse is needed")),
         Some(v1::route_rule::Action::Forward(forward)) => {
@@ -277,7 +290,8 @@ fn rule_of(rule: &v1::RouteRule) -> Result<(Match, ActionDraft), Invalid> {
                 1 => vec![(clusters[0].0.clone(), 1)],
                 _ => clusters,
             };
-            ActionDraft::Forward { clusters, policy: forward_policy(forward)? }
+            let sticky = balancing::hash_keys("forward.sticky", &forward.sticky)?;
+            ActionDraft::Forward { clusters, policy: traffic::forward_policy(forward)?, sticky }
         }
         Some(v1::route_rule::Action::Redirect(redirect)) => {
             let status = match redirect.status {
@@ -313,6 +327,31 @@ fn rule_of(rule: &v1::RouteRule) -> Result<(Match, ActionDraft), Invalid> {
     Ok((matches, action))
 }
 
+/// All conditions of a match.
+fn conditions(message: &v1::RouteMatch) -> Result<Match, Invalid> {
+    bounded("match.headers", message.headers.len())?;
+    bounded("match.query", message.query.len())?;
+    Ok(Match {
+        hosts: wildcards("match.hosts", &message.hosts, true)?,
+        paths: wildcards("match.paths", &message.paths, false)?,
+        methods: methods("match.methods", &message.methods)?,
+        headers: message
+            .headers
+            .iter()
+            .map(|header| {
+                let name = HeaderName::from_bytes(header.name.as_bytes())
+                    .map_err(|_| invalid("match.headers", format!("{:?} is no header name", header.name)))?;
+                Ok((name, traffic::value_match("match.headers", header)?))
+            })
+            .collect::<Result<_, _>>()?,
+        query: message
+            .query
+            .iter()
+            .map(|query| Ok((query.name.clone(), traffic::value_match("match.query", query)?)))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
 /// An ALB's defaults: the request's own.
 fn or_placeholder(text: &str, placeholder: &str) -> String {
     if text.is_empty() { placeholder.to_owned() } else { text.to_owned() }
@@ -338,50 +377,6 @@ fn methods(field: &str, names: &[String]) -> Result<Vec<Method>, Invalid> {
         .collect()
 }
 
-fn forward_policy(forward: &v1::Forward) -> Result<ForwardPolicy, Invalid> {
-    let retry = forward.retry.clone().unwrap_or(v1::RetryPolicy { max_retries: 2, ..Default::default() });
-    if retry.max_retries > RETRIES_MAX {
-        return Err(invalid("forward.retry.maxRetries", format!("at most {RETRIES_MAX} are accepted")));
-    }
-    let mut retry_on = RetryOn {
-        connect_failure: false,
-        refused_stream: false,
-        reset: false,
-        gateway_error: false,
-        server_error: false,
-        unavailable: false,
-    };
-    if retry.retry_on.is_empty() {
-        retry_on = RetryOn { connect_failure: true, refused_stream: true, reset: true, ..retry_on };
-    }
-    for condition in &retry.retry_on {
-        match condition.as_str() {
-            "connect-failure" => retry_on.connect_failure = true,
-            "refused-stream" => retry_on.refused_stream = true,
-            "reset" => retry_on.reset = true,
-            "gateway-error" => retry_on.gateway_error = true,
-            "5xx" => retry_on.server_error = true,
-            "unavailable" => retry_on.unavailable = true,
-            other => {
-                return Err(invalid(
-                    "forward.retry.retryOn",
-                    format!(
-                        "{other:?}; connect-failure, refused-stream, reset, gateway-error, 5xx and \
-                         unavailable are known"
-                    ),
-                ));
-            }
-        }
-    }
-    Ok(ForwardPolicy {
-        timeout: millis(forward.request_timeout_ms),
-        per_try_timeout: millis(retry.per_try_timeout_ms),
-        max_retries: retry.max_retries,
-        retry_on,
-        budget_percent: if retry.budget_percent == 0 { 20 } else { retry.budget_percent.min(100) },
-    })
-}
-
 pub(crate) fn cluster(message: &v1::Cluster) -> Result<ClusterDraft, Invalid> {
     let kind = match &message.kind {
         None => return Err(invalid("kind", "one of mesh, local and external is needed")),
@@ -391,6 +386,7 @@ pub(crate) fn cluster(message: &v1::Cluster) -> Result<ClusterDraft, Invalid> {
         Some(v1::cluster::Kind::Mesh(mesh)) => {
             bounded("mesh.identities", mesh.identities.len())?;
             ClusterKindDraft::Mesh {
+                own: or_mesh(&mesh.identity),
                 tls: known("mesh.tls", mesh.tls)?,
                 identities: mesh
                     .identities
@@ -410,72 +406,19 @@ pub(crate) fn cluster(message: &v1::Cluster) -> Result<ClusterDraft, Invalid> {
             },
         },
     };
-    let default_if_zero = |value: u32, default: usize| if value == 0 { default } else { value as usize };
     Ok(ClusterDraft {
         protocol: known("protocol", message.protocol)?,
         kind,
         connect_timeout: millis(message.connect_timeout_ms).unwrap_or(CONNECT_TIMEOUT_DEFAULT),
-        outlier: message.outlier_detection.as_ref().map(outlier),
+        outlier: message.outlier_detection.as_ref().map(traffic::outlier),
         max_connections: message.max_connections as usize,
-        max_pending: default_if_zero(message.max_pending, MAX_PENDING_DEFAULT),
+        breakers: traffic::breakers(message),
+        balancing: message.load_balancing.as_ref().map(balancing::read).transpose()?.unwrap_or_default(),
         discovery_name: match message.discovery_name.as_str() {
             "" => message.name.clone(),
             name => name.to_owned(),
         },
-        health_check: message.health_check.as_ref().map(health_check).transpose()?,
-    })
-}
-
-fn outlier(message: &v1::OutlierDetection) -> OutlierPolicy {
-    let defaults = OutlierPolicy::default();
-    let or = |value: u64, default: Duration| millis(value).unwrap_or(default);
-    OutlierPolicy {
-        consecutive_failures: match message.consecutive_failures {
-            0 => defaults.consecutive_failures,
-            given => given,
-        },
-        interval: or(message.interval_ms, defaults.interval),
-        base_ejection: or(message.base_ejection_ms, defaults.base_ejection),
-        max_ejection: or(message.max_ejection_ms, defaults.max_ejection),
-        max_ejection_percent: match message.max_ejection_percent {
-            0 => defaults.max_ejection_percent,
-            given => given.min(100),
-        },
-    }
-}
-
-fn health_check(message: &v1::HealthCheck) -> Result<HealthCheck, Invalid> {
-    let matcher = match message.matcher.as_str() {
-        "" => vec![(200, 200)],
-        text => text
-            .split(',')
-            .map(|part| {
-                let (low, high) = part.split_once('-').unwrap_or((part, part));
-                match (low.trim().parse::<u16>(), high.trim().parse::<u16>()) {
-                    (Ok(low), Ok(high)) if (200..=499).contains(&low) && (low..=499).contains(&high) => {
-                        Ok((low, high))
-                    }
-                    _ => Err(invalid(
-                        "healthCheck.matcher",
-                        format!("{part:?} is no code or range of 200 to 499"),
-                    )),
-                }
-            })
-            .collect::<Result<_, _>>()?,
-    };
-    Ok(HealthCheck {
-        path: match message.path.as_str() {
-            "" => None,
-            path => {
-                Some(path.parse().map_err(|_| invalid("healthCheck.path", format!("{path:?} is no path")))?)
-            }
-        },
-        // An ALB's defaults.
-        interval: millis(message.interval_ms).unwrap_or(Duration::from_secs(30)),
-        timeout: millis(message.timeout_ms).unwrap_or(Duration::from_secs(5)),
-        healthy_threshold: message.healthy_threshold.max(1),
-        unhealthy_threshold: message.unhealthy_threshold.max(1),
-        matcher,
+        health_check: message.health_check.as_ref().map(traffic::health_check).transpose()?,
     })
 }
 
@@ -499,6 +442,11 @@ pub(crate) fn endpoints(message: &v1::Endpoints) -> Result<Vec<EndpointDraft>, I
                 task_id: endpoint.task_id.clone(),
                 weight: endpoint.weight.clamp(1, 1_000),
                 draining: endpoint.draining,
+                priority: match u8::try_from(endpoint.priority) {
+                    Ok(priority) if priority <= PRIORITY_MAX => priority,
+                    _ => return Err(invalid("endpoints.priority", format!("{PRIORITY_MAX} is the highest"))),
+                },
+                zone: Arc::from(endpoint.zone.as_str()),
                 server_name: match endpoint.server_name.as_str() {
                     "" => None,
                     name => Some(external::server_name("endpoints.serverName", name)?),

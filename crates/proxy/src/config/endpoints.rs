@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use bowline_plumbing::wall_clock;
+
 use super::{
     Endpoint,
     convert::{EndpointDraft, HostDraft},
@@ -24,13 +26,16 @@ pub(super) fn link_endpoints(
             }
         }
     }
-    let healths = health.of(placed.iter().map(|(address, draft)| (*address, draft.task_id.as_str())));
+    let known = placed.iter().map(|(address, draft)| (*address, draft.task_id.as_str()));
+    let healths = health.of(known, wall_clock::now());
     let linked = placed.into_iter().zip(healths).map(|((address, draft), health)| {
         Arc::new(Endpoint {
             address,
             task_id: draft.task_id.clone(),
             weight: draft.weight,
             draining: draft.draining,
+            priority: draft.priority,
+            zone: Arc::clone(&draft.zone),
             hostname: match &draft.host {
                 HostDraft::Name(name) => Some(Arc::clone(name)),
                 HostDraft::Address(_) => None,
@@ -48,7 +53,8 @@ mod tests {
 
     fn draft(host: HostDraft, task_id: &str) -> EndpointDraft {
         let (port, weight, task_id) = (5432, 1, task_id.to_owned());
-        EndpointDraft { host, port, task_id, weight, draining: false, server_name: None }
+        let (priority, zone) = (0, Arc::from(""));
+        EndpointDraft { host, port, task_id, weight, draining: false, server_name: None, priority, zone }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use bowline_discovery::{
@@ -20,24 +20,29 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
 
 use super::{
-    Action, Bind, Cluster, Forward, HopConfigs, InboundBind, Listener, MeshUpstream, PrivateDns, PublicBind,
-    PublicTls, Route, Rule, Snapshot, Upstream, UpstreamTls,
+    Action, Bind, Cluster, Forward, InboundBind, Listener, MeshUpstream, PrivateDns, PublicBind, PublicTls,
+    Route, Rule, Snapshot, Upstream,
     convert::{
         self, ActionDraft, BindDraft, ClusterDraft, ClusterKindDraft, EndpointDraft, HostDraft, Invalid,
         ListenerDraft, RouteDraft, invalid,
     },
     endpoints::link_endpoints,
     external::ExternalUpstream,
+    handshakes::{CachedHop, CachedPublic, InboundKey, hop_configs, inbound_config, public_config},
     origins::Origins,
 };
 use crate::{
+    fault::FaultRule,
     health::ClusterHealth,
+    limit::Limiter,
+    load::ClusterLoad,
     metrics::Metrics,
     resolver::HostAddresses,
     tls::{
-        self, ALPN_H2, ALPN_HTTP1, ALPN_TCP, ALPN_UPGRADE, TlsError,
+        self, TlsError,
+        imported::{Imported, ImportedCertificates},
         trust::{Revoked, Roots, TrustStore},
-        verify::{ExpectedServers, peer_identity, serial_of},
+        verify::{peer_identity, serial_of},
     },
 };
 
@@ -67,23 +72,6 @@ pub(crate) struct HeldIdentity {
     pub(crate) id: Option<SpiffeId>,
 }
 
-/// The hop's configurations of a cluster, and what they were made from.
-#[derive(Debug)]
-struct CachedHop {
-    tls_generation: u64,
-    mode: v1::TlsMode,
-    protocol: v1::Protocol,
-    identities: Vec<SpiffeId>,
-    configs: Arc<HopConfigs>,
-}
-
-#[derive(Debug)]
-struct CachedPublic {
-    key: Arc<CertifiedKey>,
-    tls12: bool,
-    config: Arc<rustls::ServerConfig>,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct ResourceStore {
@@ -98,6 +86,7 @@ pub(crate) struct ResourceStore {
     /// Roots that came with the certificate, until the stream names its own.
     bootstrap_roots: BTreeMap<String, Arc<Roots>>,
     revoked: BTreeMap<String, HashSet<String>>,
+    imported: BTreeMap<String, Arc<Imported>>,
     identities: HashMap<String, HeldIdentity>,
     /// The proxy's own certificate that the control plane refuses.
     refused: Option<CertificateDer<'static>>,
@@ -106,12 +95,18 @@ pub(crate) struct ResourceStore {
     /// take no new requests.
     tls_generation: u64,
     trust: Arc<TrustStore>,
-    inbound_configs: HashMap<(v1::TlsMode, v1::Protocol), (u64, Arc<rustls::ServerConfig>)>,
+    inbound_configs: HashMap<InboundKey, (u64, Arc<rustls::ServerConfig>)>,
     public_configs: HashMap<String, CachedPublic>,
     hops: HashMap<String, CachedHop>,
     origins: Origins,
     host_addresses: HostAddresses,
+    /// What outlives snapshots: of clusters, and the turns of routes.
     healths: HashMap<String, Arc<ClusterHealth>>,
+    loads: HashMap<String, Arc<ClusterLoad>>,
+    turns: HashMap<String, Arc<AtomicU64>>,
+    /// By the listener's name, and by the route's.
+    limiters: HashMap<String, Arc<Limiter>>,
+    faults: HashMap<String, Arc<[FaultRule]>>,
     generation: u64,
     /// Grows when listeners, authorizations or revocations change.
     rules_generation: u64,
@@ -130,6 +125,7 @@ impl ResourceStore {
             roots: BTreeMap::new(),
             bootstrap_roots: BTreeMap::new(),
             revoked: BTreeMap::new(),
+            imported: BTreeMap::new(),
             identities: HashMap::new(),
             refused: None,
             private_dns: BTreeMap::new(),
@@ -141,6 +137,10 @@ impl ResourceStore {
             origins: Origins::default(),
             host_addresses: HostAddresses::new(),
             healths: HashMap::new(),
+            loads: HashMap::new(),
+            turns: HashMap::new(),
+            limiters: HashMap::new(),
+            faults: HashMap::new(),
             generation: 0,
             rules_generation: 0,
         }
@@ -159,7 +159,13 @@ impl ResourceStore {
     }
 
     fn rules_may_differ(&mut self, kind: ResourceType) {
-        if matches!(kind, ResourceType::Listener | ResourceType::Authorization | ResourceType::Revocation) {
+        if matches!(
+            kind,
+            ResourceType::Listener
+                | ResourceType::Authorization
+                | ResourceType::Revocation
+                | ResourceType::ImportedCertificate
+        ) {
             self.rules_generation += 1;
         }
     }
@@ -212,18 +218,32 @@ impl ResourceStore {
             }
             Resource::Identity(message) => match &message.source {
                 None => return Err(invalid("source", "one of issued and files is needed")),
-                // Issued ones are fetched by the identity task, which calls `hold`.
-                Some(v1::identity::Source::Issued(_)) => {}
+                // These are got by the identity task, which calls `hold`.
+                Some(v1::identity::Source::Issued(_) | v1::identity::Source::Fetched(_)) => {}
                 Some(v1::identity::Source::Files(files)) => {
                     let held = identity_from_files(message, files)?;
                     self.hold(&message.name, held);
                 }
             },
+            Resource::ImportedCertificate(message) => {
+                let imported = Imported::read(message)?;
+                if self.imported.get(&message.name).is_none_or(|before| **before != imported) {
+                    self.imported.insert(message.name.clone(), Arc::new(imported));
+                    self.trust_changed();
+                }
+            }
             Resource::PrivateDns(message) => {
                 self.private_dns.insert(message.name.clone(), Arc::new(convert::private_dns(message)?));
             }
-            Resource::Limit(_) => return Err(invalid("limit", "this version enforces no limits yet")),
-            Resource::Fault(_) => return Err(invalid("fault", "this version injects no faults yet")),
+            Resource::Limit(message) => {
+                let drafts = convert::traffic::limit(message)?;
+                let before = self.limiters.get(&message.name);
+                let limiter = Limiter::new(drafts, before.map(|before| &**before));
+                self.limiters.insert(message.name.clone(), Arc::new(limiter));
+            }
+            Resource::Fault(message) => {
+                self.faults.insert(message.name.clone(), convert::traffic::fault(message)?);
+            }
         }
         Ok(())
     }
@@ -236,12 +256,16 @@ impl ResourceStore {
         self.rules_may_differ(kind);
         match kind {
             ResourceType::Listener => drop(self.listeners.remove(name)),
-            ResourceType::Route => drop(self.routes.remove(name)),
+            ResourceType::Route => {
+                self.routes.remove(name);
+                self.turns.remove(name);
+            }
             ResourceType::Cluster => {
                 self.clusters.remove(name);
                 self.hops.remove(name);
                 self.origins.forget(name);
                 self.healths.remove(name);
+                self.loads.remove(name);
             }
             ResourceType::Endpoints => drop(self.endpoints.remove(name)),
             ResourceType::PrivateDns => drop(self.private_dns.remove(name)),
@@ -254,8 +278,19 @@ impl ResourceStore {
                 self.revoked.remove(name);
                 self.trust_changed();
             }
-            ResourceType::Identity if name != MESH_IDENTITY => drop(self.identities.remove(name)),
-            ResourceType::Identity | ResourceType::Limit | ResourceType::Fault => {}
+            ResourceType::ImportedCertificate => {
+                self.imported.remove(name);
+                self.trust_changed();
+            }
+            ResourceType::Identity if name != MESH_IDENTITY => {
+                let was_held = self.identities.remove(name).is_some();
+                if was_held && self.is_shown_in_the_mesh(name) {
+                    self.tls_generation += 1;
+                }
+            }
+            ResourceType::Limit => drop(self.limiters.remove(name)),
+            ResourceType::Fault => drop(self.faults.remove(name)),
+            ResourceType::Identity => {}
         }
     }
 
@@ -263,9 +298,20 @@ impl ResourceStore {
     pub(crate) fn hold(&mut self, name: &str, held: HeldIdentity) {
         let unchanged = self.identities.get(name).is_some_and(|before| before.key.cert == held.key.cert);
         self.identities.insert(name.to_owned(), held);
-        if name == MESH_IDENTITY && !unchanged {
+        if !unchanged && (name == MESH_IDENTITY || self.is_shown_in_the_mesh(name)) {
             self.tls_generation += 1;
         }
+    }
+
+    /// Whether hops show it, in place of the proxy's own.
+    fn is_shown_in_the_mesh(&self, name: &str) -> bool {
+        let called = self
+            .listeners
+            .values()
+            .any(|draft| matches!(&draft.bind, BindDraft::Inbound { identity, .. } if identity == name));
+        let mut clusters = self.clusters.values();
+        called
+            || clusters.any(|draft| matches!(&draft.kind, ClusterKindDraft::Mesh { own, .. } if own == name))
     }
 
     /// The control plane refuses the proxy's own certificate: another one is needed.
@@ -290,11 +336,19 @@ impl ResourceStore {
         Ok(())
     }
 
+    /// The bootstrap roots of a trust domain are newer than those that the stream gave.
+    pub(crate) fn believe_bootstrap_roots(&mut self, trust_domain: &str) {
+        if self.roots.remove(trust_domain).is_some() {
+            self.trust_changed();
+        }
+    }
+
     fn trust_changed(&mut self) {
         let mut roots = self.bootstrap_roots.clone();
         roots.extend(self.roots.iter().map(|(domain, roots)| (domain.clone(), Arc::clone(roots))));
         let revoked = Revoked::new(self.revoked.iter().map(|(domain, list)| (domain.clone(), list.clone())));
-        self.trust = Arc::new(TrustStore { roots, revoked: Arc::new(revoked) });
+        let imported = Arc::new(ImportedCertificates(self.imported.clone()));
+        self.trust = Arc::new(TrustStore { roots, revoked: Arc::new(revoked), imported });
         self.tls_generation += 1;
     }
 
@@ -360,24 +414,13 @@ impl ResourceStore {
         let routes: HashMap<&str, Arc<Route>> = self
             .routes
             .iter()
-            .map(|(name, draft)| (name.as_str(), Arc::new(link_route(draft, &clusters))))
+            .map(|(name, draft)| {
+                let turns = self.turns.entry(name.clone()).or_default();
+                let faults = self.faults.get(name).cloned().unwrap_or_default();
+                (name.as_str(), Arc::new(link_route(draft, &clusters, turns, faults)))
+            })
             .collect();
-        let mut server_configs: HashMap<(v1::TlsMode, v1::Protocol), Option<Arc<rustls::ServerConfig>>> =
-            HashMap::new();
-        for draft in self.listeners.values() {
-            if let BindDraft::Inbound { tls, .. } = &draft.bind {
-                server_configs.insert((*tls, draft.protocol), None);
-            }
-        }
-        for (key, slot) in &mut server_configs {
-            *slot = inbound_config(
-                &mut self.inbound_configs,
-                self.tls_generation,
-                self.identities.get(MESH_IDENTITY),
-                &self.trust,
-                *key,
-            );
-        }
+        self.inbound_configs.retain(|_, (generation, _)| *generation == self.tls_generation);
         let mut names = BTreeMap::new();
         let mut listeners = HashMap::with_capacity(self.listeners.len());
         for (name, draft) in &self.listeners {
@@ -388,13 +431,22 @@ impl ResourceStore {
             }
             let bind = match &draft.bind {
                 BindDraft::Outbound(bind) => Bind::Outbound(bind.clone()),
-                BindDraft::Inbound { port_name, address, tls, authorization } => Bind::Inbound(InboundBind {
-                    port_name: port_name.clone(),
-                    address: *address,
-                    tls: *tls,
-                    server: server_configs.get(&(*tls, draft.protocol)).cloned().flatten(),
-                    authorization: self.authorizations.get(authorization).cloned(),
-                }),
+                BindDraft::Inbound { port_name, address, tls, authorization, identity } => {
+                    let key = InboundKey { mode: *tls, protocol: draft.protocol, identity: identity.clone() };
+                    Bind::Inbound(InboundBind {
+                        port_name: port_name.clone(),
+                        address: *address,
+                        tls: *tls,
+                        server: inbound_config(
+                            &mut self.inbound_configs,
+                            self.tls_generation,
+                            shown_in_the_mesh(&self.identities, identity),
+                            &self.trust,
+                            key,
+                        ),
+                        authorization: self.authorizations.get(authorization).cloned(),
+                    })
+                }
                 BindDraft::Public { address, tls } => Bind::Public(PublicBind {
                     address: *address,
                     tls: match tls {
@@ -402,14 +454,18 @@ impl ResourceStore {
                         Some(tls) => public_config(
                             &mut self.public_configs,
                             name,
-                            self.identities.get(&tls.identity),
+                            std::iter::once(&tls.identity)
+                                .chain(&tls.more_identities)
+                                .filter_map(|name| self.identities.get(name)),
                             tls.tls12,
                         ),
                     },
                 }),
             };
+            let limiter = self.limiters.get(name).cloned();
             let name: Arc<str> = Arc::from(name.as_str());
             let listener = Listener {
+                limiter,
                 name: Arc::clone(&name),
                 bind,
                 protocol: draft.protocol,
@@ -426,7 +482,7 @@ impl ResourceStore {
             listeners,
             clusters,
             own_id: self.identities.get(MESH_IDENTITY).and_then(|held| held.id.clone()),
-            revoked: Arc::clone(&self.trust.revoked),
+            trust: Arc::clone(&self.trust),
             names,
             private_dns: self.private_dns.values().next().cloned(),
         })
@@ -437,21 +493,22 @@ impl ResourceStore {
         for (name, draft) in &self.clusters {
             let health = Arc::clone(self.healths.entry(name.clone()).or_default());
             health.set_policy(draft.outlier.clone());
+            let load = Arc::clone(self.loads.entry(name.clone()).or_default());
             let upstream = match &draft.kind {
                 ClusterKindDraft::Application { address, port } => {
                     Upstream::Application { address: *address, port: *port }
                 }
-                ClusterKindDraft::Mesh { tls, identities } => {
+                ClusterKindDraft::Mesh { tls, identities, own: own_name } => {
                     let drafts = self.endpoints.get(name).map(Vec::as_slice).unwrap_or_default();
                     // Other proxies are found by address alone.
                     let endpoints = link_endpoints(drafts, &HostAddresses::new(), &health);
-                    let own = self.identities.get(MESH_IDENTITY);
+                    let own = shown_in_the_mesh(&self.identities, own_name);
                     let tls = hop_configs(
                         &mut self.hops,
                         self.tls_generation,
                         own,
                         &self.trust,
-                        (name, draft.protocol, *tls, identities),
+                        (name, draft.protocol, *tls, identities, own_name),
                     );
                     Upstream::Mesh(MeshUpstream { tls, endpoints })
                 }
@@ -471,9 +528,12 @@ impl ResourceStore {
                 upstream,
                 connect_timeout: draft.connect_timeout,
                 max_connections: draft.max_connections,
-                max_pending: draft.max_pending,
+                breakers: draft.breakers,
+                balancing: draft.balancing.clone(),
                 health_check: draft.health_check.clone(),
+                generation: self.generation,
                 health,
+                load,
                 metrics: self.metrics.cluster(&name),
             };
             linked.insert(name, Arc::new(cluster));
@@ -482,17 +542,33 @@ impl ResourceStore {
     }
 }
 
-fn link_route(draft: &RouteDraft, clusters: &HashMap<Arc<str>, Arc<Cluster>>) -> Route {
+/// The certificate of that name; until it is there, the proxy's own, which stands for the same
+/// service.
+fn shown_in_the_mesh<'a>(
+    identities: &'a HashMap<String, HeldIdentity>,
+    name: &str,
+) -> Option<&'a HeldIdentity> {
+    identities.get(name).or_else(|| identities.get(MESH_IDENTITY))
+}
+
+fn link_route(
+    draft: &RouteDraft,
+    clusters: &HashMap<Arc<str>, Arc<Cluster>>,
+    turns: &Arc<AtomicU64>,
+    faults: Arc<[FaultRule]>,
+) -> Route {
     let link = |action: &ActionDraft| match action {
         ActionDraft::Redirect(redirect) => Action::Redirect(redirect.clone()),
         ActionDraft::Fixed(fixed) => Action::Fixed(fixed.clone()),
-        ActionDraft::Forward { clusters: named, policy } => {
+        ActionDraft::Forward { clusters: named, policy, sticky } => {
             let found: Vec<_> = named
                 .iter()
                 .filter_map(|(name, weight)| Some((Arc::clone(clusters.get(name.as_str())?), *weight)))
                 .collect();
             let weight_total = found.iter().map(|(_, weight)| u64::from(*weight)).sum();
-            Action::Forward(Forward { clusters: found, weight_total, policy: policy.clone() })
+            let turns = Arc::clone(turns);
+            let (policy, sticky) = (policy.clone(), sticky.clone());
+            Action::Forward(Forward { clusters: found, weight_total, turns, sticky, policy })
         }
     };
     let rules = draft
@@ -500,115 +576,7 @@ fn link_route(draft: &RouteDraft, clusters: &HashMap<Arc<str>, Arc<Cluster>>) ->
         .iter()
         .map(|(matches, action)| Rule { matches: matches.clone(), action: link(action) })
         .collect();
-    Route { rules }
-}
-
-fn inbound_config(
-    cache: &mut HashMap<(v1::TlsMode, v1::Protocol), (u64, Arc<rustls::ServerConfig>)>,
-    tls_generation: u64,
-    own: Option<&HeldIdentity>,
-    trust: &Arc<TrustStore>,
-    key: (v1::TlsMode, v1::Protocol),
-) -> Option<Arc<rustls::ServerConfig>> {
-    let (mode, protocol) = key;
-    if let Some((generation, config)) = cache.get(&key)
-        && *generation == tls_generation
-    {
-        return Some(Arc::clone(config));
-    }
-    let alpn: &[&[u8]] = match protocol {
-        v1::Protocol::Tcp => &[ALPN_TCP],
-        _ => &[ALPN_H2, ALPN_UPGRADE, ALPN_HTTP1],
-    };
-    let clients = match mode {
-        v1::TlsMode::Plaintext => return None,
-        v1::TlsMode::ServerOnly => None,
-        v1::TlsMode::Mutual => Some(trust),
-    };
-    match tls::inbound_config(&own?.key, clients, alpn) {
-        Ok(config) => {
-            cache.insert(key, (tls_generation, Arc::clone(&config)));
-            Some(config)
-        }
-        Err(error) => {
-            tracing::error!(%error, "the inbound side cannot use the proxy's certificate");
-            None
-        }
-    }
-}
-
-fn public_config(
-    cache: &mut HashMap<String, CachedPublic>,
-    listener: &str,
-    held: Option<&HeldIdentity>,
-    tls12: bool,
-) -> PublicTls {
-    let Some(held) = held else { return PublicTls::Waiting };
-    if let Some(cached) = cache.get(listener)
-        && Arc::ptr_eq(&cached.key, &held.key)
-        && cached.tls12 == tls12
-    {
-        return PublicTls::On(Arc::clone(&cached.config));
-    }
-    match tls::public_config(&held.key, tls12) {
-        Ok(config) => {
-            let cached = CachedPublic { key: Arc::clone(&held.key), tls12, config: Arc::clone(&config) };
-            cache.insert(listener.to_owned(), cached);
-            PublicTls::On(config)
-        }
-        Err(error) => {
-            tracing::error!(listener, %error, "the public certificate cannot be used");
-            PublicTls::Waiting
-        }
-    }
-}
-
-fn hop_configs(
-    cache: &mut HashMap<String, CachedHop>,
-    tls_generation: u64,
-    own: Option<&HeldIdentity>,
-    trust: &Arc<TrustStore>,
-    (name, protocol, mode, identities): (&str, v1::Protocol, v1::TlsMode, &[SpiffeId]),
-) -> UpstreamTls {
-    if mode == v1::TlsMode::Plaintext {
-        return UpstreamTls::Plaintext;
-    }
-    if let Some(cached) = cache.get(name)
-        && cached.tls_generation == tls_generation
-        && cached.mode == mode
-        && cached.protocol == protocol
-        && cached.identities == identities
-    {
-        return UpstreamTls::On(Arc::clone(&cached.configs));
-    }
-    let key = match (mode, own) {
-        (v1::TlsMode::Mutual, None) => return UpstreamTls::Waiting,
-        (v1::TlsMode::Mutual, Some(own)) => Some(&own.key),
-        _ => None,
-    };
-    let servers = ExpectedServers::new(identities.iter().cloned());
-    let main = if protocol == v1::Protocol::Tcp { ALPN_TCP } else { ALPN_H2 };
-    let made = tls::hop_config(key, trust, servers.clone(), main).and_then(|main| {
-        Ok(HopConfigs { main, upgrade: tls::hop_config(key, trust, servers, ALPN_UPGRADE)? })
-    });
-    match made {
-        Ok(configs) => {
-            let configs = Arc::new(configs);
-            let cached = CachedHop {
-                tls_generation,
-                mode,
-                protocol,
-                identities: identities.to_vec(),
-                configs: Arc::clone(&configs),
-            };
-            cache.insert(name.to_owned(), cached);
-            UpstreamTls::On(configs)
-        }
-        Err(error) => {
-            tracing::error!(cluster = name, %error, "the hop cannot use the proxy's certificate");
-            UpstreamTls::Waiting
-        }
-    }
+    Route { rules, faults }
 }
 
 fn identity_from_files(message: &v1::Identity, files: &v1::FileCertificate) -> Result<HeldIdentity, Invalid> {

@@ -123,7 +123,7 @@ impl ApplicationAuthority {
         let certificate = params.signed_by(&key, &self.issuer)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let key = certified_key(vec![certificate.der().clone()], key)?;
-        Ok(Leaf { server: public_config(&key, true)?, renew_at: now + life * 2 / 3 })
+        Ok(Leaf { server: public_config(&key, &[], true)?, renew_at: now + life * 2 / 3 })
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rustls_pki_types::{CertificateDer, TrustAnchor, pem::PemObject};
 
-use super::TlsError;
+use super::{TlsError, imported::ImportedCertificates, verify::PeerIdentity};
 
 /// Most roots of a trust domain.
 const ROOTS_MAX: usize = 100;
@@ -61,6 +61,18 @@ impl Revoked {
 pub(crate) struct TrustStore {
     pub(crate) roots: BTreeMap<String, std::sync::Arc<Roots>>,
     pub(crate) revoked: std::sync::Arc<Revoked>,
+    pub(crate) imported: std::sync::Arc<ImportedCertificates>,
+}
+
+impl TrustStore {
+    /// Whether who was believed is not any more. Expired ones may finish what they have.
+    pub(crate) fn refuses(&self, peer: &PeerIdentity) -> bool {
+        match peer.imported {
+            // Its certificate may have been replaced; that its service has none is another matter.
+            true => !self.imported.speak_for(&peer.id),
+            false => self.revoked.contains(peer.id.trust_domain(), &peer.serial),
+        }
+    }
 }
 
 /// DER's big-endian integer as lower-case hex without leading zeros.

@@ -9,7 +9,7 @@ use bowline_model::identity::SpiffeId;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature},
+    crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature, verify_tls13_signature_with_raw_key},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -19,6 +19,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::{
     PROVIDER,
+    imported::{Side, public_key_of},
     trust::{TrustStore, serial_text},
 };
 
@@ -36,8 +37,10 @@ impl ExpectedServers {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PeerIdentity {
     pub(crate) id: SpiffeId,
-    /// As [`serial_text`] writes it.
+    /// As [`serial_text`] writes it; of an imported certificate its key's hash.
     pub(crate) serial: String,
+    /// The control plane says whom the certificate stands for; it names no SPIFFE id itself.
+    pub(crate) imported: bool,
 }
 
 /// What is wrong with a certificate beyond its chain. Travels through rustls
@@ -52,6 +55,8 @@ pub(crate) enum IdentityFault {
     NotSpiffe,
     #[error("{0} is none of the identities that this cluster may have")]
     Unexpected(SpiffeId),
+    #[error("the certificate stands for no service on this side")]
+    StandsForNobody,
 }
 
 impl From<IdentityFault> for rustls::Error {
@@ -88,7 +93,7 @@ pub(crate) fn peer_identity(certificate: &CertificateDer<'_>) -> Result<PeerIden
         .collect();
     let [uri] = uris[..] else { return Err(IdentityFault::NotOneUri(uris.len())) };
     let id = uri.parse().map_err(|_| IdentityFault::NotSpiffe)?;
-    Ok(PeerIdentity { id, serial: serial_text(parsed.raw_serial()) })
+    Ok(PeerIdentity { id, serial: serial_text(parsed.raw_serial()), imported: false })
 }
 
 /// Verifies peers of either side.
@@ -124,6 +129,10 @@ impl SpiffeVerifier {
         now: UnixTime,
         usage: KeyUsage,
     ) -> Result<PeerIdentity, rustls::Error> {
+        let side = self.expected.as_ref().map_or(Side::Client, |expected| Side::Server(&expected.0));
+        if let Some(result) = self.trust.imported.verify(end_entity, intermediates, now, side) {
+            return result;
+        }
         let peer = peer_identity(end_entity)?;
         // Only the roots of its own trust domain can vouch for an id.
         let domain = peer.id.trust_domain();
@@ -146,7 +155,7 @@ impl SpiffeVerifier {
 }
 
 /// webpki's causes as rustls names them, so that alerts say what is wrong.
-fn certificate_error(error: webpki::Error) -> rustls::Error {
+pub(super) fn certificate_error(error: webpki::Error) -> rustls::Error {
     use webpki::Error as E;
     let error = match error {
         E::BadDer | E::BadDerTime | E::TrailingData(_) => CertificateError::BadEncoding,
@@ -159,6 +168,21 @@ fn certificate_error(error: webpki::Error) -> rustls::Error {
         other => CertificateError::Other(OtherError(Arc::new(other))),
     };
     error.into()
+}
+
+/// The handshake's signature. webpki reads no certificate of X.509 version 1; whether one is
+/// believed was decided before this, and possession is a matter of its key alone.
+fn verify_possession(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    dss: &DigitallySignedStruct,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, rustls::Error> {
+    if EndEntityCert::try_from(certificate).is_ok() {
+        return verify_tls13_signature(message, certificate, dss, algorithms);
+    }
+    let key = public_key_of(certificate).ok_or(CertificateError::BadEncoding)?;
+    verify_tls13_signature_with_raw_key(message, &key.into(), dss, algorithms)
 }
 
 impl ServerCertVerifier for SpiffeVerifier {
@@ -192,7 +216,7 @@ impl ServerCertVerifier for SpiffeVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        verify_possession(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -239,7 +263,7 @@ impl ClientCertVerifier for SpiffeVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        verify_possession(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

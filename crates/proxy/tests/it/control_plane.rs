@@ -14,7 +14,8 @@ use std::{
 
 use bowline_discovery::{
     identity::{
-        IssueRequest, IssueResponse, TaskCredentialsRequest, TaskCredentialsResponse,
+        FETCH_PURPOSE, FetchRequest, FetchResponse, IssueRequest, IssueResponse, TaskCredentialsRequest,
+        TaskCredentialsResponse,
         identity_server::{Identity, IdentityServer},
     },
     prost_types::Any,
@@ -27,7 +28,7 @@ use bowline_discovery::{
 };
 use bowline_model::task::{ControlPlaneAddress, InboundSocket, ProxyRole, Secret, TaskId};
 use bowline_plumbing::{
-    fd_message,
+    fd_message, hpke,
     shim_link::{Hello, Request as Ask, Response as Told, ShimLink, TaskAuthority, Transport},
 };
 use bowline_proxy::{Direction, HandshakeFailure, ProxyHandle, ProxyOptions, start_with_shim};
@@ -45,6 +46,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::{
     harness::{Ca, Leaf, Proxy, TRUST_DOMAIN, eventually, id, identity, inbound, outbound},
     http::{application, get},
+    imported::{Outside, pinned},
     tls::curl,
 };
 
@@ -60,6 +62,8 @@ struct Seen {
     renewals: u32,
     /// Serial numbers of what was issued.
     serials: Vec<String>,
+    /// What is fetched: a certificate and its key, DER.
+    held: Option<(Vec<u8>, Vec<u8>)>,
     senders: Vec<mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>>,
 }
 
@@ -133,6 +137,19 @@ impl Identity for ControlPlane {
         _: Request<TaskCredentialsRequest>,
     ) -> Result<tonic::Response<TaskCredentialsResponse>, Status> {
         Err(Status::not_found("the task has no role"))
+    }
+
+    async fn fetch(&self, request: Request<FetchRequest>) -> Result<tonic::Response<FetchResponse>, Status> {
+        if request.extensions().get::<bool>() != Some(&true) {
+            return Err(Status::unauthenticated("no certificate"));
+        }
+        let FetchRequest { name, recipient } = request.into_inner();
+        assert_eq!(name, "acm:b");
+        let held = self.seen.lock().expect("not poisoned").held.clone();
+        let (leaf, key) = held.ok_or_else(|| Status::not_found("there is none yet"))?;
+        let sealed = hpke::seal(&recipient, FETCH_PURPOSE, &leaf, &key).expect("a key of the proxy's");
+        let (encapsulated, sealed_key) = (sealed.encapsulated, sealed.ciphertext);
+        Ok(tonic::Response::new(FetchResponse { chain_der: vec![leaf], encapsulated, sealed_key }))
     }
 
     async fn issue(&self, request: Request<IssueRequest>) -> Result<tonic::Response<IssueResponse>, Status> {
@@ -488,10 +505,10 @@ async fn a_bad_resource_is_refused_by_itself_and_the_last_good_one_stays() {
         let nack = task.control_plane.answer_to("second").flatten().expect("a NACK");
         assert!(nack.contains("Cluster \"app\": local.port") && !nack.contains("\"new\""), "{nack}");
         let limit =
-            [("v1".to_owned(), json!({"limit": {"name": "in", "requestsPerSecond": 1.0, "burst": 1}}))];
+            [("v1".to_owned(), json!({"limit": {"name": "in", "requestsPerSecond": 1.0, "burst": 0}}))];
         task.control_plane.push(response(ResourceType::Limit, &limit, "third"));
         eventually("the answer came", || task.control_plane.answer_to("third").is_some());
-        assert!(task.control_plane.answer_to("third").flatten().expect("a NACK").contains("no limits"));
+        assert!(task.control_plane.answer_to("third").flatten().expect("a NACK").contains("above zero"));
         let good = [("v2".to_owned(), json!({"authorization": {"name": "callers", "rules": []}}))];
         task.control_plane.push(response(ResourceType::Authorization, &good, "fourth"));
         eventually("the answer came", || task.control_plane.answer_to("fourth").is_some());
@@ -630,4 +647,75 @@ async fn an_application_may_call_https_on_an_alias() {
     eventually("the refusal is counted", || failed(HandshakeFailure::RefusedByPeer) == 1);
     task.proxy.stop();
     task.control_plane.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_fetched_with_its_key_and_again_when_there_is_another() {
+    let application = application().await;
+    let runtime = tokio::runtime::Handle::current();
+    let work = move || {
+        let fetched = |version: &str| json!({"identity": {"name": "acm:b", "source": {"fetched": {"version": version}}}});
+        let task = Task::start(application, 3600, vec![fetched("1")]);
+        let push = |kind: ResourceType, resource: Value, nonce: &str| {
+            task.control_plane.push(response(kind, &[(nonce.to_owned(), resource)], nonce));
+            eventually("the answer came", || task.control_plane.answer_to(nonce) == Some(None));
+        };
+        let status = |proxy: &ProxyHandle, believed: Option<&Outside>| {
+            let a = task.ca.issue("a", &Leaf::of(&id("a")));
+            let mut resources = vec![task.ca.trust(), identity("mesh", &a)];
+            resources.extend(believed.map(|outside| pinned(&["b"], "", &[outside.pin()])));
+            resources.extend(outbound("HTTP", &id("b"), &[proxy.address("in").expect("open")]));
+            let caller = Proxy::start(&resources);
+            let (status, ..) = runtime.block_on(get(caller.address("out"), "/headers"));
+            caller.handle.stop();
+            status.as_u16()
+        };
+        let hold = |outside: &Outside| {
+            task.control_plane.seen.lock().expect("not poisoned").held =
+                Some((outside.leaf().to_vec(), outside.key_der()));
+        };
+        let [first, second] = [2090, 2091].map(|until| Outside::self_signed((2020, until)));
+        assert_eq!(status(&task.proxy, None), 200, "the mesh's certificate");
+        let mut listener = inbound("HTTP", application, &[&id("a")]).remove(0);
+        listener["listener"]["bind"]["inbound"]["identity"] = "acm:b".into();
+        push(ResourceType::Listener, listener, "listener");
+        // It is not there yet: the mesh's goes on.
+        assert_eq!(status(&task.proxy, None), 200);
+        hold(&first);
+        eventually("the first is shown", || status(&task.proxy, None) == 503);
+        assert_eq!(status(&task.proxy, Some(&first)), 200);
+        // Another one without another version is not noticed; with one, it is fetched.
+        hold(&second);
+        assert_eq!(status(&task.proxy, Some(&first)), 200);
+        push(ResourceType::Identity, fetched("2"), "second");
+        eventually("the second is shown", || status(&task.proxy, Some(&second)) == 200);
+        assert_eq!(status(&task.proxy, Some(&first)), 503);
+
+        // After a restart, with nobody to fetch it from.
+        let state = task.state.clone();
+        let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&state).expect("is there"));
+        for nonce in ["third", "fourth"] {
+            // Of two writes that follow one another, the second has all that is here now.
+            let before = inode();
+            push(ResourceType::Identity, fetched("2"), nonce);
+            eventually("the state is on disk", || inode() != before);
+        }
+        let Task { ca, control_plane, shim, proxy, state } = task;
+        let gone = control_plane.address;
+        control_plane.stop();
+        proxy.stop();
+        shim.lock().expect("not poisoned").ready = false;
+        let link = start_shim(hello(&ca, gone, None, state), Arc::clone(&shim));
+        let proxy = start_with_shim(link, &options()).expect("started");
+        eventually("ready", || shim.lock().expect("not poisoned").ready);
+        let a = ca.issue("a", &Leaf::of(&id("a")));
+        let mut resources = vec![ca.trust(), identity("mesh", &a), pinned(&["b"], "", &[second.pin()])];
+        resources.extend(outbound("HTTP", &id("b"), &[proxy.address("in").expect("open")]));
+        let caller = Proxy::start(&resources);
+        let (status, ..) = runtime.block_on(get(caller.address("out"), "/headers"));
+        assert_eq!(status, 200);
+        caller.handle.stop();
+        proxy.stop();
+    };
+    tokio::task::spawn_blocking(work).await.expect("done");
 }

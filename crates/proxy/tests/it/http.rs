@@ -220,24 +220,21 @@ async fn what_no_proxy_should_pass_on_is_refused() {
         ("GET /headers HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", "400"),
         ("POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", "400"),
         ("POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, gzip\r\n\r\n", "400"),
+        (
+            "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            "400",
+        ),
+        ("GET /headers HTTP/1.1\r\nhost: a\n\r\n", "400"),
         ("GET /a\x01b HTTP/1.1\r\nhost: a\r\n\r\n", "400"),
         ("CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n", "400"),
     ] {
         let mut stream = TcpStream::connect(pair.client.address("out")).await.expect("connected");
         stream.write_all(request.as_bytes()).await.expect("written");
         let mut answer = [0; 12];
-        stream.read_exact(&mut answer).await.expect("answered");
+        let read = stream.read_exact(&mut answer).await;
+        assert!(read.is_ok(), "{request:?}: {read:?}");
         assert_eq!(&String::from_utf8_lossy(&answer)[9..], status, "{request:?}");
     }
-    // Length and chunks at once: the chunks count, and nothing is left over
-    // that could be taken for another request.
-    let smuggled = "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 40\r\ntransfer-encoding: chunked\r\n\r\n\
-                    0\r\n\r\n";
-    let mut stream = TcpStream::connect(pair.client.address("out")).await.expect("connected");
-    stream.write_all(smuggled.as_bytes()).await.expect("written");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("answered, and closed");
-    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
     pair.stop();
 }
 

@@ -1,12 +1,18 @@
 //! Real proxies over loopback: two of them, a test CA, real applications.
 
+mod backend;
+mod balancing;
 mod control_plane;
 mod external;
 mod harness;
 mod http;
+mod imported;
+mod modes;
 mod refusals;
 mod resilience;
 mod revocation;
+mod shaping;
 mod smuggling;
 mod tcp;
 mod tls;
+mod traffic;

@@ -101,7 +101,7 @@ async fn a_revoked_certificate_is_refused_at_once() {
     server.handle.stop();
 }
 
-async fn openssl(server: SocketAddr, ca: &Ca, more: &[&str]) -> String {
+pub(crate) async fn openssl(server: SocketAddr, ca: &Ca, more: &[&str]) -> String {
     let mut command = Command::new("openssl");
     command
         .args(["s_client", "-connect", &server.to_string(), "-alpn", "h2", "-ign_eof"])
@@ -240,6 +240,73 @@ async fn a_gateway_serves_https_rules_and_redirects() {
     assert!(text.contains("alert protocol version"), "{text}");
     let refused = proxy.handle.metrics().handshake_failures(Direction::Public, HandshakeFailure::TlsVersion);
     assert_eq!(refused, 1);
+    proxy.handle.stop();
+    server.handle.stop();
+}
+
+/// The subject alternative names of the certificate that is shown to who asks for `name`.
+async fn names_shown(server: SocketAddr, name: Option<&str>) -> String {
+    let address = server.to_string();
+    let mut arguments = vec!["s_client", "-connect", &address, "-showcerts"];
+    match name {
+        Some(name) => arguments.extend(["-servername", name]),
+        None => arguments.push("-noservername"),
+    }
+    let output = Command::new("openssl")
+        .args(&arguments)
+        .stdin(std::process::Stdio::null())
+        .output()
+        .await
+        .expect("openssl runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let from = text.find("-----BEGIN CERTIFICATE-----").unwrap_or_else(|| panic!("no certificate: {text}"));
+    let der = rustls_pki_types::pem::PemObject::from_pem_slice(text[from..].as_bytes());
+    let der: rustls_pki_types::CertificateDer<'static> = der.expect("a certificate");
+    let (_, parsed) = x509_parser::parse_x509_certificate(&der).expect("readable");
+    let names = parsed.subject_alternative_name().expect("readable").expect("there are names");
+    names.value.general_names.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_shows_the_certificate_that_is_asked_for_and_another_when_it_is_replaced() {
+    let ca = Ca::new();
+    let server = server(&ca, application().await).await;
+    let names = ["web.elb.localhost", "a.example", "*.example", "x.a.example"];
+    let identities = |of: &[usize]| -> Vec<Value> {
+        let mut resources = gateway(&ca, &server, "1.2");
+        for index in of {
+            let files = ca.issue_public(&format!("public-{index}"), names[*index]);
+            resources.push(identity(&format!("acm:{index}"), &files));
+        }
+        for resource in resources.iter_mut().filter(|resource| resource["listener"]["name"] == "https") {
+            let tls = &mut resource["listener"]["bind"]["public"]["tls"];
+            tls["identity"] = format!("acm:{}", of[0]).into();
+            let more = of[1..].iter().map(|index| format!("acm:{index}"));
+            tls["moreIdentities"] = more.chain(["public".into()]).collect();
+        }
+        resources
+    };
+    let proxy = Proxy::start(&identities(&[1, 2]));
+    let address = proxy.address("https");
+    let shown = |name: Option<&'static str>| names_shown(address, name);
+    for (asked, name) in [
+        (Some("a.example"), "a.example"),
+        (Some("A.EXAMPLE"), "a.example"),
+        (Some("b.example"), "*.example"),
+        (Some("web.elb.localhost"), "web.elb.localhost"),
+        // A wildcard stands for one label; who asks for nothing that is here gets the first.
+        (Some("x.a.example"), "a.example"),
+        (Some("example"), "a.example"),
+        (None, "a.example"),
+    ] {
+        assert_eq!(shown(asked).await, format!("DNSName({name})"), "{asked:?}");
+    }
+    // Swapped live: the socket is the same.
+    proxy.write(&identities(&[3, 2]));
+    proxy.handle.reload().expect("applied");
+    assert_eq!(proxy.address("https"), address);
+    assert_eq!(shown(Some("x.a.example")).await, "DNSName(x.a.example)");
+    assert_eq!(shown(Some("a.example")).await, "DNSName(*.example)");
     proxy.handle.stop();
     server.handle.stop();
 }

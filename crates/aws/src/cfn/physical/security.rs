@@ -16,7 +16,8 @@ pub(in crate::cfn) fn certificate_authority(facts: &Facts<'_>) -> Identity {
 
 pub(in crate::cfn) fn private_certificate(facts: &Facts<'_>) -> Identity {
     let authority = facts.text("CertificateAuthorityArn").unwrap_or_default();
-    let arn = format!("{authority}/certificate/{}", facts.random("certificate", HEX, 32));
+    // A serial number of 16 octets, positive and without a leading zero.
+    let arn = format!("{authority}/certificate/4{}", facts.random("certificate", HEX, 31));
     Identity::new(arn.clone()).with("Certificate", later(&arn, "Certificate")).with("Arn", arn)
 }
 

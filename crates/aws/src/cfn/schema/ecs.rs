@@ -200,9 +200,17 @@ pub(super) const SERVICE_CONNECT_CONFIGURATION: Shape = object(&[
     optional("AccessLogConfiguration", SERVICE_CONNECT_ACCESS_LOG_CONFIGURATION),
     optional("ContainerConfigurations", list(&SERVICE_CONNECT_CONTAINER_CONFIGURATION).items(0, 10)),
     required("Enabled", BOOL),
+    optional("EncryptionConfiguration", SERVICE_CONNECT_ENCRYPTION_CONFIGURATION),
     optional("LogConfiguration", LOG_CONFIGURATION),
     optional("Namespace", STR),
     optional("Services", list(&SERVICE_CONNECT_SERVICE)),
+]);
+
+/// Not of AWS.
+pub(super) const SERVICE_CONNECT_ENCRYPTION_CONFIGURATION: Shape = object(&[
+    optional("CertificateArn", STR),
+    optional("ClientCertificateArn", STR),
+    optional("Mode", STR.one_of(&["TLS", "MUTUAL_TLS"])),
 ]);
 
 pub(super) const SERVICE_CONNECT_ACCESS_LOG_CONFIGURATION: Shape = object(&[

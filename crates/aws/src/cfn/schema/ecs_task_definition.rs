@@ -1,5 +1,6 @@
 //! Amazon ECS: task definitions.
 
+use super::ecs::SERVICE_CONNECT_CONFIGURATION;
 use super::shape::{BOOL, INT, STR, Shape, TAG, list, map, object, optional, required};
 use super::{ResourceType, resource};
 use crate::cfn::physical::ecs;
@@ -270,6 +271,8 @@ pub(super) static TASK_DEFINITION: ResourceType = resource(
             list(&STR.one_of(&["EC2", "EXTERNAL", "FARGATE", "MANAGED_INSTANCES"])),
         ),
         optional("RuntimePlatform", RUNTIME_PLATFORM),
+        // Not of AWS.
+        optional("ServiceConnectConfiguration", SERVICE_CONNECT_CONFIGURATION),
         optional("Tags", list(&TAG).items(0, 50)),
         optional("TaskRoleArn", STR),
         optional("Volumes", list(&VOLUME)),

@@ -11,9 +11,8 @@ use zeroize::Zeroizing;
 
 use super::invalid;
 use crate::{
-    acm::{AcmCertificate, AcmError, commands, export as exporting, find, in_use_by, issue},
+    acm::{AcmCertificate, AcmError, commands, export as exporting, find, renewal},
     api::{acm_pca::authorities::chain_text, call::Call},
-    private_ca,
     x509::pem,
 };
 
@@ -83,23 +82,15 @@ pub(super) fn renew(call: &Call<'_>, request: CertificateArnRequest) -> Result<E
     if certificate.status == CertificateStatus::PendingValidation {
         return Err(AcmError::InProgress(certificate.arn.to_string()).into());
     }
-    let used = certificate.exported || !in_use_by(&registry, &certificate.arn).is_empty();
-    if certificate.kind != CertificateType::Private || certificate.certificate_der.is_empty() || !used {
+    if certificate.kind != CertificateType::Private || !renewal::is_eligible(&registry, certificate) {
         return Err(invalid(
             "Only a certificate of a private certificate authority that was exported, or is in use, can be renewed.",
         ));
     }
-    let mut renewed = certificate.clone();
-    let master_key = call.core.authorities().master_key();
-    let signed = issue::sign(master_key, &registry, &mut renewed, call.now)?;
+    let renewed = renewal::signed_again(call.core.authorities(), &registry, certificate, call.now)?;
     call.change(|registry| {
         // It may have been deleted while the new one was signed.
-        find(registry, &request.certificate_arn)?;
-        if let Some(signed) = signed {
-            renewed.renewed_at = Some(call.now);
-            private_ca::commands::keep(registry, signed, call.now)?;
-        }
-        registry.acm_certificates.put(renewed.arn.to_string(), renewed);
+        renewal::install(registry, renewed, call.now)?;
         Ok(Empty {})
     })
 }

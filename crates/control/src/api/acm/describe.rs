@@ -13,7 +13,7 @@ use bowline_model::clock::Timestamp;
 use x509_parser::certificate::X509Certificate;
 
 use crate::{
-    acm::{AcmCertificate, find, in_use_by},
+    acm::{AcmCertificate, find, in_use_by, renewal},
     api::call::{Call, wire},
     private_ca::commands::hex,
     registry::Registry,
@@ -31,10 +31,7 @@ pub(super) fn describe(
 
 /// `ELIGIBLE` where it will be renewed by itself.
 pub(super) fn eligibility(registry: &Registry, certificate: &AcmCertificate) -> String {
-    let used = certificate.exported || !in_use_by(registry, &certificate.arn).is_empty();
-    let eligible =
-        certificate.kind == CertificateType::Private && !certificate.certificate_der.is_empty() && used;
-    if eligible { "ELIGIBLE" } else { "INELIGIBLE" }.to_owned()
+    if renewal::is_eligible(registry, certificate) { "ELIGIBLE" } else { "INELIGIBLE" }.to_owned()
 }
 
 fn detail(registry: &Registry, certificate: &AcmCertificate, now: Timestamp) -> CertificateDetail {
@@ -65,19 +62,35 @@ fn detail(registry: &Registry, certificate: &AcmCertificate, now: Timestamp) -> 
         in_use_by: in_use_by(registry, &certificate.arn),
         failure_reason: certificate.failure.filter(|_| certificate.status == CertificateStatus::Failed),
         r#type: certificate.kind,
-        renewal_summary: certificate.renewed_at.or(certificate.failure.map(|_| now)).and_then(|at| {
-            (!certificate.certificate_der.is_empty()).then(|| RenewalSummary {
-                renewal_status: if certificate.failure.is_some() { "FAILED" } else { "SUCCESS" }.to_owned(),
-                domain_validation_options: Vec::new(),
-                updated_at: wire(at),
-            })
-        }),
+        renewal_summary: renewal_summary(registry, certificate, now),
         key_usages: read.map(usages).unwrap_or_default(),
         extended_key_usages: read.map(purposes).unwrap_or_default(),
         certificate_authority_arn: certificate.authority.as_ref().map(ToString::to_string),
         renewal_eligibility: eligibility(registry, certificate),
         options: certificate.options,
     }
+}
+
+/// How its renewal goes; nothing of one that was never due.
+fn renewal_summary(
+    registry: &Registry,
+    certificate: &AcmCertificate,
+    now: Timestamp,
+) -> Option<RenewalSummary> {
+    let eligible = renewal::is_eligible(registry, certificate);
+    let due = renewal::due_at(certificate).filter(|due| eligible && *due <= now);
+    let (renewal_status, at) = match (certificate.failed_renewal, due, certificate.renewed_at) {
+        (Some(failed), ..) => ("FAILED", failed.at),
+        (None, Some(due), _) => ("PENDING_AUTO_RENEWAL", due),
+        (None, None, Some(renewed)) => ("SUCCESS", renewed),
+        (None, None, None) => return None,
+    };
+    Some(RenewalSummary {
+        renewal_status: renewal_status.to_owned(),
+        renewal_status_reason: certificate.failure.filter(|_| certificate.failed_renewal.is_some()),
+        domain_validation_options: Vec::new(),
+        updated_at: wire(at),
+    })
 }
 
 /// How each name of a public certificate was to be validated.

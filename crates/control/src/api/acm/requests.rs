@@ -13,7 +13,7 @@ use crate::{
     acm::{
         AcmCertificate, AcmError,
         commands::{self, check_tags},
-        find, import as importing, issue,
+        find, import as importing, issue, rollover,
     },
     api::{call::Call, constraint},
     private_ca, random,
@@ -81,6 +81,8 @@ pub(super) fn request(
         created_at: call.now,
         issued_at: None,
         renewed_at: None,
+        rollover: None,
+        failed_renewal: None,
         exported: false,
         options: request.options.unwrap_or_default(),
         tags,
@@ -163,6 +165,8 @@ pub(super) fn import(
         created_at: present.map_or(call.now, |present| present.created_at),
         issued_at: Some(call.now),
         renewed_at: None,
+        rollover: None,
+        failed_renewal: None,
         exported: false,
         options: CertificateOptions::default(),
         tags: present.map_or(tags, |present| present.tags.clone()),
@@ -172,6 +176,8 @@ pub(super) fn import(
     let arn = certificate.arn.to_string();
     call.change(|registry| match request.certificate_arn {
         Some(given) => Ok(commands::change(registry, &given, |present| {
+            let mut certificate = certificate;
+            rollover::begin(present, &mut certificate, call.now);
             *present = certificate;
             Ok(())
         })?),

@@ -9,7 +9,10 @@ use bowline_model::arn::Scope;
 use super::{super::call::Caller, certificates, ecs, fis, iam, kms, secretsmanager, services};
 use crate::registry::Registry;
 
-pub(crate) use super::{kms::of_retiring, secretsmanager::of_secret};
+pub(crate) use super::{
+    kms::{of_key_use, of_retiring},
+    secretsmanager::of_secret,
+};
 
 /// One action on one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -147,6 +147,19 @@ fn of_key(asked: &Asked<'_>, action: &str, granted_as: &str, given: &str) -> Dem
     demand
 }
 
+/// What the use of a key by a role on another service's behalf demands.
+pub(crate) fn of_key_use(
+    registry: &Registry,
+    scope: &Scope,
+    caller: &Caller,
+    operation: &str,
+    key: &str,
+) -> Demand {
+    let request = Document::Null;
+    let asked = Asked { registry, scope, caller, operation, request: &request };
+    of_key(&asked, &format!("kms:{operation}"), operation, key)
+}
+
 /// What retiring a grant by its token demands.
 pub(crate) fn of_retiring(
     registry: &Registry,

@@ -17,7 +17,7 @@ use bowline_aws::{
 use bowline_model::{arn::Arn, service::DeploymentId, task::TaskStatus};
 
 use super::{
-    arn_in_cluster, client, deployment_configuration, deployments, find_cluster, invalid, page_of, tags,
+    arn_in_cluster, client, deployment_configuration, deployments, find_cluster, invalid, page_of, tags, tls,
 };
 use crate::{
     api::{
@@ -149,6 +149,7 @@ fn put(
     request: &CreateServiceRequest,
     force: bool,
 ) -> Result<(), Fault> {
+    tls::check(call, registry, arn, request)?;
     commands::put(registry, arn, request, &call.service_change(force)).map_err(|faults| {
         let message = faults.join(" ");
         if message.starts_with("there is no task definition") {

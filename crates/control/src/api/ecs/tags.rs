@@ -14,11 +14,15 @@ use serde::Serialize;
 use super::{cluster_not_found, invalid};
 use crate::{
     api::{call::Call, constraint},
+    ecs::encryption,
     registry::Registry,
 };
 
 /// Most tags of a resource.
 const TAGS_MAX: usize = 50;
+
+/// Longest value of the tag that only Bowline reads.
+const OWN_TAG_MAX: usize = 2_048;
 
 /// A response without members.
 #[derive(Serialize)]
@@ -30,7 +34,9 @@ pub(super) fn check(tags: &[Tag]) -> Result<(), Fault> {
     for tag in tags {
         let key = tag.key.as_deref().unwrap_or_default();
         constraint::length("tags.key", key, 1..=128).map_err(invalid)?;
-        constraint::length("tags.value", tag.value.as_deref().unwrap_or_default(), 0..=256)
+        // Two ARNs are longer than AWS's limit.
+        let longest = if key == encryption::TAG { OWN_TAG_MAX } else { 256 };
+        constraint::length("tags.value", tag.value.as_deref().unwrap_or_default(), 0..=longest)
             .map_err(invalid)?;
         if key.to_ascii_lowercase().starts_with("aws:") {
             return Err(invalid(format!("the tag key {key:?} begins with aws:, which AWS keeps for itself")));

@@ -9,6 +9,7 @@ use crate::{
     api::testing::{Keys, TestApi},
     control_plane::{ControlConfig, ControlPlane, StartError},
     master_key::MasterKeyError,
+    private_ca,
 };
 
 const VALUE: &str = "at-rest-value-of-a-secret-7f3a";
@@ -111,8 +112,15 @@ async fn nothing_secret_stands_in_the_state_directory() {
     ];
     let registry = api.registry();
     for authority in registry.authorities.values() {
-        let key =
-            control.core().authorities().master_key().open(authority.arn.as_str(), &authority.sealed_key);
+        let master_key = control.core().authorities().master_key();
+        let key = private_ca::open_key(master_key, &authority.arn, &authority.sealed_key);
+        // Bound to what it is, not to whose it is alone, as it was before; that is still read.
+        assert!(master_key.open(authority.arn.as_str(), &authority.sealed_key).is_err());
+        let before = master_key.seal(authority.arn.as_str(), b"of before").expect("sealed");
+        let opened = private_ca::open_key(master_key, &authority.arn, &before).expect("opens");
+        assert_eq!(opened.as_slice(), b"of before");
+        let other = control.snapshot().settings().scope.arn("acm-pca", "certificate-authority/other");
+        assert!(private_ca::open_key(master_key, &other, &authority.sealed_key).is_err());
         // The key's private number is somewhere in its PKCS#8: any 24 bytes in a row tell of it.
         let key = key.expect("opens");
         for part in key.chunks_exact(24) {

@@ -72,13 +72,18 @@ fn refuses_certificates_it_must_not_sign_with() {
         "does not allow its key to sign certificates"
     );
 
-    // The proof finds what no list of checks names: here, names it may not sign.
-    let constrained = load(&|root| {
-        let permitted_subtrees = vec![rcgen::GeneralSubtree::DnsName("elsewhere.example".to_owned())];
-        root.name_constraints =
-            Some(rcgen::NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
-    });
-    assert!(matches!(constrained.unwrap_err(), CaError::IssuedUnverifiable(_)));
+    // The proof finds what no list of checks names: here, ids that it may not sign.
+    let constrained = |names: &[u8]| {
+        load(&|root| {
+            let mut constraints = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 30], names.to_vec());
+            constraints.set_criticality(true);
+            root.custom_extensions.push(constraints);
+        })
+    };
+    let of_uris = b"\x30\x0b\xa0\x09\x30\x07\x86\x05a.org";
+    assert!(matches!(constrained(of_uris).unwrap_err(), CaError::NameConstraints));
+    let of_dns = b"\x30\x0b\xa0\x09\x30\x07\x82\x05a.org";
+    constrained(of_dns).unwrap();
 
     let mut altered = load(&|_| ()).unwrap().certificate_der().to_vec();
     *altered.last_mut().unwrap() ^= 1;
@@ -132,4 +137,47 @@ fn serial_numbers_are_sixteen_octets_and_differ() {
     let serials: std::collections::BTreeSet<_> = (0..1_000).map(|_| random_serial().unwrap()).collect();
     assert_eq!(serials.len(), 1_000);
     assert!(serials.iter().all(|serial| (0x40..0x80).contains(&serial[0])));
+}
+
+#[test]
+fn a_constrained_authority_signs_no_other_names_which_peers_would_refuse() {
+    let key = KeyPair::generate().unwrap();
+    let load = |constraints: Option<rcgen::NameConstraints>| {
+        let mut certificate = CertificateParams::default();
+        certificate.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        certificate.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        certificate.name_constraints = constraints;
+        Authority::from_parts(certificate.self_signed(&key).unwrap().der(), key.serialized_der()).unwrap()
+    };
+    let permitted_subtrees = vec![rcgen::GeneralSubtree::DnsName("shop.internal".to_owned())];
+    let constrained =
+        load(Some(rcgen::NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() }));
+    let csr = CertificateParams::default().serialize_request(&KeyPair::generate().unwrap()).unwrap();
+    let public_key = CheckedCsr::parse(csr.der()).unwrap();
+    let order = |name: &str| LeafRequest {
+        public_key: &public_key,
+        spiffe_id: Some(SpiffeId::of_control_plane("bowline.local")),
+        dns_names: vec![name.to_owned()],
+        addresses: Vec::new(),
+        crl_url: None,
+        usage: Usage::Both,
+        ttl: Duration::from_secs(60),
+    };
+    let now = constrained.not_before() + Duration::from_secs(3_600);
+    for name in ["shop.internal", "cart.shop.internal"] {
+        constrained.issue(&order(name), now).unwrap();
+    }
+    for name in ["internal", "xshop.internal", "shop.internal.example"] {
+        assert!(
+            matches!(constrained.issue(&order(name), now).unwrap_err(), CaError::NameConstraints),
+            "{name}"
+        );
+    }
+    // The twin: signed without the check, as here by the same key and name, nobody believes it.
+    let signed = load(None).issue(&order("internal"), now).unwrap();
+    let above = [constrained.certificate_der().to_vec()];
+    assert_eq!(
+        crate::x509::chain::verify_end_entity(&signed.certificate_der, &above, now),
+        Err(webpki::Error::NameConstraintViolation)
+    );
 }

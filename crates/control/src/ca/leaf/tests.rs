@@ -36,6 +36,7 @@ fn of_service(public_key: &CheckedCsr) -> LeafRequest<'_> {
         spiffe_id: Some(service("orders")),
         dns_names: Vec::new(),
         addresses: Vec::new(),
+        crl_url: None,
         usage: Usage::Both,
         ttl: HOUR,
     }
@@ -45,6 +46,8 @@ fn of_names<'a>(public_key: &'a CheckedCsr, names: &[&str]) -> LeafRequest<'a> {
     LeafRequest {
         spiffe_id: None,
         dns_names: names.iter().map(|name| (*name).to_owned()).collect(),
+        // By both encoders: a server's certificate tells, too.
+        crl_url: Some("http://crl.example/a.crl"),
         usage: Usage::Server,
         ..of_service(public_key)
     }
@@ -213,6 +216,7 @@ fn the_check_refuses_a_certificate_of_another_content() {
         public_key: &key,
         spiffe_id: Some("spiffe://bowline.local/ns/shop/cluster/default/svc/orders"),
         dns_names: BTreeSet::from(["orders.shop"]),
+        crl_url: Some("http://crl.example/a.crl"),
         usage: Usage::Server,
         serial: [0x41; 16],
         validity: Validity::starting(NOW, HOUR).unwrap(),
@@ -221,7 +225,7 @@ fn the_check_refuses_a_certificate_of_another_content() {
         let mut params = params_of(&expected(), None).unwrap();
         change(&mut params);
         let signed = params.signed_by(key.key(), by.issuer()).unwrap();
-        issued::check(signed.der(), &expected(), authority.certificate_der(), NOW)
+        issued::check(signed.der(), &expected(), (authority.certificate_der(), &[]), NOW)
             .err()
             .map(|error| error.to_string())
     };
@@ -229,7 +233,9 @@ fn the_check_refuses_a_certificate_of_another_content() {
     assert!(refused(&other, &key, &|_| ()).unwrap().contains("does not verify"));
     assert!(refused(&authority, &another_key, &|_| ()).unwrap().contains("its key is another"));
     let uri = |text: &str| SanType::URI(text.try_into().unwrap());
-    let changes: [(&str, Change<'_>); 10] = [
+    let changes: [(&str, Change<'_>); 12] = [
+        ("CRL", &|leaf| leaf.crl_distribution_points.clear()),
+        ("CRL", &|leaf| leaf.crl_distribution_points[0].uris[0].push('x')),
         ("SPIFFE id", &|leaf| leaf.subject_alt_names[0] = uri("spiffe://bowline.local/control-plane")),
         ("SPIFFE id", &|leaf| leaf.subject_alt_names.push(uri("spiffe://bowline.local/control-plane"))),
         ("DNS names", &|leaf| leaf.subject_alt_names.truncate(1)),
@@ -262,5 +268,50 @@ fn issue_rate() {
             "{algorithm:?} root: {:.0} leaves a second",
             f64::from(count) / started.elapsed().as_secs_f64()
         );
+    }
+}
+
+#[test]
+fn what_an_authority_is_asked_to_sign_with_is_what_it_signs_with() {
+    use crate::x509::algorithm::SignatureAlgorithm::{
+        EcdsaSha256, EcdsaSha384, EcdsaSha512, RsaSha256, RsaSha384, RsaSha512,
+    };
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let proxies = provider.signature_verification_algorithms.all;
+    let of_task = csr(KeyAlgorithm::EcP256, Vec::new());
+    for (key, algorithms) in [
+        (KeyAlgorithm::EcP256, [EcdsaSha256, EcdsaSha384, EcdsaSha512]),
+        (KeyAlgorithm::EcP384, [EcdsaSha256, EcdsaSha384, EcdsaSha512]),
+        (KeyAlgorithm::Rsa, [RsaSha256, RsaSha384, RsaSha512]),
+    ] {
+        let made = root(key);
+        for algorithm in algorithms {
+            let der = made.certificate_der();
+            let authority = Authority::below(der, &[], &made.key_pkcs8_der(), Some(algorithm)).unwrap();
+            let request = LeafRequest {
+                dns_names: vec!["orders.shop".to_owned()],
+                addresses: vec![IpAddr::from([127, 0, 0, 1])],
+                crl_url: Some("http://127.0.0.1:1/crl/a.crl"),
+                ..of_service(&of_task)
+            };
+            let leaf = authority.issue(&request, NOW).unwrap();
+            let (_, read) = X509Certificate::from_der(&leaf.certificate_der).unwrap();
+            let name = crate::x509::algorithm::signature_name(&read.signature_algorithm);
+            let (hash, family) = format!("{algorithm:?}")
+                .split_once("Sha")
+                .map(|(a, b)| (b.to_owned(), a.to_owned()))
+                .unwrap();
+            assert_eq!(name, format!("SHA{hash}WITH{}", family.to_uppercase()), "{key:?}");
+            // As the proxies' library verifies.
+            let certificate = CertificateDer::from(leaf.certificate_der.as_slice());
+            let anchor = webpki::anchor_from_trusted_cert(der).unwrap();
+            let time = rustls_pki_types::UnixTime::since_unix_epoch(Duration::from_secs(NOW.as_secs()));
+            let end = webpki::EndEntityCert::try_from(&certificate).unwrap();
+            let usage = webpki::KeyUsage::client_auth();
+            end.verify_for_usage(proxies, &[anchor], &[], time, usage, None, None).unwrap();
+        }
+        let other = if key == KeyAlgorithm::Rsa { EcdsaSha256 } else { RsaSha512 };
+        let refused = Authority::below(made.certificate_der(), &[], &made.key_pkcs8_der(), Some(other));
+        assert!(matches!(refused.unwrap_err(), CaError::AuthorityKey));
     }
 }

@@ -6,17 +6,19 @@ use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Instant};
 use bowline_discovery::{
     identity::{IssueRequest, identity_client::IdentityClient},
     resource::{Resource, ResourceType},
+    v1::identity::Source,
     xds::{DeltaDiscoveryRequest, aggregated_discovery_service_client::AggregatedDiscoveryServiceClient},
 };
 use bowline_model::task::{Secret, TaskId};
 use hyper_util::rt::TokioIo;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
+    server::WebPkiClientVerifier,
 };
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime, pem::PemObject,
@@ -80,13 +82,84 @@ impl ServerCertVerifier for NoName {
 pub(crate) struct Credentials {
     pub(crate) chain: Vec<Vec<u8>>,
     key: Vec<u8>,
+    /// PEM of the roots that came with it.
+    pub(crate) roots_pem: String,
 }
 
 impl Credentials {
+    fn parts(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let chain = self.chain.iter().cloned().map(CertificateDer::from).collect();
+        (chain, PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone())))
+    }
+
     /// The leaf, PEM.
     pub(crate) fn pem(&self) -> String {
         super::pem(&self.chain[0])
     }
+}
+
+fn root_store(roots_pem: &str) -> Arc<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(roots_pem.as_bytes()) {
+        roots.add(root.expect("PEM")).expect("a root");
+    }
+    Arc::new(roots)
+}
+
+fn client_config(roots_pem: &str, credentials: Option<&Credentials>) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let roots = root_store(roots_pem);
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+        .build()
+        .expect("a verifier");
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(NoName(verifier)));
+    match credentials {
+        None => builder.with_no_client_auth(),
+        Some(credentials) => {
+            let (chain, key) = credentials.parts();
+            builder.with_client_auth_cert(chain, key).expect("a good key")
+        }
+    }
+}
+
+/// A handshake of both sides, as between two proxies, each with what it shows and trusts.
+pub(crate) fn shake_hands(
+    (client, client_roots): (&Credentials, &str),
+    (server, server_roots): (&Credentials, &str),
+) -> Result<(), rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let roots = root_store(server_roots);
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
+    let (chain, key) = server.parts();
+    let server = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .with_client_cert_verifier(verifier.expect("a verifier"))
+        .with_single_cert(chain, key)
+        .expect("a good key");
+    let mut server = rustls::ServerConnection::new(Arc::new(server))?;
+    let client = client_config(client_roots, Some(client));
+    let name = ServerName::try_from("proxy.invalid").expect("a name");
+    let mut client = rustls::ClientConnection::new(Arc::new(client), name)?;
+    while client.is_handshaking() || server.is_handshaking() || client.wants_write() || server.wants_write() {
+        let mut bytes = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut bytes).expect("memory");
+        }
+        server.read_tls(&mut bytes.as_slice()).expect("memory");
+        server.process_new_packets()?;
+        let mut bytes = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut bytes).expect("memory");
+        }
+        client.read_tls(&mut bytes.as_slice()).expect("memory");
+        client.process_new_packets()?;
+    }
+    Ok(())
 }
 
 /// Where the stream is, and the roots to believe.
@@ -99,27 +172,7 @@ pub(crate) struct Place {
 impl Place {
     /// A connection, made when first used.
     fn channel(&self, credentials: Option<&Credentials>) -> Channel {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut roots = RootCertStore::empty();
-        for root in CertificateDer::pem_slice_iter(self.roots_pem.as_bytes()) {
-            roots.add(root.expect("PEM")).expect("a root");
-        }
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .build()
-            .expect("a verifier");
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .expect("TLS 1.3")
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(NoName(verifier)));
-        let mut config = match credentials {
-            None => builder.with_no_client_auth(),
-            Some(credentials) => {
-                let chain = credentials.chain.iter().cloned().map(CertificateDer::from).collect();
-                let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(credentials.key.clone()));
-                builder.with_client_auth_cert(chain, key).expect("a good key")
-            }
-        };
+        let mut config = client_config(&self.roots_pem, credentials);
         config.alpn_protocols = vec![b"h2".to_vec()];
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         let address = self.address;
@@ -147,13 +200,17 @@ impl Place {
         let csr = CertificateParams::default().serialize_request(&key).expect("a request");
         let request = IssueRequest { token: token.into(), csr_der: csr.der().to_vec(), name: String::new() };
         let issued = IdentityClient::new(self.channel(present)).issue(request).await?.into_inner();
-        Ok(Credentials { chain: issued.chain_der, key: key.serialize_der() })
+        Ok(Credentials { chain: issued.chain_der, key: key.serialize_der(), roots_pem: issued.roots_pem })
     }
 }
 
-/// What a proxy refuses.
+/// What a proxy was told.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refused {
+    /// Whom it trusts, PEM.
+    pub(crate) roots_pem: String,
+    /// By which key its certificate should be signed.
+    pub(crate) signing_key: String,
     pub(crate) serials: HashSet<String>,
     /// When it was told the last time.
     pub(crate) since: Option<Instant>,
@@ -225,12 +282,25 @@ async fn follow(channel: Channel, tell: &watch::Sender<Refused>) -> Status {
             // As a proxy does, for all of them.
             let any = held.resource.as_ref().expect("a message");
             let resource = Resource::decode(kind, &any.value).expect("it can be read");
-            if let Resource::Revocation(revocation) = resource {
-                tell.send_modify(|refused| {
-                    refused.serials = revocation.serials.into_iter().collect();
-                    refused.since = Some(Instant::now());
-                });
-            }
+            tell.send_if_modified(|told| match resource {
+                Resource::Revocation(revocation) => {
+                    told.serials = revocation.serials.into_iter().collect();
+                    told.since = Some(Instant::now());
+                    true
+                }
+                Resource::Trust(trust) => {
+                    told.roots_pem = trust.roots_pem;
+                    true
+                }
+                Resource::Identity(identity) => match identity.source {
+                    Some(Source::Issued(issued)) if identity.name == "mesh" => {
+                        told.signing_key = issued.authority_key_id;
+                        true
+                    }
+                    _ => false,
+                },
+                _ => false,
+            });
         }
         let answer = DeltaDiscoveryRequest {
             type_url: response.type_url,

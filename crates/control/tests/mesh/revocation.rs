@@ -1,168 +1,22 @@
-//! Revocation with a whole control plane and proxies that follow its stream over TLS: who is
-//! refused, who gets another certificate, what the CRL says, and how soon everybody knows.
-
-#[path = "revocation/proxy.rs"]
-mod proxy;
+//! Revocation: who is refused, who gets another certificate, what the CRL says, and how soon everybody
+//! knows.
 
 use std::{
-    collections::BTreeMap,
-    path::Path,
     process::Command,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use bowline_aws::cfn::{Inputs, Template};
 use bowline_control::{
     control_plane::{
-        AgentPort, AllowTarget, CertificateStatus, ControlConfig, ControlPlane, RevocationTarget,
-        RevokeError, is_settled,
+        AllowTarget, CertificateStatus, ControlConfig, ControlPlane, RevocationTarget, RevokeError,
     },
     revocation::RevocationReason,
-    stack::record::StackTemplate,
 };
-use bowline_model::task::{
-    DesiredStatus, HealthStatus, InboundSocket, TaskDesire, TaskId, TaskReport, TaskSpec, TaskStatus,
-    TokenIssuer,
-};
-use bowline_plumbing::wall_clock;
-use proxy::{Credentials, Place, Proxy};
+use bowline_model::task::TaskId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
-/// Nothing here takes longer.
-pub(crate) const LIMIT: Duration = Duration::from_secs(120);
-
-struct Mesh {
-    control: ControlPlane,
-    tokens: Arc<dyn TokenIssuer>,
-    place: Place,
-    agent: tokio::task::JoinHandle<()>,
-}
-
-impl Mesh {
-    /// Two services of `tasks` tasks each and a gateway, all running.
-    async fn start(state: &Path, tasks: usize) -> Self {
-        let control = ControlPlane::start(ControlConfig::new(state)).await.expect("starts");
-        let port = control.agent_port();
-        let tokens = Arc::clone(&port.tokens);
-        let agent = fake_agent(port);
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/two-services/template.yaml");
-        let text = std::fs::read_to_string(path).expect("the example is there");
-        let text = text.replace("DesiredCount: 2", &format!("DesiredCount: {tasks}"));
-        let template = Template::parse(&text).unwrap_or_else(|faults| panic!("{faults}"));
-        let inputs = Inputs { stack_name: "test".into(), revision: control.revisions(), ..Inputs::default() };
-        let stack = template.resolve(&inputs).unwrap_or_else(|faults| panic!("{faults}"));
-        let made_from =
-            StackTemplate { files: vec![("template".to_owned(), text)], parameters: Default::default() };
-        control.apply_stack(&stack, &made_from).expect("applies");
-        let mut generation = control.generation();
-        let settled = async {
-            while !(is_settled(&control.snapshot()) && control.snapshot().tasks.len() > 2 * tasks) {
-                generation.changed().await.expect("the control plane runs");
-            }
-        };
-        tokio::time::timeout(LIMIT, settled).await.expect("all tasks run in time");
-        let place = Place {
-            address: control.snapshot().settings().discovery_address.expect("it listens"),
-            roots_pem: roots(&control),
-        };
-        Self { control, tokens, place, agent }
-    }
-
-    /// The tasks of a service, the oldest first.
-    fn tasks_of(&self, service: &str) -> Vec<TaskId> {
-        let registry = self.control.snapshot();
-        let service = registry.services.values().find(|one| one.name == service).expect("the service");
-        registry.tasks_of_service(&service.arn).into_iter().map(|task| task.id.clone()).collect()
-    }
-
-    async fn proxy(&self, task: &TaskId) -> Proxy {
-        let token = self.tokens.issue(task).expect("a token");
-        let credentials = self.place.first(&token).await.expect("a certificate");
-        Proxy::start(&self.place, task.clone(), credentials).await
-    }
-
-    async fn by_token(&self, task: &TaskId) -> Result<Credentials, Code> {
-        let token = self.tokens.issue(task).expect("a token");
-        self.place.first(&token).await.map_err(|status| status.code())
-    }
-
-    fn serial_of(&self, task: &TaskId) -> String {
-        self.control.certificate_of(task).expect("a certificate").serial
-    }
-
-    fn status_of(&self, serial: &str) -> CertificateStatus {
-        let views = self.control.certificates();
-        views.iter().find(|view| view.record.serial == serial).expect("it is listed").status
-    }
-
-    async fn stop(self) {
-        self.agent.abort();
-        let _ = self.agent.await;
-        drop(self.tokens);
-        self.control.shutdown().await;
-    }
-}
-
-fn roots(control: &ControlPlane) -> String {
-    let registry = control.snapshot();
-    let own = registry.authorities.values().find(|record| record.arn.resource_name() == "bowline-mesh");
-    pem(&own.expect("the mesh's authority").certificate_der)
-}
-
-/// A certificate in PEM.
-pub(crate) fn pem(der: &[u8]) -> String {
-    use base64::{Engine as _, engine::general_purpose::STANDARD};
-    let text = STANDARD.encode(der);
-    let lines = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line) + "\n");
-    format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", lines.collect::<String>())
-}
-
-/// Does at once, and without a process, what it is told.
-fn fake_agent(port: AgentPort) -> tokio::task::JoinHandle<()> {
-    let AgentPort { mut desired, reports, .. } = port;
-    tokio::spawn(async move {
-        let mut told: BTreeMap<String, DesiredStatus> = BTreeMap::new();
-        loop {
-            let list: Arc<Vec<TaskDesire>> = Arc::clone(&desired.borrow_and_update());
-            for desire in list.iter() {
-                let id = desire.spec.id.as_str().to_owned();
-                if told.insert(id, desire.status) != Some(desire.status)
-                    && reports.send(report(&desire.spec, desire.status)).await.is_err()
-                {
-                    return;
-                }
-            }
-            if desired.changed().await.is_err() {
-                return;
-            }
-        }
-    })
-}
-
-fn report(spec: &TaskSpec, status: DesiredStatus) -> TaskReport {
-    let running = status == DesiredStatus::Running;
-    let inbound = spec.proxy.iter().flat_map(|proxy| &proxy.inbound).map(|port| InboundSocket {
-        port_name: port.port_name.clone(),
-        container_port: port.container_port,
-        address: ([127, 0, 0, 1], port.container_port).into(),
-    });
-    TaskReport {
-        id: spec.id.clone(),
-        at: wall_clock::now(),
-        status: if running { TaskStatus::Running } else { TaskStatus::Stopped },
-        health: HealthStatus::Healthy,
-        containers: Vec::new(),
-        inbound: inbound.collect(),
-        published: Vec::new(),
-        proxy_ready: running,
-        stopped_reason: None,
-        stop_code: None,
-        shim_pid: None,
-        warnings: Vec::new(),
-    }
-}
+use super::{Mesh, pem};
 
 fn task_target(task: &TaskId) -> RevocationTarget {
     RevocationTarget::Task(task.as_str()[..12].to_owned())

@@ -1,0 +1,71 @@
+//! The loop that renews Certificate Manager's certificates before they end.
+
+use std::{sync::Arc, time::Duration};
+
+use bowline_model::{arn::Arn, clock::Timestamp};
+use bowline_plumbing::wall_clock;
+
+use crate::{
+    acm::{AcmError, renewal},
+    core::Core,
+};
+
+/// Longest time between two looks: the machine may have slept, or its clock been set.
+const LOOK_MAX: Duration = Duration::from_secs(600);
+/// Shortest time between two looks.
+const LOOK_MIN: Duration = Duration::from_secs(1);
+
+/// Renews what is due, for as long as the control plane runs.
+pub(super) async fn run(core: Arc<Core>) {
+    let mut generation = core.registry_generation();
+    loop {
+        generation.mark_unchanged();
+        let now = wall_clock::now();
+        let (due, next) = renewal::plan(&core.registry(), now);
+        for arn in due {
+            let core = Arc::clone(&core);
+            // RSA keys take a while to make.
+            let renewed = tokio::task::spawn_blocking(move || core.renew(&arn, now)).await;
+            if let Err(error) = renewed {
+                tracing::error!(%error, "a renewal broke off");
+            }
+        }
+        let wait = next.map_or(LOOK_MAX, |next| next.since(wall_clock::now()).clamp(LOOK_MIN, LOOK_MAX));
+        // What is used, or came, may be due.
+        tokio::time::sleep(LOOK_MIN).await;
+        tokio::select! {
+            changed = generation.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+impl Core {
+    /// Renews one certificate. A failure is noted in its row, and logged.
+    pub(crate) fn renew(&self, arn: &Arn, now: Timestamp) {
+        let registry = self.registry();
+        let renewed = crate::acm::find(&registry, arn.as_str())
+            .and_then(|row| renewal::signed_again(self.authorities(), &registry, row, now));
+        let done = renewed.and_then(|renewed| {
+            let failure = renewed.0.failure;
+            self.change::<_, AcmError>(|registry| renewal::install(registry, renewed, now))?;
+            Ok(failure)
+        });
+        match done {
+            Ok(None) => tracing::info!(certificate = %arn, "a certificate was renewed"),
+            Ok(Some(failure)) => {
+                tracing::warn!(certificate = %arn, ?failure, "a certificate was not renewed; it is tried again");
+            }
+            Err(error) => {
+                tracing::error!(certificate = %arn, %error, "a certificate was not renewed; it is tried again");
+                let noted = self.change::<_, AcmError>(|registry| {
+                    renewal::note_failure(registry, arn, now);
+                    Ok(())
+                });
+                if let Err(error) = noted {
+                    tracing::error!(certificate = %arn, %error, "that could not be noted");
+                }
+            }
+        }
+    }
+}

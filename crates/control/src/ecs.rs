@@ -5,6 +5,7 @@ pub mod capacity;
 pub mod definition;
 pub(crate) mod encryption;
 pub mod instance;
+pub mod plan;
 pub mod record;
 pub mod rollback;
 pub mod service;

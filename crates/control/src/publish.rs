@@ -29,6 +29,7 @@ use crate::{
 
 pub(crate) mod external;
 pub(crate) mod gateway;
+mod shift;
 pub(crate) mod sidecar;
 pub(crate) mod traffic;
 

@@ -11,21 +11,22 @@ use bowline_model::{
     arn::Arn,
     clock::Timestamp,
     restart::RestartHistory,
-    rollout::{self, RolloutTask},
+    rollout::{
+        self, RolloutTask,
+        shift::{self as whole_sets, Revision, Set, Shift},
+    },
     service::{DeploymentId, RollingBounds, Service},
     task::{DesiredStatus, TaskId, TaskStatus},
 };
 
-mod bake;
-pub(crate) mod breaker;
-
-use bake::Bake;
+pub(crate) mod monitor;
+mod shift;
 
 use crate::{
     ecs::{
         capacity::{self, Placement},
         instance,
-        record::{ServiceStatus, StoppedTask},
+        record::{DeploymentState, ServiceStatus, StoppedTask},
         service,
     },
     registry::{Registry, TaskOwner, TaskRecord},
@@ -70,10 +71,12 @@ pub struct Pass {
     pub again_in: Option<Duration>,
 }
 
-/// Failure histories by service or load balancer: not kept across a restart,
-/// which forgives.
+/// Failure histories by service and deployment, or by load balancer: not kept across a restart,
+/// which forgives. What else a pass takes into account besides the registry is here too.
 #[derive(Clone, Debug, Default)]
 pub struct Histories {
+    /// Names of the alarms that are in `ALARM` now: deployments that watch one of them end.
+    pub alarms: BTreeSet<String>,
     by_owner: BTreeMap<String, RestartHistory>,
     steady: BTreeMap<String, DeploymentId>,
     /// Those of which it was told that their tasks cannot be placed.
@@ -85,7 +88,14 @@ impl Histories {
     fn forget_absent(&mut self, registry: &Registry) {
         let there =
             |key: &str| registry.services.get(key).is_some() || registry.load_balancers.get(key).is_some();
-        self.by_owner.retain(|key, _| there(key));
+        self.by_owner.retain(|key, _| match key.rsplit_once(' ') {
+            Some((arn, digits)) => registry.services.get(arn).is_some_and(|service| {
+                let shift = service.shift.iter();
+                let of_shift = shift.flat_map(|shift| [&shift.blue.deployment, &shift.green.deployment]);
+                of_shift.chain([&service.deployment]).any(|deployment| deployment.digits() == digits)
+            }),
+            None => there(key),
+        });
         self.steady.retain(|key, _| there(key));
         self.unplaced.retain(|key| there(key));
     }
@@ -102,9 +112,14 @@ pub fn pass(
     instance::follow_clusters(registry, now);
     forget_stopped(registry, histories, now, &mut pass);
     mark_healthy(registry, histories, now, &mut pass);
+    monitor::end_failed(registry, &histories.alarms, now, &mut pass);
 
-    let services: Vec<_> = registry.services.values().cloned().collect();
-    for service in &services {
+    let arns: Vec<_> = registry.services.values().map(|service| service.arn.clone()).collect();
+    for arn in &arns {
+        let Some(service) = registry.services.get(arn.as_str()).cloned() else { continue };
+        shift::follow(registry, &service, now, &mut pass);
+        let Some(service) = registry.services.get(arn.as_str()).cloned() else { continue };
+        let service = &*service;
         let wanted = Wanted {
             subject: &service.name,
             key: service.arn.as_str(),
@@ -116,13 +131,11 @@ pub fn pass(
             count: service.desired_count,
             bounds: service.rolling,
             cluster: &service.cluster,
-            health_checked: registry
-                .task_definitions
-                .get(service.task_definition.as_str())
-                .is_some_and(|definition| definition.is_health_checked()),
+            health_checked: is_health_checked(registry, &service.task_definition),
             proxied: task_spec::has_sidecar(registry, service),
             placeable: is_placeable(registry, service),
-            whole_set: Bake::of(registry, service),
+            shift: service.shift.clone(),
+            stopped: is_stopped(registry, service),
         };
         let tasks =
             registry.tasks_of_service(&service.arn).into_iter().map(|task| (**task).clone()).collect();
@@ -142,7 +155,8 @@ pub fn pass(
             health_checked: false,
             proxied: true,
             placeable: true,
-            whole_set: None,
+            shift: None,
+            stopped: false,
         };
         let tasks =
             registry.tasks_of_gateway(&balancer.arn).into_iter().map(|task| (**task).clone()).collect();
@@ -153,8 +167,7 @@ pub fn pass(
     service::finish_draining(registry);
     forget_unused_definitions(registry);
     forget_stopped_tasks(registry, now);
-    breaker::roll_back(registry, now, &mut pass);
-    pass.failed_updates = lifecycle::advance(registry, now);
+    pass.failed_updates = lifecycle::advance(registry, &histories.alarms, now);
     histories.forget_absent(registry);
     pass
 }
@@ -167,6 +180,8 @@ fn forget_unused_definitions(registry: &mut Registry) {
     };
     let mut used: BTreeSet<String> = BTreeSet::new();
     used.extend(registry.services.values().map(|service| service.task_definition.to_string()));
+    let shifts = registry.services.values().filter_map(|service| service.shift.as_ref());
+    used.extend(shifts.map(|shift| shift.blue.task_definition.to_string()));
     used.extend(registry.tasks.values().filter_map(|task| task.owner.task_definition().map(Arn::to_string)));
     let unused: Vec<_> = registry
         .task_definitions
@@ -209,10 +224,24 @@ struct Wanted<'a> {
     /// There is something to place its tasks on.
     placeable: bool,
     /// A new set of tasks takes the old one's place whole.
-    whole_set: Option<Bake>,
+    shift: Option<Shift>,
+    /// Its deployment has failed or was aborted: no more of its tasks are started.
+    stopped: bool,
 }
 
 impl Wanted<'_> {
+    /// The owner of the tasks of another deployment of the same service.
+    fn of(&self, revision: &Revision) -> TaskOwner {
+        match &self.owner {
+            TaskOwner::Service { service, .. } => TaskOwner::Service {
+                service: service.clone(),
+                task_definition: revision.task_definition.clone(),
+                deployment: revision.deployment.clone(),
+            },
+            other => other.clone(),
+        }
+    }
+
     fn event(&self, at: Timestamp, message: String) -> Event {
         let kind = if matches!(self.owner, TaskOwner::Gateway { .. }) { "gateway" } else { "service" };
         Event { at, resource: self.key.to_owned(), subject: format!("{kind} {}", self.subject), message }
@@ -227,7 +256,8 @@ fn forget_stopped(registry: &mut Registry, histories: &mut Histories, now: Times
         let (key, subject) = owner_of(registry, &task);
         // One that was draining was on its way out anyway: its end is no failure.
         if task.desired == DesiredStatus::Running && task.draining_since.is_none() {
-            histories.by_owner.entry(key.clone()).or_default().failed(task.was_healthy, now);
+            let history = histories.by_owner.entry(history_key(&task.owner, &key)).or_default();
+            history.failed(task.was_healthy, now);
             if let TaskOwner::Service { service, deployment, .. } = &task.owner {
                 service::count_failure(registry, service, deployment, now);
             }
@@ -272,6 +302,15 @@ fn owner_of(registry: &Registry, task: &TaskRecord) -> (String, String) {
     }
 }
 
+/// Deployments are held back each by its own failures: one that cannot come up is no reason to hold
+/// back the one that it is rolled back to.
+fn history_key(owner: &TaskOwner, owner_key: &str) -> String {
+    match owner {
+        TaskOwner::Service { deployment, .. } => format!("{owner_key} {}", deployment.digits()),
+        _ => owner_key.to_owned(),
+    }
+}
+
 /// A task counts as healthy when its check passes, or, without one, when it has
 /// served for a second.
 fn mark_healthy(registry: &mut Registry, histories: &mut Histories, now: Timestamp, pass: &mut Pass) {
@@ -279,9 +318,12 @@ fn mark_healthy(registry: &mut Registry, histories: &mut Histories, now: Timesta
         .tasks
         .values()
         .filter(|task| !task.was_healthy && task.available())
-        .map(|task| (task.id.clone(), owner_of(registry, task).0))
+        .map(|task| {
+            let key = owner_of(registry, task).0;
+            (task.id.clone(), history_key(&task.owner, &key), task.owner.clone())
+        })
         .collect();
-    for (id, key) in serving {
+    for (id, key, owner) in serving {
         let mut healthy = false;
         registry.tasks.update(id.as_str(), |task| {
             let since = *task.serving_since.get_or_insert(now);
@@ -290,6 +332,9 @@ fn mark_healthy(registry: &mut Registry, histories: &mut Histories, now: Timesta
         });
         if healthy {
             histories.by_owner.entry(key).or_default().recovered();
+            if let TaskOwner::Service { service, deployment, .. } = &owner {
+                service::count_success(registry, service, deployment);
+            }
         } else {
             look_again(pass, PROVEN);
         }
@@ -311,53 +356,101 @@ fn reconcile_owner(
     for until in tasks.iter().filter(|task| task.is_protected(now)).filter_map(|task| task.protected_until) {
         look_again(pass, until.since(now));
     }
-    let live: Vec<RolloutTask> = tasks
+    let live: Vec<&TaskRecord> = tasks
         .iter()
         .filter(|task| task.desired == DesiredStatus::Running && task.draining_since.is_none())
-        .map(|task| RolloutTask {
-            id: task.id.clone(),
-            // What is on a draining machine is to leave it.
-            current: task.owner == wanted.owner && wanted.placeable,
-            healthy: task.available(),
-            protected: !deleted && task.is_protected(now),
-        })
         .collect();
-    let history = histories.by_owner.entry(wanted.key.to_owned()).or_default();
-    let may_start = history.may_start(now);
-    let may_place = may_start && wanted.placeable;
-    let decision = match wanted.whole_set {
-        // What must leave a draining machine does so by the bounds.
-        Some(bake) if wanted.placeable => {
-            let release = bake.is_over(registry, &wanted, &live, now, pass);
-            rollout::decide_whole_set(wanted.count, &live, may_place, release)
-        }
-        _ => rollout::decide(wanted.count, wanted.bounds, &live, may_place),
+    let seen = |task: &TaskRecord| RolloutTask {
+        id: task.id.clone(),
+        // What is on a draining machine is to leave it.
+        current: task.owner == wanted.owner && wanted.placeable,
+        healthy: task.available(),
+        protected: !deleted && task.is_protected(now),
     };
+    let may_start = |owner: &TaskOwner| {
+        let history = histories.by_owner.get(&history_key(owner, wanted.key));
+        history.is_none_or(|history| history.may_start(now))
+    };
+    // What to start, by whose task it is.
+    let (start, stop): (Vec<(TaskOwner, u32)>, Vec<TaskId>) = match &wanted.shift {
+        // What must leave a draining machine does so by the bounds.
+        Some(shift) if wanted.placeable => {
+            let tasks: Vec<_> =
+                live.iter().map(|task| (shift::set_of(shift, &task.owner), seen(task))).collect();
+            let (blue, green) = (wanted.of(&shift.blue), wanted.of(&shift.green));
+            let may_start = |set: Set| match set {
+                Set::Blue => may_start(&blue),
+                Set::Green => may_start(&green) && !wanted.stopped,
+                Set::Neither => false,
+            };
+            let decision = whole_sets::decide_shift(shift, wanted.count, &tasks, may_start, now);
+            (vec![(blue, decision.start_blue), (green, decision.start_green)], decision.stop)
+        }
+        _ => {
+            let tasks: Vec<_> = live.iter().map(|task| seen(task)).collect();
+            let may_place = may_start(&wanted.owner) && wanted.placeable && !wanted.stopped;
+            let decision = rollout::decide(wanted.count, wanted.bounds, &tasks, may_place);
+            (vec![(wanted.owner.clone(), decision.start)], decision.stop)
+        }
+    };
+    let throttled = !start.iter().all(|(owner, _)| may_start(owner));
     announce_unplaced(histories, &wanted, live.len(), now, pass);
-    if !may_start {
+    if throttled {
         look_again(pass, Duration::from_millis(500));
     }
-    for id in &decision.stop {
+    for id in &stop {
         registry.tasks.update(id.as_str(), |task| task.draining_since = Some(now));
         look_again(pass, DRAIN);
     }
-    let scope = registry.settings().scope.clone();
     let mut started = Vec::new();
-    let tags = service::propagated_tags(registry, &wanted.owner);
-    let strategy = capacity::strategy_of(registry, &wanted.owner);
+    for (owner, count) in start {
+        let new = start_tasks(registry, &wanted, &owner, count, &tasks, now, new_task_id);
+        started.extend(new.iter().map(|id| format!("(task {id})")));
+    }
+    if !started.is_empty() {
+        let message = format!("has started {} tasks: {}.", started.len(), started.join(" "));
+        pass.events.push(wanted.event(now, message));
+    }
+    if !stop.is_empty() {
+        let ids: Vec<_> = stop.iter().map(|id| format!("(task {id})")).collect();
+        let message = format!("has begun draining connections on {} tasks: {}.", ids.len(), ids.join(" "));
+        pass.events.push(wanted.event(now, message));
+    }
+}
+
+fn start_tasks(
+    registry: &mut Registry,
+    wanted: &Wanted<'_>,
+    owner: &TaskOwner,
+    count: u32,
+    tasks: &[TaskRecord],
+    now: Timestamp,
+    new_task_id: &mut impl FnMut() -> TaskId,
+) -> Vec<TaskId> {
+    if count == 0 {
+        return Vec::new();
+    }
+    let scope = registry.settings().scope.clone();
+    let tags = service::propagated_tags(registry, owner);
+    let strategy = capacity::strategy_of(registry, owner);
     let mut placement = Placement::new(&strategy, tasks.iter());
-    for _ in 0..decision.start {
+    let health_checked = match owner.task_definition() {
+        Some(definition) => is_health_checked(registry, definition),
+        None => wanted.health_checked,
+    };
+    let mut started = Vec::new();
+    for _ in 0..count {
         let id = new_task_id();
         let arn = scope.arn("ecs", format_args!("task/{}/{id}", wanted.cluster));
         let record = TaskRecord {
             id: id.clone(),
             arn,
-            owner: wanted.owner.clone(),
+            owner: owner.clone(),
             created_at: now,
             desired: DesiredStatus::Running,
             draining_since: None,
             was_healthy: false,
-            health_checked: wanted.health_checked,
+            health_checked,
             proxied: wanted.proxied,
             serving_since: None,
             stop_reason: None,
@@ -367,20 +460,21 @@ fn reconcile_owner(
             report: None,
         };
         registry.tasks.put(id.as_str(), record);
-        started.push(format!("(task {id})"));
+        started.push(id);
     }
-    if !started.is_empty() && live.iter().any(|task| !task.current) && wanted.whole_set.is_some() {
-        pass.events.push(wanted.event(now, bake::BOTH_SERVE.to_owned()));
-    }
-    if !started.is_empty() {
-        let message = format!("has started {} tasks: {}.", started.len(), started.join(" "));
-        pass.events.push(wanted.event(now, message));
-    }
-    if !decision.stop.is_empty() {
-        let ids: Vec<_> = decision.stop.iter().map(|id| format!("(task {id})")).collect();
-        let message = format!("has begun draining connections on {} tasks: {}.", ids.len(), ids.join(" "));
-        pass.events.push(wanted.event(now, message));
-    }
+    started
+}
+
+fn is_health_checked(registry: &Registry, definition: &Arn) -> bool {
+    let definition = registry.task_definitions.get(definition.as_str());
+    definition.is_some_and(|definition| definition.is_health_checked())
+}
+
+/// Whether a service's deployment has ended without having become complete or gone back.
+fn is_stopped(registry: &Registry, service: &Service) -> bool {
+    let record = registry.service_records.get(service.arn.as_str());
+    let primary = record.and_then(|record| record.deployments.first());
+    primary.is_some_and(|primary| primary.state == DeploymentState::Stopped)
 }
 
 /// Whether there is a container instance for a service's tasks, where they need one.
@@ -438,12 +532,13 @@ fn announce_steady(
     }
 }
 
-/// As many tasks of the present deployment serve as are wanted, and there
-/// are no others.
+/// As many tasks of the present deployment serve as are wanted, there
+/// are no others, and they have all the traffic.
 pub fn is_steady(registry: &Registry, service: &Service) -> bool {
     let tasks = registry.tasks_of_service(&service.arn);
     let current = |task: &TaskRecord| matches!(&task.owner, TaskOwner::Service { deployment, .. } if *deployment == service.deployment);
-    tasks.len() == usize::try_from(service.desired_count).unwrap_or(usize::MAX)
+    service.shift.is_none()
+        && tasks.len() == usize::try_from(service.desired_count).unwrap_or(usize::MAX)
         && tasks.iter().all(|task| task.available() && current(task))
 }
 

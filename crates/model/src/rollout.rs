@@ -4,6 +4,9 @@
 
 use crate::{service::RollingBounds, task::TaskId};
 
+pub mod breaker;
+pub mod shift;
+
 /// A task of the service, as the decision sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RolloutTask {
@@ -24,34 +27,6 @@ pub struct RolloutDecision {
     pub start: u32,
     /// Tasks to stop, in order.
     pub stop: Vec<TaskId>,
-}
-
-/// A replacement by a whole new set (`BLUE_GREEN` and its kin): the old tasks stay until `release`
-/// is true, which is for who asks to know: as many new tasks as are wanted serve, for as long as
-/// they must have. `tasks` and `may_start` are as in [`decide`], which decides where there are no
-/// old tasks.
-pub fn decide_whole_set(
-    desired: u32,
-    tasks: &[RolloutTask],
-    may_start: bool,
-    release: bool,
-) -> RolloutDecision {
-    if tasks.iter().all(|task| task.current) {
-        return decide(desired, RollingBounds::default(), tasks, may_start);
-    }
-    let (current, old): (Vec<_>, Vec<_>) = tasks.iter().cloned().partition(|task| task.current);
-    // The new set is scaled as if it were alone.
-    let mut decision = decide(desired, RollingBounds::default(), &current, may_start);
-    if release && whole_set_serves(desired, tasks) {
-        decision.stop.extend(old.into_iter().filter(|task| !task.protected).map(|task| task.id));
-    }
-    decision
-}
-
-/// Whether as many tasks of the present task definition serve as are wanted.
-pub fn whole_set_serves(desired: u32, tasks: &[RolloutTask]) -> bool {
-    let serving = tasks.iter().filter(|task| task.current && task.healthy).count();
-    u32::try_from(serving).unwrap_or(u32::MAX) >= desired
 }
 
 /// Decides for a service. `tasks` are those that have not been told to stop, the
@@ -150,66 +125,6 @@ mod tests {
         tasks[0].protected = true;
         tasks[1].protected = true;
         assert_eq!(decide(0, RollingBounds::default(), &tasks, true).stop, []);
-    }
-
-    #[test]
-    fn a_whole_new_set_serves_before_any_old_task_leaves() {
-        let old = [task(1, false, true), task(2, false, true)];
-        assert_eq!(decide_whole_set(2, &old, true, false), RolloutDecision { start: 2, stop: vec![] });
-        let half = [task(1, false, true), task(2, false, true), task(3, true, true), task(4, true, false)];
-        assert_eq!(decide_whole_set(2, &half, true, true), RolloutDecision::default());
-        let whole = [task(1, false, true), task(2, false, true), task(3, true, true), task(4, true, true)];
-        assert_eq!(decide_whole_set(2, &whole, true, false), RolloutDecision::default());
-        assert_eq!(
-            decide_whole_set(2, &whole, true, true).stop,
-            [task(1, false, true).id, task(2, false, true).id]
-        );
-    }
-
-    proptest! {
-        /// Whatever becomes healthy or fails when: no old task leaves before a whole new set
-        /// serves, and in the end there is only that.
-        #[test]
-        fn a_whole_set_replacement_keeps_the_old_one_until_the_new_one_serves(
-            desired in 1u32..8,
-            baking in 0usize..6,
-            order in proptest::collection::vec(any::<(u8, bool)>(), 64),
-        ) {
-            let mut tasks: Vec<_> = (0..desired)
-                .map(|number| task(u8::try_from(number).expect("small"), false, true))
-                .collect();
-            let (mut next, mut baked) = (100u8, 0);
-            for (step, (pick, fails)) in order.iter().cycle().take(2_000).enumerate() {
-                let serves = whole_set_serves(desired, &tasks);
-                baked += usize::from(serves);
-                let before = tasks.iter().filter(|task| !task.current).count();
-                let decision = decide_whole_set(desired, &tasks, true, baked > baking);
-                tasks.retain(|task| !decision.stop.contains(&task.id));
-                let after = tasks.iter().filter(|task| !task.current).count();
-                prop_assert!(after == before || (serves && baked > baking));
-                for _ in 0..decision.start {
-                    tasks.push(task(next, true, false));
-                    next = next.wrapping_add(1).max(100);
-                }
-                prop_assert!(tasks.len() <= 2 * desired as usize);
-                let mut new: Vec<_> = tasks.iter_mut().filter(|task| task.current && !task.healthy).collect();
-                let index = usize::from(*pick) % new.len().max(1);
-                let failed = match new.get_mut(index) {
-                    // Failures end at some time.
-                    Some(task) if *fails && step < 500 => Some(task.id.clone()),
-                    Some(task) => {
-                        task.healthy = true;
-                        None
-                    }
-                    None => None,
-                };
-                tasks.retain(|task| Some(&task.id) != failed.as_ref());
-                if tasks.len() == desired as usize && tasks.iter().all(|task| task.current && task.healthy) {
-                    return Ok(());
-                }
-            }
-            prop_assert!(false, "it did not end: {:?}", tasks);
-        }
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::arn::Arn;
+use crate::{arn::Arn, rollout::shift::Shift};
 
 /// A service: so many tasks of a task definition, under one name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub struct Service {
     pub targets: Vec<TargetBinding>,
     /// `assignPublicIp: ENABLED`: ports are published on the host's loopback.
     pub assign_public_ip: bool,
+    /// One whole set of its tasks takes another's place.
+    #[serde(default)]
+    pub shift: Option<Shift>,
 }
 
 /// A deployment of a service: the tasks of one configuration. AWS writes it `ecs-svc/` and 19 digits.
@@ -130,6 +133,25 @@ pub struct ConnectService {
     pub request_timeout: Option<Duration>,
     /// The certificate authority that `tls` names.
     pub authority: Option<Arn>,
+    /// The header that marks test traffic, of `testTrafficRules`; `None` is AWS's default.
+    #[serde(default)]
+    pub test_header: Option<TestHeader>,
+}
+
+/// A header that marks test traffic: `testTrafficRules.header`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestHeader {
+    /// Its name, in lower case.
+    pub name: String,
+    /// Its value exactly; any where there is none.
+    pub exact: Option<String>,
+}
+
+impl Default for TestHeader {
+    /// AWS's: `x-amzn-ecs-blue-green-test`, whatever its value.
+    fn default() -> Self {
+        Self { name: "x-amzn-ecs-blue-green-test".into(), exact: None }
+    }
 }
 
 /// AWS's `clientAliases` entry.
@@ -175,6 +197,12 @@ pub struct TargetBinding {
     pub container: String,
     /// Its port.
     pub container_port: u16,
+    /// `advancedConfiguration.alternateTargetGroupArn`: another name for the same targets here.
+    #[serde(default)]
+    pub alternate: Option<Arn>,
+    /// `advancedConfiguration.testListenerRule`: what this rule or listener forwards is test traffic.
+    #[serde(default)]
+    pub test_rule: Option<Arn>,
 }
 
 #[cfg(test)]
@@ -191,6 +219,7 @@ mod tests {
             idle_timeout: None,
             request_timeout: None,
             authority: None,
+            test_header: None,
         };
         assert_eq!(service.hostnames("shop.local"), ["web", "web.shop.local"]);
         service.alias = Some(ClientAlias { dns_name: Some("Front.shop.local".into()), port: 80 });

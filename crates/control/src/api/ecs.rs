@@ -33,6 +33,7 @@ use crate::{
 
 /// Everything that is served, by name.
 pub(crate) const OPERATIONS: &[Operation] = &[
+    operation!(Write, Effective, "ContinueServiceDeployment", deployments::continue_paused),
     operation!(Write, Recorded, "CreateCapacityProvider", capacity_providers::create),
     operation!(Write, Effective, "CreateCluster", clusters::create),
     operation!(Write, Effective, "CreateService", services::create),

@@ -1,7 +1,12 @@
 //! What was asked of ECS, kept as it was asked, and what became of it.
 
 use bowline_aws::ecs::{CreateServiceRequest, RegisterTaskDefinitionRequest};
-use bowline_model::{arn::Arn, clock::Timestamp, service::DeploymentId};
+use bowline_model::{
+    arn::Arn,
+    clock::Timestamp,
+    rollout::shift::{HookState, Stage},
+    service::DeploymentId,
+};
 use serde::{Deserialize, Serialize};
 
 use super::rollback::Rollback;
@@ -90,9 +95,18 @@ pub struct Deployment {
     /// The deployment that it took the place of.
     #[serde(default)]
     pub source: Option<DeploymentId>,
-    /// Since when as many of its tasks serve as are wanted, beside those of the earlier one.
+    /// The lifecycle stage that it is in, or came to last; `None` where it is `ROLLING`.
     #[serde(default)]
-    pub healthy_since: Option<Timestamp>,
+    pub stage: Option<Stage>,
+    /// The lifecycle hooks that it came to.
+    #[serde(default)]
+    pub hooks: Vec<HookState>,
+    /// Tasks of it that have failed, as the circuit breaker counts them.
+    #[serde(default)]
+    pub breaker_failures: u32,
+    /// The alarms that ended it.
+    #[serde(default)]
+    pub triggered_alarms: Vec<String>,
     /// Its way back.
     #[serde(default)]
     pub rollback: Option<Rollback>,
@@ -114,6 +128,8 @@ pub enum DeploymentState {
     RollbackSuccessful,
     /// It was stopped, and another came before the one before it was there again.
     RollbackFailed,
+    /// It failed or was aborted, and nothing is done about it: no more of its tasks are started.
+    Stopped,
 }
 
 /// A task that is over, remembered for `DescribeTasks`.

@@ -63,6 +63,8 @@ pub fn begin(
     let mut row = service::convert(registry, arn, &request)
         .map_err(|faults| RollbackError::Impossible(faults.join(" ")))?;
     row.deployment = target.id.clone();
+    // Traffic stays where it is until the reconciler takes it back.
+    row.shift = registry.services.get(arn.as_str()).and_then(|service| service.shift.clone());
     if let Some(failed) = record.deployments.first_mut() {
         failed.state = DeploymentState::RollbackInProgress;
         failed.reason = reason.to_owned();

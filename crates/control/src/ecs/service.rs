@@ -8,6 +8,7 @@ use bowline_model::{
     clock::Timestamp,
     service::{
         ClientAlias, ConnectService, DeploymentId, RollingBounds, Service, ServiceConnect, TargetBinding,
+        TestHeader,
     },
 };
 
@@ -45,6 +46,8 @@ pub fn put(
     let mut service = convert(registry, arn, body)?;
     let before = registry.services.get(arn.as_str()).cloned();
     let record = registry.service_records.get(arn.as_str()).filter(|_| before.is_some()).cloned();
+    // Traffic stays where it is until the reconciler sees what is wanted now.
+    service.shift = before.as_ref().and_then(|before| before.shift.clone());
     // What a task is given once, at its start, takes another task to change.
     let same_tasks = before.as_ref().is_some_and(|before| {
         before.task_definition == service.task_definition
@@ -101,7 +104,10 @@ fn begin_deployment(record: &mut ServiceRecord, service: &Service, now: Timestam
             reason: format!("ECS deployment {} in progress.", service.deployment),
             failed_tasks: 0,
             source,
-            healthy_since: None,
+            stage: None,
+            hooks: Vec::new(),
+            breaker_failures: 0,
+            triggered_alarms: Vec::new(),
             rollback: None,
         },
     );
@@ -145,17 +151,6 @@ pub fn complete_deployment(registry: &mut Registry, service: &Service, now: Time
     });
 }
 
-/// Notes that as many tasks of the deployment serve as are wanted. Returns since when they do.
-pub fn mark_deployment_healthy(registry: &mut Registry, service: &Arn, now: Timestamp) -> Timestamp {
-    let mut since = now;
-    registry.service_records.update(service.as_str(), |record| {
-        if let Some(primary) = record.deployments.first_mut() {
-            since = *primary.healthy_since.get_or_insert(now);
-        }
-    });
-    since
-}
-
 /// Whether a deployment or a way back is under way.
 pub fn is_deploying(record: &ServiceRecord) -> bool {
     let under_way = [DeploymentState::InProgress, DeploymentState::RollbackInProgress];
@@ -167,9 +162,47 @@ pub fn count_failure(registry: &mut Registry, service: &Arn, deployment: &Deploy
     registry.service_records.update(service.as_str(), |record| {
         if let Some(of) = record.deployments.iter_mut().find(|candidate| candidate.id == *deployment) {
             of.failed_tasks = of.failed_tasks.saturating_add(1);
+            of.breaker_failures = of.breaker_failures.saturating_add(1);
             of.updated_at = now;
         }
     });
+}
+
+/// A task of a deployment has become healthy: the circuit breaker begins to count anew, unless
+/// `resetOnHealthyTask` is off.
+pub fn count_success(registry: &mut Registry, service: &Arn, deployment: &DeploymentId) {
+    let counted = |of: &Deployment| {
+        of.id == *deployment && of.breaker_failures > 0 && {
+            let configuration = of.request.deployment_configuration.as_ref();
+            let breaker = configuration.and_then(|given| given.deployment_circuit_breaker.as_ref());
+            breaker.is_none_or(|breaker| breaker.reset_on_healthy_task != Some(false))
+        }
+    };
+    let record = registry.service_records.get(service.as_str());
+    if record.is_some_and(|record| record.deployments.iter().any(counted)) {
+        registry.service_records.update(service.as_str(), |record| {
+            for of in record.deployments.iter_mut().filter(|of| counted(of)) {
+                of.breaker_failures = 0;
+            }
+        });
+    }
+}
+
+/// Leaves the deployment that is under way as it is: no more of its tasks are started, traffic
+/// stays. Returns whether there was one.
+pub fn stop_deployment(registry: &mut Registry, service: &Arn, reason: &str, now: Timestamp) -> bool {
+    let mut stopped = false;
+    registry.service_records.update(service.as_str(), |record| {
+        let primary = record.deployments.first_mut();
+        if let Some(primary) = primary.filter(|primary| primary.state == DeploymentState::InProgress) {
+            primary.state = DeploymentState::Stopped;
+            primary.reason = reason.to_owned();
+            primary.finished_at = Some(now);
+            primary.updated_at = now;
+            stopped = true;
+        }
+    });
+    stopped
 }
 
 /// Removes the service at once; its tasks are stopped because nothing wants them.
@@ -248,6 +281,7 @@ pub(super) fn convert(
             connect,
             targets,
             assign_public_ip,
+            shift: None,
             arn: arn.clone(),
         }),
         None => Err(faults),
@@ -260,7 +294,21 @@ fn targets(body: &CreateServiceRequest, faults: &mut Vec<String>) -> Vec<TargetB
         match (&balancer.target_group_arn, &balancer.container_name, balancer.container_port) {
             (Some(group), Some(container), Some(container_port)) => match group.parse() {
                 Ok(target_group) => {
-                    targets.push(TargetBinding { target_group, container: container.clone(), container_port });
+                    let advanced = balancer.advanced_configuration.as_ref();
+                    let mut arn = |given: Option<&String>| match given.map(|given| given.parse()).transpose() {
+                        Ok(arn) => arn,
+                        Err(error) => {
+                            faults.push(format!("LoadBalancers AdvancedConfiguration: {error}"));
+                            None
+                        }
+                    };
+                    targets.push(TargetBinding {
+                        target_group,
+                        container: container.clone(),
+                        container_port,
+                        alternate: arn(advanced.map(|advanced| &advanced.alternate_target_group_arn)),
+                        test_rule: arn(advanced.and_then(|advanced| advanced.test_listener_rule.as_ref())),
+                    });
                 }
                 Err(error) => faults.push(format!("LoadBalancers: {error}")),
             },
@@ -321,7 +369,15 @@ fn connect_service(
         idle_timeout: seconds(timeout.and_then(|timeout| timeout.idle_timeout_seconds)),
         request_timeout: seconds(timeout.and_then(|timeout| timeout.per_request_timeout_seconds)),
         authority: authority.map(|arn| known_authority(registry, arn)).transpose()?,
+        test_header: offered.client_aliases.first().and_then(test_header),
     })
+}
+
+/// AWS's `testTrafficRules`.
+fn test_header(alias: &ecs::ServiceConnectClientAlias) -> Option<TestHeader> {
+    let header = &alias.test_traffic_rules.as_ref()?.header;
+    let exact = header.value.as_ref().map(|value| value.exact.clone());
+    Some(TestHeader { name: header.name.to_ascii_lowercase(), exact })
 }
 
 fn known_authority(registry: &Registry, arn: &str) -> Result<Arn, String> {

@@ -9,10 +9,16 @@ use bowline_model::{
         GatewayAction, GatewayCondition, GatewayListener, GatewayProtocol, GatewayRule, LoadBalancer,
         TargetGroup,
     },
+    rollout::shift::Share,
     service::Service,
+    task_definition::AppProtocol,
 };
 
-use super::{PublishOptions, forward, issued, retry_policy, service_ports, upstream};
+use super::{
+    PublishOptions, forward, issued, retry_policy, service_ports,
+    shift::{self, Split},
+    upstream,
+};
 use crate::{acm::serving, registry::Registry};
 
 /// The ALB's idle timeout is 60 s; clients may keep a connection so long.
@@ -42,10 +48,10 @@ pub(super) fn resources(
         listeners_of(registry, &balancer.arn).flat_map(|listener| &listener.certificates).collect();
     resources.extend(shown.iter().filter_map(|arn| serving::identity(registry, arn)).map(Resource::Identity));
     for listener in listeners_of(registry, &balancer.arn) {
-        resources.extend(listener_resources(registry, balancer, listener, &mut used));
+        resources.extend(listener_resources(registry, options, balancer, listener, &mut used));
     }
     for group in used {
-        resources.extend(target_group_resources(registry, options, &group));
+        resources.extend(target_group(registry, options, &group).resources);
     }
     resources
 }
@@ -73,7 +79,9 @@ pub(crate) fn rules_of<'a>(registry: &'a Registry, listener: &Arn) -> Vec<&'a Ga
 /// Names of the load balancers whose rules lead to one of these target groups.
 pub(crate) fn callers(registry: &Registry, groups: &[&Arn]) -> BTreeSet<String> {
     let leads_there = |action: &GatewayAction| match action {
-        GatewayAction::Forward(targets) => targets.iter().any(|(target, _)| groups.contains(&target)),
+        GatewayAction::Forward(targets) => {
+            targets.iter().any(|(target, _)| groups.contains(&bound(registry, target)))
+        }
         GatewayAction::Redirect { .. } | GatewayAction::FixedResponse { .. } => false,
     };
     registry
@@ -87,6 +95,20 @@ pub(crate) fn callers(registry: &Registry, groups: &[&Arn]) -> BTreeSet<String> 
             Some(registry.load_balancers.get(listener.load_balancer.as_str())?.name.clone())
         })
         .collect()
+}
+
+/// The target group that a service's tasks are targets of, where this one is its
+/// `alternateTargetGroupArn`: here both are the same tasks, and shares are not made by groups.
+fn bound<'a>(registry: &'a Registry, group: &'a Arn) -> &'a Arn {
+    let bindings = registry.services.values().flat_map(|service| &service.targets);
+    let mut alternates = bindings.filter(|binding| binding.alternate.as_ref() == Some(group));
+    alternates.next().map_or(group, |binding| &binding.target_group)
+}
+
+/// Whether what a rule or a listener forwards to a target group is a service's test traffic.
+fn is_test_rule(registry: &Registry, rule: &Arn, group: &Arn) -> bool {
+    let mut bindings = registry.services.values().flat_map(|service| &service.targets);
+    bindings.any(|binding| binding.test_rule.as_ref() == Some(rule) && binding.target_group == *group)
 }
 
 /// The services behind a target group, each with the name of the port that it
@@ -108,6 +130,7 @@ pub(crate) fn services_behind<'a>(registry: &'a Registry, group: &Arn) -> Vec<(&
 
 fn listener_resources(
     registry: &Registry,
+    options: &PublishOptions,
     balancer: &LoadBalancer,
     listener: &GatewayListener,
     used: &mut BTreeSet<Arn>,
@@ -140,8 +163,9 @@ fn listener_resources(
         route: if is_tcp { String::new() } else { name.clone() },
         cluster: match (&listener.default_action, is_tcp) {
             (GatewayAction::Forward(targets), true) => {
-                used.extend(targets.first().map(|(group, _)| group.clone()));
-                targets.first().map(|(group, _)| target_cluster(group)).unwrap_or_default()
+                let group = targets.first().map(|(group, _)| bound(registry, group));
+                used.extend(group.cloned());
+                group.map(target_cluster).unwrap_or_default()
             }
             _ => String::new(),
         },
@@ -153,11 +177,11 @@ fn listener_resources(
     }
     let mut rules = Vec::new();
     for rule in rules_of(registry, &listener.arn) {
-        let mut matched = action(registry, listener, &rule.action, used);
+        let mut matched = action(registry, options, listener, &rule.arn, &rule.action, used);
         matched.r#match = Some(conditions(&rule.conditions));
         rules.push(matched);
     }
-    rules.push(action(registry, listener, &listener.default_action, used));
+    rules.push(action(registry, options, listener, &listener.arn, &listener.default_action, used));
     resources.push(Resource::Route(v1::Route { name, rules }));
     resources
 }
@@ -169,22 +193,26 @@ fn target_cluster(group: &Arn) -> String {
 
 fn action(
     registry: &Registry,
+    options: &PublishOptions,
     listener: &GatewayListener,
+    rule: &Arn,
     action: &GatewayAction,
     used: &mut BTreeSet<Arn>,
 ) -> v1::RouteRule {
     match action {
         GatewayAction::Forward(targets) => {
-            used.extend(targets.iter().map(|(group, _)| group.clone()));
-            let mut rule = forward("", TARGET_TIMEOUT_MS, Some(retry_policy()));
-            if let Some(v1::route_rule::Action::Forward(forward)) = &mut rule.action {
-                let weighted = |(group, weight): &(Arn, u32)| v1::WeightedCluster {
-                    cluster: target_cluster(group),
-                    weight: *weight,
-                };
-                forward.clusters = targets.iter().map(weighted).collect();
+            let mut forwarding = forward("", TARGET_TIMEOUT_MS, Some(retry_policy()));
+            if let Some(v1::route_rule::Action::Forward(forward)) = &mut forwarding.action {
+                forward.clusters.clear();
+                for (group, weight) in targets {
+                    let group = bound(registry, group);
+                    used.insert(group.clone());
+                    let is_test = is_test_rule(registry, rule, group);
+                    let target = target_group(registry, options, group);
+                    forward.clusters.extend(target.weighted(*weight, is_test));
+                }
             }
-            rule
+            forwarding
         }
         GatewayAction::Redirect { protocol, host, port, path, query, status } => v1::RouteRule {
             r#match: None,
@@ -242,35 +270,74 @@ fn conditions(conditions: &[GatewayCondition]) -> v1::RouteMatch {
     matched
 }
 
-/// The cluster of a target group: the endpoints of every service bound to it.
-fn target_group_resources(registry: &Registry, options: &PublishOptions, group: &Arn) -> Vec<Resource> {
+/// A target group on the stream.
+struct TargetCluster {
+    name: String,
+    resources: Vec<Resource>,
+    /// The services whose new tasks have a cluster of their own, with how many tasks each wants.
+    splits: Vec<(Split, u32)>,
+    /// Tasks that all services of the group want.
+    wanted: u32,
+}
+
+impl TargetCluster {
+    /// The group's part of a rule.
+    fn weighted(&self, weight: u32, is_test: bool) -> Vec<v1::WeightedCluster> {
+        if is_test && let Some(green) = self.splits.iter().find_map(|(split, _)| split.test_cluster()) {
+            return vec![v1::WeightedCluster { cluster: green.to_owned(), weight }];
+        }
+        if self.splits.is_empty() {
+            return vec![v1::WeightedCluster { cluster: self.name.clone(), weight }];
+        }
+        let mut parts: Vec<_> =
+            self.splits.iter().map(|(split, part)| split.part_of(*part, self.wanted)).collect();
+        let green: u32 = parts.iter().map(|part| part.weight).sum();
+        let rest = Share::ALL.tenths().saturating_sub(green);
+        parts.insert(0, v1::WeightedCluster { cluster: self.name.clone(), weight: rest });
+        for part in &mut parts {
+            part.weight = part.weight.saturating_mul(weight);
+        }
+        parts
+    }
+}
+
+/// The clusters of a target group: the endpoints of every service bound to it, and beside them
+/// those of the new tasks of services that are being replaced.
+fn target_group(registry: &Registry, options: &PublishOptions, group: &Arn) -> TargetCluster {
     let name = target_cluster(group);
-    let check = registry.target_groups.get(group.as_str()).and_then(|group| health_check(group));
+    let target = registry.target_groups.get(group.as_str());
+    let check = target.and_then(|group| health_check(group));
     let mut cluster: Option<v1::Cluster> = None;
     let mut endpoints = v1::Endpoints { name: name.clone(), endpoints: Vec::new() };
+    let (mut beside, mut splits, mut wanted) = (Vec::new(), Vec::new(), 0u32);
     for (service, port_name) in services_behind(registry, group) {
         let Some(definition) = registry.task_definitions.get(service.task_definition.as_str()) else {
             continue;
         };
         let ports = service_ports(service, definition);
         let Some(port) = ports.iter().find(|port| port.name == port_name) else { continue };
-        let [one, its_endpoints] = upstream(registry, options, None, service, port, &name, check.clone());
-        if let Resource::Endpoints(its_endpoints) = its_endpoints {
-            endpoints.endpoints.extend(its_endpoints.endpoints);
-        }
-        let Resource::Cluster(one) = one else { continue };
-        match (&mut cluster, one) {
-            (None, one) => cluster = Some(one),
-            (Some(cluster), one) => {
-                if let (Some(v1::cluster::Kind::Mesh(all)), Some(v1::cluster::Kind::Mesh(more))) =
-                    (&mut cluster.kind, one.kind)
-                {
-                    all.identities.extend(more.identities);
-                    // Where one asks for callers' certificates, all get one.
-                    if more.tls == i32::from(v1::TlsMode::Mutual) {
-                        all.tls = more.tls;
+        let is_tcp = port.mapping.protocol == AppProtocol::Tcp;
+        let upstream = upstream(registry, options, None, service, port, &name, check.clone());
+        let (mut resources, split) = shift::divide(registry, service, upstream, is_tcp);
+        wanted = wanted.saturating_add(service.desired_count);
+        splits.extend(split.map(|split| (split, service.desired_count)));
+        beside.extend(resources.split_off(2));
+        for resource in resources {
+            match (resource, &mut cluster) {
+                (Resource::Endpoints(its), _) => endpoints.endpoints.extend(its.endpoints),
+                (Resource::Cluster(one), None) => cluster = Some(one),
+                (Resource::Cluster(one), Some(cluster)) => {
+                    if let (Some(v1::cluster::Kind::Mesh(all)), Some(v1::cluster::Kind::Mesh(more))) =
+                        (&mut cluster.kind, one.kind)
+                    {
+                        all.identities.extend(more.identities);
+                        // Where one asks for callers' certificates, all get one.
+                        if more.tls == i32::from(v1::TlsMode::Mutual) {
+                            all.tls = more.tls;
+                        }
                     }
                 }
+                _ => {}
             }
         }
     }
@@ -280,7 +347,9 @@ fn target_group_resources(registry: &Registry, options: &PublishOptions, group: 
         kind: Some(v1::cluster::Kind::Mesh(v1::MeshUpstream::default())),
         ..v1::Cluster::default()
     });
-    vec![Resource::Cluster(cluster), Resource::Endpoints(endpoints)]
+    let mut resources = vec![Resource::Cluster(cluster), Resource::Endpoints(endpoints)];
+    resources.append(&mut beside);
+    TargetCluster { name, resources, splits, wanted }
 }
 
 fn health_check(group: &TargetGroup) -> Option<v1::HealthCheck> {

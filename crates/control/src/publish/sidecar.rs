@@ -10,7 +10,9 @@ use bowline_model::{
 
 use super::{
     PublishOptions, ServicePort, forward, idle_timeout_ms, protocol, proves_callers, request_timeout_ms,
-    retry_policy, service_ports, tls_mode,
+    retry_policy, service_ports, shift,
+    shift::Split,
+    tls_mode,
     traffic::{self, Traffic},
     upstream,
 };
@@ -206,13 +208,14 @@ fn outbound(
     };
     traffic.listener(&mut listener);
     let mut resources = vec![Resource::Listener(listener)];
+    let (own, split) = called(registry, options, task, namespace, callee, offered, port);
     if !is_tcp {
         let mut rule = forward(&cluster, request_timeout_ms(Some(offered)), Some(retry_policy()));
         traffic.rule(&mut rule);
         resources.extend(traffic.faults(&name));
         let mut rules = traffic.routes(namespace, &rule);
         rules.push(rule);
-        resources.push(Resource::Route(v1::Route { name, rules }));
+        let mut others = Vec::new();
         for target in traffic.targets().filter(|target| **target != offered.discovery_name) {
             let found =
                 offered_in(registry, namespace).find(|(_, offered)| offered.discovery_name == *target);
@@ -223,14 +226,20 @@ fn outbound(
                 Some((callee, offered, ports.swap_remove(place)))
             });
             let Some((callee, offered, port)) = ports else { continue };
-            resources.extend(called(registry, options, task, namespace, callee, offered, &port));
+            let (its, split) = called(registry, options, task, namespace, callee, offered, &port);
+            resources.extend(its);
+            others.extend(split);
         }
+        let header = offered.test_header.as_ref();
+        let rules = rules.into_iter().flat_map(|rule| shift::rules(rule, split.as_ref(), &others, header));
+        resources.push(Resource::Route(v1::Route { name, rules: rules.collect() }));
     }
-    resources.extend(called(registry, options, task, namespace, callee, offered, port));
+    resources.extend(own);
     resources
 }
 
-/// The cluster that a discovery name stands for, and its endpoints.
+/// The cluster that a discovery name stands for, and its endpoints; two of each, and how they are to
+/// be used, while one set of its tasks takes another's place.
 fn called(
     registry: &Registry,
     options: &PublishOptions,
@@ -239,7 +248,7 @@ fn called(
     callee: &Service,
     offered: &ConnectService,
     port: &ServicePort<'_>,
-) -> [Resource; 2] {
+) -> (Vec<Resource>, Option<Split>) {
     let cluster = cluster_name(namespace, offered);
     let traffic = Traffic::of(registry, namespace, &offered.discovery_name, port.mapping.protocol);
     let caller = registry.service_of(task).map(|service| &**service);
@@ -264,7 +273,7 @@ fn called(
             ..v1::Endpoint::default()
         }];
     }
-    upstream
+    shift::divide(registry, callee, upstream, port.mapping.protocol == AppProtocol::Tcp)
 }
 
 /// Adds the endpoints of the discovery names that take over where a cluster's own fail, with the

@@ -45,6 +45,7 @@ impl Simulation {
             connect: None,
             targets: Vec::new(),
             assign_public_ip: false,
+            shift: None,
         };
         registry.services.put(service.as_str(), row);
         let now = bowline_plumbing::wall_clock::now();
@@ -111,17 +112,17 @@ impl Simulation {
     /// What was asked for of the service, with this deployment configuration.
     fn record(&mut self, configuration: bowline_aws::ecs::DeploymentConfiguration) {
         let request = bowline_aws::ecs::CreateServiceRequest {
-            deployment_configuration: Some(configuration),
+            deployment_configuration: Some(configuration.clone()),
             ..Default::default()
         };
         let record = ServiceRecord {
-            request,
+            request: request.clone(),
             created_at: self.now,
             created_by: String::new(),
             status: ServiceStatus::Active,
             deployments: vec![Deployment {
                 id: Default::default(),
-                request: Default::default(),
+                request: request.clone(),
                 task_definition: Scope::default().arn("ecs", "task-definition/web:2"),
                 created_at: self.now,
                 updated_at: self.now,
@@ -130,7 +131,10 @@ impl Simulation {
                 reason: String::new(),
                 failed_tasks: 0,
                 source: None,
-                healthy_since: None,
+                stage: None,
+                hooks: Vec::new(),
+                breaker_failures: 0,
+                triggered_alarms: Vec::new(),
                 rollback: None,
             }],
         };
@@ -267,34 +271,7 @@ fn a_draining_machine_keeps_what_the_minimum_needs_and_fills_up_when_it_is_back(
     assert!(mesh.registry.container_instances.is_empty());
 }
 
-#[test]
-fn a_blue_green_deployment_bakes_before_the_old_set_goes() {
-    let mut mesh = Simulation::new(2);
-    mesh.record(bowline_aws::ecs::DeploymentConfiguration {
-        strategy: Some(bowline_aws::ecs::DeploymentStrategy::BlueGreen),
-        bake_time_in_minutes: Some(1),
-        ..Default::default()
-    });
-    mesh.pass();
-    mesh.ticks(8);
-    assert!(mesh.steady());
-    let next = Scope::default().arn("ecs", "task-definition/web:2");
-    mesh.service(|service| service.task_definition = next);
-    let pass = mesh.tick();
-    assert!(pass.events.iter().any(|event| event.message.contains("both sets serve")), "{:?}", pass.events);
-    mesh.ticks(8);
-    assert_eq!(mesh.available(), 4, "the whole new set beside the old one");
-    let pass = mesh.tick();
-    assert!(pass.again_in.is_some_and(|delay| delay <= Duration::from_secs(60)), "nobody looks again");
-    mesh.now = mesh.now + Duration::from_secs(60);
-    mesh.ticks(8);
-    assert_eq!(mesh.tasks().len(), 2);
-    assert!(
-        mesh.tasks()
-            .iter()
-            .all(|task| task.owner.task_definition().is_some_and(|arn| arn.as_str().ends_with(":2")))
-    );
-}
+mod whole_sets;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]

@@ -1,7 +1,7 @@
 //! Stacks on their way: complete when their services are, rolled back when they cannot be, gone
 //! when their tasks are.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bowline_model::{arn::Arn, clock::Timestamp, service::Service};
 
@@ -10,8 +10,14 @@ use super::{
     record::{ResourceStatus, StackMember, StackRecord, StackStatus},
 };
 use crate::{
-    ecs::{record::DeploymentState, service},
-    reconcile::{breaker, is_steady},
+    ecs::{
+        record::{Deployment, DeploymentState, ServiceRecord},
+        service,
+    },
+    reconcile::{
+        is_steady,
+        monitor::{self, Cause},
+    },
     registry::Registry,
 };
 
@@ -23,7 +29,7 @@ const DELETED_MAX: usize = 100;
 
 /// Moves every stack that is under way as far as it can be. Returns the names of those whose
 /// update has failed: they must be made what they were before.
-pub fn advance(registry: &mut Registry, now: Timestamp) -> Vec<String> {
+pub fn advance(registry: &mut Registry, alarms: &BTreeSet<String>, now: Timestamp) -> Vec<String> {
     let under_way: Vec<_> =
         registry.stacks.values().filter(|stack| stack.status.in_progress()).cloned().collect();
     let mut failed_updates = Vec::new();
@@ -36,7 +42,7 @@ pub fn advance(registry: &mut Registry, now: Timestamp) -> Vec<String> {
                 complete_members(registry, &mut record, now);
                 if is_complete(&record) {
                     complete(&mut record, now);
-                } else if let Some(failure) = failure(registry, &record, now) {
+                } else if let Some(failure) = failure(registry, &record, alarms, now) {
                     fail(registry, &mut record, failure, now, &mut failed_updates);
                 }
                 registry.stacks.put(record.name.clone(), record);
@@ -52,9 +58,12 @@ pub fn advance(registry: &mut Registry, now: Timestamp) -> Vec<String> {
 
 /// Members that are what the template says.
 fn complete_members(registry: &Registry, record: &mut StackRecord, now: Timestamp) {
+    let rolls_back = record.status == StackStatus::UpdateRollbackInProgress;
+    let begun = (!rolls_back).then(|| record.updated_at.unwrap_or(record.created_at));
     let is_there = |member: &StackMember| match member.resource_type.as_str() {
         "AWS::ECS::Service" => {
-            registry.services.get(&member.physical_id).is_some_and(|service| is_deployed(registry, service))
+            let service = registry.services.get(&member.physical_id);
+            service.is_some_and(|service| is_deployed(registry, service, begun))
         }
         "AWS::ElasticLoadBalancingV2::LoadBalancer" => member.physical_id.parse::<Arn>().is_ok_and(|arn| {
             registry.load_balancers.get(arn.as_str()).is_none()
@@ -71,10 +80,26 @@ fn complete_members(registry: &Registry, record: &mut StackRecord, now: Timestam
     }
 }
 
-fn is_deployed(registry: &Registry, service: &Service) -> bool {
+/// `begun`: when the stack's operation began, unless it is the way back.
+fn is_deployed(registry: &Registry, service: &Service, begun: Option<Timestamp>) -> bool {
     let record = registry.service_records.get(service.arn.as_str());
+    if record.zip(begun).is_some_and(|(record, begun)| gave_up(record, begun).is_some()) {
+        return false;
+    }
     let primary = record.and_then(|record| record.deployments.first());
     is_steady(registry, service) && primary.is_none_or(|primary| primary.state == DeploymentState::Completed)
+}
+
+/// A deployment that began with the stack's operation, and was ended by a hook or by hand.
+fn gave_up(record: &ServiceRecord, begun: Timestamp) -> Option<&Deployment> {
+    let ended = [
+        DeploymentState::RollbackInProgress,
+        DeploymentState::RollbackSuccessful,
+        DeploymentState::RollbackFailed,
+        DeploymentState::Stopped,
+    ];
+    let mut deployments = record.deployments.iter();
+    deployments.find(|deployment| deployment.created_at >= begun && ended.contains(&deployment.state))
 }
 
 fn is_complete(record: &StackRecord) -> bool {
@@ -93,11 +118,31 @@ fn complete(record: &mut StackRecord, now: Timestamp) {
 }
 
 /// Why a stack will not become complete: a service whose circuit breaker says so, or time is up.
-fn failure(registry: &Registry, record: &StackRecord, now: Timestamp) -> Option<(Option<String>, String)> {
+fn failure(
+    registry: &Registry,
+    record: &StackRecord,
+    alarms: &BTreeSet<String>,
+    now: Timestamp,
+) -> Option<(Option<String>, String)> {
+    let begun = record.updated_at.unwrap_or(record.created_at);
     for arn in record.services() {
         let Some(of_service) = registry.service_records.get(arn.as_str()) else { continue };
         let Some(primary) = of_service.deployments.first() else { continue };
-        if breaker::is_tripped(registry, arn.as_str(), of_service) {
+        if record.status != StackStatus::UpdateRollbackInProgress
+            && let Some(ended) = gave_up(of_service, begun)
+        {
+            let reason = format!("Resource handler returned message: \"{}\"", ended.reason);
+            return Some((Some(arn.to_string()), reason));
+        }
+        let cause = monitor::failure(registry, arn.as_str(), of_service, alarms).map(|(cause, _)| cause);
+        if let Some(Cause::Alarms(_)) = &cause {
+            let message = cause.map(|cause| cause.reason(false)).unwrap_or_default();
+            return Some((
+                Some(arn.to_string()),
+                format!("Resource handler returned message: \"{message}\""),
+            ));
+        }
+        if cause.is_some() {
             let reason = format!(
                 "Resource handler returned message: \"Error occurred during operation 'ECS Deployment Circuit \
                  Breaker was triggered'.\" ({} tasks of {} failed)",
@@ -107,7 +152,6 @@ fn failure(registry: &Registry, record: &StackRecord, now: Timestamp) -> Option<
             return Some((Some(arn.to_string()), reason));
         }
     }
-    let begun = record.updated_at.unwrap_or(record.created_at);
     let limit = match record.timeout_minutes {
         Some(minutes) => Duration::from_secs(u64::from(minutes) * 60),
         None => PATIENCE,

@@ -95,9 +95,9 @@ CLIENT_EXCEPTION = {
 
 # UnsupportedFeatureException is in many models; these ask for a feature that is not here.
 UNSUPPORTED_FEATURE = {
+    "ContinueServiceDeployment",
     "CreateCapacityProvider",
     "CreateService",
-    "StopServiceDeployment",
     "UpdateCapacityProvider",
     "UpdateService",
 }

@@ -41,8 +41,6 @@ def test_a_deployment_that_cannot_come_up_is_rolled_back(ecs, cluster):
     updated = ecs.update_service(service="web", taskDefinition=bad)["service"]
     under_way = updated["currentServiceDeployment"]
     assert under_way != first["serviceDeploymentArn"]
-    with refused("UnsupportedFeatureException", "ABORT"):
-        ecs.stop_service_deployment(serviceDeploymentArn=under_way, stopType="ABORT")
     stopped = ecs.stop_service_deployment(serviceDeploymentArn=under_way, stopType="ROLLBACK")
     assert stopped == {"serviceDeploymentArn": under_way, "ResponseMetadata": stopped["ResponseMetadata"]}
     told = described(ecs, under_way)
@@ -108,8 +106,14 @@ def test_a_blue_green_deployment_keeps_the_old_set_until_the_new_one_is_baked(ec
     updated = ecs.update_service(service="web", taskDefinition=green)["service"]
     eventually("the whole new set runs", lambda: len(running_of(ecs, green)) == 2)
     assert running_of(ecs, blue) == old
-    assert any("both sets serve" in event["message"] for event in service(ecs)["events"])
-    assert described(ecs, updated["currentServiceDeployment"])["status"] == "IN_PROGRESS"
+    under_way = updated["currentServiceDeployment"]
+    eventually("it bakes", lambda: described(ecs, under_way)["lifecycleStage"] == "BAKE_TIME")
+    told = described(ecs, under_way)
+    assert told["status"] == "IN_PROGRESS"
+    assert told["targetServiceRevision"]["requestedProductionTrafficWeight"] == 100
+    assert told["sourceServiceRevisions"][0]["requestedProductionTrafficWeight"] == 0
+    assert running_of(ecs, blue) == old
+    assert any("percent of the production traffic" in event["message"] for event in service(ecs)["events"])
 
     # On the way back there is nothing to start.
     ecs.stop_service_deployment(serviceDeploymentArn=updated["currentServiceDeployment"])
@@ -124,6 +128,62 @@ def test_a_blue_green_deployment_keeps_the_old_set_until_the_new_one_is_baked(ec
     )
     wait(ecs, "services_stable", services=["web"])
     assert (len(running_of(ecs, green)), running_of(ecs, blue)) == (2, set())
+
+
+def test_a_canary_pauses_until_it_is_told_to_go_on(ecs, cluster):
+    define(ecs, "idle", IDLE)
+    pause = {"targetType": "PAUSE", "lifecycleStages": ["POST_SCALE_UP", "PRE_PRODUCTION_TRAFFIC_SHIFT"]}
+    canary = {
+        "strategy": "CANARY",
+        "canaryConfiguration": {"canaryPercent": 12.5, "canaryBakeTimeInMinutes": 60},
+        "lifecycleHooks": [pause],
+    }
+    serve(ecs, definition="idle", deploymentConfiguration=canary)
+    wait(ecs, "services_stable", services=["web"])
+    first = deployments(ecs)[0]["serviceDeploymentArn"]
+    with refused("InvalidParameterException", "not paused"):
+        ecs.continue_service_deployment(serviceDeploymentArn=first, hookId="none")
+    rolling = serve(ecs, "rolling", definition="idle", desired_count=0)["currentServiceDeployment"]
+    with refused("UnsupportedFeatureException", "lifecycle hooks"):
+        ecs.continue_service_deployment(serviceDeploymentArn=rolling, hookId="none")
+    green = define(ecs, "idle", IDLE)
+    updated = ecs.update_service(service="web", taskDefinition=green)["service"]
+    under_way = updated["currentServiceDeployment"]
+
+    def waits_at(stage):
+        eventually(f"it waits at {stage}", lambda: described(ecs, under_way).get("lifecycleStage") == stage)
+        hook = described(ecs, under_way)["lifecycleHookDetails"][-1]
+        assert (hook["targetType"], hook["status"], hook["timeoutAction"]) == ("PAUSE", "AWAITING_ACTION", "ROLLBACK")
+        return hook["hookId"]
+
+    hook = waits_at("POST_SCALE_UP")
+    assert described(ecs, under_way)["targetServiceRevision"]["requestedTestTrafficWeight"] == 0
+    with refused("InvalidParameterException", "hook"):
+        ecs.continue_service_deployment(serviceDeploymentArn=under_way, hookId="other")
+    with refused("InvalidParameterException", "serviceDeploymentArn"):
+        ecs.continue_service_deployment(serviceDeploymentArn="web", hookId=hook)
+    with refused("ServiceDeploymentNotFoundException", "not found"):
+        none = arn("service-deployment/default/web/1234567890123456789")
+        ecs.continue_service_deployment(serviceDeploymentArn=none, hookId=hook)
+    ecs.continue_service_deployment(serviceDeploymentArn=under_way, hookId=hook)
+    hook = waits_at("PRE_PRODUCTION_TRAFFIC_SHIFT")
+    assert described(ecs, under_way)["targetServiceRevision"]["requestedTestTrafficWeight"] == 100
+    ecs.continue_service_deployment(serviceDeploymentArn=under_way, hookId=hook, action="CONTINUE")
+    eventually(
+        "the canary has its share",
+        lambda: described(ecs, under_way)["targetServiceRevision"]["requestedProductionTrafficWeight"] == 12.5,
+    )
+    assert described(ecs, under_way)["lifecycleStage"] == "PRODUCTION_TRAFFIC_SHIFT"
+    ecs.stop_service_deployment(serviceDeploymentArn=under_way, stopType="ABORT")
+    assert described(ecs, under_way)["status"] == "STOPPED"
+    assert described(ecs, under_way)["targetServiceRevision"]["requestedProductionTrafficWeight"] == 12.5
+    # What was left is no obstacle, and a hook can take it back.
+    again = ecs.update_service(service="web", forceNewDeployment=True)["service"]["currentServiceDeployment"]
+    under_way = again
+    hook = waits_at("POST_SCALE_UP")
+    ecs.continue_service_deployment(serviceDeploymentArn=again, hookId=hook, action="ROLLBACK")
+    eventually("it is rolled back", lambda: described(ecs, again)["status"] == "ROLLBACK_SUCCESSFUL")
+    wait(ecs, "services_stable", services=["web"])
 
 
 def test_every_strategy_is_kept_and_told(ecs, cluster):
@@ -167,6 +227,14 @@ def test_configurations_that_are_refused(ecs, cluster):
         ({"strategy": "LINEAR", "linearConfiguration": {"stepPercent": 2.9}}, "stepPercent"),
         ({"strategy": "CANARY", "canaryConfiguration": {"canaryPercent": 0.05}}, "canaryPercent"),
         ({"lifecycleHooks": [{"lifecycleStages": ["PRE_SCALE_UP"]}]}, "lifecycleHooks"),
+        ({"strategy": "CANARY", "lifecycleHooks": [{"lifecycleStages": ["PRE_SCALE_UP"]}]}, "hookTargetArn"),
+        (
+            {
+                "strategy": "CANARY",
+                "lifecycleHooks": [{"targetType": "PAUSE", "lifecycleStages": ["PRODUCTION_TRAFFIC_SHIFT"]}],
+            },
+            "PAUSE",
+        ),
         ({"alarms": {"alarmNames": [], "enable": True, "rollback": False}}, "alarm"),
     ):
         with refused("InvalidParameterException", message):

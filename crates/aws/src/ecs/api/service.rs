@@ -98,6 +98,12 @@ pub struct CurrentServiceRevision {
     pub requested_task_count: u32,
     pub running_task_count: usize,
     pub pending_task_count: usize,
+    /// Percent; only of a service deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested_production_traffic_weight: Option<f64>,
+    /// Percent; only of a service deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested_test_traffic_weight: Option<f64>,
 }
 
 /// The response of every operation on one service.
@@ -265,6 +271,53 @@ pub struct ServiceDeployment {
     pub deployment_configuration: DeploymentConfiguration,
     pub rollback: Option<Rollback>,
     pub stopped_at: Option<Timestamp>,
+    pub lifecycle_stage: Option<&'static str>,
+    pub lifecycle_hook_details: Vec<LifecycleHookDetail>,
+    pub deployment_circuit_breaker: ServiceDeploymentCircuitBreaker,
+    pub alarms: ServiceDeploymentAlarms,
+}
+
+/// A lifecycle hook that a service deployment came to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LifecycleHookDetail {
+    pub hook_id: String,
+    pub target_type: &'static str,
+    pub status: &'static str,
+    pub expires_at: Timestamp,
+    pub timeout_action: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceDeploymentCircuitBreaker {
+    pub status: &'static str,
+    pub failure_count: u32,
+    pub threshold: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceDeploymentAlarms {
+    pub status: &'static str,
+    pub alarm_names: Vec<String>,
+    pub triggered_alarm_names: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContinueServiceDeploymentRequest {
+    pub service_deployment_arn: String,
+    pub hook_id: String,
+    pub action: Option<LifecycleHookAction>,
+}
+
+/// What becomes of a service deployment that waits at a lifecycle hook; AWS's default is `CONTINUE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum LifecycleHookAction {
+    Rollback,
+    Continue,
 }
 
 /// A service deployment's way back.

@@ -50,7 +50,9 @@ pub(super) fn demands(asked: &Asked<'_>) -> Vec<Demand> {
         }
         "DeleteCapacityProvider" => vec![provider(asked.text("capacityProvider").unwrap_or_default())],
         "DescribeCapacityProviders" => asked.texts("capacityProviders").into_iter().map(provider).collect(),
-        "StopServiceDeployment" => vec![asked.text("serviceDeploymentArn").unwrap_or("*").to_owned()],
+        "StopServiceDeployment" | "ContinueServiceDeployment" => {
+            vec![asked.text("serviceDeploymentArn").unwrap_or("*").to_owned()]
+        }
         "GetTaskProtection" | "UpdateTaskProtection" => each("task", "tasks"),
         "ExecuteCommand" => {
             vec![cluster_arn.clone(), in_cluster("task", asked.text("task").unwrap_or_default())]
@@ -124,6 +126,7 @@ fn knows_cluster(operation: &str) -> bool {
             | "DescribeServiceDeployments"
             | "DescribeServiceRevisions"
             | "StopServiceDeployment"
+            | "ContinueServiceDeployment"
             | "ListContainerInstances"
             | "DescribeContainerInstances"
             | "UpdateContainerInstancesState"

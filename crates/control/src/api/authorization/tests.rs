@@ -208,7 +208,7 @@ async fn a_template_s_task_definitions_pass_roles_too() {
     api.query(&Keys::root(), "cloudformation", "ExecuteChangeSet", &execute).await.ok();
     let completes = || {
         let advanced = api.api.core.change(|registry| {
-            lifecycle::advance(registry, wall_clock::now());
+            lifecycle::advance(registry, &Default::default(), wall_clock::now());
             Ok::<_, RegistryError>(())
         });
         advanced.expect("stored");

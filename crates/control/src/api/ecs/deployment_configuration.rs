@@ -2,8 +2,8 @@
 
 use bowline_aws::{
     ecs::{
-        CreateServiceRequest, DeploymentConfiguration, DeploymentControllerType, DeploymentStrategy,
-        SchedulingStrategy,
+        CreateServiceRequest, DeploymentConfiguration, DeploymentControllerType, DeploymentLifecycleHook,
+        DeploymentLifecycleHookTargetType, DeploymentLifecycleStage, DeploymentStrategy, SchedulingStrategy,
     },
     protocol::Fault,
 };
@@ -102,7 +102,29 @@ fn strategy(configuration: &DeploymentConfiguration) -> Result<(), Fault> {
     if configuration.lifecycle_hooks.iter().any(|hook| hook.lifecycle_stages.is_empty()) {
         return Err(invalid("A lifecycle hook needs at least one of lifecycleStages."));
     }
-    Ok(())
+    configuration.lifecycle_hooks.iter().try_for_each(hook)
+}
+
+fn hook(hook: &DeploymentLifecycleHook) -> Result<(), Fault> {
+    let pauses = hook.target_type == Some(DeploymentLifecycleHookTargetType::Pause);
+    if !pauses && hook.hook_target_arn.is_none() {
+        return Err(invalid("A lifecycle hook of type AWS_LAMBDA needs hookTargetArn."));
+    }
+    let at_a_shift = |stage: &DeploymentLifecycleStage| {
+        matches!(
+            stage,
+            DeploymentLifecycleStage::TestTrafficShift | DeploymentLifecycleStage::ProductionTrafficShift
+        )
+    };
+    if pauses && hook.lifecycle_stages.iter().any(at_a_shift) {
+        return Err(invalid(
+            "A lifecycle hook of type PAUSE cannot be at TEST_TRAFFIC_SHIFT or PRODUCTION_TRAFFIC_SHIFT.",
+        ));
+    }
+    let timeout = hook.timeout_configuration.as_ref().and_then(|timeout| timeout.timeout_in_minutes);
+    timeout.map_or(Ok(()), |minutes| {
+        constraint::range("timeoutConfiguration.timeoutInMinutes", minutes, 1..=20_160).map_err(invalid)
+    })
 }
 
 /// A percentage in tenths, from `least` to 100.

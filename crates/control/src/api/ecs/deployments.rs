@@ -4,17 +4,22 @@ use bowline_aws::{
     ecs::{
         self, CreateServiceRequest, DeploymentConfiguration,
         api::{
-            ContainerImage, CurrentServiceRevision, DescribeServiceDeploymentsRequest,
-            DescribeServiceDeploymentsResponse, DescribeServiceRevisionsRequest,
-            DescribeServiceRevisionsResponse, Failure, ListServiceDeploymentsRequest,
-            ListServiceDeploymentsResponse, Rollback as WireRollback, ServiceDeployment,
-            ServiceDeploymentBrief, ServiceDeploymentStatus, ServiceRevision, StopServiceDeploymentRequest,
-            StopServiceDeploymentResponse, StopServiceDeploymentStopType,
+            ContainerImage, ContinueServiceDeploymentRequest, CurrentServiceRevision,
+            DescribeServiceDeploymentsRequest, DescribeServiceDeploymentsResponse,
+            DescribeServiceRevisionsRequest, DescribeServiceRevisionsResponse, Failure, LifecycleHookAction,
+            LifecycleHookDetail, ListServiceDeploymentsRequest, ListServiceDeploymentsResponse,
+            Rollback as WireRollback, ServiceDeployment, ServiceDeploymentAlarms, ServiceDeploymentBrief,
+            ServiceDeploymentCircuitBreaker, ServiceDeploymentStatus, ServiceRevision,
+            StopServiceDeploymentRequest, StopServiceDeploymentResponse, StopServiceDeploymentStopType,
         },
     },
     protocol::Fault,
 };
-use bowline_model::{arn::Arn, service::DeploymentId};
+use bowline_model::{
+    arn::Arn,
+    rollout::shift::{HookAction, HookStatus, Share, Stage},
+    service::{DeploymentId, Service},
+};
 
 use super::{invalid, page_of, services};
 use crate::{
@@ -23,8 +28,10 @@ use crate::{
         constraint,
     },
     ecs::{
+        plan,
         record::{Deployment, DeploymentState, ServiceRecord},
         rollback::{self, RollbackError},
+        service::stop_deployment,
     },
     registry::Registry,
 };
@@ -76,7 +83,7 @@ fn status(deployment: &Deployment) -> ServiceDeploymentStatus {
     match deployment.state {
         DeploymentState::InProgress => ServiceDeploymentStatus::InProgress,
         DeploymentState::Completed => ServiceDeploymentStatus::Successful,
-        DeploymentState::Superseded => ServiceDeploymentStatus::Stopped,
+        DeploymentState::Superseded | DeploymentState::Stopped => ServiceDeploymentStatus::Stopped,
         DeploymentState::RollbackInProgress => ServiceDeploymentStatus::RollbackInProgress,
         DeploymentState::RollbackSuccessful => ServiceDeploymentStatus::RollbackSuccessful,
         DeploymentState::RollbackFailed => ServiceDeploymentStatus::RollbackFailed,
@@ -144,7 +151,7 @@ fn find<'a>(
     Some((service, record, deployment))
 }
 
-/// `StopServiceDeployment`: `ROLLBACK` is what AWS has.
+/// `StopServiceDeployment`: `ROLLBACK` goes back, `ABORT` leaves tasks and traffic where they are.
 pub(super) fn stop(
     call: &Call<'_>,
     request: StopServiceDeploymentRequest,
@@ -153,24 +160,22 @@ pub(super) fn stop(
     if !given.starts_with("arn:") || !given.contains(":service-deployment/") {
         return Err(invalid("Invalid serviceDeploymentArn: the ARN of a service deployment is needed."));
     }
-    if request.stop_type == Some(StopServiceDeploymentStopType::Abort) {
-        return Err(Fault::new(
-            "UnsupportedFeatureException",
-            "The stop type ABORT is not supported: a service deployment stops with ROLLBACK.",
-        ));
-    }
     call.change(|registry| {
-        let (service, _, deployment) = find(registry, "service-deployment", given).ok_or_else(|| {
-            Fault::new(
-                "ServiceDeploymentNotFoundException",
-                "The specified service deployment was not found.",
-            )
-        })?;
+        let (service, _, deployment) =
+            find(registry, "service-deployment", given).ok_or_else(deployment_not_found)?;
         if deployment.state != DeploymentState::InProgress {
             return Err(Fault::new(
                 "ConflictException",
                 "The service deployment cannot be stopped because it is not in progress.",
             ));
+        }
+        if request.stop_type == Some(StopServiceDeploymentStopType::Abort) {
+            let reason = format!(
+                "Service deployment stopped by a call of StopServiceDeployment from {}.",
+                call.caller.arn
+            );
+            stop_deployment(registry, &service, &reason, call.now);
+            return Ok(StopServiceDeploymentResponse { service_deployment_arn: given.clone() });
         }
         let reason = format!(
             "Service deployment rolled back by a call of StopServiceDeployment from {}.",
@@ -185,6 +190,129 @@ pub(super) fn stop(
             Err(error) => Err(invalid(format!("The service deployment cannot be rolled back: {error}."))),
         }
     })
+}
+
+fn deployment_not_found() -> Fault {
+    Fault::new("ServiceDeploymentNotFoundException", "The specified service deployment was not found.")
+}
+
+/// `ContinueServiceDeployment`: ends a lifecycle hook of type `PAUSE`.
+pub(super) fn continue_paused(
+    call: &Call<'_>,
+    request: ContinueServiceDeploymentRequest,
+) -> Result<StopServiceDeploymentResponse, Fault> {
+    let given = &request.service_deployment_arn;
+    if !given.starts_with("arn:") || !given.contains(":service-deployment/") {
+        return Err(invalid("Invalid serviceDeploymentArn: the ARN of a service deployment is needed."));
+    }
+    let action = match request.action.unwrap_or(LifecycleHookAction::Continue) {
+        LifecycleHookAction::Continue => HookAction::Continue,
+        LifecycleHookAction::Rollback => HookAction::Rollback,
+    };
+    call.change(|registry| {
+        let (service, _, deployment) =
+            find(registry, "service-deployment", given).ok_or_else(deployment_not_found)?;
+        let id = deployment.id.clone();
+        let configuration = deployment.request.deployment_configuration.as_ref();
+        if configuration.and_then(plan::shift_plan).is_none() {
+            return Err(Fault::new(
+                "UnsupportedFeatureException",
+                "Only service deployments with the strategies BLUE_GREEN, LINEAR and CANARY have lifecycle hooks.",
+            ));
+        }
+        let shift = registry.services.get(service.as_str()).and_then(|row| row.shift.clone());
+        let mut shift = shift
+            .filter(|shift| shift.green.deployment == id && !shift.returning)
+            .ok_or_else(|| invalid("The service deployment is not paused at a lifecycle hook."))?;
+        shift
+            .resolve(&request.hook_id, action)
+            .map_err(|error| invalid(format!("Invalid hookId: {error}.")))?;
+        let hooks = shift.hooks.clone();
+        registry.services.update(service.as_str(), |row| row.shift = Some(shift));
+        registry.service_records.update(service.as_str(), |record| {
+            if let Some(told) = record.deployments.iter_mut().find(|one| one.id == id) {
+                told.hooks = hooks;
+                told.updated_at = call.now;
+            }
+        });
+        if action == HookAction::Rollback {
+            let reason = format!(
+                "Service deployment rolled back by a call of ContinueServiceDeployment from {}.",
+                call.caller.arn
+            );
+            rollback::begin(registry, &service, &reason, call.now)
+                .map_err(|error| invalid(format!("The service deployment cannot be rolled back: {error}.")))?;
+        }
+        Ok(StopServiceDeploymentResponse { service_deployment_arn: given.clone() })
+    })
+}
+
+fn hook_details(deployment: &Deployment) -> Vec<LifecycleHookDetail> {
+    let details = deployment.hooks.iter().map(|hook| LifecycleHookDetail {
+        hook_id: hook.id.clone(),
+        target_type: "PAUSE",
+        status: match hook.status {
+            HookStatus::AwaitingAction => "AWAITING_ACTION",
+            HookStatus::Succeeded => "SUCCEEDED",
+            HookStatus::Failed => "FAILED",
+            HookStatus::TimedOut => "TIMED_OUT",
+        },
+        expires_at: wire(hook.expires_at),
+        timeout_action: match hook.at_timeout {
+            HookAction::Continue => "CONTINUE",
+            HookAction::Rollback => "ROLLBACK",
+        },
+    });
+    details.collect()
+}
+
+/// AWS's `ServiceDeploymentRollbackMonitorsStatus`.
+fn monitor_status(on: bool, triggered: bool, deployment: &Deployment) -> &'static str {
+    match (on, triggered, deployment.state) {
+        (false, ..) => "DISABLED",
+        (_, true, _) => "TRIGGERED",
+        (.., DeploymentState::InProgress) => "MONITORING",
+        _ => "MONITORING_COMPLETE",
+    }
+}
+
+fn circuit_breaker(deployment: &Deployment, desired: u32) -> ServiceDeploymentCircuitBreaker {
+    let threshold = plan::threshold(deployment);
+    let tasks = threshold.unwrap_or_default().tasks(desired);
+    let triggered = deployment.breaker_failures >= tasks && deployment.state != DeploymentState::InProgress;
+    ServiceDeploymentCircuitBreaker {
+        status: monitor_status(threshold.is_some(), triggered, deployment),
+        failure_count: deployment.breaker_failures,
+        threshold: tasks,
+    }
+}
+
+fn alarms(deployment: &Deployment) -> ServiceDeploymentAlarms {
+    let watched = plan::alarms(deployment);
+    ServiceDeploymentAlarms {
+        status: monitor_status(watched.is_some(), !deployment.triggered_alarms.is_empty(), deployment),
+        alarm_names: watched.into_iter().flat_map(|(names, _)| names).map(str::to_owned).collect(),
+        triggered_alarm_names: deployment.triggered_alarms.clone(),
+    }
+}
+
+/// Percent of a revision's production and test traffic.
+fn weights(service: Option<&Service>, of: &DeploymentId) -> (f64, f64) {
+    let is_all = |all: bool| if all { Share::ALL } else { Share::NONE };
+    let Some(service) = service else { return (0.0, 0.0) };
+    let (production, test) = match &service.shift {
+        None => (is_all(service.deployment == *of), Share::NONE),
+        Some(shift) if shift.green.deployment == *of => (shift.production, is_all(shift.test)),
+        Some(shift) if shift.blue.deployment == *of => (shift.production.rest(), Share::NONE),
+        Some(_) => (Share::NONE, Share::NONE),
+    };
+    (production.percent(), test.percent())
+}
+
+/// Where a service deployment is in its lifecycle.
+fn lifecycle_stage(deployment: &Deployment) -> Option<&'static str> {
+    let is_complete = deployment.state == DeploymentState::Completed;
+    deployment.stage.map(|stage| if is_complete { Stage::CleanUp } else { stage }.name())
 }
 
 fn missing(arn: &str) -> Failure {
@@ -208,14 +336,26 @@ pub(super) fn describe(
         let current = |deployment: &Deployment| {
             let (running, pending) = services::counts(&registry, &service, Some(&deployment.id));
             let row = registry.services.get(service.as_str());
-            let wanted = row.filter(|row| row.deployment == deployment.id).map_or(0, |row| row.desired_count);
+            let is_wanted = |row: &Service| {
+                let shift = row.shift.as_ref();
+                row.deployment == deployment.id
+                    || shift.is_some_and(|shift| {
+                        [&shift.blue, &shift.green].iter().any(|set| set.deployment == deployment.id)
+                    })
+            };
+            let row = row.map(|row| &**row);
+            let wanted = row.filter(|row| is_wanted(row)).map_or(0, |row| row.desired_count);
+            let (production, test) = weights(row, &deployment.id);
             CurrentServiceRevision {
                 arn: revision_arn(&service, &deployment.id),
                 requested_task_count: wanted,
                 running_task_count: running,
                 pending_task_count: pending,
+                requested_production_traffic_weight: Some(production),
+                requested_test_traffic_weight: Some(test),
             }
         };
+        let desired = registry.services.get(service.as_str()).map_or(0, |row| row.desired_count);
         let earlier = record.deployments.iter().find(|other| deployment.source.as_ref() == Some(&other.id));
         let brief = brief(&service, deployment);
         response.service_deployments.push(ServiceDeployment {
@@ -236,10 +376,19 @@ pub(super) fn describe(
                 started_at: wire(rollback.started_at),
                 service_revision_arn: revision_arn(&service, &rollback.to),
             }),
-            stopped_at: deployment.rollback.as_ref().map(|rollback| wire(rollback.started_at)),
+            stopped_at: stopped_at(deployment).map(wire),
+            lifecycle_stage: lifecycle_stage(deployment),
+            lifecycle_hook_details: hook_details(deployment),
+            deployment_circuit_breaker: circuit_breaker(deployment, desired),
+            alarms: alarms(deployment),
         });
     }
     Ok(response)
+}
+
+fn stopped_at(deployment: &Deployment) -> Option<bowline_model::clock::Timestamp> {
+    let stopped = deployment.finished_at.filter(|_| deployment.state == DeploymentState::Stopped);
+    deployment.rollback.as_ref().map(|rollback| rollback.started_at).or(stopped)
 }
 
 pub(super) fn describe_revisions(

@@ -419,6 +419,7 @@ fn told(call: &Call<'_>, registry: &Registry, arn: &Arn) -> Result<ServiceRespon
                     requested_task_count: desired,
                     running_task_count: running,
                     pending_task_count: pending,
+                    ..CurrentServiceRevision::default()
                 })
                 .into_iter()
                 .collect(),
@@ -467,12 +468,18 @@ fn told_deployments(
             registry,
             deployment,
             primary,
-            if primary { desired } else { 0 },
+            if primary || is_shifting(registry, arn, &deployment.id) { desired } else { 0 },
             running,
             pending,
         ));
     }
     told
+}
+
+/// Whether a deployment is one of the two between which traffic is shifting.
+fn is_shifting(registry: &Registry, arn: &Arn, deployment: &DeploymentId) -> bool {
+    let shift = registry.services.get(arn.as_str()).and_then(|service| service.shift.as_ref());
+    shift.is_some_and(|shift| [&shift.blue, &shift.green].iter().any(|set| set.deployment == *deployment))
 }
 
 fn told_deployment(
@@ -505,6 +512,7 @@ fn told_deployment(
             DeploymentState::InProgress => "IN_PROGRESS",
             DeploymentState::Completed => "COMPLETED",
             DeploymentState::Superseded
+            | DeploymentState::Stopped
             | DeploymentState::RollbackInProgress
             | DeploymentState::RollbackSuccessful
             | DeploymentState::RollbackFailed => "FAILED",

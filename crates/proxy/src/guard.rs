@@ -67,7 +67,7 @@ impl<S: AsyncRead + Unpin, F: FnOnce(Ambiguity) + Unpin> AsyncRead for Guarded<S
         let this = self.get_mut();
         let framing = match &mut this.following {
             Following::Switched => return Pin::new(&mut this.inner).poll_read(cx, buf),
-            Following::Breaking(left) if left.is_empty() => {
+            Following::Breaking([]) => {
                 this.following = Following::Broken;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

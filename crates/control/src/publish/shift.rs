@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn test_traffic_is_asked_for_first_and_weights_make_up_the_whole() {
         let rule = crate::publish::forward("web.ns", 15_000, None);
-        assert_eq!(rules(rule.clone(), None, &[], None), [rule.clone()]);
+        assert_eq!(rules(rule.clone(), None, &[], None), std::slice::from_ref(&rule));
         let split = Split {
             blue: "web.ns".into(),
             green: "web.ns@1".into(),

@@ -166,7 +166,8 @@ def test_a_canary_pauses_until_it_is_told_to_go_on(ecs, cluster):
         none = arn("service-deployment/default/web/1234567890123456789")
         ecs.continue_service_deployment(serviceDeploymentArn=none, hookId=hook)
     ecs.continue_service_deployment(serviceDeploymentArn=under_way, hookId=hook)
-    hook = waits_at("PRE_PRODUCTION_TRAFFIC_SHIFT")
+    # The hook's stage is none of a deployment's.
+    hook = waits_at("PRODUCTION_TRAFFIC_SHIFT")
     assert described(ecs, under_way)["targetServiceRevision"]["requestedTestTrafficWeight"] == 100
     ecs.continue_service_deployment(serviceDeploymentArn=under_way, hookId=hook, action="CONTINUE")
     eventually(

@@ -309,10 +309,16 @@ fn weights(service: Option<&Service>, of: &DeploymentId) -> (f64, f64) {
     (production.percent(), test.percent())
 }
 
-/// Where a service deployment is in its lifecycle.
+/// Where a service deployment is in its lifecycle. AWS has hooks before a step of the production
+/// traffic, and no stage of a deployment of that name.
 fn lifecycle_stage(deployment: &Deployment) -> Option<&'static str> {
     let is_complete = deployment.state == DeploymentState::Completed;
-    deployment.stage.map(|stage| if is_complete { Stage::CleanUp } else { stage }.name())
+    let told = |stage| match stage {
+        _ if is_complete => Stage::CleanUp,
+        Stage::PreProductionTrafficShift => Stage::ProductionTrafficShift,
+        stage => stage,
+    };
+    deployment.stage.map(|stage| told(stage).name())
 }
 
 fn missing(arn: &str) -> Failure {

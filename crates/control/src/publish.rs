@@ -108,7 +108,7 @@ pub(crate) fn bears_on_proxies(before: &Registry, after: &Registry) -> bool {
         && before.authorization_policies.is_same(&after.authorization_policies)
         && before.authorities.is_same(&after.authorities)
         && before.acm_certificates.is_same(&after.acm_certificates)
-        && before.bars.is_same(&after.bars)
+        && (before.bars.is_same(&after.bars) || !serving::is_asked_for(after))
         && (before.service_records.is_same(&after.service_records) || !serving::waits_for_deployments(after))
         && before.tasks.is_same(&after.tasks))
 }

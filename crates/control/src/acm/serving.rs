@@ -109,6 +109,14 @@ fn only<'a>(mut services: impl Iterator<Item = &'a Service>) -> Option<&'a Servi
     first.filter(|_| services.next().is_none())
 }
 
+/// Whether a service shows a certificate of Certificate Manager, to callers or as one: only then does
+/// what is published depend on who is barred.
+pub(crate) fn is_asked_for(registry: &Registry) -> bool {
+    let connects = registry.services.values().filter_map(|service| service.connect.as_ref());
+    let mut asked = connects.map(|connect| &connect.encryption);
+    asked.any(|asked| asked.certificate.is_some() || asked.client_certificate.is_some())
+}
+
 /// Whether what is published depends on the state of deployments.
 pub(crate) fn waits_for_deployments(registry: &Registry) -> bool {
     registry

@@ -1,5 +1,7 @@
 //! A whole control plane, and proxies that follow its stream over TLS.
 
+#[path = "support/agent.rs"]
+mod agent;
 #[path = "mesh/proxy.rs"]
 mod proxy;
 #[path = "mesh/revocation.rs"]
@@ -9,18 +11,14 @@ mod succession;
 #[path = "mesh/template.rs"]
 mod template;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bowline_aws::cfn::{Inputs, Template};
 use bowline_control::{
-    control_plane::{AgentPort, CertificateStatus, ControlConfig, ControlPlane, is_settled},
+    control_plane::{CertificateStatus, ControlConfig, ControlPlane, is_settled},
     stack::{ApplyError, StackFault, record::StackTemplate},
 };
-use bowline_model::task::{
-    DesiredStatus, HealthStatus, InboundSocket, TaskDesire, TaskId, TaskReport, TaskSpec, TaskStatus,
-    TokenIssuer,
-};
-use bowline_plumbing::wall_clock;
+use bowline_model::task::{TaskId, TokenIssuer};
 use proxy::{Credentials, Place, Proxy};
 use tonic::Code;
 
@@ -45,7 +43,7 @@ impl Mesh {
         let control = ControlPlane::start(ControlConfig::new(state)).await.expect("starts");
         let port = control.agent_port();
         let tokens = Arc::clone(&port.tokens);
-        let agent = fake_agent(port);
+        let agent = agent::fake_agent(port);
         let text = text.replace("DesiredCount: 2", &format!("DesiredCount: {tasks}"));
         apply(&control, text).unwrap_or_else(|error| panic!("{error}"));
         let mut generation = control.generation();
@@ -125,49 +123,4 @@ pub(crate) fn pem(der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let lines = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line) + "\n");
     format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", lines.collect::<String>())
-}
-
-/// Does at once, and without a process, what it is told.
-fn fake_agent(port: AgentPort) -> tokio::task::JoinHandle<()> {
-    let AgentPort { mut desired, reports, .. } = port;
-    tokio::spawn(async move {
-        let mut told: BTreeMap<String, DesiredStatus> = BTreeMap::new();
-        loop {
-            let list: Arc<Vec<TaskDesire>> = Arc::clone(&desired.borrow_and_update());
-            for desire in list.iter() {
-                let id = desire.spec.id.as_str().to_owned();
-                if told.insert(id, desire.status) != Some(desire.status)
-                    && reports.send(report(&desire.spec, desire.status)).await.is_err()
-                {
-                    return;
-                }
-            }
-            if desired.changed().await.is_err() {
-                return;
-            }
-        }
-    })
-}
-
-fn report(spec: &TaskSpec, status: DesiredStatus) -> TaskReport {
-    let running = status == DesiredStatus::Running;
-    let inbound = spec.proxy.iter().flat_map(|proxy| &proxy.inbound).map(|port| InboundSocket {
-        port_name: port.port_name.clone(),
-        container_port: port.container_port,
-        address: ([127, 0, 0, 1], port.container_port).into(),
-    });
-    TaskReport {
-        id: spec.id.clone(),
-        at: wall_clock::now(),
-        status: if running { TaskStatus::Running } else { TaskStatus::Stopped },
-        health: HealthStatus::Healthy,
-        containers: Vec::new(),
-        inbound: inbound.collect(),
-        published: Vec::new(),
-        proxy_ready: running,
-        stopped_reason: None,
-        stop_code: None,
-        shim_pid: None,
-        warnings: Vec::new(),
-    }
 }

@@ -17,7 +17,7 @@ use crate::{
         rollover::{self, ANNOUNCED_FOR, OVERLAP},
         serving,
     },
-    publish::PublishOptions,
+    publish::{self, PublishOptions},
     revocation::{BarRecord, BarSubject, RevocationReason},
     stream::directory::{Directory, IssueError},
 };
@@ -386,4 +386,30 @@ fn a_gateway_shows_the_listeners_certificates_and_its_own_for_its_own_name() {
         let told = mesh.0.ok("acm", "DescribeCertificate", json!({"CertificateArn": arn}));
         assert_eq!(told["Certificate"]["InUseBy"], json!([balancer.arn.to_string()]));
     }
+}
+
+/// A revocation bars its task: that must not make everything be published anew for every proxy.
+#[test]
+fn who_is_barred_bears_on_proxies_only_where_a_certificate_is_shown() {
+    let bears = |mesh: &Mesh| {
+        let before = mesh.0.core.registry();
+        let task = mesh.task("web");
+        mesh.0.change(|registry| {
+            let subject = BarSubject::Task(task.clone());
+            let record = BarRecord {
+                subject: subject.clone(),
+                reason: RevocationReason::default(),
+                since: Timestamp::from_secs(1),
+            };
+            registry.bars.put(subject.key(), record);
+        });
+        publish::bears_on_proxies(&before, &mesh.0.core.registry())
+    };
+    let plain = Mesh::new();
+    plain.service("web", json!({"mode": "MUTUAL_TLS"}));
+    assert!(!bears(&plain), "nothing depends on it");
+    let showing = Mesh::new();
+    let arn = showing.import(&without_names(), None);
+    showing.service("web", json!({"mode": "MUTUAL_TLS", "certificateArn": arn}));
+    assert!(bears(&showing), "a barred service's certificate is believed no more");
 }

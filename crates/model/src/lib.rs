@@ -12,6 +12,7 @@ pub mod clock;
 pub mod identity;
 pub mod limit;
 pub mod load_balancer;
+pub mod metric;
 pub mod network;
 pub mod outlier;
 pub mod overload;

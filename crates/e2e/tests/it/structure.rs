@@ -11,7 +11,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bowline-aws", &[]),
     ("bowline-discovery", &["bowline-model"]),
     ("bowline-plumbing", &["bowline-model"]),
-    ("bowline-control", &["bowline-aws", "bowline-discovery", "bowline-model", "bowline-plumbing"]),
+    ("bowline-observe", &["bowline-model", "bowline-plumbing"]),
+    (
+        "bowline-control",
+        &["bowline-aws", "bowline-discovery", "bowline-model", "bowline-observe", "bowline-plumbing"],
+    ),
     ("bowline-proxy", &["bowline-discovery", "bowline-model", "bowline-plumbing"]),
     ("bowline-agent", &["bowline-model", "bowline-plumbing"]),
     (

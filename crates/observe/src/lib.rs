@@ -1,0 +1,4 @@
+//! What is kept of telemetry: metrics, traces and logs. Everything here is bounded, and lives on disk.
+//!
+//! Who writes and who reads stands elsewhere: `control` takes in what proxies and agents report, and answers
+//! AWS's APIs from here.

@@ -538,7 +538,7 @@ impl ControlPlane {
         // Streams end when their proxies see the connection close.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.drain.drain()).await;
         audit_trail::close(&self.core).await;
-        let metrics = self.metrics();
+        let metrics = Arc::clone(self.core.metrics());
         // It waits for the disk.
         let _ = tokio::task::spawn_blocking(move || metrics.close()).await;
         for task in self.tasks {

@@ -141,7 +141,7 @@ impl Plan {
             Source::Metric(stat) => Some(stat.period.as_secs()),
             Source::Expression { .. } => None,
         });
-        let period = periods.max().unwrap_or(PERIOD);
+        let period = periods.max().unwrap_or(PERIOD).max(1);
         Ok(Self { queries, order, period })
     }
 
@@ -150,8 +150,13 @@ impl Plan {
         &self.queries
     }
 
+    /// The longest period of a metric, in seconds; a minute where there is none.
+    pub fn period(&self) -> u64 {
+        self.period
+    }
+
     /// Works all of them out, for periods that begin in `from..until`: what each comes to, in the order in which they
-    /// were given. `fetch` tells a metric's values, oldest first.
+    /// were given. `fetch` tells the values, oldest first, of the metric that stands at a place among the queries.
     ///
     /// # Errors
     /// The first expression that comes to nothing.
@@ -159,14 +164,14 @@ impl Plan {
         &self,
         from: Timestamp,
         until: Timestamp,
-        mut fetch: impl FnMut(&MetricStat) -> Vec<(Timestamp, f64)>,
+        mut fetch: impl FnMut(usize, &MetricStat) -> Vec<(Timestamp, f64)>,
     ) -> Result<Vec<Value>, QueryError> {
         let mut values: Vec<Option<Value>> = vec![None; self.queries.len()];
         for place in &self.order {
             let Query { id, source } = &self.queries[*place];
             let value = match source {
                 Source::Metric(stat) => {
-                    let points = fetch(stat).into_iter().map(|(at, value)| (at.as_secs(), value));
+                    let points = fetch(*place, stat).into_iter().map(|(at, value)| (at.as_secs(), value));
                     Value::Series(Series {
                         label: id.clone(),
                         period: stat.period.as_secs(),

@@ -209,7 +209,7 @@ fn metric(id: &str) -> Query {
 fn expressions_are_worked_out_after_those_that_they_name() {
     let plan =
         Plan::new(vec![expression("e2", "e1 * 2"), expression("e1", "m1 + SUM(METRICS())"), metric("m1")]);
-    let fetched = |stat: &MetricStat| vec![(Timestamp::from_secs(FROM), stat.metric.name.len() as f64)];
+    let fetched = |_, stat: &MetricStat| vec![(Timestamp::from_secs(FROM), stat.metric.name.len() as f64)];
     let (from, until) = (Timestamp::from_secs(FROM), Timestamp::from_secs(FROM + 60));
     let told = plan.expect("is in order").run(from, until, fetched).expect("comes to something");
     let values: Vec<f64> = told

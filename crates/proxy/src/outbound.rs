@@ -22,7 +22,7 @@ use crate::{
     forward::forward,
     headers::{append_forwarded_for, is_authority, is_known_coding, is_upgrade},
     health::Busy,
-    io::{Metered, Spoken, sniff},
+    io::{Metered, ReadAhead, Spoken, sniff},
     metrics::{Direction, Flag, HandshakeFailure},
     refusal::{Refusal, RefusedParty},
     reply::{self, Failure},
@@ -72,7 +72,7 @@ async fn serve_public_tls(
     connection: Connection,
 ) {
     let metrics = worker.shared.metrics.of(Direction::Public);
-    let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+    let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(ReadAhead::new(stream))).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             let (cause, text) = classify(&error);

@@ -217,7 +217,7 @@ async fn respond(
             route::redirect(redirect, &parts, edge.https, port, exchange)
         }
         Some(Action::Forward(rule)) => {
-            let (delayed, aborted) = fault::inject(&worker, &route.faults, &parts).await;
+            let (delayed, aborted) = fault::inject(&worker, &rule.faults, &parts).await;
             exchange.delayed = delayed;
             if let Some(failure) = aborted {
                 return reply::failure(&failure, exchange);

@@ -3,6 +3,7 @@
 //! Nothing here does I/O, knows AWS's JSON or reads the clock: time is an
 //! argument, so that every decision can be tested and simulated.
 
+pub mod alarm;
 pub mod arn;
 pub mod authorization;
 pub mod balance;

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 
 use crate::{
     acm::{rollover, serving},
+    alarms,
     api::authorization::Authorizer,
     audit::AuditLog,
     authorities::{self, Authorities, AuthoritiesError, LeafOrder},
@@ -349,6 +350,7 @@ impl Core {
             authorities::sweep(registry, now);
             rollover::sweep(registry, now);
             revocation::sweep(registry, now);
+            histories.alarms = alarms::in_alarm(registry).map(str::to_owned).collect();
             let mut pass = reconcile::pass(registry, histories, now, random::task_id);
             let certificates = rollover::again_in(registry, now);
             pass.again_in = pass.again_in.into_iter().chain(certificates).min();

@@ -277,6 +277,9 @@ pub struct StateRecord {
     pub updated_at: Timestamp,
     /// When it was last another state.
     pub transitioned_at: Timestamp,
+    /// The actions of this state were not taken yet. Kept, so that a restart takes them.
+    #[serde(default)]
+    pub is_pending: bool,
 }
 
 impl StateRecord {
@@ -288,6 +291,7 @@ impl StateRecord {
             reason_data: None,
             updated_at: now,
             transitioned_at: now,
+            is_pending: false,
         }
     }
 }

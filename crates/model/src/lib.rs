@@ -21,6 +21,7 @@ pub mod policy;
 pub mod restart;
 pub mod retry;
 pub mod rollout;
+pub mod scaling;
 pub mod service;
 pub mod succession;
 pub mod task;

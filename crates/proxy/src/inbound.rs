@@ -240,7 +240,7 @@ async fn handle(
                             upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange)
                                 .await
                         }
-                        None => forward(&worker, cluster, &rule.policy, parts, body, exchange).await,
+                        None => forward(&worker, cluster, rule, parts, body, exchange).await,
                     }
                 };
                 tokio::select! {

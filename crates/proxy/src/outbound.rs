@@ -230,7 +230,7 @@ async fn respond(
                 Some(on_upgrade) => {
                     upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange).await
                 }
-                None => forward(&worker, cluster, &rule.policy, parts, body, exchange).await,
+                None => forward(&worker, cluster, rule, parts, body, exchange).await,
             };
             let mut response =
                 outcome.unwrap_or_else(|(failure, exchange)| reply::failure(&failure, exchange));

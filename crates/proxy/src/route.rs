@@ -124,6 +124,20 @@ pub(crate) fn choose(forward: &Forward, hash: Option<u64>) -> Option<&Arc<Cluste
     None
 }
 
+/// A target of the rule that has weight and is not `failed`, by the weights.
+pub(crate) fn another<'r>(forward: &'r Forward, failed: &Cluster, random: u64) -> Option<&'r Arc<Cluster>> {
+    let others = || forward.clusters.iter().filter(|(cluster, _)| cluster.name != failed.name);
+    let total: u64 = others().map(|(_, weight)| u64::from(*weight)).sum();
+    let mut place = random.checked_rem(total)?;
+    for (cluster, weight) in others() {
+        match place.checked_sub(u64::from(*weight)) {
+            None => return Some(cluster),
+            Some(rest) => place = rest,
+        }
+    }
+    None
+}
+
 /// An ALB's redirect: `#{…}` stand for the request's own.
 pub(crate) fn redirect(
     redirect: &Redirect,

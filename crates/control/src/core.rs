@@ -276,6 +276,7 @@ impl Core {
             async { while !self.registry().tasks.is_empty() && generation.changed().await.is_ok() {} };
         let ended = tokio::time::timeout(limit, ended).await.is_ok();
         self.events.clear();
+        self.kept.metrics.clear();
         self.change::<_, RegistryError>(|registry| {
             registry.forget_resources();
             Ok(())

@@ -27,7 +27,7 @@ use crate::{
     exchange::Exchange,
     forward::forward,
     headers::is_upgrade,
-    io::{Metered, Spoken, sniff},
+    io::{Metered, ReadAhead, Spoken, sniff},
     load::Counted,
     metrics::{Direction, Flag, HandshakeFailure},
     outbound::check,
@@ -67,7 +67,9 @@ pub(crate) async fn serve(
     let metrics = worker.shared.metrics.of(Direction::Inbound);
     let Some(config) = &bind.server else { return metrics.handshake_failed(HandshakeFailure::NotReady) };
     let acceptor = TlsAcceptor::from(Arc::clone(config));
-    let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream).into_fallible()).await {
+    let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(ReadAhead::new(stream)).into_fallible())
+        .await
+    {
         Ok(Ok(stream)) => stream,
         Ok(Err((error, stream))) => {
             let (cause, text) = classify(&error);
@@ -116,7 +118,7 @@ pub(crate) async fn serve(
 
 /// Lets the refused side read why. Closed at once, with bytes unread, the
 /// connection would be reset and the alert lost on its way.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: ReadAhead<TcpStream>) {
     const LONGEST: Duration = Duration::from_secs(1);
     const BYTES_MAX: usize = 64 * 1024;
     let reading = async {

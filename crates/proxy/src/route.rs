@@ -54,6 +54,7 @@ fn matches(rule: &Match, request: &Parts, host: &str) -> bool {
             .query
             .iter()
             .all(|(name, value)| value.matches(query_values(request.uri.query().unwrap_or_default(), name)))
+        && rule.also.iter().all(|rule| matches(rule, request, host))
 }
 
 /// The decoded values of a parameter.
@@ -236,11 +237,16 @@ mod tests {
             methods: vec![http::Method::GET],
             headers: vec![(header::HeaderName::from_static("x-test"), exactly("1"))],
             query: vec![("k".to_owned(), exactly("a b"))],
+            also: vec![Match {
+                paths: vec![Wildcard::new("*x", false).expect("a pattern")],
+                ..Match::default()
+            }],
         };
         let good = request("/a/x?z=1&k=a%20b", &[("host", "api.example.COM:8443"), ("x-test", "1")]);
         assert!(matches(&rule, &good, host(&good)));
         for bad in [
-            request("/b?k=a+b", &[("host", "api.example.com"), ("x-test", "1")]),
+            request("/bx?k=a+b", &[("host", "api.example.com"), ("x-test", "1")]),
+            request("/a/y?k=a+b", &[("host", "api.example.com"), ("x-test", "1")]),
             request("/a/x?k=a+b", &[("host", "example.com"), ("x-test", "1")]),
             request("/a/x?k=a+b", &[("host", "api.example.com"), ("x-test", "2")]),
             request("/a/x?k=ab", &[("host", "api.example.com"), ("x-test", "1")]),

@@ -73,7 +73,7 @@ pub(crate) async fn run(core: Arc<Core>, reader: Arc<dyn MetricReader>) {
         };
         let now = wall_clock::now();
         let registry = core.registry();
-        let transitions = if is_tick { judge_due(&registry, &*reader, now) } else { Vec::new() };
+        let transitions = if is_tick { evaluator.judge_due(&registry, &*reader, now) } else { Vec::new() };
         if let Err(error) = evaluator.step(&core, &*reader, &transitions, now) {
             tracing::error!(%error, "the states of alarms could not be written");
         }
@@ -91,28 +91,6 @@ pub(crate) async fn run(core: Arc<Core>, reader: Arc<dyn MetricReader>) {
     }
 }
 
-/// Alarms whose values make another state of them.
-fn judge_due(
-    registry: &Registry,
-    reader: &dyn MetricReader,
-    now: Timestamp,
-) -> Vec<(Arc<Alarm>, Transition)> {
-    let second = now.as_secs();
-    let are_minutes_due = second % MINUTES_TICK == MINUTES_DELAY;
-    let mut transitions = Vec::new();
-    for alarm in registry.alarms.values() {
-        let is_high_resolution = alarm.source.period() < Duration::from_secs(60);
-        if !(is_high_resolution || are_minutes_due) {
-            continue;
-        }
-        let judged = values::of(reader, alarm, now).and_then(|values| evaluate(alarm, &values, now));
-        if let Some(transition) = judged {
-            transitions.push((Arc::clone(alarm), transition));
-        }
-    }
-    transitions
-}
-
 /// An event and where it is to go.
 struct Delivery {
     alarm: String,
@@ -126,6 +104,8 @@ struct Evaluator {
     deliveries: JoinSet<Delivery>,
     /// When scaling policies were last asked by an alarm that is in `ALARM` still.
     invoked: BTreeMap<String, Timestamp>,
+    /// When alarms of minutes were last judged, in [`MINUTES_TICK`].
+    minutes: u64,
 }
 
 impl Evaluator {
@@ -135,7 +115,27 @@ impl Evaluator {
             permits: Arc::new(Semaphore::new(DELIVERIES_MAX)),
             deliveries: JoinSet::new(),
             invoked: BTreeMap::new(),
+            minutes: 0,
         }
+    }
+
+    /// Alarms whose values make another state of them.
+    fn judge_due(
+        &mut self,
+        registry: &Registry,
+        reader: &dyn MetricReader,
+        now: Timestamp,
+    ) -> Vec<(Arc<Alarm>, Transition)> {
+        let minutes = now.as_secs().saturating_sub(MINUTES_DELAY) / MINUTES_TICK;
+        let are_minutes_due = minutes != self.minutes;
+        self.minutes = minutes;
+        let is_due = |alarm: &Alarm| are_minutes_due || alarm.source.period() < Duration::from_secs(60);
+        let due = registry.alarms.values().filter(|alarm| is_due(alarm));
+        due.filter_map(|alarm| {
+            let values = values::of(reader, alarm, now)?;
+            Some((Arc::clone(alarm), evaluate(alarm, &values, now)?))
+        })
+        .collect()
     }
 
     /// Writes the transitions, and takes the actions that are pending.
@@ -260,3 +260,6 @@ fn scaling_policy(action: &str) -> Option<Arn> {
     let arn: Arn = action.parse().ok()?;
     (arn.service() == "autoscaling" && arn.resource().starts_with("scalingPolicy:")).then_some(arn)
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,7 +125,7 @@ async fn linger(mut stream: ReadAhead<TcpStream>) {
         if stream.shutdown().await.is_err() {
             return;
         }
-        let (mut buffer, mut left) = ([0; 4_096], BYTES_MAX);
+        let (mut buffer, mut left) = (vec![0; 4_096], BYTES_MAX);
         while let Ok(count @ 1..) = stream.read(&mut buffer).await
             && count < left
         {
@@ -239,7 +239,8 @@ async fn handle(
                 let forwarding = async {
                     match on_upgrade {
                         Some(on_upgrade) => {
-                            upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange)
+                            let policy = &rule.policy;
+                            Box::pin(upgrade::forward(&worker, cluster, policy, parts, on_upgrade, exchange))
                                 .await
                         }
                         None => forward(&worker, cluster, rule, parts, body, exchange).await,

@@ -228,7 +228,8 @@ async fn respond(
             };
             let outcome = match on_upgrade {
                 Some(on_upgrade) => {
-                    upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange).await
+                    Box::pin(upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange))
+                        .await
                 }
                 None => forward(&worker, cluster, rule, parts, body, exchange).await,
             };

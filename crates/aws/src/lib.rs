@@ -7,7 +7,7 @@
 //!
 //! - [`cfn`] reads templates: [`cfn::Template::parse`], then [`cfn::Template::resolve`].
 //! - [`iam`] and [`sts`] hold the shapes of access management.
-//! - [`ecs`], [`servicediscovery`], [`acmpca`], [`elbv2`], [`acm`], [`cloudtrail`], [`secretsmanager`],
+//! - [`ecs`], [`servicediscovery`], [`acmpca`], [`elbv2`], [`acm`], [`cloudtrail`], [`cloudwatch`], [`secretsmanager`],
 //!   [`fis`] hold the typed shapes.
 //! - [`protocol`] is the wire: AWS's protocols between bytes and typed values.
 //! - [`sigv4`] verifies and makes the signatures of requests.
@@ -20,6 +20,7 @@ mod calendar;
 pub mod cfn;
 pub mod cloudformation;
 pub mod cloudtrail;
+pub mod cloudwatch;
 pub mod ecs;
 pub mod elbv2;
 pub mod fis;

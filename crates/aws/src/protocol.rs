@@ -9,6 +9,7 @@ mod cbor;
 mod decode;
 pub mod document;
 mod encode;
+mod encoding;
 mod fault;
 mod json;
 mod operation;
@@ -20,6 +21,7 @@ mod xml;
 pub use decode::{Violation, ViolationKind, from_document, from_json};
 pub use document::Document;
 pub use encode::to_document;
+pub use encoding::decoded;
 pub use fault::{Fault, FaultBlame};
 pub use operation::{
     OperationName, Protocol, RECEIVED_BODY_BYTES_MAX, RequestHead, Response, SERVICES, ServiceProtocol,

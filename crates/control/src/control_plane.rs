@@ -23,6 +23,7 @@ use bowline_model::{
     identity::SpiffeId,
     task::{DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskStatus, TokenIssuer},
 };
+use bowline_observe::metrics::{MetricStore, MetricStoreError};
 use bowline_plumbing::{drain, seal::SealKey, wall_clock};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -39,7 +40,7 @@ use crate::{
     audit::AuditError,
     authorities::{Authorities, AuthoritiesError},
     authorization::{PolicyAnswer, PolicyQuestion, PolicyQuestionError},
-    core::Core,
+    core::{Core, Kept},
     credentials::Credentials,
     dns::DnsConfig,
     master_key::{MasterKey, MasterKeyError, MasterKeySource, Rotated},
@@ -69,6 +70,9 @@ pub use served::ServedCertificate;
 
 /// The store in a state directory.
 pub const STORE_FILE: &str = "store.redb";
+
+/// Where metrics are kept, in a state directory.
+pub const METRICS_DIRECTORY: &str = "metrics";
 
 /// Most events kept.
 const EVENTS_MAX: usize = 1_000;
@@ -174,6 +178,9 @@ pub enum StartError {
         /// Why.
         source: AuditError,
     },
+    /// Metrics cannot be kept.
+    #[error(transparent)]
+    Metrics(#[from] MetricStoreError),
     /// A certificate authority cannot be made or opened.
     #[error(transparent)]
     Authorities(#[from] AuthoritiesError),
@@ -250,6 +257,7 @@ impl ControlPlane {
         let writer = RegistryWriter::load(store)?;
         let master_key = Arc::new(open_master_key(&config, &writer)?);
         let audit = audit_trail::open(&config, &master_key).await?;
+        let metrics = Arc::new(open_metrics(&config)?);
         let authorities = Authorities::open(&writer, Arc::clone(&master_key), wall_clock::now())?;
         write_gateway_ca(&config.state_dir, &authorities)?;
 
@@ -261,7 +269,7 @@ impl ControlPlane {
         let core = Arc::new(Core::new(
             writer,
             authorities,
-            audit,
+            Kept { audit, metrics },
             Credentials::new(master_key),
             Authorizer::new(config.authorization),
             config.certificate_ttl,
@@ -547,6 +555,10 @@ fn gateway_ca_path(state_dir: &Path) -> PathBuf {
 
 fn write_gateway_ca(state_dir: &Path, authorities: &Authorities) -> Result<(), AuthoritiesError> {
     std::fs::write(gateway_ca_path(state_dir), authorities.public_roots_pem()).map_err(AuthoritiesError::file)
+}
+
+fn open_metrics(config: &ControlConfig) -> Result<MetricStore, MetricStoreError> {
+    MetricStore::open(&config.state_dir.join(METRICS_DIRECTORY), Arc::new(wall_clock::now))
 }
 
 fn open_master_key(config: &ControlConfig, writer: &RegistryWriter) -> Result<MasterKey, StartError> {

@@ -22,11 +22,13 @@ use bowline_model::{
     service::Service,
     task::{Secret, TaskId},
 };
+use bowline_observe::metrics::MetricStore;
 use bowline_plumbing::wall_clock;
 use tokio::sync::watch;
 
 use crate::{
     acm::{rollover, serving},
+    alarms,
     api::authorization::Authorizer,
     audit::AuditLog,
     authorities::{self, Authorities, AuthoritiesError, LeafOrder},
@@ -64,11 +66,19 @@ const VERIFIER_TTL: Duration = Duration::from_secs(60);
 /// Endpoints that stand in for a cluster's at one task's proxy, each with its end.
 type Diversions = BTreeMap<(TaskId, String), (SocketAddr, Instant)>;
 
+/// What is kept beside the registry.
+pub(crate) struct Kept {
+    /// Who called what.
+    pub(crate) audit: Arc<AuditLog>,
+    /// Metrics.
+    pub(crate) metrics: Arc<MetricStore>,
+}
+
 /// What the control plane's servers and loops share.
 pub(crate) struct Core {
     writer: RegistryWriter,
     authorities: Authorities,
-    audit: Arc<AuditLog>,
+    kept: Kept,
     credentials: Credentials,
     authorizer: Authorizer,
     tokens: Tokens,
@@ -133,7 +143,7 @@ impl Core {
     pub(crate) fn new(
         writer: RegistryWriter,
         authorities: Authorities,
-        audit: Arc<AuditLog>,
+        kept: Kept,
         credentials: Credentials,
         authorizer: Authorizer,
         certificate_ttl: Duration,
@@ -145,7 +155,7 @@ impl Core {
         Self {
             writer,
             authorities,
-            audit,
+            kept,
             credentials,
             authorizer,
             tokens: Tokens::default(),
@@ -183,7 +193,12 @@ impl Core {
 
     /// Who called what.
     pub(crate) fn audit(&self) -> &Arc<AuditLog> {
-        &self.audit
+        &self.kept.audit
+    }
+
+    /// Metrics.
+    pub(crate) fn metrics(&self) -> &Arc<MetricStore> {
+        &self.kept.metrics
     }
 
     /// Values for containers that want secrets injected.
@@ -349,6 +364,7 @@ impl Core {
             authorities::sweep(registry, now);
             rollover::sweep(registry, now);
             revocation::sweep(registry, now);
+            histories.alarms = alarms::in_alarm(registry).map(str::to_owned).collect();
             let mut pass = reconcile::pass(registry, histories, now, random::task_id);
             let certificates = rollover::again_in(registry, now);
             pass.again_in = pass.again_in.into_iter().chain(certificates).min();

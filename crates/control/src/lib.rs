@@ -17,12 +17,14 @@
 //! - [`stream`]: the servers that proxies connect to.
 //! - [`audit`]: who called what, in files that show whether they were changed.
 //! - [`dns`]: answers for names of Cloud Map's private namespaces.
+//! - [`alarms`]: CloudWatch's alarms, judged and acted on.
 //! - [`acm`]: Certificate Manager's certificates.
 //! - [`private_ca`]: AWS Private CA's authorities and what they issue.
 //! - [`revocation`]: certificates that are refused, and who gets no more.
 //! - [`ca`] signs; `authorities` knows who; [`tokens`] admit the first time.
 
 pub mod acm;
+pub mod alarms;
 pub mod api;
 pub mod audit;
 mod authorities;

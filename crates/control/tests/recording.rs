@@ -86,7 +86,7 @@ fn request(service: &ServiceProtocol, operation: &str, body: &str, key_id: &str,
         };
         let signing = Signing {
             region: "us-east-1",
-            service: service.name,
+            service: service.endpoint_prefix,
             at: AmzDate::from_secs(wall_clock::now().as_secs()),
             unsigned_payload: false,
         };

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 mod distribution;
 mod unit;
 
-pub use distribution::Distribution;
+pub use distribution::{Distribution, SCALE};
 pub use unit::Unit;
 
 /// Most dimensions that a metric has (CloudWatch's bound).

@@ -2,3 +2,7 @@
 //!
 //! Who writes and who reads stands elsewhere: `control` takes in what proxies and agents report, and answers
 //! AWS's APIs from here.
+//!
+//! - [`metrics`] keeps metrics: [`metrics::MetricStore`].
+
+pub mod metrics;

@@ -141,8 +141,6 @@ pub(crate) enum PublicTls {
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) rules: Vec<Rule>,
-    /// Put in on purpose where a rule forwards.
-    pub(crate) faults: Arc<[FaultRule]>,
 }
 
 #[derive(Debug)]
@@ -159,6 +157,8 @@ pub(crate) struct Match {
     pub(crate) methods: Vec<Method>,
     pub(crate) headers: Vec<(HeaderName, ValueMatch)>,
     pub(crate) query: Vec<(String, ValueMatch)>,
+    /// All of these must hold too.
+    pub(crate) also: Vec<Match>,
 }
 
 /// What a header's or a query parameter's value must be, or must not.
@@ -216,6 +216,8 @@ pub(crate) struct Forward {
     pub(crate) turns: Arc<AtomicU64>,
     /// What keeps a client with one of the clusters.
     pub(crate) sticky: Vec<HashKey>,
+    /// Put in on purpose.
+    pub(crate) faults: Arc<[FaultRule]>,
     pub(crate) policy: ForwardPolicy,
 }
 

@@ -13,7 +13,7 @@ use crate::{
         Cluster, Endpoint, HopConfigs, MeshUpstream, Upstream, UpstreamTls, external::ExternalSecurity,
     },
     hops::{Hop, HopCut},
-    io::{ClientTransport, Rewound, Transport},
+    io::{ClientTransport, ReadAhead, Rewound, Transport},
     metrics::HandshakeFailure,
     refusal::{Refusal, RefusalCause, RefusedParty},
     shared::Shared,
@@ -291,7 +291,7 @@ async fn dial_endpoint(
     let Some(terms) = terms else { return Ok(Transport::Plain(stream)) };
     let connector = TlsConnector::from(Arc::clone(terms.config));
     let began = Instant::now();
-    let handshake = connector.connect(terms.name, stream);
+    let handshake = connector.connect(terms.name, ReadAhead::new(stream));
     let stream = match timeout(cluster.connect_timeout, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(handshake_error(&error)),
@@ -317,8 +317,8 @@ async fn dial_endpoint(
 fn held(
     shared: &Shared,
     mesh: &MeshUpstream,
-    stream: TlsStream<TcpStream>,
-) -> Result<Hop<TlsStream<TcpStream>>, DialError> {
+    stream: TlsStream<ReadAhead<TcpStream>>,
+) -> Result<Hop<TlsStream<ReadAhead<TcpStream>>>, DialError> {
     let expected = match &mesh.tls {
         UpstreamTls::On(configs) => configs.expected.as_ref(),
         UpstreamTls::Plaintext | UpstreamTls::Waiting => None,

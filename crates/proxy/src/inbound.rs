@@ -32,7 +32,7 @@ use crate::{
     exchange::Exchange,
     forward::forward,
     headers::is_upgrade,
-    io::{Metered, Spoken, sniff},
+    io::{Metered, ReadAhead, Spoken, sniff},
     load::Counted,
     metrics::{
         Direction, Flag, HandshakeFailure,
@@ -80,7 +80,9 @@ pub(crate) async fn serve(
     let Some(config) = &bind.server else { return failed(HandshakeFailure::NotReady) };
     let acceptor = TlsAcceptor::from(Arc::clone(config));
     let began = Instant::now();
-    let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream).into_fallible()).await {
+    let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(ReadAhead::new(stream)).into_fallible())
+        .await
+    {
         Ok(Ok(stream)) => stream,
         Ok(Err((error, stream))) => {
             let (cause, text) = classify(&error);
@@ -130,7 +132,7 @@ pub(crate) async fn serve(
 
 /// Lets the refused side read why. Closed at once, with bytes unread, the
 /// connection would be reset and the alert lost on its way.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: ReadAhead<TcpStream>) {
     const LONGEST: Duration = Duration::from_secs(1);
     const BYTES_MAX: usize = 64 * 1024;
     let reading = async {
@@ -260,7 +262,7 @@ async fn handle(
                             upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange)
                                 .await
                         }
-                        None => forward(&worker, cluster, &rule.policy, parts, body, exchange).await,
+                        None => forward(&worker, cluster, rule, parts, body, exchange).await,
                     }
                 };
                 tokio::select! {

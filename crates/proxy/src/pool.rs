@@ -26,6 +26,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
 use tokio::{
+    io::AsyncWrite,
     sync::{Notify, oneshot},
     time::timeout,
 };
@@ -34,11 +35,10 @@ use crate::{
     body::RequestBody,
     config::{Cluster, HopConfigs, Upstream, UpstreamTls, external::ExternalSecurity},
     dial::{DialError, HopKind, Target, accepted, dial, handshake_error},
-    io::FirstRead,
+    io::{Coalesced, FirstRead, Turns},
     load::Counted,
     metrics::HandshakeFailure,
     shared::Shared,
-    worker::LocalExec,
 };
 
 /// Requests on one HTTP/2 connection before another one is made.
@@ -408,6 +408,35 @@ fn start_connecting(
     async move { told.await.unwrap_or(Err(DialError::Timeout)) }.boxed_local().shared()
 }
 
+/// Runs hyper's tasks on the worker's own thread; the first one, which is the connection itself, by
+/// turns. (Were another one the first, writes would only not be coalesced.)
+struct TurningExec<S>(Rc<RefCell<Option<Turns<S>>>>);
+
+impl<S> TurningExec<S> {
+    fn new(turns: Turns<S>) -> Self {
+        Self(Rc::new(RefCell::new(Some(turns))))
+    }
+}
+
+impl<S> Clone for TurningExec<S> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<S, F> hyper::rt::Executor<F> for TurningExec<S>
+where
+    S: AsyncWrite + Unpin + 'static,
+    F: Future<Output: 'static> + 'static,
+{
+    fn execute(&self, future: F) {
+        match self.0.borrow_mut().take() {
+            Some(turns) => drop(tokio::task::spawn_local(turns.run(future))),
+            None => drop(tokio::task::spawn_local(future)),
+        }
+    }
+}
+
 async fn connect_h2(
     shared: &Shared,
     cluster: &Cluster,
@@ -417,7 +446,8 @@ async fn connect_h2(
     let stream = dial(shared, cluster, target, HopKind::Main).await?;
     let stream = accepted(cluster, target, stream).await?;
     let (stream, first_read) = FirstRead::new(stream);
-    let (sender, connection) = http2::Builder::new(LocalExec)
+    let (stream, turns) = Coalesced::new(stream);
+    let (sender, connection) = http2::Builder::new(TurningExec::new(turns))
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

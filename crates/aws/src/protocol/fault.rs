@@ -11,6 +11,16 @@ pub enum FaultBlame {
     Receiver,
 }
 
+impl FaultBlame {
+    /// As answers have it: `Sender` or `Receiver`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sender => "Sender",
+            Self::Receiver => "Receiver",
+        }
+    }
+}
+
 /// An error as AWS answers it: a modelled code, an HTTP status and a sentence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
@@ -59,6 +69,13 @@ impl Fault {
     #[must_use]
     pub fn with(mut self, name: &str, value: Document) -> Self {
         self.members.push((name.to_owned(), value));
+        self
+    }
+
+    /// The same with the code that the query protocol has for it.
+    #[must_use]
+    pub fn with_query_code(mut self, code: &str) -> Self {
+        self.query_code = Some(code.to_owned());
         self
     }
 

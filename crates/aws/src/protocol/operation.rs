@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use thiserror::Error;
 
 use super::{
-    Document, Fault, FaultBlame, cbor, json, query,
+    Document, Fault, cbor, encoding, json, query,
     rest::{self, NoRoute, Rest, Route},
     xml,
     xml::Dialect,
@@ -60,16 +60,18 @@ impl Protocol {
 /// What tells a service's requests from others'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceProtocol {
-    /// Its name in SigV4's scope, in IAM's actions and in ARNs: `ecs`.
+    /// Its name in IAM's actions and in ARNs: `ecs`.
     pub name: &'static str,
-    /// Its name in `eventSource`, before `.amazonaws.com`, and in host names.
+    /// Its name in SigV4's scope, in `eventSource`, before `.amazonaws.com`, and in host names. Of `CloudWatch` it
+    /// is another than the name: `monitoring`.
     pub endpoint_prefix: &'static str,
     /// What precedes the operation in `X-Amz-Target`; `None` for query services and those of
     /// restJson1.
     pub target_prefix: Option<&'static str>,
     /// `Version` of query services' requests.
     pub version: &'static str,
-    /// The namespace of XML answers.
+    /// The namespace of XML answers; empty for services that have none. A service of another protocol that has
+    /// one is of the query protocol too (Smithy's `awsQueryCompatible`).
     pub xml_namespace: &'static str,
     /// Its own protocol.
     pub protocol: Protocol,
@@ -80,9 +82,18 @@ pub struct ServiceProtocol {
 }
 
 impl ServiceProtocol {
-    /// Whether it is of the query protocol or of EC2's.
-    fn is_query(&self) -> bool {
-        matches!(self.protocol, Protocol::Query | Protocol::Ec2)
+    /// In which of the query protocols it can be asked, if in any.
+    fn query_protocol(&self) -> Option<Protocol> {
+        match self.protocol {
+            Protocol::Query | Protocol::Ec2 => Some(self.protocol),
+            _ => (!self.xml_namespace.is_empty()).then_some(Protocol::Query),
+        }
+    }
+
+    /// Whether it was of the query protocol before it was of its own: clients then know errors by the codes that
+    /// they have in query.
+    fn is_query_compatible(&self) -> bool {
+        !self.xml_namespace.is_empty() && self.protocol.is_json_like()
     }
 }
 
@@ -166,6 +177,16 @@ pub const SERVICES: &[ServiceProtocol] = &[
         xml_namespace: "",
         protocol: Protocol::Json11,
         validation_code: "InvalidParameterCombinationException",
+        rest: None,
+    },
+    ServiceProtocol {
+        name: "cloudwatch",
+        endpoint_prefix: "monitoring",
+        target_prefix: Some("GraniteServiceVersion20100801"),
+        version: "2010-08-01",
+        xml_namespace: "http://monitoring.amazonaws.com/doc/2010-08-01/",
+        protocol: Protocol::Json10,
+        validation_code: "ValidationError",
         rest: None,
     },
     ServiceProtocol {
@@ -306,20 +327,22 @@ pub fn identify_among(
     }
     // Nothing is known of the sender yet: only what names the operation is looked for, and nothing
     // is built of the rest.
-    let form = if head.method == "GET" { head.query.as_bytes() } else { body };
+    let start = encoding::start(head, body);
+    let form = if head.method == "GET" { head.query.as_bytes() } else { &start };
     let [action, version] = query::values(form, ["Action", "Version"])
         .map_err(|error| UnreadableRequest::Body(error.to_owned()))?;
     let Some(operation) = action.as_deref() else {
         return Err(unknown("the request names no operation: X-Amz-Target or Action is needed".into()));
     };
-    let of_query = || services.iter().filter(|service| service.is_query());
+    let of_query =
+        || services.iter().filter_map(|service| service.query_protocol().map(|protocol| (service, protocol)));
     let service = head
         .signed_for
-        .and_then(|signed| of_query().find(|service| service.name == signed))
-        .or_else(|| of_query().find(|service| version.as_deref() == Some(service.version)));
-    let service =
+        .and_then(|signed| of_query().find(|(service, _)| service.endpoint_prefix == signed))
+        .or_else(|| of_query().find(|(service, _)| version.as_deref() == Some(service.version)));
+    let (service, protocol) =
         service.ok_or_else(|| unknown(format!("there is no service with the action {operation:?} here")))?;
-    Ok(OperationName { service, operation: name(operation)?, protocol: service.protocol })
+    Ok(OperationName { service, operation: name(operation)?, protocol })
 }
 
 /// The operation of restJson1 that a request is for; `None` where it is for no service of that
@@ -338,7 +361,7 @@ fn rest_route(
     let mut missed = None::<(NoRoute, &ServiceProtocol)>;
     for service in services {
         let meant = match (head.signed_for, host) {
-            (Some(signed), _) => signed == service.name,
+            (Some(signed), _) => signed == service.endpoint_prefix,
             (None, Some(host)) => is_at(host, service.endpoint_prefix),
             (None, None) => false,
         };
@@ -463,7 +486,15 @@ fn headers(protocol: Protocol) -> Vec<(Cow<'static, str>, String)> {
 pub fn write_fault_of(operation: &OperationName, request_id: &str, fault: &Fault) -> Response {
     match (operation.protocol, operation.service.rest) {
         (Protocol::RestJson, Some(rest)) => rest::write_fault(rest, fault),
-        (protocol, _) => write_fault(protocol, operation.service.xml_namespace, request_id, fault),
+        (protocol, _) => {
+            let mut response = write_fault(protocol, operation.service.xml_namespace, request_id, fault);
+            if protocol.is_json_like() && operation.service.is_query_compatible() {
+                let code = fault.query_code.as_deref().unwrap_or(&fault.code);
+                let query_error = format!("{code};{}", fault.blame().as_str());
+                response.headers.push((Cow::Borrowed("x-amzn-query-error"), query_error));
+            }
+            response
+        }
     }
 }
 
@@ -515,10 +546,7 @@ pub fn write_fault(protocol: Protocol, xml_namespace: &str, request_id: &str, fa
         }
         Protocol::Query | Protocol::Ec2 => {
             let code = fault.query_code.as_deref().unwrap_or(&fault.code);
-            let blame = match fault.blame() {
-                FaultBlame::Sender => "Sender",
-                FaultBlame::Receiver => "Receiver",
-            };
+            let blame = fault.blame().as_str();
             let mut error = String::new();
             if protocol == Protocol::Query {
                 error.push_str(&format!("<Type>{blame}</Type>"));
@@ -587,6 +615,38 @@ mod tests {
             ..head()
         };
         assert_eq!(identify(&rpc, b"").expect("known").protocol, Protocol::Cbor);
+    }
+
+    #[test]
+    fn a_service_that_was_of_query_is_of_it_still() {
+        let path = "/service/GraniteServiceVersion20100801/operation/ListMetrics";
+        let cbor = RequestHead { path, smithy_protocol: Some("rpc-v2-cbor"), ..head() };
+        let target = Some("GraniteServiceVersion20100801.ListMetrics");
+        let json = RequestHead { target, content_type: Some("application/x-amz-json-1.0"), ..head() };
+        let query = b"Action=ListMetrics&Version=2010-08-01";
+        let signed = RequestHead { signed_for: Some("monitoring"), ..head() };
+        for (head, body, protocol) in [
+            (&cbor, &b""[..], Protocol::Cbor),
+            (&json, b"{}", Protocol::Json10),
+            (&head(), query, Protocol::Query),
+            (&signed, b"Action=ListMetrics", Protocol::Query),
+        ] {
+            let found = identify(head, body).expect("known");
+            let told = (found.service.name, found.operation.as_str(), found.protocol);
+            assert_eq!(told, ("cloudwatch", "ListMetrics", protocol));
+            let mut fault = Fault::new("InvalidParameterValueException", "No.");
+            fault.query_code = Some("InvalidParameterValue".into());
+            let answer = write_fault_of(&found, "id", &fault);
+            let header = answer.headers.iter().find(|(name, _)| name == "x-amzn-query-error");
+            let code = header.map(|(_, code)| code.as_str());
+            let as_query = protocol == Protocol::Query;
+            assert_eq!(code, (!as_query).then_some("InvalidParameterValue;Sender"));
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            assert_eq!(text.contains("<Code>InvalidParameterValue</Code>"), as_query, "{text}");
+        }
+        let ecs = RequestHead { target: Some("AmazonEC2ContainerServiceV20141113.X"), ..head() };
+        let answer = write_fault_of(&identify(&ecs, b"").expect("known"), "id", &Fault::new("A", "B"));
+        assert!(answer.headers.iter().all(|(name, _)| name != "x-amzn-query-error"));
     }
 
     #[test]

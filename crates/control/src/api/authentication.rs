@@ -57,7 +57,7 @@ impl Authentication {
         now: Timestamp,
     ) -> Result<Caller, SignatureError> {
         let presented = presented.as_ref().map_err(Clone::clone)?;
-        presented.require_service(service.name)?;
+        presented.require_service(service.endpoint_prefix)?;
         let moment = Moment::at(now.as_secs());
         let found = match &presented.session_token {
             Some(token) => self.temporary(registry, credentials, presented, token),

@@ -4,7 +4,7 @@ use bowline_aws::protocol::{Document, Fault, ServiceProtocol, Violation, from_do
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    acm, acm_pca, call::Call, cloudformation, cloudtrail, ecs, fis, iam, kms, secretsmanager,
+    acm, acm_pca, call::Call, cloudformation, cloudtrail, cloudwatch, ecs, fis, iam, kms, secretsmanager,
     servicediscovery, sts,
 };
 
@@ -66,6 +66,7 @@ pub fn of_service(service: &str) -> &'static [Operation] {
         "acm-pca" => acm_pca::OPERATIONS,
         "cloudformation" => cloudformation::OPERATIONS,
         "cloudtrail" => cloudtrail::OPERATIONS,
+        "cloudwatch" => cloudwatch::OPERATIONS,
         "ecs" => ecs::OPERATIONS,
         "fis" => fis::OPERATIONS,
         "kms" => kms::OPERATIONS,

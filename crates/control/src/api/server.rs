@@ -272,7 +272,8 @@ fn begin(
         }
         recording.by(&caller);
         let operation = operation::find(name.service, &name.operation).ok_or_else(|| unknown(&name))?;
-        let request = protocol::read(&name, &head, &body)
+        let request = protocol::decoded(&head, &body)
+            .and_then(|body| protocol::read(&name, &head, &body))
             .map_err(|error| Fault::new("SerializationException", error.to_string()))?;
         recording.asks(&request);
         tracing::debug!(
@@ -387,7 +388,9 @@ pub(super) fn throttled_early(headers: &HeaderMap, throttled: Throttled, request
 fn is_for_rest(headers: &HeaderMap) -> bool {
     let credential = text(headers, "authorization").and_then(|it| it.split_once("Credential="));
     let signed_for = credential.and_then(|(_, scope)| scope.split('/').nth(3));
-    signed_for.is_some_and(|name| SERVICES.iter().any(|known| known.name == name && known.rest.is_some()))
+    signed_for.is_some_and(|name| {
+        SERVICES.iter().any(|known| known.endpoint_prefix == name && known.rest.is_some())
+    })
 }
 
 /// The protocol of a request for nothing that is known.

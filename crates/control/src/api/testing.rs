@@ -10,6 +10,7 @@ use bowline_aws::{
     sigv4::{AmzDate, Credentials as SigningCredentials, Received, SecretKey, Signing, sign},
 };
 use bowline_model::arn::Scope;
+use bowline_observe::metrics::MetricStore;
 use bowline_plumbing::wall_clock;
 use bytes::Bytes;
 
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     audit::AuditLog,
     authorities::Authorities,
-    core::Core,
+    core::{Core, Kept},
     credentials::Credentials,
     master_key::MasterKey,
     publish::PublishOptions,
@@ -105,10 +106,11 @@ pub(crate) fn core_in_memory(mode: AuthorizationMode) -> (Arc<Core>, tempfile::T
         .expect("writes");
     let key = Arc::new(MasterKey::load_or_create(dir.path(), false).expect("a key"));
     let authorities = Authorities::open(&writer, Arc::clone(&key), wall_clock::now()).expect("authorities");
+    let metrics = MetricStore::open(&dir.path().join("metrics"), Arc::new(wall_clock::now)).expect("metrics");
     let core = Arc::new(Core::new(
         writer,
         authorities,
-        Arc::new(AuditLog::in_memory(1_000)),
+        Kept { audit: Arc::new(AuditLog::in_memory(1_000)), metrics: Arc::new(metrics) },
         Credentials::new(key),
         Authorizer::new(mode),
         Duration::from_secs(3600),
@@ -216,6 +218,7 @@ impl TestApi {
                 session_token: keys.token.clone(),
             };
             let at = AmzDate::from_secs(at);
+            let service = protocol.endpoint_prefix;
             let signing = Signing { region: "us-east-1", service, at, unsigned_payload: false };
             headers.extend(sign(&received, &credentials, &signing).expect("it can be signed"));
         }

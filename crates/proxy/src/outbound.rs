@@ -306,6 +306,7 @@ async fn serve_tcp(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStrea
     if let Some(cluster) = &listener.cluster {
         cluster.metrics.requests.increment();
         record.discovery_name = Some(Arc::clone(&cluster.discovery_name));
+        record.counts_in(cluster.series.row());
         match tcp::connect(&worker, cluster).await {
             Ok(tcp::Connected { stream: mut upstream, endpoint, counted: _counted }) => {
                 record.upstream = Some(endpoint.address);
@@ -316,6 +317,7 @@ async fn serve_tcp(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStrea
                         record.termination = "connection reset";
                     },
                     () = traffic.idle(listener.idle_timeout) => record.termination = "idle timeout",
+                    () = record.keep_counting(&traffic) => {}
                 }
             }
             Err(error) => {

@@ -46,6 +46,10 @@ bench-certificates:
 bench-change:
     bench/change
 
+# How much is served in time of more than there is capacity for.
+bench-overload:
+    bench/overload
+
 # Regenerate the stream's types; needs protoc.
 protogen:
     cargo run --manifest-path tools/protogen/Cargo.toml

@@ -44,3 +44,37 @@ def _bars(bars, digits):
             '" stroke="#222222" fill="none"/>'
         )
         yield f'<text x="{_LABEL + high + 6:.1f}" y="{middle + 4}">{spread.median:,.{digits}f}</text>'
+
+
+_LINES = ("#1b6ca8", "#c0504d", "#6a9a3c", "#8a6fb0")
+
+
+def lines(title, of_x, series):
+    """A graph of `series`, by name: points (x, y) with y as a share; both axes begin at zero."""
+    left, top, width, height = 60, 40, 560, 300
+    points = [point for line in series.values() for point in line]
+    most_x = max((x for x, _ in points), default=0) or 1
+    most_y = max(1.0, max((y for _, y in points), default=0))
+    place = lambda x, y: (left + x / most_x * width, top + height - y / most_y * height)  # noqa: E731
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 140} {top + height + 50}" '
+        'font-family="sans-serif" font-size="12">',
+        '<rect width="100%" height="100%" fill="#ffffff"/>',
+        f'<text x="{left}" y="20" font-weight="bold">{escape(title)}</text>',
+        f'<text x="{left + width / 2}" y="{top + height + 40}" text-anchor="middle">{escape(of_x)}</text>',
+    ]
+    for tenth in range(0, int(most_y * 10) + 1, 2):
+        _, y = place(0, tenth / 10)
+        parts.append(f'<path d="M{left} {y:.1f}h{width}" stroke="#dddddd"/>')
+        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{tenth * 10} %</text>')
+    for half in range(int(most_x * 2) + 1):
+        x, y = place(half / 2, 0)
+        parts.append(f'<text x="{x:.1f}" y="{y + 18:.1f}" text-anchor="middle">{half / 2:g}×</text>')
+    for (name, line), colour in zip(series.items(), _LINES, strict=False):
+        placed = [place(x, y) for x, y in line]
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in placed)
+        parts.append(f'<path d="M{path}" stroke="{colour}" stroke-width="2" fill="none"/>')
+        parts.extend(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in placed)
+        x, y = placed[-1]
+        parts.append(f'<text x="{x + 8:.1f}" y="{y + 4:.1f}" fill="{colour}">{escape(name)}</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"

@@ -24,7 +24,7 @@ pub(crate) fn rules_of(
     proves_callers: bool,
 ) -> Rules {
     let settings = registry.settings();
-    let gateways: Vec<_> = publish::gateway::callers(registry, &port.target_groups)
+    let gateways: Vec<_> = publish::gateway::callers(registry, service, port)
         .iter()
         .map(|name| SpiffeId::of_gateway(&settings.trust_domain, name))
         .collect();

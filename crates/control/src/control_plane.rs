@@ -29,6 +29,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    alarms::evaluator,
     api::{
         authentication::Authentication,
         authorization::{AuthorizationMode, Authorizer},
@@ -306,6 +307,7 @@ impl ControlPlane {
             tokio::spawn(publish_desired(Arc::clone(&core), spec_options, desired_sender)),
             tokio::spawn(renew_own_certificate(Arc::clone(&core), tls)),
             tokio::spawn(renewals::run(Arc::clone(&core))),
+            tokio::spawn(evaluator::run(Arc::clone(&core), core.metrics().clone() as _)),
             tokio::spawn(server.stopped()),
         ];
         if let Some(dns) = &dns {

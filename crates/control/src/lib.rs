@@ -15,14 +15,17 @@
 //! - [`reconcile`]: services become tasks.
 //! - [`publish`]: the registry becomes what each proxy should have.
 //! - [`stream`]: the servers that proxies connect to.
+//! - [`telemetry`]: what proxies tell of what they counted.
 //! - [`audit`]: who called what, in files that show whether they were changed.
 //! - [`dns`]: answers for names of Cloud Map's private namespaces.
+//! - [`alarms`]: CloudWatch's alarms, judged and acted on.
 //! - [`acm`]: Certificate Manager's certificates.
 //! - [`private_ca`]: AWS Private CA's authorities and what they issue.
 //! - [`revocation`]: certificates that are refused, and who gets no more.
 //! - [`ca`] signs; `authorities` knows who; [`tokens`] admit the first time.
 
 pub mod acm;
+pub mod alarms;
 pub mod api;
 pub mod audit;
 mod authorities;
@@ -54,6 +57,7 @@ pub mod store;
 pub mod stream;
 mod task_role;
 pub mod task_spec;
+pub mod telemetry;
 pub mod tokens;
 pub mod view;
 mod x509;

@@ -27,6 +27,7 @@ use crate::{
     stream::directory::{ResourceSet, VersionedResource},
 };
 
+pub(crate) mod called;
 pub(crate) mod external;
 pub(crate) mod gateway;
 mod shift;
@@ -84,7 +85,7 @@ pub fn resources(registry: &Registry, options: &PublishOptions, task: &TaskRecor
         }
         TaskOwner::Gateway { load_balancer } => {
             let balancer = registry.load_balancers.get(load_balancer.as_str())?;
-            resources.extend(gateway::resources(registry, options, balancer));
+            resources.extend(gateway::resources(registry, options, task, balancer));
         }
     }
     Some(resources.into_iter().map(versioned).collect())
@@ -357,6 +358,7 @@ pub(crate) fn forward(
             request_timeout_ms,
             retry,
             sticky: Vec::new(),
+            fault: String::new(),
         })),
     }
 }

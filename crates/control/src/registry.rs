@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use bowline_aws::ecs::{CapacityProviderStrategyItem, CreateClusterRequest, LaunchType, Tag};
 use bowline_model::{
+    alarm::{Alarm, History},
     arn::{Arn, Scope},
     authorization::policy::AuthorizationPolicy,
     clock::Timestamp,
@@ -134,6 +135,10 @@ pub struct Registry {
     pub kms_aliases: Table<AliasRecord>,
     /// FIS's experiment templates, by id.
     pub experiment_templates: Table<ExperimentTemplateRecord>,
+    /// CloudWatch's alarms, by name.
+    pub alarms: Table<Alarm>,
+    /// What happened to them, by name; that of an alarm that is gone is kept for a while.
+    pub alarm_histories: Table<History>,
 }
 
 /// What is decided once for a state directory, so that a restart finds the

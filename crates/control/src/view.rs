@@ -11,7 +11,7 @@ use bowline_model::{
 
 use crate::{
     acm::{rollover, serving},
-    publish::{gateway, sidecar},
+    publish::{called, gateway},
     registry::Registry,
 };
 
@@ -38,7 +38,7 @@ pub struct AliasRow {
 /// The aliases that a service's applications can call, its own included.
 pub fn aliases(registry: &Registry, service: &Service, plaintext: &BTreeSet<String>) -> Vec<AliasRow> {
     let Some(connect) = &service.connect else { return Vec::new() };
-    let offered = sidecar::offered_in(registry, &connect.namespace);
+    let offered = called::offered_in(registry, &connect.namespace);
     offered
         .filter_map(|(callee, offered)| {
             let alias = offered.alias.as_ref()?;
@@ -53,7 +53,7 @@ pub fn aliases(registry: &Registry, service: &Service, plaintext: &BTreeSet<Stri
                     AppProtocol::Http2 => "HTTP2",
                     AppProtocol::Grpc => "GRPC",
                 },
-                cluster: sidecar::cluster_name(&connect.namespace, offered),
+                cluster: called::cluster_name(&connect.namespace, offered),
                 service: callee.name.clone(),
                 port_name: offered.port_name.clone(),
                 mode: match callee.connect.as_ref().map(|connect| connect.encryption.mode) {

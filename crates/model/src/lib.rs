@@ -3,6 +3,7 @@
 //! Nothing here does I/O, knows AWS's JSON or reads the clock: time is an
 //! argument, so that every decision can be tested and simulated.
 
+pub mod alarm;
 pub mod arn;
 pub mod authorization;
 pub mod balance;
@@ -20,6 +21,7 @@ pub mod policy;
 pub mod restart;
 pub mod retry;
 pub mod rollout;
+pub mod scaling;
 pub mod service;
 pub mod succession;
 pub mod task;

@@ -55,6 +55,13 @@ impl TrafficPolicy {
         self.discovery_name == discovery_name && self.namespace.as_deref().is_none_or(|own| own == namespace)
     }
 
+    /// Whether it sends requests, by its routes or where its own tasks fail, to a discovery name.
+    pub fn leads_to(&self, discovery_name: &str) -> bool {
+        let routed = self.routes.iter().flat_map(|route| &route.targets).map(|(name, _)| name);
+        let failover = self.balancing.iter().flat_map(|balancing| &balancing.failover);
+        routed.chain(failover).any(|name| name == discovery_name)
+    }
+
     /// Whether another one may speak of the same.
     pub fn collides_with(&self, other: &Self) -> bool {
         self.discovery_name == other.discovery_name

@@ -10,6 +10,7 @@ mod endpoints;
 pub(crate) mod external;
 mod handshakes;
 pub(crate) mod origins;
+pub(crate) mod series;
 pub(crate) mod store;
 
 use std::{
@@ -33,6 +34,7 @@ use rustls_pki_types::ServerName;
 use self::{
     balancing::{Balancing, HashKey},
     external::ExternalUpstream,
+    series::ClusterSeries,
 };
 use crate::{
     fault::FaultRule,
@@ -139,8 +141,6 @@ pub(crate) enum PublicTls {
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) rules: Vec<Rule>,
-    /// Put in on purpose where a rule forwards.
-    pub(crate) faults: Arc<[FaultRule]>,
 }
 
 #[derive(Debug)]
@@ -157,6 +157,8 @@ pub(crate) struct Match {
     pub(crate) methods: Vec<Method>,
     pub(crate) headers: Vec<(HeaderName, ValueMatch)>,
     pub(crate) query: Vec<(String, ValueMatch)>,
+    /// All of these must hold too.
+    pub(crate) also: Vec<Match>,
 }
 
 /// What a header's or a query parameter's value must be, or must not.
@@ -214,6 +216,8 @@ pub(crate) struct Forward {
     pub(crate) turns: Arc<AtomicU64>,
     /// What keeps a client with one of the clusters.
     pub(crate) sticky: Vec<HashKey>,
+    /// Put in on purpose.
+    pub(crate) faults: Arc<[FaultRule]>,
     pub(crate) policy: ForwardPolicy,
 }
 
@@ -282,6 +286,8 @@ pub(crate) struct Cluster {
     /// What is under way; outlives snapshots.
     pub(crate) load: Arc<ClusterLoad>,
     pub(crate) metrics: Arc<ClusterMetrics>,
+    /// The row of what crosses to its upstream; outlives snapshots.
+    pub(crate) series: ClusterSeries,
 }
 
 /// What is behind a cluster.

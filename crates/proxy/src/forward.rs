@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::{
     balance,
     body::{Replay, ResponseBody},
-    config::{Cluster, Endpoint, ForwardPolicy, Upstream},
+    config::{Cluster, Endpoint, Forward, ForwardPolicy, Upstream},
     dial::{DialError, Target},
     exchange::Exchange,
     external_head::{self, OwnRequestId},
@@ -30,7 +30,7 @@ use crate::{
     pool::Lease,
     refusal::{REFUSAL, Refusal, RefusalCause},
     reply::Failure,
-    tcp,
+    route, tcp,
     worker::Worker,
 };
 
@@ -54,53 +54,53 @@ enum TryError {
     Client,
 }
 
-/// Sends the request to the cluster and returns the response, hop-by-hop
-/// headers removed, its body wired to end the exchange.
+/// Sends the request to the cluster, chosen by the rule, and returns the
+/// response, hop-by-hop headers removed, its body wired to end the exchange.
 pub(crate) async fn forward(
     worker: &Rc<Worker>,
     cluster: &Arc<Cluster>,
-    policy: &ForwardPolicy,
+    rule: &Forward,
     parts: Parts,
     body: Replay,
     mut exchange: Box<Exchange>,
 ) -> Result<Response<ResponseBody>, (Failure, Box<Exchange>)> {
     cluster.metrics.requests.increment();
-    exchange.discovery_name = Some(Arc::clone(&cluster.discovery_name));
+    exchange.goes_to(cluster);
     let Some(request) = cluster.load.request(&cluster.breakers) else {
         cluster.metrics.overflows.increment();
         return Err((Failure::OVERFLOW, exchange));
     };
     let stickiness =
         balance::stickiness(&cluster.balancing.hash_on, &parts.headers, exchange.client, worker.random());
-    let deadline =
-        policy.timeout.map(|limit| Instant::from_std(exchange.started()) + exchange.delayed + limit);
+    let limit = rule.policy.timeout;
+    let deadline = limit.map(|limit| Instant::from_std(exchange.started()) + exchange.delayed + limit);
     let hash = stickiness.hash;
-    let asked = Asked { policy, parts: &parts, body: &body, hash, deadline, trying: Cell::new(None) };
+    let asked = Asked { rule, parts: &parts, body: &body, hash, deadline, trying: Cell::new(None) };
     let tries = try_upstreams(worker, cluster, &asked, &mut exchange);
     let outcome = match deadline {
         Some(deadline) => match timeout_at(deadline, tries).await {
             Ok(outcome) => outcome,
             Err(_) => {
                 // Who was to answer in that time has not.
-                if let Some((endpoint, began)) = asked.trying.take() {
-                    tcp::failed(cluster, &endpoint, OutlierFailure::Local, began.elapsed());
+                if let Some((cluster, endpoint, began)) = asked.trying.take() {
+                    tcp::failed(&cluster, &endpoint, OutlierFailure::Local, began.elapsed());
                 }
                 Err(Failure::TIMEOUT)
             }
         },
         None => tries.await,
     };
-    let Answer { response, lease, busy } = match outcome {
+    let Answer { response, lease, busy, cluster } = match outcome {
         Ok(found) => found,
         Err(failure) => return Err((failure, exchange)),
     };
     let (mut head, incoming) = response.into_parts();
-    if let Some(refusal) = refusal_in(cluster, &mut head.headers) {
+    if let Some(refusal) = refusal_in(&cluster, &mut head.headers) {
         cluster.metrics.responded(head.status.as_u16());
         return Err((Failure::refused(refusal, ""), exchange));
     }
     exchange.status = head.status.as_u16();
-    exchange.upstream_time_ms = Some(exchange.elapsed_ms());
+    exchange.answered();
     cluster.metrics.responded(exchange.status);
     if lease.is_h1() {
         strip_hop_by_hop(&mut head.headers);
@@ -120,13 +120,13 @@ pub(crate) async fn forward(
 
 /// What every try of a request has in common.
 struct Asked<'a> {
-    policy: &'a ForwardPolicy,
+    rule: &'a Forward,
     parts: &'a Parts,
     body: &'a Replay,
     hash: Option<u64>,
     deadline: Option<Instant>,
     /// Who has a try under way, and since when.
-    trying: Cell<Option<(Arc<Endpoint>, Instant)>>,
+    trying: Cell<Option<(Arc<Cluster>, Arc<Endpoint>, Instant)>>,
 }
 
 /// An upstream's response, with what it occupies until its end.
@@ -134,6 +134,8 @@ struct Answer {
     response: Response<Incoming>,
     lease: Lease,
     busy: Option<Busy>,
+    /// Whose endpoint answered.
+    cluster: Arc<Cluster>,
 }
 
 async fn try_upstreams(
@@ -142,7 +144,8 @@ async fn try_upstreams(
     asked: &Asked<'_>,
     exchange: &mut Exchange,
 ) -> Result<Answer, Failure> {
-    let Asked { policy, parts, body, .. } = *asked;
+    let Asked { rule, parts, body, .. } = *asked;
+    let policy = &rule.policy;
     // The task's one application is no other host to try.
     let is_application = matches!(cluster.upstream, Upstream::Application { .. });
     let max_retries = if is_application { 0 } else { policy.max_retries };
@@ -150,24 +153,15 @@ async fn try_upstreams(
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut retrying: Option<Counted> = None;
     let (mut retries, mut races) = (0, 0);
+    let mut cluster = Arc::clone(cluster);
     loop {
-        // The newest endpoints: while tries fail the stream may have brought others.
-        let newest = if retries == 0 { None } else { worker.cluster(&cluster.name) };
-        let cluster = newest.as_ref().unwrap_or(cluster);
-        let target = match &cluster.upstream {
-            Upstream::Application { address, port } => Target::Application(SocketAddr::new(
-                address.unwrap_or(worker.shared.application_address),
-                *port,
-            )),
-            Upstream::Mesh(_) | Upstream::External(_) => match worker.pick(cluster, &tried, asked.hash) {
-                Some(endpoint) => Target::Endpoint(endpoint),
-                None => return Err(Failure::NO_UPSTREAM),
-            },
-        };
+        let target;
+        (cluster, target) = aim(worker, &cluster, asked, &tried).ok_or(Failure::NO_UPSTREAM)?;
+        let cluster = &cluster;
         exchange.upstream = Some(target.address());
         let began = Instant::now();
         if let Target::Endpoint(endpoint) = &target {
-            asked.trying.set(Some((Arc::clone(endpoint), began)));
+            asked.trying.set(Some((Arc::clone(cluster), Arc::clone(endpoint), began)));
         }
         let attempt = one_try(worker, cluster, &target, parts, body, races > 0);
         let result = match policy.per_try_timeout {
@@ -227,6 +221,31 @@ async fn try_upstreams(
     }
 }
 
+/// Where the next try goes. A retry leaves the target that failed where the rule has another with
+/// anybody in it, so that a bad version that is given a share of the traffic costs its callers nothing.
+fn aim(
+    worker: &Rc<Worker>,
+    cluster: &Arc<Cluster>,
+    asked: &Asked<'_>,
+    tried: &[SocketAddr],
+) -> Option<(Arc<Cluster>, Target)> {
+    if let Upstream::Application { address, port } = cluster.upstream {
+        let address = address.unwrap_or(worker.shared.application_address);
+        return Some((Arc::clone(cluster), Target::Application(SocketAddr::new(address, port))));
+    }
+    // The newest endpoints: while tries fail the stream may have brought others.
+    let newest = |cluster: &Arc<Cluster>| match tried {
+        [] => Arc::clone(cluster),
+        _ => worker.cluster(&cluster.name).unwrap_or_else(|| Arc::clone(cluster)),
+    };
+    let pick = |cluster: Arc<Cluster>| {
+        let endpoint = worker.pick(&cluster, tried, asked.hash)?;
+        Some((cluster, Target::Endpoint(endpoint)))
+    };
+    let another = if tried.is_empty() { None } else { route::another(asked.rule, cluster, worker.random()) };
+    another.and_then(|another| pick(newest(another))).or_else(|| pick(newest(cluster)))
+}
+
 /// Whether the request may be made twice: its method says so, or its client does by a key that the
 /// server knows it again by (draft-ietf-httpapi-idempotency-key-header).
 fn is_idempotent(parts: &Parts) -> bool {
@@ -240,12 +259,12 @@ fn wait_before(
     retry: u32,
     result: &Result<Answer, TryError>,
 ) -> Option<Duration> {
-    let back_off = asked.policy.back_off.wait(retry, worker.random());
+    let back_off = asked.rule.policy.back_off.wait(retry, worker.random());
     let Ok(answer) = result else { return Some(back_off) };
     let Some(value) = answer.response.headers().get(header::RETRY_AFTER) else { return Some(back_off) };
     let Some(asked_for) = retry_after(value, wall_clock::now()) else { return Some(back_off) };
     let left = asked.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    retry::waits_for(asked_for, asked.policy.retry_after_max, left).then(|| asked_for.max(back_off))
+    retry::waits_for(asked_for, asked.rule.policy.retry_after_max, left).then(|| asked_for.max(back_off))
 }
 
 /// `Retry-After`: seconds, or a date (RFC 9110 §10.2.3).
@@ -278,7 +297,7 @@ async fn one_try(
         external_head::adapt(&mut request, external, endpoint, lease.is_h1());
     }
     match lease.send(request.map(|()| body.attempt())).await {
-        Ok(response) => Ok(Answer { response, lease, busy }),
+        Ok(response) => Ok(Answer { response, lease, busy, cluster: Arc::clone(cluster) }),
         Err(mut error) => {
             if error.take_message().is_some() {
                 return Err(TryError::StaleConnection);

@@ -184,11 +184,8 @@ pub fn request<'a>(method: &str, target: &str, lines: impl Iterator<Item = (&'a 
         query: vec![("k".to_owned(), ValueMatch { kind: ValueKind::Exact("a b".into()), invert: false })],
         ..Match::default()
     };
-    let _ = route::action(
-        &Route { rules: vec![rule(matches), rule(Match::default())], faults: [].into() },
-        &parts,
-    )
-    .expect("the last rule takes everything");
+    let _ = route::action(&Route { rules: vec![rule(matches), rule(Match::default())] }, &parts)
+        .expect("the last rule takes everything");
 }
 
 fn rule(matches: Match) -> Rule {

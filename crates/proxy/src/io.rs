@@ -14,10 +14,18 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    net::TcpStream,
     sync::oneshot,
 };
+use tokio_rustls::client::TlsStream;
 
 use crate::hops::Hop;
+
+mod coalesced;
+mod read_ahead;
+
+pub(crate) use coalesced::{Coalesced, Turns};
+pub(crate) use read_ahead::ReadAhead;
 
 /// Bytes that crossed one connection.
 #[derive(Debug, Default)]
@@ -284,12 +292,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FirstRead<S> {
 /// A TCP stream, with TLS or without.
 #[derive(Debug)]
 pub(crate) enum Transport<T> {
-    Plain(tokio::net::TcpStream),
+    Plain(TcpStream),
     Tls(T),
 }
 
 /// The hop towards another proxy or the application.
-pub(crate) type ClientTransport = Transport<Box<Hop<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>>>;
+pub(crate) type ClientTransport = Transport<Box<Hop<TlsStream<ReadAhead<TcpStream>>>>>;
 
 impl<T: AsyncRead + Unpin> AsyncRead for Transport<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -22,7 +22,7 @@ use crate::{
     forward::forward,
     headers::{append_forwarded_for, is_authority, is_known_coding, is_upgrade},
     health::Busy,
-    io::{Metered, Spoken, sniff},
+    io::{Metered, ReadAhead, Spoken, sniff},
     metrics::{Direction, Flag, HandshakeFailure},
     refusal::{Refusal, RefusedParty},
     reply::{self, Failure},
@@ -72,7 +72,7 @@ async fn serve_public_tls(
     connection: Connection,
 ) {
     let metrics = worker.shared.metrics.of(Direction::Public);
-    let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+    let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(ReadAhead::new(stream))).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             let (cause, text) = classify(&error);
@@ -217,7 +217,7 @@ async fn respond(
             route::redirect(redirect, &parts, edge.https, port, exchange)
         }
         Some(Action::Forward(rule)) => {
-            let (delayed, aborted) = fault::inject(&worker, &route.faults, &parts).await;
+            let (delayed, aborted) = fault::inject(&worker, &rule.faults, &parts).await;
             exchange.delayed = delayed;
             if let Some(failure) = aborted {
                 return reply::failure(&failure, exchange);
@@ -228,9 +228,10 @@ async fn respond(
             };
             let outcome = match on_upgrade {
                 Some(on_upgrade) => {
-                    upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange).await
+                    Box::pin(upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange))
+                        .await
                 }
-                None => forward(&worker, cluster, &rule.policy, parts, body, exchange).await,
+                None => forward(&worker, cluster, rule, parts, body, exchange).await,
             };
             let mut response =
                 outcome.unwrap_or_else(|(failure, exchange)| reply::failure(&failure, exchange));
@@ -305,6 +306,7 @@ async fn serve_tcp(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStrea
     if let Some(cluster) = &listener.cluster {
         cluster.metrics.requests.increment();
         record.discovery_name = Some(Arc::clone(&cluster.discovery_name));
+        record.counts_in(cluster.series.row());
         match tcp::connect(&worker, cluster).await {
             Ok(tcp::Connected { stream: mut upstream, endpoint, counted: _counted }) => {
                 record.upstream = Some(endpoint.address);
@@ -315,6 +317,7 @@ async fn serve_tcp(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStrea
                         record.termination = "connection reset";
                     },
                     () = traffic.idle(listener.idle_timeout) => record.termination = "idle timeout",
+                    () = record.keep_counting(&traffic) => {}
                 }
             }
             Err(error) => {

@@ -26,6 +26,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
 use tokio::{
+    io::AsyncWrite,
     sync::{Notify, oneshot},
     time::timeout,
 };
@@ -34,11 +35,10 @@ use crate::{
     body::RequestBody,
     config::{Cluster, HopConfigs, Upstream, UpstreamTls, external::ExternalSecurity},
     dial::{DialError, HopKind, Target, accepted, dial, handshake_error},
-    io::FirstRead,
+    io::{Coalesced, FirstRead, Turns},
     load::Counted,
     metrics::HandshakeFailure,
     shared::Shared,
-    worker::LocalExec,
 };
 
 /// Requests on one HTTP/2 connection before another one is made.
@@ -244,7 +244,7 @@ async fn lease_h1(
     let config = present_configs(cluster);
     let most = if cluster.max_connections == 0 { H1_CONNECTIONS_DEFAULT } else { cluster.max_connections };
     let mut waiting = None;
-    let open = loop {
+    let mut open = loop {
         while let Some(idle) = pool.h1_idle.borrow_mut().pop() {
             let same = made_with_same(idle.made_with.as_ref(), config);
             if same && !fresh && idle.sender.is_ready() && idle.since.elapsed() < H1_REST_MAX {
@@ -268,12 +268,13 @@ async fn lease_h1(
     pool.h1_active.set(pool.h1_active.get() + 1);
     // Counts down again if dialling fails or is given up.
     let reserved = Reserved(Some(Rc::clone(&pool)));
-    let stream = dial(shared, cluster, target, HopKind::Main).await?;
+    // Boxed: seldom needed, and every request's future would have room for it.
+    let stream = Box::pin(dial(shared, cluster, target, HopKind::Main)).await?;
     let (sender, connection) = http1::Builder::new()
-        .max_headers(200)
         .handshake::<_, RequestBody>(TokioIo::new(stream))
         .await
         .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))?;
+    open.counted.opened(cluster.series.row());
     tokio::task::spawn_local(async move {
         let _open = open;
         // Whoever waits for an answer is told of the error.
@@ -287,13 +288,13 @@ async fn lease_h1(
 struct Open {
     of_pool: Rc<Cell<usize>>,
     freed: Rc<Notify>,
-    _counted: Counted,
+    counted: Counted,
 }
 
 impl Open {
     fn new(pool: &EndpointPool, counted: Counted) -> Self {
         pool.h1_open.set(pool.h1_open.get() + 1);
-        Self { of_pool: Rc::clone(&pool.h1_open), freed: Rc::clone(&pool.freed), _counted: counted }
+        Self { of_pool: Rc::clone(&pool.h1_open), freed: Rc::clone(&pool.freed), counted }
     }
 }
 
@@ -407,16 +408,46 @@ fn start_connecting(
     async move { told.await.unwrap_or(Err(DialError::Timeout)) }.boxed_local().shared()
 }
 
+/// Runs hyper's tasks on the worker's own thread; the first one, which is the connection itself, by
+/// turns. (Were another one the first, writes would only not be coalesced.)
+struct TurningExec<S>(Rc<RefCell<Option<Turns<S>>>>);
+
+impl<S> TurningExec<S> {
+    fn new(turns: Turns<S>) -> Self {
+        Self(Rc::new(RefCell::new(Some(turns))))
+    }
+}
+
+impl<S> Clone for TurningExec<S> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<S, F> hyper::rt::Executor<F> for TurningExec<S>
+where
+    S: AsyncWrite + Unpin + 'static,
+    F: Future<Output: 'static> + 'static,
+{
+    fn execute(&self, future: F) {
+        match self.0.borrow_mut().take() {
+            Some(turns) => drop(tokio::task::spawn_local(turns.run(future))),
+            None => drop(tokio::task::spawn_local(future)),
+        }
+    }
+}
+
 async fn connect_h2(
     shared: &Shared,
     cluster: &Cluster,
     target: &Target,
-    counted: Counted,
+    mut counted: Counted,
 ) -> Result<http2::SendRequest<RequestBody>, DialError> {
     let stream = dial(shared, cluster, target, HopKind::Main).await?;
     let stream = accepted(cluster, target, stream).await?;
     let (stream, first_read) = FirstRead::new(stream);
-    let (sender, connection) = http2::Builder::new(LocalExec)
+    let (stream, turns) = Coalesced::new(stream);
+    let (sender, connection) = http2::Builder::new(TurningExec::new(turns))
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -427,6 +458,7 @@ async fn connect_h2(
         .handshake::<_, RequestBody>(TokioIo::new(stream))
         .await
         .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))?;
+    counted.opened(cluster.series.row());
     tokio::task::spawn_local(async move {
         let _counted = counted;
         if let Err(error) = connection.await {
@@ -440,6 +472,7 @@ async fn connect_h2(
             // In the mesh `accepted` has seen to identities already.
             DialError::Identity { failure, text, .. } | DialError::Handshake(failure, text) => {
                 cluster.metrics.handshake_failed(failure);
+                cluster.series.row().handshake_failures.increment();
                 DialError::Handshake(failure, text)
             }
             other => other,

@@ -54,6 +54,7 @@ fn matches(rule: &Match, request: &Parts, host: &str) -> bool {
             .query
             .iter()
             .all(|(name, value)| value.matches(query_values(request.uri.query().unwrap_or_default(), name)))
+        && rule.also.iter().all(|rule| matches(rule, request, host))
 }
 
 /// The decoded values of a parameter.
@@ -116,6 +117,20 @@ pub(crate) fn choose(forward: &Forward, hash: Option<u64>) -> Option<&Arc<Cluste
         None => spread(forward.turns.fetch_add(1, Relaxed), GOLDEN, forward.weight_total),
     };
     for (cluster, weight) in &forward.clusters {
+        match place.checked_sub(u64::from(*weight)) {
+            None => return Some(cluster),
+            Some(rest) => place = rest,
+        }
+    }
+    None
+}
+
+/// A target of the rule that has weight and is not `failed`, by the weights.
+pub(crate) fn another<'r>(forward: &'r Forward, failed: &Cluster, random: u64) -> Option<&'r Arc<Cluster>> {
+    let others = || forward.clusters.iter().filter(|(cluster, _)| cluster.name != failed.name);
+    let total: u64 = others().map(|(_, weight)| u64::from(*weight)).sum();
+    let mut place = random.checked_rem(total)?;
+    for (cluster, weight) in others() {
         match place.checked_sub(u64::from(*weight)) {
             None => return Some(cluster),
             Some(rest) => place = rest,
@@ -222,11 +237,16 @@ mod tests {
             methods: vec![http::Method::GET],
             headers: vec![(header::HeaderName::from_static("x-test"), exactly("1"))],
             query: vec![("k".to_owned(), exactly("a b"))],
+            also: vec![Match {
+                paths: vec![Wildcard::new("*x", false).expect("a pattern")],
+                ..Match::default()
+            }],
         };
         let good = request("/a/x?z=1&k=a%20b", &[("host", "api.example.COM:8443"), ("x-test", "1")]);
         assert!(matches(&rule, &good, host(&good)));
         for bad in [
-            request("/b?k=a+b", &[("host", "api.example.com"), ("x-test", "1")]),
+            request("/bx?k=a+b", &[("host", "api.example.com"), ("x-test", "1")]),
+            request("/a/y?k=a+b", &[("host", "api.example.com"), ("x-test", "1")]),
             request("/a/x?k=a+b", &[("host", "example.com"), ("x-test", "1")]),
             request("/a/x?k=a+b", &[("host", "api.example.com"), ("x-test", "2")]),
             request("/a/x?k=ab", &[("host", "api.example.com"), ("x-test", "1")]),

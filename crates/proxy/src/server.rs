@@ -1,6 +1,12 @@
 //! HTTP towards a client: one connection from its first request to its end.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use http::{Request, Response};
 use hyper::{
@@ -14,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::{
     body::ResponseBody,
     guard::Guarded,
-    io::Traffic,
+    io::{Coalesced, Traffic},
     pool::{CONNECTION_WINDOW, HEADERS_MAX, STREAM_WINDOW},
     worker::{Connection, LocalExec},
 };
@@ -68,45 +74,51 @@ pub(crate) async fn serve<S, H, F>(
         if terms.public {
             builder.keep_alive_interval(Duration::from_secs(60)).keep_alive_timeout(Duration::from_secs(20));
         }
+        let (stream, turns) = Coalesced::new(stream);
         let serving = builder.serve_connection(TokioIo::new(stream), service_fn(handle));
-        drive(serving, |serving| serving.graceful_shutdown(), &traffic, terms.idle_timeout, &mut connection)
-            .await
+        let turn = |serving: Pin<&mut _>, cx: &mut Context<'_>| turns.poll(serving, cx);
+        let shut_down = |serving: Pin<&mut http2::Connection<_, _, _>>| serving.graceful_shutdown();
+        drive(serving, turn, shut_down, &traffic, terms.idle_timeout, &mut connection).await
     } else {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(terms.public.then_some(PUBLIC_HEADER_TIMEOUT))
             .max_buf_size(HEADERS_MAX)
-            .max_headers(200)
             .keep_alive(!late);
         let stream = TokioIo::new(Guarded::new(stream, connection.on_ambiguity()));
         let serving = builder.serve_connection(stream, service_fn(handle)).with_upgrades();
-        drive(serving, |serving| serving.graceful_shutdown(), &traffic, terms.idle_timeout, &mut connection)
-            .await
+        let turn =
+            |serving: Pin<&mut http1::UpgradeableConnection<_, _>>, cx: &mut Context<'_>| serving.poll(cx);
+        let shut_down = |serving: Pin<&mut http1::UpgradeableConnection<_, _>>| serving.graceful_shutdown();
+        drive(serving, turn, shut_down, &traffic, terms.idle_timeout, &mut connection).await
     };
     if let Err(error) = result {
         tracing::debug!(listener = &*connection.listener, peer = %connection.peer, %error, "a connection ended");
     }
 }
 
+/// Runs a connection, a `turn` at a time.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     serving: C,
-    shut_down: impl Fn(std::pin::Pin<&mut C>),
+    turn: impl Fn(Pin<&mut C>, &mut Context<'_>) -> Poll<hyper::Result<()>>,
+    shut_down: impl Fn(Pin<&mut C>),
     traffic: &Traffic,
     idle_timeout: Option<Duration>,
     connection: &mut Connection,
 ) -> hyper::Result<()> {
-    let mut serving = std::pin::pin!(serving);
+    let mut serving = pin!(serving);
     tokio::select! {
-        result = &mut serving => return result,
+        result = poll_fn(|cx| turn(serving.as_mut(), cx)) => return result,
         () = traffic.idle(idle_timeout) => {
             shut_down(serving.as_mut());
-            return tokio::time::timeout(IDLE_GRACE, serving).await.unwrap_or(Ok(()));
+            let ending = poll_fn(|cx| turn(serving.as_mut(), cx));
+            return tokio::time::timeout(IDLE_GRACE, ending).await.unwrap_or(Ok(()));
         }
         () = connection.closing() => shut_down(serving.as_mut()),
     }
     tokio::select! {
-        result = &mut serving => result,
+        result = poll_fn(|cx| turn(serving.as_mut(), cx)) => result,
         () = traffic.idle(idle_timeout) => Ok(()),
     }
 }

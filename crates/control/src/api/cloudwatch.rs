@@ -1,11 +1,13 @@
 //! Amazon `CloudWatch` (`monitoring`; `GraniteServiceVersion20100801`), in RPC v2 CBOR, awsJson 1.0 and query.
 //!
 //! - `metrics` lists metrics, `put` takes their values, `statistics` and `data` tell them.
+//! - `alarms` puts, tells and deletes alarms.
 //! - `queries` reads metric data queries, of `GetMetricData` and of alarms; `labels` makes their labels.
 //! - `checks` is what members must be.
 //!
 //! Source of names, shapes and errors: AWS's `CloudWatch` API reference.
 
+pub(crate) mod alarms;
 mod checks;
 mod data;
 mod labels;
@@ -27,10 +29,21 @@ use super::{
 
 /// Everything that is served, by name.
 pub(crate) const OPERATIONS: &[Operation] = &[
+    operation!(Write, Effective, "DeleteAlarms", alarms::delete),
+    operation!(Read, Effective, "DescribeAlarmHistory", alarms::describe_history),
+    operation!(Read, Effective, "DescribeAlarms", alarms::describe),
+    operation!(Read, Effective, "DescribeAlarmsForMetric", alarms::describe_for_metric),
+    operation!(Write, Effective, "DisableAlarmActions", alarms::disable),
+    operation!(Write, Effective, "EnableAlarmActions", alarms::enable),
     operation!(Data, Effective, "GetMetricData", data::get, waits),
     operation!(Data, Effective, "GetMetricStatistics", statistics::get, waits),
     operation!(Read, Effective, "ListMetrics", metrics::list, waits),
+    operation!(Read, Effective, "ListTagsForResource", alarms::list_tags),
+    operation!(Write, Effective, "PutMetricAlarm", alarms::put),
     operation!(DataWrite, Effective, "PutMetricData", put::put),
+    operation!(Write, Effective, "SetAlarmState", alarms::set_state),
+    operation!(Write, Effective, "TagResource", alarms::tag),
+    operation!(Write, Effective, "UntagResource", alarms::untag),
 ];
 
 /// `InvalidParameterValue`: one member is not what it may be.

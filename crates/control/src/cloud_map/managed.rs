@@ -14,7 +14,7 @@ use bowline_model::{
 
 use super::id_of;
 use crate::{
-    publish::sidecar,
+    publish::called,
     registry::{DiscoveryService, Namespace, Registry, TaskRecord},
 };
 
@@ -37,7 +37,7 @@ pub(crate) fn services_in<'a>(
     namespace: &'a Namespace,
 ) -> impl Iterator<Item = ManagedService<'a>> {
     let scope = registry.settings().scope.clone();
-    sidecar::offered_in(registry, &namespace.name).map(move |(owner, offered)| ManagedService {
+    called::offered_in(registry, &namespace.name).map(move |(owner, offered)| ManagedService {
         row: row(registry, namespace, owner, offered, &scope),
         owner,
         offered,

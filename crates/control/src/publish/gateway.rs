@@ -1,25 +1,29 @@
 //! What a load balancer's gateway should have.
 
-use std::{collections::BTreeSet, time::Duration};
+mod target;
+
+use std::collections::BTreeSet;
 
 use bowline_discovery::{resource::Resource, v1};
 use bowline_model::{
     arn::Arn,
     load_balancer::{
         GatewayAction, GatewayCondition, GatewayListener, GatewayProtocol, GatewayRule, LoadBalancer,
-        TargetGroup,
     },
     rollout::shift::Share,
     service::Service,
-    task_definition::AppProtocol,
 };
 
+use self::target::TargetCluster;
 use super::{
-    PublishOptions, forward, issued, retry_policy, service_ports,
+    PublishOptions, ServicePort, called, forward, issued, retry_policy, service_ports,
     shift::{self, Split},
-    upstream,
+    traffic::Traffic,
 };
-use crate::{acm::serving, registry::Registry};
+use crate::{
+    acm::serving,
+    registry::{Registry, TaskRecord},
+};
 
 /// The ALB's idle timeout is 60 s; clients may keep a connection so long.
 const CLIENT_IDLE_TIMEOUT_MS: u64 = 60_000;
@@ -35,23 +39,32 @@ pub(crate) fn public_identity(balancer: &LoadBalancer) -> String {
 pub(super) fn resources(
     registry: &Registry,
     options: &PublishOptions,
+    task: &TaskRecord,
     balancer: &LoadBalancer,
 ) -> Vec<Resource> {
-    let mut resources = vec![Resource::Identity(v1::Identity {
-        name: public_identity(balancer),
-        spiffe_id: String::new(),
-        dns_names: vec![balancer.dns_name.clone()],
-        source: Some(issued(registry, options, None, true)),
-    })];
-    let mut used = BTreeSet::new();
+    let mut gateway = Gateway {
+        registry,
+        options,
+        task,
+        balancer,
+        used: BTreeSet::new(),
+        resources: vec![Resource::Identity(v1::Identity {
+            name: public_identity(balancer),
+            spiffe_id: String::new(),
+            dns_names: vec![balancer.dns_name.clone()],
+            source: Some(issued(registry, options, None, true)),
+        })],
+    };
     let shown: BTreeSet<&String> =
         listeners_of(registry, &balancer.arn).flat_map(|listener| &listener.certificates).collect();
-    resources.extend(shown.iter().filter_map(|arn| serving::identity(registry, arn)).map(Resource::Identity));
+    let shown = shown.iter().filter_map(|arn| serving::identity(registry, arn));
+    gateway.resources.extend(shown.map(Resource::Identity));
     for listener in listeners_of(registry, &balancer.arn) {
-        resources.extend(listener_resources(registry, options, balancer, listener, &mut used));
+        gateway.listener(listener);
     }
+    let Gateway { used, mut resources, .. } = gateway;
     for group in used {
-        resources.extend(target_group(registry, options, &group).resources);
+        resources.extend(TargetCluster::of(registry, options, &group).into_resources());
     }
     resources
 }
@@ -76,8 +89,24 @@ pub(crate) fn rules_of<'a>(registry: &'a Registry, listener: &Arn) -> Vec<&'a Ga
     rules
 }
 
-/// Names of the load balancers whose rules lead to one of these target groups.
-pub(crate) fn callers(registry: &Registry, groups: &[&Arn]) -> BTreeSet<String> {
+/// Names of the load balancers whose rules lead to a service's port: by its target groups, or by the
+/// policy of a port that is behind one and sends requests on.
+pub(crate) fn callers(registry: &Registry, service: &Service, port: &ServicePort<'_>) -> BTreeSet<String> {
+    let mut groups = port.target_groups.clone();
+    if let Some((connect, offered)) = service.connect.as_ref().zip(port.offered) {
+        let leading = registry
+            .traffic_policies
+            .values()
+            .filter(|policy| policy.leads_to(&offered.discovery_name))
+            .filter(|policy| policy.namespace.as_ref().is_none_or(|own| *own == connect.namespace));
+        for policy in leading {
+            let found = called::offering(registry, &connect.namespace, &policy.discovery_name);
+            groups.extend(found.into_iter().flat_map(|(_, _, port)| port.target_groups));
+        }
+    }
+    if groups.is_empty() {
+        return BTreeSet::new();
+    }
     let leads_there = |action: &GatewayAction| match action {
         GatewayAction::Forward(targets) => {
             targets.iter().any(|(target, _)| groups.contains(&bound(registry, target)))
@@ -128,112 +157,193 @@ pub(crate) fn services_behind<'a>(registry: &'a Registry, group: &Arn) -> Vec<(&
     behind
 }
 
-fn listener_resources(
-    registry: &Registry,
-    options: &PublishOptions,
-    balancer: &LoadBalancer,
-    listener: &GatewayListener,
-    used: &mut BTreeSet<Arn>,
-) -> Vec<Resource> {
-    let settings = registry.settings();
-    let Some(address) = settings.gateway_addresses.get(listener.arn.as_str()) else { return Vec::new() };
-    let name = format!("public:{}:{}", balancer.name, listener.port);
-    let tls = match listener.protocol {
-        GatewayProtocol::Https { tls13_only } => {
-            // Its own certificate is for who asks for its own name, or where the listener's are not here.
-            let present = listener.certificates.iter().filter_map(|arn| serving::identity(registry, arn));
-            let mut shown = present.map(|identity| identity.name).chain([public_identity(balancer)]);
-            Some(v1::PublicTls {
-                identity: shown.next().unwrap_or_default(),
-                more_identities: shown.collect(),
-                min_version: if tls13_only { "1.3" } else { "1.2" }.into(),
-            })
-        }
-        GatewayProtocol::Http | GatewayProtocol::Tcp => None,
-    };
-    let is_tcp = listener.protocol == GatewayProtocol::Tcp;
-    let mut resources = vec![Resource::Listener(v1::Listener {
-        name: name.clone(),
-        bind: Some(v1::listener::Bind::Public(v1::PublicBind {
-            address: address.ip().to_string(),
-            port: u32::from(address.port()),
-            tls,
-        })),
-        protocol: if is_tcp { v1::Protocol::Tcp } else { v1::Protocol::Http }.into(),
-        route: if is_tcp { String::new() } else { name.clone() },
-        cluster: match (&listener.default_action, is_tcp) {
+/// What one gateway is to have, as it is put together.
+struct Gateway<'a> {
+    registry: &'a Registry,
+    options: &'a PublishOptions,
+    task: &'a TaskRecord,
+    balancer: &'a LoadBalancer,
+    /// Target groups that its rules lead to.
+    used: BTreeSet<Arn>,
+    resources: Vec<Resource>,
+}
+
+impl Gateway<'_> {
+    fn listener(&mut self, listener: &GatewayListener) {
+        let settings = self.registry.settings();
+        let Some(address) = settings.gateway_addresses.get(listener.arn.as_str()) else { return };
+        let name = format!("public:{}:{}", self.balancer.name, listener.port);
+        let tls = match listener.protocol {
+            GatewayProtocol::Https { tls13_only } => {
+                // Its own certificate is for who asks for its own name, or where the listener's are not here.
+                let certificates = listener.certificates.iter();
+                let present = certificates.filter_map(|arn| serving::identity(self.registry, arn));
+                let own = public_identity(self.balancer);
+                let mut shown = present.map(|identity| identity.name).chain([own]);
+                Some(v1::PublicTls {
+                    identity: shown.next().unwrap_or_default(),
+                    more_identities: shown.collect(),
+                    min_version: if tls13_only { "1.3" } else { "1.2" }.into(),
+                })
+            }
+            GatewayProtocol::Http | GatewayProtocol::Tcp => None,
+        };
+        let is_tcp = listener.protocol == GatewayProtocol::Tcp;
+        let cluster = match (&listener.default_action, is_tcp) {
             (GatewayAction::Forward(targets), true) => {
-                let group = targets.first().map(|(group, _)| bound(registry, group));
-                used.extend(group.cloned());
+                let group = targets.first().map(|(group, _)| bound(self.registry, group));
+                self.used.extend(group.cloned());
                 group.map(target_cluster).unwrap_or_default()
             }
             _ => String::new(),
-        },
-        idle_timeout_ms: CLIENT_IDLE_TIMEOUT_MS,
-        max_connections: 0,
-    })];
-    if is_tcp {
-        return resources;
+        };
+        self.resources.push(Resource::Listener(v1::Listener {
+            name: name.clone(),
+            bind: Some(v1::listener::Bind::Public(v1::PublicBind {
+                address: address.ip().to_string(),
+                port: u32::from(address.port()),
+                tls,
+            })),
+            protocol: if is_tcp { v1::Protocol::Tcp } else { v1::Protocol::Http }.into(),
+            route: if is_tcp { String::new() } else { name.clone() },
+            cluster,
+            idle_timeout_ms: CLIENT_IDLE_TIMEOUT_MS,
+            max_connections: 0,
+        }));
+        if is_tcp {
+            return;
+        }
+        let mut rules = Vec::new();
+        for rule in rules_of(self.registry, &listener.arn) {
+            let matches = Some(conditions(&rule.conditions));
+            rules.extend(self.rules(listener, &rule.arn, matches, &rule.action));
+        }
+        rules.extend(self.rules(listener, &listener.arn, None, &listener.default_action));
+        self.resources.push(Resource::Route(v1::Route { name, rules }));
     }
-    let mut rules = Vec::new();
-    for rule in rules_of(registry, &listener.arn) {
-        let mut matched = action(registry, options, listener, &rule.arn, &rule.action, used);
-        matched.r#match = Some(conditions(&rule.conditions));
-        rules.push(matched);
+
+    /// The rules that a listener's rule is on the stream; with those of a policy it is several.
+    fn rules(
+        &mut self,
+        listener: &GatewayListener,
+        rule: &Arn,
+        matches: Option<v1::RouteMatch>,
+        action: &GatewayAction,
+    ) -> Vec<v1::RouteRule> {
+        let action = match action {
+            GatewayAction::Forward(targets) => return self.forwarding(rule, matches, targets),
+            GatewayAction::Redirect { protocol, host, port, path, query, status } => {
+                v1::route_rule::Action::Redirect(v1::Redirect {
+                    protocol: protocol.clone(),
+                    host: host.clone(),
+                    port: real_port(self.registry, listener, port),
+                    path: path.clone(),
+                    query: query.clone(),
+                    status: u32::from(*status),
+                })
+            }
+            GatewayAction::FixedResponse { status, content_type, body } => {
+                v1::route_rule::Action::FixedResponse(v1::FixedResponse {
+                    status: u32::from(*status),
+                    content_type: content_type.clone(),
+                    body: body.clone(),
+                })
+            }
+        };
+        vec![v1::RouteRule { r#match: matches, action: Some(action) }]
     }
-    rules.push(action(registry, options, listener, &listener.arn, &listener.default_action, used));
-    resources.push(Resource::Route(v1::Route { name, rules }));
-    resources
+
+    /// Where a rule forwards, time, retries and faults are as the policy of the group with the
+    /// largest weight has them. The policy's routes are beside the rule where it leads to one group:
+    /// where there are more, the listener divides the traffic itself.
+    fn forwarding(
+        &mut self,
+        rule: &Arn,
+        matches: Option<v1::RouteMatch>,
+        targets: &[(Arn, u32)],
+    ) -> Vec<v1::RouteRule> {
+        let mut forwarding = forward("", TARGET_TIMEOUT_MS, Some(retry_policy()));
+        forwarding.r#match = matches;
+        let groups: Vec<(TargetCluster<'_>, u32, bool)> = targets
+            .iter()
+            .map(|(group, weight)| {
+                let group = bound(self.registry, group);
+                self.used.insert(group.clone());
+                let is_test = is_test_rule(self.registry, rule, group);
+                (TargetCluster::of(self.registry, self.options, group), *weight, is_test)
+            })
+            .collect();
+        let is_divided = groups.iter().any(|(target, ..)| target.is_divided());
+        let parts = groups.iter().flat_map(|(target, weight, is_test)| {
+            let scale = if is_divided { Share::ALL.tenths() } else { 1 };
+            target.weighted(*weight, scale, *is_test)
+        });
+        shift::lead(&mut forwarding, parts.collect());
+        // The first of those that are equal.
+        let heaviest = groups.iter().rev().max_by_key(|(_, weight, _)| *weight);
+        let Some((target, _, is_test)) = heaviest else { return vec![forwarding] };
+        let Some((namespace, traffic)) = target.traffic else { return vec![forwarding] };
+        traffic.rule(&mut forwarding);
+        if let Some(faults) = traffic.faults(&target.name) {
+            if let Some(v1::route_rule::Action::Forward(forward)) = &mut forwarding.action {
+                forward.fault.clone_from(&target.name);
+            }
+            self.resources.push(faults);
+        }
+        let leads_to_one = groups.iter().all(|(other, ..)| other.name == target.name);
+        let mut rules = Vec::new();
+        if leads_to_one && !is_test {
+            let routes = traffic.routes(namespace, &forwarding);
+            rules = self.routes(target, namespace, traffic, routes);
+        }
+        rules.push(forwarding);
+        rules
+    }
+
+    /// A policy's routes. Its own discovery name is the target group there.
+    fn routes(
+        &mut self,
+        target: &TargetCluster<'_>,
+        namespace: &str,
+        traffic: Traffic<'_>,
+        mut routes: Vec<v1::RouteRule>,
+    ) -> Vec<v1::RouteRule> {
+        let own = traffic.policy.map(|policy| format!("{}.{namespace}", policy.discovery_name));
+        let mut others: Vec<Split> = Vec::new();
+        let own_name = traffic.policy.map(|policy| &policy.discovery_name);
+        for name in traffic.targets().filter(|name| Some(*name) != own_name) {
+            let Some((callee, offered, port)) = called::offering(self.registry, namespace, name) else {
+                continue;
+            };
+            let (its, split) =
+                called::called(self.registry, self.options, self.task, namespace, callee, offered, &port);
+            self.resources.extend(its);
+            others.extend(split);
+        }
+        let scale = if target.is_divided() || !others.is_empty() { Share::ALL.tenths() } else { 1 };
+        for route in &mut routes {
+            let Some(v1::route_rule::Action::Forward(forward)) = &mut route.action else { continue };
+            let parts = std::mem::take(&mut forward.clusters).into_iter().flat_map(|one| {
+                if Some(&one.cluster) == own.as_ref() {
+                    return target.weighted(one.weight, scale, false);
+                }
+                match others.iter().find(|split| split.is_of(&one.cluster)) {
+                    Some(split) => split.weighted(one.weight),
+                    None => {
+                        let weight = one.weight.saturating_mul(scale);
+                        vec![v1::WeightedCluster { weight, ..one }]
+                    }
+                }
+            });
+            forward.clusters = parts.collect();
+        }
+        routes
+    }
 }
 
 /// Each target group is a cluster of its own, by its ARN's last part.
 fn target_cluster(group: &Arn) -> String {
     format!("target-group:{}", group.resource())
-}
-
-fn action(
-    registry: &Registry,
-    options: &PublishOptions,
-    listener: &GatewayListener,
-    rule: &Arn,
-    action: &GatewayAction,
-    used: &mut BTreeSet<Arn>,
-) -> v1::RouteRule {
-    match action {
-        GatewayAction::Forward(targets) => {
-            let mut forwarding = forward("", TARGET_TIMEOUT_MS, Some(retry_policy()));
-            if let Some(v1::route_rule::Action::Forward(forward)) = &mut forwarding.action {
-                forward.clusters.clear();
-                for (group, weight) in targets {
-                    let group = bound(registry, group);
-                    used.insert(group.clone());
-                    let is_test = is_test_rule(registry, rule, group);
-                    let target = target_group(registry, options, group);
-                    forward.clusters.extend(target.weighted(*weight, is_test));
-                }
-            }
-            forwarding
-        }
-        GatewayAction::Redirect { protocol, host, port, path, query, status } => v1::RouteRule {
-            r#match: None,
-            action: Some(v1::route_rule::Action::Redirect(v1::Redirect {
-                protocol: protocol.clone(),
-                host: host.clone(),
-                port: real_port(registry, listener, port),
-                path: path.clone(),
-                query: query.clone(),
-                status: u32::from(*status),
-            })),
-        },
-        GatewayAction::FixedResponse { status, content_type, body } => v1::RouteRule {
-            r#match: None,
-            action: Some(v1::route_rule::Action::FixedResponse(v1::FixedResponse {
-                status: u32::from(*status),
-                content_type: content_type.clone(),
-                body: body.clone(),
-            })),
-        },
-    }
 }
 
 /// A redirect to a port of the same load balancer leads to where that port
@@ -268,100 +378,4 @@ fn conditions(conditions: &[GatewayCondition]) -> v1::RouteMatch {
         }
     }
     matched
-}
-
-/// A target group on the stream.
-struct TargetCluster {
-    name: String,
-    resources: Vec<Resource>,
-    /// The services whose new tasks have a cluster of their own, with how many tasks each wants.
-    splits: Vec<(Split, u32)>,
-    /// Tasks that all services of the group want.
-    wanted: u32,
-}
-
-impl TargetCluster {
-    /// The group's part of a rule.
-    fn weighted(&self, weight: u32, is_test: bool) -> Vec<v1::WeightedCluster> {
-        if is_test && let Some(green) = self.splits.iter().find_map(|(split, _)| split.test_cluster()) {
-            return vec![v1::WeightedCluster { cluster: green.to_owned(), weight }];
-        }
-        if self.splits.is_empty() {
-            return vec![v1::WeightedCluster { cluster: self.name.clone(), weight }];
-        }
-        let mut parts: Vec<_> =
-            self.splits.iter().map(|(split, part)| split.part_of(*part, self.wanted)).collect();
-        let green: u32 = parts.iter().map(|part| part.weight).sum();
-        let rest = Share::ALL.tenths().saturating_sub(green);
-        parts.insert(0, v1::WeightedCluster { cluster: self.name.clone(), weight: rest });
-        for part in &mut parts {
-            part.weight = part.weight.saturating_mul(weight);
-        }
-        parts
-    }
-}
-
-/// The clusters of a target group: the endpoints of every service bound to it, and beside them
-/// those of the new tasks of services that are being replaced.
-fn target_group(registry: &Registry, options: &PublishOptions, group: &Arn) -> TargetCluster {
-    let name = target_cluster(group);
-    let target = registry.target_groups.get(group.as_str());
-    let check = target.and_then(|group| health_check(group));
-    let mut cluster: Option<v1::Cluster> = None;
-    let mut endpoints = v1::Endpoints { name: name.clone(), endpoints: Vec::new() };
-    let (mut beside, mut splits, mut wanted) = (Vec::new(), Vec::new(), 0u32);
-    for (service, port_name) in services_behind(registry, group) {
-        let Some(definition) = registry.task_definitions.get(service.task_definition.as_str()) else {
-            continue;
-        };
-        let ports = service_ports(service, definition);
-        let Some(port) = ports.iter().find(|port| port.name == port_name) else { continue };
-        let is_tcp = port.mapping.protocol == AppProtocol::Tcp;
-        let upstream = upstream(registry, options, None, service, port, &name, check.clone());
-        let (mut resources, split) = shift::divide(registry, service, upstream, is_tcp);
-        wanted = wanted.saturating_add(service.desired_count);
-        splits.extend(split.map(|split| (split, service.desired_count)));
-        beside.extend(resources.split_off(2));
-        for resource in resources {
-            match (resource, &mut cluster) {
-                (Resource::Endpoints(its), _) => endpoints.endpoints.extend(its.endpoints),
-                (Resource::Cluster(one), None) => cluster = Some(one),
-                (Resource::Cluster(one), Some(cluster)) => {
-                    if let (Some(v1::cluster::Kind::Mesh(all)), Some(v1::cluster::Kind::Mesh(more))) =
-                        (&mut cluster.kind, one.kind)
-                    {
-                        all.identities.extend(more.identities);
-                        // Where one asks for callers' certificates, all get one.
-                        if more.tls == i32::from(v1::TlsMode::Mutual) {
-                            all.tls = more.tls;
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-    let cluster = cluster.unwrap_or_else(|| v1::Cluster {
-        name: name.clone(),
-        protocol: v1::Protocol::Http.into(),
-        kind: Some(v1::cluster::Kind::Mesh(v1::MeshUpstream::default())),
-        ..v1::Cluster::default()
-    });
-    let mut resources = vec![Resource::Cluster(cluster), Resource::Endpoints(endpoints)];
-    resources.append(&mut beside);
-    TargetCluster { name, resources, splits, wanted }
-}
-
-fn health_check(group: &TargetGroup) -> Option<v1::HealthCheck> {
-    let check = group.health_check.as_ref()?;
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    Some(v1::HealthCheck {
-        path: check.path.clone(),
-        interval_ms: millis(check.interval),
-        timeout_ms: millis(check.timeout),
-        healthy_threshold: check.healthy_threshold,
-        unhealthy_threshold: check.unhealthy_threshold,
-        matcher: check.matcher.clone(),
-        ..v1::HealthCheck::default()
-    })
 }

@@ -145,8 +145,13 @@ fn part(cluster: &str, weight: u32, share: Share) -> v1::WeightedCluster {
 }
 
 impl Split {
+    /// Whether it is this cluster that is divided.
+    pub(super) fn is_of(&self, cluster: &str) -> bool {
+        self.blue == cluster
+    }
+
     /// The cluster's part of a rule, divided.
-    fn weighted(&self, weight: u32) -> Vec<v1::WeightedCluster> {
+    pub(super) fn weighted(&self, weight: u32) -> Vec<v1::WeightedCluster> {
         vec![part(&self.blue, weight, self.production.rest()), part(&self.green, weight, self.production)]
     }
 
@@ -162,7 +167,8 @@ impl Split {
     }
 }
 
-fn lead(rule: &mut v1::RouteRule, clusters: Vec<v1::WeightedCluster>) {
+/// Makes a rule forward to these clusters.
+pub(super) fn lead(rule: &mut v1::RouteRule, clusters: Vec<v1::WeightedCluster>) {
     if let Some(v1::route_rule::Action::Forward(forward)) = &mut rule.action {
         forward.clusters = clusters;
     }

@@ -9,12 +9,11 @@ use bowline_model::{
 };
 
 use super::{
-    PublishOptions, ServicePort, forward, idle_timeout_ms, protocol, proves_callers, request_timeout_ms,
-    retry_policy, service_ports, shift,
-    shift::Split,
-    tls_mode,
+    PublishOptions, ServicePort,
+    called::{self, cluster_name},
+    forward, idle_timeout_ms, protocol, proves_callers, request_timeout_ms, retry_policy, service_ports,
+    shift, tls_mode,
     traffic::{self, Traffic},
-    upstream,
 };
 use crate::{
     acm::serving,
@@ -53,7 +52,7 @@ pub(super) fn callable(
     task: &TaskRecord,
     namespace: &str,
 ) -> Vec<Resource> {
-    offered_in(registry, namespace)
+    called::offered_in(registry, namespace)
         .flat_map(|(callee, offered)| outbound(registry, options, task, namespace, callee, offered))
         .chain(super::external::callable(registry, namespace))
         .collect()
@@ -153,22 +152,6 @@ fn authorization_rule(rule: &Rule) -> v1::AuthorizationRule {
     }
 }
 
-/// Everything that services of a namespace offer.
-pub(crate) fn offered_in<'a>(
-    registry: &'a Registry,
-    namespace: &'a str,
-) -> impl Iterator<Item = (&'a Service, &'a ConnectService)> {
-    registry.services.values().flat_map(move |service| {
-        let connect = service.connect.as_ref().filter(|connect| connect.namespace == namespace);
-        connect.into_iter().flat_map(|connect| &connect.services).map(move |offered| (&**service, offered))
-    })
-}
-
-/// Name of the cluster on the stream that a discovery name stands for.
-pub(crate) fn cluster_name(namespace: &str, offered: &ConnectService) -> String {
-    format!("{}.{namespace}", offered.discovery_name)
-}
-
 /// An alias of the namespace: listener, route, cluster, endpoints.
 fn outbound(
     registry: &Registry,
@@ -208,7 +191,7 @@ fn outbound(
     };
     traffic.listener(&mut listener);
     let mut resources = vec![Resource::Listener(listener)];
-    let (own, split) = called(registry, options, task, namespace, callee, offered, port);
+    let (own, split) = called::called(registry, options, task, namespace, callee, offered, port);
     if !is_tcp {
         let mut rule = forward(&cluster, request_timeout_ms(Some(offered)), Some(retry_policy()));
         traffic.rule(&mut rule);
@@ -217,16 +200,10 @@ fn outbound(
         rules.push(rule);
         let mut others = Vec::new();
         for target in traffic.targets().filter(|target| **target != offered.discovery_name) {
-            let found =
-                offered_in(registry, namespace).find(|(_, offered)| offered.discovery_name == *target);
-            let ports = found.and_then(|(callee, offered)| {
-                let definition = registry.task_definitions.get(callee.task_definition.as_str())?;
-                let mut ports = service_ports(callee, definition);
-                let place = ports.iter().position(|port| port.name == offered.port_name)?;
-                Some((callee, offered, ports.swap_remove(place)))
-            });
-            let Some((callee, offered, port)) = ports else { continue };
-            let (its, split) = called(registry, options, task, namespace, callee, offered, &port);
+            let Some((callee, offered, port)) = called::offering(registry, namespace, target) else {
+                continue;
+            };
+            let (its, split) = called::called(registry, options, task, namespace, callee, offered, &port);
             resources.extend(its);
             others.extend(split);
         }
@@ -236,76 +213,4 @@ fn outbound(
     }
     resources.extend(own);
     resources
-}
-
-/// The cluster that a discovery name stands for, and its endpoints; two of each, and how they are to
-/// be used, while one set of its tasks takes another's place.
-fn called(
-    registry: &Registry,
-    options: &PublishOptions,
-    task: &TaskRecord,
-    namespace: &str,
-    callee: &Service,
-    offered: &ConnectService,
-    port: &ServicePort<'_>,
-) -> (Vec<Resource>, Option<Split>) {
-    let cluster = cluster_name(namespace, offered);
-    let traffic = Traffic::of(registry, namespace, &offered.discovery_name, port.mapping.protocol);
-    let caller = registry.service_of(task).map(|service| &**service);
-    let mut upstream = upstream(registry, options, caller, callee, port, &cluster, None);
-    if let [Resource::Cluster(cluster), Resource::Endpoints(endpoints)] = &mut upstream {
-        traffic.cluster(cluster);
-        take_over(registry, options, namespace, traffic, cluster, endpoints);
-        if traffic.is_zone_aware() {
-            let zone = traffic::zone(registry);
-            endpoints.endpoints.iter_mut().for_each(|endpoint| endpoint.zone.clone_from(&zone));
-            cluster.load_balancing.get_or_insert_default().zone = zone;
-        }
-    }
-    if let (Some(to), Resource::Endpoints(endpoints)) =
-        (options.diversions.get(&(task.id.clone(), cluster.clone())), &mut upstream[1])
-    {
-        endpoints.endpoints = vec![v1::Endpoint {
-            address: to.ip().to_string(),
-            port: u32::from(to.port()),
-            weight: 1,
-            task_id: "diverted".into(),
-            ..v1::Endpoint::default()
-        }];
-    }
-    shift::divide(registry, callee, upstream, port.mapping.protocol == AppProtocol::Tcp)
-}
-
-/// Adds the endpoints of the discovery names that take over where a cluster's own fail, with the
-/// identities that they prove.
-fn take_over(
-    registry: &Registry,
-    options: &PublishOptions,
-    namespace: &str,
-    traffic: Traffic<'_>,
-    cluster: &mut v1::Cluster,
-    endpoints: &mut v1::Endpoints,
-) {
-    let Some(v1::cluster::Kind::Mesh(mesh)) = &mut cluster.kind else { return };
-    for (place, name) in traffic.failover().iter().enumerate() {
-        let found = offered_in(registry, namespace).find(|(_, offered)| offered.discovery_name == *name);
-        let Some((service, offered)) = found else { continue };
-        let definition = registry.task_definitions.get(service.task_definition.as_str());
-        let Some((_, mapping)) = definition.and_then(|definition| definition.named_port(&offered.port_name))
-        else {
-            continue;
-        };
-        // What speaks or protects itself otherwise cannot stand in.
-        if mapping.protocol != traffic.protocol || i32::from(tls_mode(options, service)) != mesh.tls {
-            continue;
-        }
-        let identity = registry.identity_of_service(service).as_str().to_owned();
-        if !mesh.identities.contains(&identity) {
-            mesh.identities.push(identity);
-        }
-        let mut its = super::endpoints(registry, service, &offered.port_name);
-        let priority = u32::try_from(place + 1).unwrap_or(u32::MAX);
-        its.iter_mut().for_each(|endpoint| endpoint.priority = priority);
-        endpoints.endpoints.extend(its);
-    }
 }

@@ -93,11 +93,16 @@ impl<'r> Traffic<'r> {
         }
     }
 
-    /// The policy's routes, each like `plain` where it says nothing itself.
+    /// The policy's routes, each like `plain` where it says nothing itself; what `plain` asks of a
+    /// request, they ask too.
     pub(super) fn routes(self, namespace: &str, plain: &v1::RouteRule) -> Vec<v1::RouteRule> {
         let rule = |route: &Route| {
             let mut rule = plain.clone();
-            rule.r#match = Some(route_match(&route.matches));
+            let own = route_match(&route.matches);
+            rule.r#match = Some(match rule.r#match.take() {
+                None => own,
+                Some(plain) => v1::RouteMatch { also: vec![own], ..plain },
+            });
             if let Some(v1::route_rule::Action::Forward(forward)) = &mut rule.action {
                 let target = |(name, weight): &(String, u32)| v1::WeightedCluster {
                     cluster: format!("{name}.{namespace}"),
@@ -281,6 +286,7 @@ fn route_match(matches: &RouteMatch) -> v1::RouteMatch {
         methods: matches.method.iter().cloned().collect(),
         headers: matches.headers.iter().map(value).collect(),
         query: matches.query.iter().map(value).collect(),
+        also: Vec::new(),
     }
 }
 

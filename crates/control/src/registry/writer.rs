@@ -101,6 +101,8 @@ macro_rules! for_each_table {
         $apply!(kms_keys, "kms-keys");
         $apply!(kms_aliases, "kms-aliases");
         $apply!(experiment_templates, "experiment-templates");
+        $apply!(alarms, "alarms");
+        $apply!(alarm_histories, "alarm-histories");
     };
 }
 

@@ -169,6 +169,9 @@ pub struct RouteMatch {
     /// "All of": query parameters with exactly these values.
     #[prost(message, repeated, tag = "5")]
     pub query: ::prost::alloc::vec::Vec<HeaderMatch>,
+    /// Further conditions, all of which must hold too. They have none themselves.
+    #[prost(message, repeated, tag = "6")]
+    pub also: ::prost::alloc::vec::Vec<RouteMatch>,
 }
 /// A header or a query parameter. Of `exact` and what follows one thing is given;
 /// nothing but a name means the exact empty value.
@@ -226,6 +229,10 @@ pub struct Forward {
     /// Empty: each request goes where the weights have it.
     #[prost(message, repeated, tag = "4")]
     pub sticky: ::prost::alloc::vec::Vec<HashKey>,
+    /// Name of the Fault that is put in where this rule forwards. Empty: the one of
+    /// the route's own name.
+    #[prost(string, tag = "5")]
+    pub fault: ::prost::alloc::string::String,
 }
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -347,6 +354,11 @@ pub struct Cluster {
     /// Which endpoint gets a request. Absent: round robin.
     #[prost(message, optional, tag = "13")]
     pub load_balancing: ::core::option::Option<LoadBalancing>,
+    /// TCP: how often connecting is tried, and what that may cost. Its conditions
+    /// and what is for answers alone are not looked at. Absent: two retries, each
+    /// on another endpoint, within the default budget.
+    #[prost(message, optional, tag = "14")]
+    pub connect_retry: ::core::option::Option<RetryPolicy>,
     #[prost(oneof = "cluster::Kind", tags = "3, 4, 11")]
     pub kind: ::core::option::Option<cluster::Kind>,
 }
@@ -879,7 +891,9 @@ pub struct AuthorizationRule {
     pub any_caller: bool,
 }
 /// Token buckets on an inbound listener: requests that find one empty are
-/// answered 429.
+/// answered 429. Where TCP is spoken each new connection takes a token in place of
+/// a request, and one that finds none is closed: rules with a `match` or
+/// `per_header` do not apply there.
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -926,7 +940,7 @@ pub struct LimitRule {
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Fault {
-    /// The route's name.
+    /// The route's name, or the one by which rules name it.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// Of a million requests.

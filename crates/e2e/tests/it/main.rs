@@ -6,6 +6,7 @@ mod ca;
 mod cdk;
 mod certs;
 mod chapters;
+mod deployments;
 mod dns;
 mod egress;
 mod examples;

@@ -96,7 +96,13 @@ pub(crate) struct RouteDraft {
 
 #[derive(Clone, Debug)]
 pub(crate) enum ActionDraft {
-    Forward { clusters: Vec<(String, u32)>, policy: ForwardPolicy, sticky: Vec<HashKey> },
+    Forward {
+        clusters: Vec<(String, u32)>,
+        policy: ForwardPolicy,
+        sticky: Vec<HashKey>,
+        /// Name of the Fault in place of the route's.
+        fault: Option<String>,
+    },
     Redirect(Redirect),
     Fixed(Fixed),
 }
@@ -291,7 +297,8 @@ fn rule_of(rule: &v1::RouteRule) -> Result<(Match, ActionDraft), Invalid> {
                 _ => clusters,
             };
             let sticky = balancing::hash_keys("forward.sticky", &forward.sticky)?;
-            ActionDraft::Forward { clusters, policy: traffic::forward_policy(forward)?, sticky }
+            let fault = (!forward.fault.is_empty()).then(|| forward.fault.clone());
+            ActionDraft::Forward { clusters, policy: traffic::forward_policy(forward)?, sticky, fault }
         }
         Some(v1::route_rule::Action::Redirect(redirect)) => {
             let status = match redirect.status {
@@ -331,6 +338,10 @@ fn rule_of(rule: &v1::RouteRule) -> Result<(Match, ActionDraft), Invalid> {
 fn conditions(message: &v1::RouteMatch) -> Result<Match, Invalid> {
     bounded("match.headers", message.headers.len())?;
     bounded("match.query", message.query.len())?;
+    bounded("match.also", message.also.len())?;
+    if message.also.iter().any(|further| !further.also.is_empty()) {
+        return Err(invalid("match.also", "further conditions have none themselves"));
+    }
     Ok(Match {
         hosts: wildcards("match.hosts", &message.hosts, true)?,
         paths: wildcards("match.paths", &message.paths, false)?,
@@ -349,6 +360,7 @@ fn conditions(message: &v1::RouteMatch) -> Result<Match, Invalid> {
             .iter()
             .map(|query| Ok((query.name.clone(), traffic::value_match("match.query", query)?)))
             .collect::<Result<_, _>>()?,
+        also: message.also.iter().map(conditions).collect::<Result<_, _>>()?,
     })
 }
 

@@ -30,6 +30,7 @@ use super::{
     external::ExternalUpstream,
     handshakes::{CachedHop, CachedPublic, InboundKey, hop_configs, inbound_config, public_config},
     origins::Origins,
+    series::ClusterSeries,
 };
 use crate::{
     fault::FaultRule,
@@ -416,7 +417,8 @@ impl ResourceStore {
             .iter()
             .map(|(name, draft)| {
                 let turns = self.turns.entry(name.clone()).or_default();
-                let faults = self.faults.get(name).cloned().unwrap_or_default();
+                let faults =
+                    |own: Option<&str>| self.faults.get(own.unwrap_or(name)).cloned().unwrap_or_default();
                 (name.as_str(), Arc::new(link_route(draft, &clusters, turns, faults)))
             })
             .collect();
@@ -521,9 +523,11 @@ impl ResourceStore {
                 }
             };
             let name: Arc<str> = Arc::from(name.as_str());
+            let discovery_name = Arc::from(draft.discovery_name.as_str());
             let cluster = Cluster {
+                series: ClusterSeries::new(&self.metrics.series, &name, &discovery_name, draft),
                 name: Arc::clone(&name),
-                discovery_name: Arc::from(draft.discovery_name.as_str()),
+                discovery_name,
                 protocol: draft.protocol,
                 upstream,
                 connect_timeout: draft.connect_timeout,
@@ -555,12 +559,12 @@ fn link_route(
     draft: &RouteDraft,
     clusters: &HashMap<Arc<str>, Arc<Cluster>>,
     turns: &Arc<AtomicU64>,
-    faults: Arc<[FaultRule]>,
+    faults: impl Fn(Option<&str>) -> Arc<[FaultRule]>,
 ) -> Route {
     let link = |action: &ActionDraft| match action {
         ActionDraft::Redirect(redirect) => Action::Redirect(redirect.clone()),
         ActionDraft::Fixed(fixed) => Action::Fixed(fixed.clone()),
-        ActionDraft::Forward { clusters: named, policy, sticky } => {
+        ActionDraft::Forward { clusters: named, policy, sticky, fault } => {
             let found: Vec<_> = named
                 .iter()
                 .filter_map(|(name, weight)| Some((Arc::clone(clusters.get(name.as_str())?), *weight)))
@@ -568,7 +572,8 @@ fn link_route(
             let weight_total = found.iter().map(|(_, weight)| u64::from(*weight)).sum();
             let turns = Arc::clone(turns);
             let (policy, sticky) = (policy.clone(), sticky.clone());
-            Action::Forward(Forward { clusters: found, weight_total, turns, sticky, policy })
+            let faults = faults(fault.as_deref());
+            Action::Forward(Forward { clusters: found, weight_total, turns, sticky, faults, policy })
         }
     };
     let rules = draft
@@ -576,7 +581,7 @@ fn link_route(
         .iter()
         .map(|(matches, action)| Rule { matches: matches.clone(), action: link(action) })
         .collect();
-    Route { rules, faults }
+    Route { rules }
 }
 
 fn identity_from_files(message: &v1::Identity, files: &v1::FileCertificate) -> Result<HeldIdentity, Invalid> {

@@ -264,3 +264,41 @@ async fn weights_of_targets_are_met_within_one_percent() {
     assert_eq!(backends[0].count() + backends[1].count(), 10_000);
     proxy.handle.stop();
 }
+
+/// A target with a share of the traffic fails: its callers notice only where nothing is tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_leaves_the_target_that_failed() {
+    for (retries, expected) in [(1, 0..=0), (0, 45..=55)] {
+        let backends = backends(3).await;
+        backends[1].answers(Answer::status(500));
+        let mut resources = resources(&[&backends[0]], "HTTP", json!({}), json!({}), |_| json!({}));
+        resources[2]["route"]["rules"][0]["action"]["forward"] = json!({
+            "clusters": [
+                {"cluster": "service", "weight": 50},
+                {"cluster": "bad", "weight": 50},
+                // Neither who gets nothing nor who has nobody is gone to.
+                {"cluster": "idle", "weight": 0},
+                {"cluster": "empty", "weight": 0},
+            ],
+            "retry": {"maxRetries": retries, "retryOn": ["5xx"], "budgetPercent": 100, "backOffBaseMs": 1},
+        });
+        for (name, backend) in [("bad", Some(&backends[1])), ("idle", Some(&backends[2])), ("empty", None)] {
+            resources.push(json!({"cluster": {
+                "name": name, "protocol": "HTTP", "kind": {"mesh": {"tls": "PLAINTEXT"}},
+            }}));
+            let endpoint =
+                |backend: &Backend| json!({"address": "127.0.0.1", "port": backend.address.port()});
+            let endpoints: Vec<_> = backend.into_iter().map(endpoint).collect();
+            resources.push(json!({"endpoints": {"name": name, "endpoints": endpoints}}));
+        }
+        let proxy = Proxy::start(&resources);
+        let client = Client::of(&proxy).await;
+        let mut failed = 0;
+        for _ in 0..100 {
+            failed += u32::from(client.get("/").await.status != 200);
+        }
+        assert!(expected.contains(&failed), "{failed} failed with {retries} retries");
+        assert_eq!(backends[2].count(), 0);
+        proxy.handle.stop();
+    }
+}

@@ -268,8 +268,8 @@ pub struct ValueMatch {
     pub name: String,
     /// What of the value.
     pub kind: ValueKind,
-    /// It must not hold.
-    pub invert: bool,
+    /// It must not hold; what is not there at all is only matched with [`ValueKind::Present`].
+        pub invert: bool,
 }
 
 /// What of a value is looked at.

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 use crate::{
     access_log::{HttpEntry, LogLine},
     connections::Held,
+    deadline::{self, Deadline},
     health::Busy,
     load::Counted,
     metrics::{Direction, Flag},
@@ -117,8 +118,10 @@ impl Exchange {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    pub(crate) fn started(&self) -> Instant {
-        self.started
+    /// When the call is over: by this proxy's limit, or by what the client says.
+    pub(crate) fn deadline(&self, own: Option<Duration>, headers: &HeaderMap) -> Deadline {
+        let asked = deadline::asked(headers, self.is_grpc);
+        Deadline::new(own, asked, self.started.into(), self.delayed)
     }
 
     /// The request's body, whose length is known at the end only.

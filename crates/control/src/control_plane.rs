@@ -23,7 +23,6 @@ use bowline_model::{
     identity::SpiffeId,
     task::{DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskStatus, TokenIssuer},
 };
-use bowline_observe::metrics::{MetricLimits, MetricStore, MetricStoreError};
 use bowline_plumbing::{drain, seal::SealKey, wall_clock};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -63,6 +62,9 @@ use private_dns::PrivateDns;
 pub use access_keys::{AccessKeyError, AccessKeyView};
 pub use audit_trail::{AUDIT_DIRECTORY, AUDIT_KEY_LABEL};
 pub use authorities::{AuthorityError, AuthorityView, Moved};
+pub use bowline_observe::metrics::{
+    MetricLimits, MetricStore, MetricStoreError, Retention as MetricRetention,
+};
 pub(crate) use certificates::authority_named;
 pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,

@@ -23,7 +23,7 @@ use bowline_model::{
     identity::SpiffeId,
     task::{DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskStatus, TokenIssuer},
 };
-use bowline_observe::metrics::{MetricStore, MetricStoreError};
+use bowline_observe::metrics::{MetricLimits, MetricStore, MetricStoreError};
 use bowline_plumbing::{drain, seal::SealKey, wall_clock};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -112,6 +112,8 @@ pub struct ControlConfig {
     pub dns: Option<DnsConfig>,
     /// Where the key comes from that everything secret is sealed with.
     pub master_key: MasterKeySource,
+    /// How much is kept of metrics.
+    pub metrics: MetricLimits,
 }
 
 impl ControlConfig {
@@ -133,6 +135,7 @@ impl ControlConfig {
             ephemeral: false,
             dns: Some(DnsConfig::new(SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)))),
             master_key: MasterKeySource::default(),
+            metrics: MetricLimits::default(),
         }
     }
 }
@@ -362,6 +365,12 @@ impl ControlPlane {
         self.dns.as_ref().map_or(&[], |dns| dns.server.local_addresses())
     }
 
+    /// Where metrics are kept: to read them, and for whoever takes in what proxies, agents and this process itself
+    /// measure.
+    pub fn metrics(&self) -> Arc<MetricStore> {
+        Arc::clone(self.core.metrics())
+    }
+
     #[cfg(test)]
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
@@ -531,6 +540,9 @@ impl ControlPlane {
         // Streams end when their proxies see the connection close.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.drain.drain()).await;
         audit_trail::close(&self.core).await;
+        let metrics = Arc::clone(self.core.metrics());
+        // It waits for the disk.
+        let _ = tokio::task::spawn_blocking(move || metrics.close()).await;
         for task in self.tasks {
             task.abort();
             let _ = task.await;
@@ -560,7 +572,7 @@ fn write_gateway_ca(state_dir: &Path, authorities: &Authorities) -> Result<(), A
 }
 
 fn open_metrics(config: &ControlConfig) -> Result<MetricStore, MetricStoreError> {
-    MetricStore::open(&config.state_dir.join(METRICS_DIRECTORY), Arc::new(wall_clock::now))
+    MetricStore::open(&config.state_dir.join(METRICS_DIRECTORY), config.metrics, Arc::new(wall_clock::now))
 }
 
 fn open_master_key(config: &ControlConfig, writer: &RegistryWriter) -> Result<MasterKey, StartError> {

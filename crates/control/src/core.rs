@@ -16,7 +16,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bowline_aws::{cfn::Revision, ecs::RegisterTaskDefinitionRequest};
-use bowline_discovery::resource::ResourceType;
+use bowline_discovery::{resource::ResourceType, telemetry::MetricReport};
 use bowline_model::{
     clock::Timestamp,
     service::Service,
@@ -52,6 +52,7 @@ use crate::{
         tls::TlsMaterial,
     },
     task_role::{TaskCredentials, TaskCredentialsError},
+    telemetry::{InvalidReport, Taken, Telemetry},
     tokens::Tokens,
 };
 
@@ -79,6 +80,7 @@ pub(crate) struct Core {
     writer: RegistryWriter,
     authorities: Authorities,
     kept: Kept,
+    telemetry: Telemetry,
     credentials: Credentials,
     authorizer: Authorizer,
     tokens: Tokens,
@@ -152,10 +154,12 @@ impl Core {
         let (published, _) = watch::channel(1);
         let (answered, _) = watch::channel(0);
         let bundle = Bundle { roots_pem: authorities.mesh_roots_pem(), since: 1 };
+        let telemetry = Telemetry::new(Arc::clone(&kept.metrics) as _);
         Self {
             writer,
             authorities,
             kept,
+            telemetry,
             credentials,
             authorizer,
             tokens: Tokens::default(),
@@ -199,6 +203,11 @@ impl Core {
     /// Metrics.
     pub(crate) fn metrics(&self) -> &Arc<MetricStore> {
         &self.kept.metrics
+    }
+
+    /// What proxies tell of what they counted.
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// Values for containers that want secrets injected.
@@ -276,6 +285,7 @@ impl Core {
             async { while !self.registry().tasks.is_empty() && generation.changed().await.is_ok() {} };
         let ended = tokio::time::timeout(limit, ended).await.is_ok();
         self.events.clear();
+        self.kept.metrics.clear();
         self.change::<_, RegistryError>(|registry| {
             registry.forget_resources();
             Ok(())
@@ -666,6 +676,16 @@ impl Directory for Core {
         }
         drop(proxies);
         self.answered.send_modify(|count| *count += 1);
+    }
+
+    fn reported(&self, task: &TaskId, report: MetricReport) -> Result<Taken, InvalidReport> {
+        let registry = self.registry();
+        let now = wall_clock::now();
+        let sequence = report.sequence;
+        match registry.tasks.get(task.as_str()) {
+            Some(task) => self.telemetry.take(&registry, task, report, now),
+            None => Ok(Taken { sequence, interval: None }),
+        }
     }
 
     fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement) {

@@ -15,6 +15,7 @@
 //! - [`reconcile`]: services become tasks.
 //! - [`publish`]: the registry becomes what each proxy should have.
 //! - [`stream`]: the servers that proxies connect to.
+//! - [`telemetry`]: what proxies tell of what they counted.
 //! - [`audit`]: who called what, in files that show whether they were changed.
 //! - [`dns`]: answers for names of Cloud Map's private namespaces.
 //! - [`alarms`]: CloudWatch's alarms, judged and acted on.
@@ -58,6 +59,7 @@ pub mod store;
 pub mod stream;
 mod task_role;
 pub mod task_spec;
+pub mod telemetry;
 pub mod tokens;
 pub mod view;
 mod x509;

@@ -1,4 +1,4 @@
-//! The stream's servers: delta discovery and identity, on one TLS port.
+//! The stream's servers: delta discovery, identity and telemetry, on one TLS port.
 //!
 //! - [`directory`]: what they ask the rest of the control plane.
 //! - [`subscription`]: what a proxy asked for, has, and is to be sent.
@@ -9,12 +9,13 @@ pub mod directory;
 mod discovery;
 mod identity;
 pub mod subscription;
+mod telemetry;
 pub mod tls;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bowline_discovery::{
-    identity::identity_server::IdentityServer,
+    identity::identity_server::IdentityServer, telemetry::telemetry_server::TelemetryServer,
     xds::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer,
 };
 use bowline_plumbing::drain::DrainWatch;
@@ -35,6 +36,7 @@ use self::{
     directory::Directory,
     discovery::DiscoveryService,
     identity::IdentityService,
+    telemetry::TelemetryService,
     tls::TlsHandle,
 };
 
@@ -49,7 +51,7 @@ const ANONYMOUS_LIFETIME: Duration = Duration::from_secs(30);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest message taken or sent, in bytes: what gRPC clients take by default.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Calls at once on a connection; a proxy needs one stream and one renewal.
+/// Calls at once on a connection; a proxy needs two streams and one renewal.
 const CALLS_PER_CONNECTION_MAX: u32 = 16;
 /// How much header a request may have, in bytes.
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
@@ -85,10 +87,14 @@ impl StreamServer {
         let discovery = AggregatedDiscoveryServiceServer::new(discovery)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let telemetry = TelemetryService { directory: Arc::clone(&directory), drain: drain.clone() };
+        let telemetry = TelemetryServer::new(telemetry)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let identity = IdentityServer::new(IdentityService { directory })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let routes = Routes::new(discovery).add_service(identity).prepare();
+        let routes = Routes::new(discovery).add_service(identity).add_service(telemetry).prepare();
         let accepting = tokio::spawn(accept(listener, tls, routes, drain));
         Ok(Self { address, accepting })
     }

@@ -5,6 +5,7 @@
 //! - [`xds`]: Envoy's delta discovery messages and service.
 //! - [`identity`]: the service that turns a token or a certificate into a
 //!   fresh certificate.
+//! - [`telemetry`]: the service that proxies tell their counters.
 //! - [`text_enum`]: how enumerations are written in `bowline proxy --config`.
 //!
 //! The Rust under `generated` is committed; `tools/protogen` makes it from
@@ -26,6 +27,12 @@ pub mod identity {
 
     /// `info` of HPKE in [`FetchResponse`].
     pub const FETCH_PURPOSE: &[u8] = b"bowline fetched certificate";
+}
+
+/// The Telemetry service.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod telemetry {
+    include!("generated/bowline.telemetry.v1.rs");
 }
 
 /// Envoy's aggregated delta discovery, as far as Bowline speaks it.

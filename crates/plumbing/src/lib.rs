@@ -7,6 +7,7 @@
 //! - [`hpke`]: something secret for one reader.
 //! - [`seal`]: encryption of what is kept on disk.
 //! - [`backoff`]: growing, jittered delays.
+//! - [`exposition`]: metrics as Prometheus reads them.
 //! - [`drain`]: telling every part of a process to finish what it has.
 //! - [`telemetry`]: the process's own log.
 //! - [`wall_clock`]: the current time, for those who may ask.
@@ -14,6 +15,7 @@
 
 pub mod backoff;
 pub mod drain;
+pub mod exposition;
 pub mod fd_message;
 pub mod host_route;
 pub mod hpke;

@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, io, os::unix::fs::PermissionsExt, time::Duration};
 
+use bowline_plumbing::exposition::Format;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{
@@ -98,7 +99,9 @@ fn answer(control: &Control, request: &Request<Incoming>) -> Response<Full<Bytes
     let (status, content_type, body) = match request.uri().path() {
         "/metrics" => {
             let metrics = std::sync::Arc::clone(&control.lock().shared.metrics);
-            (StatusCode::OK, "text/plain; version=0.0.4", metrics.render())
+            let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+            let format = Format::accepted(accept);
+            (StatusCode::OK, format.content_type(), metrics.render_as(format))
         }
         "/ready" => {
             let data_plane = control.lock();

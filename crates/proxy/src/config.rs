@@ -10,6 +10,7 @@ mod endpoints;
 pub(crate) mod external;
 mod handshakes;
 pub(crate) mod origins;
+pub(crate) mod series;
 pub(crate) mod store;
 
 use std::{
@@ -33,6 +34,7 @@ use rustls_pki_types::ServerName;
 use self::{
     balancing::{Balancing, HashKey},
     external::ExternalUpstream,
+    series::ClusterSeries,
 };
 use crate::{
     fault::FaultRule,
@@ -284,6 +286,8 @@ pub(crate) struct Cluster {
     /// What is under way; outlives snapshots.
     pub(crate) load: Arc<ClusterLoad>,
     pub(crate) metrics: Arc<ClusterMetrics>,
+    /// The row of what crosses to its upstream; outlives snapshots.
+    pub(crate) series: ClusterSeries,
 }
 
 /// What is behind a cluster.

@@ -1,6 +1,6 @@
 //! One connection to an endpoint: TCP, then the hop's TLS.
 
-use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc};
+use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use rustls::{AlertDescription, CertificateError, ClientConfig, PeerIncompatible};
@@ -165,6 +165,7 @@ pub(crate) async fn dial(
     });
     if let Err(error) = &result {
         cluster.metrics.connect_failures.increment();
+        cluster.series.row().connection_errors.increment();
         tell(cluster, target, error);
     }
     result
@@ -176,10 +177,12 @@ fn tell(cluster: &Cluster, target: &Target, error: &DialError) {
     match error {
         DialError::Handshake(cause, text) => {
             cluster.metrics.handshake_failed(*cause);
+            cluster.series.row().handshake_failures.increment();
             tracing::warn!(cluster = cluster_name, %upstream, cause = cause.as_str(), text, "handshake failed");
         }
         DialError::Identity { refusal, failure, text } => {
             cluster.metrics.handshake_failed(*failure);
+            cluster.series.row().handshake_failures.increment();
             let (party, cause) = (refusal.party.as_str(), refusal.cause.as_str());
             tracing::warn!(cluster = cluster_name, %upstream, party, cause, text, "an identity was refused");
         }
@@ -246,6 +249,7 @@ fn judged(
         }
     };
     cluster.metrics.connect_failures.increment();
+    cluster.series.row().connection_errors.increment();
     tell(cluster, target, &error);
     Err(error)
 }
@@ -286,6 +290,7 @@ async fn dial_endpoint(
     stream.set_nodelay(true).map_err(|error| DialError::Connect(error.kind()))?;
     let Some(terms) = terms else { return Ok(Transport::Plain(stream)) };
     let connector = TlsConnector::from(Arc::clone(terms.config));
+    let began = Instant::now();
     let handshake = connector.connect(terms.name, ReadAhead::new(stream));
     let stream = match timeout(cluster.connect_timeout, handshake).await {
         Ok(Ok(stream)) => stream,
@@ -294,6 +299,7 @@ async fn dial_endpoint(
             return Err(DialError::Handshake(HandshakeFailure::Timeout, "handshake timeout".to_owned()));
         }
     };
+    cluster.series.row().shook_hands(began.elapsed());
     let agreed = stream.get_ref().1.alpn_protocol();
     let unspoken = agreed.is_none() && terms.alpn == Alpn::Optional;
     if !unspoken && agreed != terms.config.alpn_protocols.first().map(Vec::as_slice) {

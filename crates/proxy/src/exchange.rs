@@ -11,10 +11,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 use crate::{
     access_log::{HttpEntry, LogLine},
+    config::{Cluster, Upstream},
     connections::Held,
     health::Busy,
     load::Counted,
-    metrics::{Direction, Flag},
+    metrics::{
+        Direction, Flag,
+        series::{Ended, Series},
+    },
     refusal::Refusal,
     shared::Shared,
 };
@@ -49,7 +53,9 @@ pub(crate) struct Exchange {
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
     pub(crate) upstream: Option<SocketAddr>,
-    pub(crate) upstream_time_ms: Option<u64>,
+    upstream_time: Option<Duration>,
+    /// The row that it is counted in.
+    series: Option<Arc<Series>>,
     pub(crate) discovery_name: Option<Arc<str>>,
     pub(crate) is_grpc: bool,
     grpc_status: Option<HeaderValue>,
@@ -99,7 +105,8 @@ impl Exchange {
             bytes_received: 0,
             bytes_sent: 0,
             upstream: None,
-            upstream_time_ms: None,
+            upstream_time: None,
+            series: None,
             discovery_name: None,
             is_grpc: is_grpc(headers),
             grpc_status: None,
@@ -113,8 +120,22 @@ impl Exchange {
         })
     }
 
-    pub(crate) fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    /// The cluster is to answer. What comes in is counted by who calls, which was known before.
+    pub(crate) fn goes_to(&mut self, cluster: &Cluster) {
+        self.discovery_name = Some(Arc::clone(&cluster.discovery_name));
+        if self.series.is_none() || !matches!(cluster.upstream, Upstream::Application { .. }) {
+            self.counts_in(cluster.series.row());
+        }
+    }
+
+    /// Counts it in this row.
+    pub(crate) fn counts_in(&mut self, series: &Arc<Series>) {
+        self.series = Some(Arc::clone(series));
+    }
+
+    /// The upstream's response has begun.
+    pub(crate) fn answered(&mut self) {
+        self.upstream_time = Some(self.started.elapsed());
     }
 
     pub(crate) fn started(&self) -> Instant {
@@ -151,6 +172,10 @@ impl Exchange {
     }
 }
 
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Whether a request is gRPC's, by its content type.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
@@ -177,6 +202,15 @@ impl Drop for Exchange {
         }
         metrics.requests_active.decrement();
         metrics.responded(self.status, self.flag);
+        let series = self.series.as_ref().unwrap_or_else(|| self.shared.metrics.nowhere());
+        series.ended(&Ended {
+            status: self.status,
+            flag: self.flag,
+            is_grpc: self.is_grpc,
+            bytes_received: self.bytes_received,
+            bytes_sent: self.bytes_sent,
+            response_time: self.upstream_time,
+        });
         let (Some(log), Some(logged)) = (&self.shared.access_log, self.logged.take()) else { return };
         let logged = *logged;
         log.write(LogLine::Http(Box::new(HttpEntry {
@@ -194,8 +228,8 @@ impl Drop for Exchange {
             refusal: self.refusal,
             bytes_received: self.bytes_received,
             bytes_sent: self.bytes_sent,
-            duration_ms: self.elapsed_ms(),
-            upstream_time_ms: self.upstream_time_ms,
+            duration_ms: milliseconds(self.started.elapsed()),
+            upstream_time_ms: self.upstream_time.map(milliseconds),
             upstream: self.upstream,
             discovery_name: self.discovery_name.take(),
             is_grpc: self.is_grpc,

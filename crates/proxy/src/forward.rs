@@ -65,7 +65,7 @@ pub(crate) async fn forward(
     mut exchange: Box<Exchange>,
 ) -> Result<Response<ResponseBody>, (Failure, Box<Exchange>)> {
     cluster.metrics.requests.increment();
-    exchange.discovery_name = Some(Arc::clone(&cluster.discovery_name));
+    exchange.goes_to(cluster);
     let Some(request) = cluster.load.request(&cluster.breakers) else {
         cluster.metrics.overflows.increment();
         return Err((Failure::OVERFLOW, exchange));
@@ -100,7 +100,7 @@ pub(crate) async fn forward(
         return Err((Failure::refused(refusal, ""), exchange));
     }
     exchange.status = head.status.as_u16();
-    exchange.upstream_time_ms = Some(exchange.elapsed_ms());
+    exchange.answered();
     cluster.metrics.responded(exchange.status);
     if lease.is_h1() {
         strip_hop_by_hop(&mut head.headers);

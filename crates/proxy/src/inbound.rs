@@ -1,7 +1,12 @@
 //! From other proxies to the task's application: accept → handshake →
 //! identity → authorize → relay → log.
 
-use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bowline_discovery::v1::{Protocol, TlsMode};
 use bowline_model::{
@@ -21,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     body::{Replay, ResponseBody},
     caller::Caller,
-    config::{Action, Bind, Listener, Upstream},
+    config::{Action, Bind, Cluster, Listener, Upstream},
     connections::{Kind, Subject},
     dial::{DialError, HopKind, Target, classify, dial, refusal_of},
     exchange::Exchange,
@@ -29,7 +34,10 @@ use crate::{
     headers::is_upgrade,
     io::{Metered, ReadAhead, Spoken, sniff},
     load::Counted,
-    metrics::{Direction, Flag, HandshakeFailure},
+    metrics::{
+        Direction, Flag, HandshakeFailure,
+        series::{NOWHERE, OpenConnection, Security, Series, SeriesKey, Side},
+    },
     outbound::check,
     refusal::{Refusal, RefusalCause, RefusedParty},
     reply::{self, Failure},
@@ -65,15 +73,20 @@ pub(crate) async fn serve(
         return relay_http(worker, &listener, stream, traffic, http2, connection, caller).await;
     }
     let metrics = worker.shared.metrics.of(Direction::Inbound);
-    let Some(config) = &bind.server else { return metrics.handshake_failed(HandshakeFailure::NotReady) };
+    let failed = |cause: HandshakeFailure| {
+        metrics.handshake_failed(cause);
+        row(&worker, &listener, &Caller::unproved()).handshake_failures.increment();
+    };
+    let Some(config) = &bind.server else { return failed(HandshakeFailure::NotReady) };
     let acceptor = TlsAcceptor::from(Arc::clone(config));
+    let began = Instant::now();
     let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(ReadAhead::new(stream)).into_fallible())
         .await
     {
         Ok(Ok(stream)) => stream,
         Ok(Err((error, stream))) => {
             let (cause, text) = classify(&error);
-            metrics.handshake_failed(cause);
+            failed(cause);
             let refusal = refusal_of(&error, cause, RefusedParty::Server);
             if let Some(refusal) = refusal {
                 metrics.refused(refusal);
@@ -83,7 +96,7 @@ pub(crate) async fn serve(
             linger(stream).await;
             return;
         }
-        Err(_) => return metrics.handshake_failed(HandshakeFailure::Timeout),
+        Err(_) => return failed(HandshakeFailure::Timeout),
     };
     let session = stream.get_ref().1;
     let leaf = session.peer_certificates().and_then(<[CertificateDer<'_>]>::first);
@@ -97,12 +110,13 @@ pub(crate) async fn serve(
             Caller::proved(identity, leaf, snapshot.own_id.as_ref())
         }
         // The verifier has seen the same certificate. An imported one may stand for nobody since.
-        (TlsMode::Mutual, _) => return metrics.handshake_failed(HandshakeFailure::WrongIdentity),
+        (TlsMode::Mutual, _) => return failed(HandshakeFailure::WrongIdentity),
         _ => Caller::unproved(),
     };
     drop(snapshot);
     let caller = Rc::new(caller);
     metrics.handshakes.increment();
+    row(&worker, &listener, &caller).shook_hands(began.elapsed());
     let (http2, awaits_verdict) =
         (session.alpn_protocol() == Some(ALPN_H2), session.alpn_protocol() == Some(ALPN_UPGRADE));
     let (mut stream, traffic) = Metered::new(stream);
@@ -125,7 +139,7 @@ async fn linger(mut stream: ReadAhead<TcpStream>) {
         if stream.shutdown().await.is_err() {
             return;
         }
-        let (mut buffer, mut left) = ([0; 4_096], BYTES_MAX);
+        let (mut buffer, mut left) = (vec![0; 4_096], BYTES_MAX);
         while let Ok(count @ 1..) = stream.read(&mut buffer).await
             && count < left
         {
@@ -155,10 +169,13 @@ async fn relay_http<S>(
         listener: Arc::clone(&name),
         kind: Kind::Http,
     });
+    let series = row(&worker, listener, &caller);
+    let _open = OpenConnection::new(Arc::clone(&series));
     let handler = {
         let worker = Rc::clone(&worker);
         move |request| {
-            let from = From { listener: Arc::clone(&name), caller: Rc::clone(&caller), source, http2 };
+            let (listener, caller, series) = (Arc::clone(&name), Rc::clone(&caller), Arc::clone(&series));
+            let from = From { listener, caller, series, source, http2 };
             handle(Rc::clone(&worker), from, request)
         }
     };
@@ -177,6 +194,8 @@ async fn relay_http<S>(
 struct From {
     listener: Arc<str>,
     caller: Rc<Caller>,
+    /// What is counted of the caller.
+    series: Arc<Series>,
     source: IpAddr,
     http2: bool,
 }
@@ -187,12 +206,13 @@ async fn handle(
     from: From,
     mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Reset> {
-    let From { listener, caller, source, http2 } = from;
+    let From { listener, caller, series, source, http2 } = from;
     let on_upgrade = (!http2 && is_upgrade(request.headers())).then(|| hyper::upgrade::on(&mut request));
     let (mut parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(&worker.shared, Direction::Inbound, &parts);
     let body = Replay::new(body);
     exchange.counts(&body);
+    exchange.counts_in(&series);
     let Some(listener) = worker.listener(&listener) else {
         return Ok(reply::failure(&Failure::NO_ROUTE, exchange));
     };
@@ -239,7 +259,8 @@ async fn handle(
                 let forwarding = async {
                     match on_upgrade {
                         Some(on_upgrade) => {
-                            upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange)
+                            let policy = &rule.policy;
+                            Box::pin(upgrade::forward(&worker, cluster, policy, parts, on_upgrade, exchange))
                                 .await
                         }
                         None => forward(&worker, cluster, rule, parts, body, exchange).await,
@@ -347,6 +368,9 @@ async fn relay_tcp<S>(
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut record = TcpRecord::begin(Direction::Inbound);
+    let series = row(&worker, listener, &caller);
+    record.counts_in(&series);
+    let _open = OpenConnection::new(series);
     let source = connection.peer.ip();
     let outcome = connect_application(&worker, listener, &caller, source, &mut record).await;
     let verdict = match &outcome {
@@ -382,6 +406,7 @@ async fn relay_tcp<S>(
                 record.termination = "connection reset";
             },
             () = traffic.idle(listener.idle_timeout) => record.termination = "idle timeout",
+            () = record.keep_counting(&traffic) => {}
         }
     }
     let metrics = worker.shared.metrics.of(Direction::Inbound);
@@ -390,13 +415,37 @@ async fn relay_tcp<S>(
     record.end(&worker, &connection, &traffic);
 }
 
+/// Where calls of the caller to the listener's service are counted. For a connection, not for each request.
+fn row(worker: &Worker, listener: &Listener, caller: &Caller) -> Arc<Series> {
+    let mutual = caller.id().is_some();
+    let security = match &listener.bind {
+        _ if mutual => Security::MutualTls,
+        Bind::Inbound(bind) if bind.tls != TlsMode::Plaintext => Security::Tls,
+        _ => Security::Plaintext,
+    };
+    let cluster = own_cluster(listener);
+    worker.shared.metrics.series.of(SeriesKey {
+        side: Side::Inbound,
+        discovery_name: cluster
+            .map_or_else(|| Arc::from(NOWHERE), |cluster| Arc::clone(&cluster.discovery_name)),
+        cluster: cluster.map_or_else(|| Arc::from(""), |cluster| Arc::clone(&cluster.name)),
+        peer: Arc::from(caller.id().map_or("", SpiffeId::as_str)),
+        security,
+    })
+}
+
 /// What the service behind a listener is called.
 fn own_name(listener: &Listener) -> Option<Arc<str>> {
+    own_cluster(listener).map(|cluster| Arc::clone(&cluster.discovery_name))
+}
+
+/// The cluster of the application behind a listener.
+fn own_cluster(listener: &Listener) -> Option<&Arc<Cluster>> {
     let routed = listener.route.iter().flat_map(|route| &route.rules).find_map(|rule| match &rule.action {
         Action::Forward(rule) => rule.clusters.first().map(|(cluster, _)| cluster),
         Action::Redirect(_) | Action::Fixed(_) => None,
     });
-    routed.or(listener.cluster.as_ref()).map(|cluster| Arc::clone(&cluster.discovery_name))
+    routed.or(listener.cluster.as_ref())
 }
 
 /// Tells the calling proxy what the server decided.

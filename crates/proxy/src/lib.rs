@@ -61,6 +61,7 @@ mod sockets;
 mod stream;
 mod task_credentials;
 mod tcp;
+mod telemetry;
 mod tls;
 mod upgrade;
 mod worker;

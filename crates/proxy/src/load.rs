@@ -12,6 +12,8 @@ use std::{
 use bowline_model::retry::RetryBudget;
 use tokio::sync::Notify;
 
+use crate::metrics::series::{OpenConnection, Series};
+
 /// Envoy's circuit breakers of a cluster; `usize::MAX` is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Breakers {
@@ -45,6 +47,15 @@ pub(crate) struct ClusterLoad {
 pub(crate) struct Counted {
     load: Arc<ClusterLoad>,
     kind: Kind,
+    /// Of a connection that is open.
+    open: Option<OpenConnection>,
+}
+
+impl Counted {
+    /// The connection is open; before, it was being made.
+    pub(crate) fn opened(&mut self, series: &Arc<Series>) {
+        self.open = Some(OpenConnection::new(Arc::clone(series)));
+    }
 }
 
 impl Drop for Counted {
@@ -65,7 +76,7 @@ impl ClusterLoad {
     fn one_more(self: &Arc<Self>, kind: Kind, may: impl Fn(usize) -> bool) -> Option<Counted> {
         let more = |count: usize| may(count).then(|| count + 1);
         self.count(kind).fetch_update(AcqRel, Acquire, more).ok()?;
-        Some(Counted { load: Arc::clone(self), kind })
+        Some(Counted { load: Arc::clone(self), kind, open: None })
     }
 
     /// A request begins.

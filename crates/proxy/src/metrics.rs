@@ -1,10 +1,18 @@
-//! Counters, and their Prometheus text.
+//! What a proxy counts.
+//!
+//! - Here: what is counted for each direction and cluster, for whoever looks at one proxy.
+//! - `series`: who talks with whom, which is what the control plane is told.
+//! - `histogram`: durations.
+//! - `exposition`: all of it as Prometheus reads it.
+
+mod exposition;
+pub(crate) mod histogram;
+pub(crate) mod series;
 
 use std::{
     collections::BTreeMap,
-    fmt::Write,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
 };
@@ -65,6 +73,7 @@ macro_rules! causes {
 
 pub(crate) use causes;
 
+use self::series::{Series, SeriesTable};
 use crate::refusal::{Refusal, RefusalCause, RefusedParty};
 
 causes! {
@@ -256,9 +265,17 @@ pub struct Metrics {
     pub(crate) certificates_issued: Counter,
     /// Connections to other proxies that a revocation has ended.
     pub(crate) hops_cut: Counter,
+    /// Who talks with whom.
+    pub(crate) series: Arc<SeriesTable>,
+    nowhere: OnceLock<Arc<Series>>,
 }
 
 impl Metrics {
+    /// The row of requests that reach no service.
+    pub(crate) fn nowhere(&self) -> &Arc<Series> {
+        self.nowhere.get_or_init(|| self.series.nowhere())
+    }
+
     pub(crate) fn of(&self, direction: Direction) -> &DirectionMetrics {
         &self.directions[direction as usize]
     }
@@ -328,135 +345,4 @@ impl Metrics {
     pub fn upstream_requests(&self, cluster: &str) -> u64 {
         self.cluster(cluster).requests.get()
     }
-
-    /// The Prometheus exposition format, version 0.0.4.
-    pub fn render(&self) -> String {
-        let mut text = String::with_capacity(8 * 1024);
-        // Writing to a String cannot fail.
-        let _ = self.write(&mut text);
-        text
-    }
-
-    fn write(&self, out: &mut String) -> std::fmt::Result {
-        type Read = fn(&DirectionMetrics) -> i128;
-        let simple: [(&str, &str, Read); 10] = [
-            ("bowline_connections_total", "counter", |m| m.connections.get().into()),
-            ("bowline_connections_active", "gauge", |m| m.connections_active.get().into()),
-            ("bowline_connections_refused_total", "counter", |m| m.connections_refused.get().into()),
-            ("bowline_requests_total", "counter", |m| m.requests.get().into()),
-            ("bowline_requests_active", "gauge", |m| m.requests_active.get().into()),
-            ("bowline_received_bytes_total", "counter", |m| m.bytes_received.get().into()),
-            ("bowline_sent_bytes_total", "counter", |m| m.bytes_sent.get().into()),
-            ("bowline_handshakes_total", "counter", |m| m.handshakes.get().into()),
-            ("bowline_authorization_audited_total", "counter", |m| m.audited.get().into()),
-            ("bowline_ambiguous_requests_total", "counter", |m| m.ambiguous.get().into()),
-        ];
-        for (name, kind, read) in simple {
-            writeln!(out, "# TYPE {name} {kind}")?;
-            for direction in Direction::ALL {
-                let value = read(self.of(*direction));
-                writeln!(out, "{name}{{direction=\"{}\"}} {value}", direction.as_str())?;
-            }
-        }
-        writeln!(out, "# TYPE bowline_handshake_failures_total counter")?;
-        for direction in Direction::ALL {
-            for cause in HandshakeFailure::ALL {
-                let value = self.handshake_failures(*direction, *cause);
-                let (direction, cause) = (direction.as_str(), cause.as_str());
-                writeln!(
-                    out,
-                    "bowline_handshake_failures_total{{direction=\"{direction}\",cause=\"{cause}\"}} {value}"
-                )?;
-            }
-        }
-        writeln!(out, "# TYPE bowline_responses_total counter")?;
-        for direction in Direction::ALL {
-            for (class, counter) in self.of(*direction).responses.iter().enumerate().skip(1) {
-                writeln!(
-                    out,
-                    "bowline_responses_total{{direction=\"{}\",code=\"{class}xx\"}} {}",
-                    direction.as_str(),
-                    counter.get()
-                )?;
-            }
-        }
-        writeln!(out, "# TYPE bowline_response_flags_total counter")?;
-        for direction in Direction::ALL {
-            for flag in &Flag::ALL[1..] {
-                let value = self.flagged(*direction, *flag);
-                let (direction, flag) = (direction.as_str(), flag.as_str());
-                writeln!(
-                    out,
-                    "bowline_response_flags_total{{direction=\"{direction}\",flag=\"{flag}\"}} {value}"
-                )?;
-            }
-        }
-        writeln!(out, "# TYPE bowline_identity_refusals_total counter")?;
-        for direction in Direction::ALL {
-            for (party, cause) in RefusedParty::ALL
-                .iter()
-                .flat_map(|party| RefusalCause::ALL.iter().map(move |cause| (party, cause)))
-            {
-                let value = self.refusals(*direction, *party, *cause);
-                let (direction, party, cause) = (direction.as_str(), party.as_str(), cause.as_str());
-                writeln!(
-                    out,
-                    "bowline_identity_refusals_total{{direction=\"{direction}\",party=\"{party}\",cause=\"{cause}\"}} {value}"
-                )?;
-            }
-        }
-        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        type ReadCluster = fn(&ClusterMetrics) -> u64;
-        let simple: [(&str, ReadCluster); 7] = [
-            ("bowline_upstream_requests_total", |m| m.requests.get()),
-            ("bowline_upstream_retries_total", |m| m.retries.get()),
-            ("bowline_upstream_retries_denied_total", |m| m.retries_denied.get()),
-            ("bowline_upstream_overflows_total", |m| m.overflows.get()),
-            ("bowline_upstream_connections_total", |m| m.connections.get()),
-            ("bowline_upstream_connect_failures_total", |m| m.connect_failures.get()),
-            ("bowline_upstream_ejections_total", |m| m.ejections.get()),
-        ];
-        for (name, read) in simple {
-            writeln!(out, "# TYPE {name} counter")?;
-            for (cluster, metrics) in clusters.iter() {
-                writeln!(out, "{name}{{cluster=\"{}\"}} {}", escape(cluster), read(metrics))?;
-            }
-        }
-        writeln!(out, "# TYPE bowline_upstream_responses_total counter")?;
-        writeln!(out, "# TYPE bowline_upstream_handshake_failures_total counter")?;
-        for (cluster, metrics) in clusters.iter() {
-            let cluster = escape(cluster);
-            for (class, counter) in metrics.responses.iter().enumerate().skip(1) {
-                let value = counter.get();
-                writeln!(
-                    out,
-                    "bowline_upstream_responses_total{{cluster=\"{cluster}\",code=\"{class}xx\"}} {value}"
-                )?;
-            }
-            for cause in HandshakeFailure::ALL {
-                let value = metrics.handshake_failures(*cause);
-                if value > 0 {
-                    writeln!(
-                        out,
-                        "bowline_upstream_handshake_failures_total{{cluster=\"{cluster}\",cause=\"{}\"}} {value}",
-                        cause.as_str()
-                    )?;
-                }
-            }
-        }
-        for (name, counter) in [
-            ("bowline_access_log_dropped_total", &self.access_log_dropped),
-            ("bowline_configuration_rejected_total", &self.configuration_rejected),
-            ("bowline_stream_connects_total", &self.stream_connects),
-            ("bowline_certificates_issued_total", &self.certificates_issued),
-            ("bowline_hops_cut_total", &self.hops_cut),
-        ] {
-            writeln!(out, "# TYPE {name} counter\n{name} {}", counter.get())?;
-        }
-        Ok(())
-    }
-}
-
-fn escape(label: &str) -> String {
-    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

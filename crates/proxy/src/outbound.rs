@@ -228,7 +228,8 @@ async fn respond(
             };
             let outcome = match on_upgrade {
                 Some(on_upgrade) => {
-                    upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange).await
+                    Box::pin(upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange))
+                        .await
                 }
                 None => forward(&worker, cluster, rule, parts, body, exchange).await,
             };
@@ -305,6 +306,7 @@ async fn serve_tcp(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStrea
     if let Some(cluster) = &listener.cluster {
         cluster.metrics.requests.increment();
         record.discovery_name = Some(Arc::clone(&cluster.discovery_name));
+        record.counts_in(cluster.series.row());
         match tcp::connect(&worker, cluster).await {
             Ok(tcp::Connected { stream: mut upstream, endpoint, counted: _counted }) => {
                 record.upstream = Some(endpoint.address);
@@ -315,6 +317,7 @@ async fn serve_tcp(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStrea
                         record.termination = "connection reset";
                     },
                     () = traffic.idle(listener.idle_timeout) => record.termination = "idle timeout",
+                    () = record.keep_counting(&traffic) => {}
                 }
             }
             Err(error) => {

@@ -244,7 +244,7 @@ async fn lease_h1(
     let config = present_configs(cluster);
     let most = if cluster.max_connections == 0 { H1_CONNECTIONS_DEFAULT } else { cluster.max_connections };
     let mut waiting = None;
-    let open = loop {
+    let mut open = loop {
         while let Some(idle) = pool.h1_idle.borrow_mut().pop() {
             let same = made_with_same(idle.made_with.as_ref(), config);
             if same && !fresh && idle.sender.is_ready() && idle.since.elapsed() < H1_REST_MAX {
@@ -268,12 +268,13 @@ async fn lease_h1(
     pool.h1_active.set(pool.h1_active.get() + 1);
     // Counts down again if dialling fails or is given up.
     let reserved = Reserved(Some(Rc::clone(&pool)));
-    let stream = dial(shared, cluster, target, HopKind::Main).await?;
+    // Boxed: seldom needed, and every request's future would have room for it.
+    let stream = Box::pin(dial(shared, cluster, target, HopKind::Main)).await?;
     let (sender, connection) = http1::Builder::new()
-        .max_headers(200)
         .handshake::<_, RequestBody>(TokioIo::new(stream))
         .await
         .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))?;
+    open.counted.opened(cluster.series.row());
     tokio::task::spawn_local(async move {
         let _open = open;
         // Whoever waits for an answer is told of the error.
@@ -287,13 +288,13 @@ async fn lease_h1(
 struct Open {
     of_pool: Rc<Cell<usize>>,
     freed: Rc<Notify>,
-    _counted: Counted,
+    counted: Counted,
 }
 
 impl Open {
     fn new(pool: &EndpointPool, counted: Counted) -> Self {
         pool.h1_open.set(pool.h1_open.get() + 1);
-        Self { of_pool: Rc::clone(&pool.h1_open), freed: Rc::clone(&pool.freed), _counted: counted }
+        Self { of_pool: Rc::clone(&pool.h1_open), freed: Rc::clone(&pool.freed), counted }
     }
 }
 
@@ -440,7 +441,7 @@ async fn connect_h2(
     shared: &Shared,
     cluster: &Cluster,
     target: &Target,
-    counted: Counted,
+    mut counted: Counted,
 ) -> Result<http2::SendRequest<RequestBody>, DialError> {
     let stream = dial(shared, cluster, target, HopKind::Main).await?;
     let stream = accepted(cluster, target, stream).await?;
@@ -457,6 +458,7 @@ async fn connect_h2(
         .handshake::<_, RequestBody>(TokioIo::new(stream))
         .await
         .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))?;
+    counted.opened(cluster.series.row());
     tokio::task::spawn_local(async move {
         let _counted = counted;
         if let Err(error) = connection.await {
@@ -470,6 +472,7 @@ async fn connect_h2(
             // In the mesh `accepted` has seen to identities already.
             DialError::Identity { failure, text, .. } | DialError::Handshake(failure, text) => {
                 cluster.metrics.handshake_failed(failure);
+                cluster.series.row().handshake_failures.increment();
                 DialError::Handshake(failure, text)
             }
             other => other,

@@ -27,6 +27,7 @@ use crate::{
     sockets::Sockets,
     stream::{Stream, watch_certified},
     task_credentials::{self, Listeners},
+    telemetry::Reporter,
     tls::application::ApplicationAuthority,
 };
 
@@ -136,6 +137,10 @@ async fn follow(
         configured,
         revision,
     };
+    let (end, ending) = watch::channel(false);
+    let reporter =
+        Reporter { control_plane: control_plane.clone(), shared: Arc::clone(&control.lock().shared) };
+    let reporting = tokio::spawn(reporter.run(is_certified.clone(), ending));
     let upstream = hello.egress.is_some().then(Upstream::of_host);
     let tasks = [
         tokio::spawn(certificates.run(changed)),
@@ -155,6 +160,9 @@ async fn follow(
     tracing::info!("draining");
     let drained = control.lock().drain(drain);
     drained.await;
+    // The drain's requests count, too.
+    end.send_replace(true);
+    let _ = reporting.await;
     for task in tasks {
         task.abort();
     }

@@ -25,7 +25,7 @@ use crate::{
     dial::{DialError, HopKind, Target, dial, verdict},
     io::{ClientTransport, Traffic},
     load::Counted,
-    metrics::{Direction, Flag},
+    metrics::{Direction, Flag, series::Series},
     refusal::Refusal,
     worker::{Connection, Worker},
 };
@@ -37,6 +37,8 @@ pub(crate) const DENIED: u8 = 1;
 /// First byte of the server: the application does not answer.
 pub(crate) const UNREACHABLE: u8 = 2;
 
+/// How often the bytes of an open connection are counted.
+const COUNTS_EVERY: Duration = Duration::from_secs(5);
 /// Tries beyond the first (AWS's default).
 const RETRIES: usize = 2;
 const BUFFER_SMALL: usize = 16 * 1024;
@@ -52,7 +54,7 @@ pub(crate) struct Connected {
 
 /// Connects to an endpoint of the cluster that accepts.
 pub(crate) async fn connect(worker: &Rc<Worker>, cluster: &Arc<Cluster>) -> Result<Connected, DialError> {
-    let Some(counted) = cluster.load.connection(&cluster.breakers, false) else {
+    let Some(mut counted) = cluster.load.connection(&cluster.breakers, false) else {
         cluster.metrics.overflows.increment();
         return Err(DialError::Overflow);
     };
@@ -69,6 +71,7 @@ pub(crate) async fn connect(worker: &Rc<Worker>, cluster: &Arc<Cluster>) -> Resu
         match connecting.await {
             Ok(stream) => {
                 endpoint.health.succeeded(began.elapsed(), wall_clock::now());
+                counted.opened(cluster.series.row());
                 return Ok(Connected { stream, endpoint, counted });
             }
             Err(error) => {
@@ -162,11 +165,41 @@ pub(crate) struct TcpRecord {
     pub(crate) termination: &'static str,
     pub(crate) flag: Flag,
     pub(crate) refusal: Option<Refusal>,
+    /// The row that it is counted in, where it is of the mesh.
+    series: Option<Arc<Series>>,
+    /// Bytes that the row has been told of: received and sent.
+    told: (u64, u64),
 }
 
 impl TcpRecord {
+    /// Counts it in a row, too, from now on.
+    pub(crate) fn counts_in(&mut self, series: &Arc<Series>) {
+        series.stream_began();
+        self.series = Some(Arc::clone(series));
+    }
+
+    /// Tells the row now and then what has crossed: a connection may live for days.
+    pub(crate) async fn keep_counting(&mut self, traffic: &Traffic) {
+        loop {
+            tokio::time::sleep(COUNTS_EVERY).await;
+            self.count(traffic);
+        }
+    }
+
+    fn count(&mut self, traffic: &Traffic) {
+        let (received, sent) = (traffic.received(), traffic.sent());
+        if let Some(series) = &self.series
+            && (received, sent) != self.told
+        {
+            series.crossed(received - self.told.0, sent - self.told.1);
+        }
+        self.told = (received, sent);
+    }
+
     pub(crate) fn begin(direction: Direction) -> Self {
         Self {
+            series: None,
+            told: (0, 0),
             direction,
             start: wall_clock::now(),
             started: Instant::now(),
@@ -178,7 +211,11 @@ impl TcpRecord {
         }
     }
 
-    pub(crate) fn end(self, worker: &Worker, connection: &Connection, traffic: &Traffic) {
+    pub(crate) fn end(mut self, worker: &Worker, connection: &Connection, traffic: &Traffic) {
+        self.count(traffic);
+        if let Some(series) = self.series.as_ref().filter(|_| self.flag != Flag::None) {
+            series.stream_failed();
+        }
         let metrics = worker.shared.metrics.of(self.direction);
         if self.flag != Flag::None {
             metrics.flags[self.flag as usize].increment();

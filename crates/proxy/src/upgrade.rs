@@ -37,13 +37,13 @@ pub(crate) async fn forward(
         return Err((failure, exchange));
     }
     cluster.metrics.requests.increment();
-    exchange.discovery_name = Some(Arc::clone(&cluster.discovery_name));
+    exchange.goes_to(cluster);
     let counted = (
         cluster.load.request(&cluster.breakers),
         // An upgraded connection is the request's own, however long it lasts.
         cluster.load.connection(&cluster.breakers, false),
     );
-    let (Some(request), Some(open)) = counted else {
+    let (Some(request), Some(mut open)) = counted else {
         cluster.metrics.overflows.increment();
         return Err((Failure::OVERFLOW, exchange));
     };
@@ -58,7 +58,7 @@ pub(crate) async fn forward(
         Err(failure) => return Err((failure, exchange)),
     };
     exchange.status = response.status().as_u16();
-    exchange.upstream_time_ms = Some(exchange.elapsed_ms());
+    exchange.answered();
     cluster.metrics.responded(exchange.status);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (mut head, body) = response.into_parts();
@@ -68,6 +68,7 @@ pub(crate) async fn forward(
         strip_hop_by_hop(&mut head.headers);
         return Ok(Response::from_parts(head, ResponseBody::relayed(body, None, None, Some(exchange))));
     }
+    open.opened(cluster.series.row());
     let upstream = hyper::upgrade::on(&mut response);
     let limit = cluster.connect_timeout;
     let (head, _) = response.into_parts();

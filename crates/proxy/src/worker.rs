@@ -23,7 +23,7 @@ use crate::{
     egress,
     framing::Ambiguity,
     inbound,
-    metrics::Direction,
+    metrics::{Direction, series::use_shard},
     outbound,
     pool::Pools,
     shared::Shared,
@@ -204,6 +204,7 @@ pub(crate) fn start(
     let (sender, commands) = mpsc::unbounded_channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        use_shard(index);
         let local = tokio::task::LocalSet::new();
         let mut seed = [0; 8];
         // Without randomness all workers begin at the same endpoint.

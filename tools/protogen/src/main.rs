@@ -46,6 +46,7 @@ fn main() -> std::io::Result<()> {
         &[
             proto.join("bowline/discovery/v1/resources.proto"),
             proto.join("bowline/identity/v1/identity.proto"),
+            proto.join("bowline/telemetry/v1/telemetry.proto"),
             proto.join("envoy/service/discovery/v3/ads.proto"),
         ],
         &[proto],

@@ -18,6 +18,20 @@ pub enum Access {
     Data,
     /// It changes something.
     Write,
+    /// It changes something, and is called so often that the audit trail takes it only when told to.
+    DataWrite,
+}
+
+impl Access {
+    /// Whether it only tells.
+    pub fn is_read(self) -> bool {
+        matches!(self, Self::Read | Self::Data)
+    }
+
+    /// Whether the audit trail takes it only when told to.
+    pub fn is_data(self) -> bool {
+        matches!(self, Self::Data | Self::DataWrite)
+    }
 }
 
 /// What an operation does here.

@@ -2,12 +2,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bowline_discovery::resource::{Resource, ResourceType};
+use bowline_discovery::{
+    resource::{Resource, ResourceType},
+    telemetry::MetricReport,
+};
 use bowline_model::{arn::Arn, clock::Timestamp, identity::SpiffeId, task::TaskId};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 pub use crate::task_role::{TaskCredentials, TaskCredentialsError};
+use crate::telemetry::{InvalidReport, Taken};
 
 /// Everything that one proxy should have.
 pub type ResourceSet = BTreeMap<(ResourceType, String), VersionedResource>;
@@ -117,4 +121,9 @@ pub trait Directory: Send + Sync + 'static {
     fn disconnected(&self, task: &TaskId);
     /// A proxy answered.
     fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement);
+    /// A proxy tells what it has counted. What is told again counts once.
+    ///
+    /// # Errors
+    /// The report is not as reports are.
+    fn reported(&self, task: &TaskId, report: MetricReport) -> Result<Taken, InvalidReport>;
 }

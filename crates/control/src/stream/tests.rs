@@ -1,3 +1,5 @@
+mod telemetry;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Mutex,
@@ -9,6 +11,7 @@ use bowline_discovery::{
         identity_client::IdentityClient,
     },
     resource::{Resource, ResourceType},
+    telemetry::MetricReport,
     v1,
     xds::{
         self, DeltaDiscoveryRequest, DeltaDiscoveryResponse,
@@ -39,6 +42,7 @@ use super::{
     tls::TlsMaterial,
     *,
 };
+use crate::telemetry::{InvalidReport, Taken};
 
 /// Longest that a test waits for what should come at once.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -93,6 +97,7 @@ struct FakeDirectory {
     issued: Mutex<Vec<(TaskId, String)>>,
     answers: mpsc::UnboundedSender<(TaskId, Acknowledgement)>,
     presence: watch::Sender<i64>,
+    reports: Mutex<Vec<(TaskId, MetricReport)>>,
 }
 
 impl FakeDirectory {
@@ -198,6 +203,15 @@ impl Directory for FakeDirectory {
         self.presence.send_modify(|streams| *streams -= 1);
     }
 
+    fn reported(&self, task: &TaskId, report: MetricReport) -> Result<Taken, InvalidReport> {
+        if report.sequence == 0 {
+            return Err(InvalidReport::Unnumbered);
+        }
+        let sequence = report.sequence;
+        self.reports.lock().expect("nothing panicked").push((task.clone(), report));
+        Ok(Taken { sequence, interval: Some(Duration::from_secs(1)) })
+    }
+
     fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement) {
         self.answers.send((task.clone(), acknowledgement)).expect("the test listens");
     }
@@ -234,6 +248,7 @@ fn start() -> Fixture {
         issued: Mutex::default(),
         answers,
         presence: watch::Sender::new(0),
+        reports: Mutex::default(),
     });
     let tls = TlsHandle::new(&authority.material()).expect("good material");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

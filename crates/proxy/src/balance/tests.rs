@@ -5,7 +5,7 @@ use bowline_model::outlier::{Failure, OutlierPolicy};
 
 use super::*;
 use crate::{
-    config::{MeshUpstream, Upstream, UpstreamTls, balancing::Balancing},
+    config::{MeshUpstream, Upstream, UpstreamTls, balancing::Balancing, series::ClusterSeries},
     health::{Busy, ClusterHealth},
     load::{Breakers, ClusterLoad},
     metrics::ClusterMetrics,
@@ -51,6 +51,7 @@ fn cluster(weights: &[(u16, u32, bool)], balancing: Balancing) -> Cluster {
         health: Arc::new(health),
         load: Arc::new(ClusterLoad::default()),
         metrics: Arc::new(ClusterMetrics::default()),
+        series: ClusterSeries::of_test("c"),
     }
 }
 

@@ -30,6 +30,7 @@ use super::{
     external::ExternalUpstream,
     handshakes::{CachedHop, CachedPublic, InboundKey, hop_configs, inbound_config, public_config},
     origins::Origins,
+    series::ClusterSeries,
 };
 use crate::{
     fault::FaultRule,
@@ -522,9 +523,11 @@ impl ResourceStore {
                 }
             };
             let name: Arc<str> = Arc::from(name.as_str());
+            let discovery_name = Arc::from(draft.discovery_name.as_str());
             let cluster = Cluster {
+                series: ClusterSeries::new(&self.metrics.series, &name, &discovery_name, draft),
                 name: Arc::clone(&name),
-                discovery_name: Arc::from(draft.discovery_name.as_str()),
+                discovery_name,
                 protocol: draft.protocol,
                 upstream,
                 connect_timeout: draft.connect_timeout,

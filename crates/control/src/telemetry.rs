@@ -1,0 +1,281 @@
+//! What proxies tell of what they counted: taken in once each, made into metrics, and kept for those who look now.
+//!
+//! - `report`: a proxy's report, read.
+//! - [`metric_data`]: as CloudWatch has it.
+//! - [`view`]: who calls whom, how often, how fast and how well, at this moment.
+//! - `exposition`: all proxies' counters as Prometheus reads them.
+//!
+//! Whose a report is goes by the certificate's record. What is kept here is of this process: after its start the
+//! counters begin anew, as Prometheus is used to.
+
+mod exposition;
+pub mod metric_data;
+mod report;
+pub mod view;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bowline_discovery::telemetry::MetricReport;
+use bowline_model::{clock::Timestamp, metric::MetricWriter, task::TaskId};
+
+use self::{
+    metric_data::{Data, Origin},
+    report::{Counts, Report, RowKey},
+};
+pub use self::{
+    report::{InvalidReport, Security, Side},
+    view::{EdgeView, TelemetryView},
+};
+use crate::registry::{Registry, TaskOwner, TaskRecord};
+
+/// Most rows that are kept of one proxy: it has no more itself. What is beyond is in metrics only.
+const ROWS_MAX: usize = 1_024;
+/// How far back reports are kept, for [`TelemetryView`].
+const KEPT_FOR: Duration = Duration::from_secs(60);
+/// Most reports that are kept of one proxy: one a second, and some.
+const RECENT_MAX: usize = 72;
+/// How often proxies report while somebody looks.
+const LIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// So long after the last look somebody is still looking.
+const LOOKS_FOR: Duration = Duration::from_secs(15);
+/// A report of longer ago is told as of now: its clock is another one, or it has waited too long to matter when.
+const LATE_MAX: Duration = Duration::from_secs(2 * 3600);
+
+/// One report's increments.
+#[derive(Debug)]
+struct Recent {
+    from: Timestamp,
+    until: Timestamp,
+    rows: Vec<(RowKey, Counts)>,
+}
+
+/// What is known of one proxy.
+#[derive(Debug)]
+struct Proxy {
+    origin: Origin,
+    process: Vec<u8>,
+    /// The last report that was taken of this process.
+    sequence: u64,
+    totals: BTreeMap<RowKey, Counts>,
+    recent: VecDeque<Recent>,
+    /// Requests since the minute's last end, by row.
+    minute: BTreeMap<RowKey, u64>,
+    access_log_dropped: u64,
+}
+
+impl Proxy {
+    fn new(origin: Origin) -> Self {
+        Self {
+            origin,
+            process: Vec::new(),
+            sequence: 0,
+            totals: BTreeMap::new(),
+            recent: VecDeque::new(),
+            minute: BTreeMap::new(),
+            access_log_dropped: 0,
+        }
+    }
+
+    /// Whether it is new; if so, it is counted.
+    fn take(&mut self, report: Report, at: Timestamp) -> bool {
+        if report.process != self.process {
+            // Another process: nothing of the one before is open any more.
+            self.totals.values_mut().for_each(|counts| counts.connections_active = 0);
+            (self.process, self.sequence) = (report.process, 0);
+        }
+        if report.sequence <= self.sequence {
+            return false;
+        }
+        self.sequence = report.sequence;
+        self.access_log_dropped = self.access_log_dropped.saturating_add(report.access_log_dropped);
+        for (key, gained) in &report.rows {
+            if self.totals.len() < ROWS_MAX || self.totals.contains_key(key) {
+                self.totals.entry(key.clone()).or_default().add(gained);
+                let requests = self.minute.entry(key.clone()).or_default();
+                *requests = requests.saturating_add(gained.requests());
+            }
+        }
+        let lasted = Duration::from_millis(report.until_ms - report.from_ms);
+        self.recent.push_back(Recent { from: at - lasted, until: at, rows: report.rows });
+        self.forget(at);
+        true
+    }
+
+    /// Drops reports that nobody asks for any more. The one before the last is kept: it may be all there is.
+    fn forget(&mut self, now: Timestamp) {
+        while self.recent.len() > RECENT_MAX
+            || self.recent.front().is_some_and(|oldest| now.since(oldest.until) > KEPT_FOR)
+        {
+            self.recent.pop_front();
+        }
+    }
+}
+
+/// See the module.
+pub struct Telemetry {
+    proxies: Mutex<BTreeMap<TaskId, Proxy>>,
+    writer: Arc<dyn MetricWriter>,
+    /// When somebody last looked, in milliseconds since 1970.
+    looked_at: AtomicU64,
+    reports: AtomicU64,
+    repeated: AtomicU64,
+}
+
+impl std::fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Telemetry").field("reports", &self.reports).finish_non_exhaustive()
+    }
+}
+
+/// What a proxy is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The last report that was taken.
+    pub sequence: u64,
+    /// How soon the next one is wanted; `None`: as the proxy likes.
+    pub interval: Option<Duration>,
+}
+
+impl Telemetry {
+    /// One that knows nothing yet, and puts metrics into `writer`.
+    pub fn new(writer: Arc<dyn MetricWriter>) -> Self {
+        Self {
+            proxies: Mutex::default(),
+            writer,
+            looked_at: AtomicU64::new(0),
+            reports: AtomicU64::new(0),
+            repeated: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes a report of the proxy of `task`, once.
+    ///
+    /// # Errors
+    /// It is not as reports are.
+    pub fn take(
+        &self,
+        registry: &Registry,
+        task: &TaskRecord,
+        report: MetricReport,
+        now: Timestamp,
+    ) -> Result<Taken, InvalidReport> {
+        let sequence = report.sequence;
+        match origin_of(registry, task) {
+            Some(origin) => self.take_of(&task.id, origin, report, now),
+            None => Ok(self.taken(sequence, now)),
+        }
+    }
+
+    fn take_of(
+        &self,
+        task: &TaskId,
+        origin: Origin,
+        report: MetricReport,
+        now: Timestamp,
+    ) -> Result<Taken, InvalidReport> {
+        let report = Report::read(report)?;
+        let sequence = report.sequence;
+        let until = Timestamp::from_millis(report.until_ms);
+        let at = if until > now || now.since(until) > LATE_MAX { now } else { until };
+        let mut data = Data::new(&origin, at);
+        report.rows.iter().for_each(|(key, gained)| data.row(key, gained));
+        let data = data.data;
+        let is_new = {
+            let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+            let proxy = proxies.entry(task.clone()).or_insert_with(|| Proxy::new(origin));
+            proxy.take(report, at)
+        };
+        self.reports.fetch_add(1, Relaxed);
+        if is_new {
+            self.writer.put(data);
+        } else {
+            self.repeated.fetch_add(1, Relaxed);
+        }
+        Ok(self.taken(sequence, now))
+    }
+
+    fn taken(&self, sequence: u64, now: Timestamp) -> Taken {
+        let looked_at = Timestamp::from_millis(self.looked_at.load(Relaxed));
+        let interval = (now.since(looked_at) < LOOKS_FOR).then_some(LIVE_INTERVAL);
+        Taken { sequence, interval }
+    }
+
+    /// What is told once a minute; and tasks that are no more are forgotten.
+    pub fn minute(&self, registry: &Registry, now: Timestamp) {
+        self.end_minute(|task| registry.tasks.get(task.as_str()).is_some(), now);
+    }
+
+    fn end_minute(&self, lives: impl Fn(&TaskId) -> bool, now: Timestamp) {
+        let mut all = Vec::new();
+        {
+            let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+            for proxy in proxies.values_mut() {
+                let mut data = Data::new(&proxy.origin, now);
+                for (key, counts) in &proxy.totals {
+                    let requests = proxy.minute.get(key).copied().unwrap_or_default();
+                    data.minute(key, requests, counts);
+                }
+                all.append(&mut data.data);
+                proxy.minute.clear();
+                proxy.forget(now);
+            }
+            proxies.retain(|task, _| lives(task));
+        }
+        self.writer.put(join(all));
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.proxies.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// What proxies of one service have of a gauge is one value together: its mean is not that of one proxy.
+fn join(data: Vec<bowline_model::metric::Datum>) -> Vec<bowline_model::metric::Datum> {
+    use bowline_model::metric::{Datum, Distribution};
+    let mut joined: BTreeMap<bowline_model::metric::MetricId, Datum> = BTreeMap::new();
+    for datum in data {
+        match joined.get_mut(&datum.metric) {
+            None => {
+                joined.insert(datum.metric.clone(), datum);
+            }
+            // As many targets as there are, each called by all of them.
+            Some(present) => {
+                let targets = present.values.count().max(datum.values.count());
+                let mut values = Distribution::default();
+                values.record((present.values.sum() + datum.values.sum()) / targets, targets);
+                present.values = values;
+            }
+        }
+    }
+    joined.into_values().collect()
+}
+
+/// Whose a task is; `None` where its owner is gone.
+fn origin_of(registry: &Registry, task: &TaskRecord) -> Option<Origin> {
+    Some(match &task.owner {
+        TaskOwner::Service { service, .. } => {
+            let service = registry.services.get(service.as_str())?;
+            Origin::Service { cluster: service.cluster.clone(), service: service.name.clone() }
+        }
+        TaskOwner::Standalone(task) => {
+            Origin::Standalone { cluster: task.cluster.clone(), group: task.group.clone() }
+        }
+        TaskOwner::Gateway { load_balancer } => {
+            let balancer = registry.load_balancers.get(load_balancer.as_str())?;
+            let resource = balancer.arn.resource();
+            let dimension = resource.strip_prefix("loadbalancer/").unwrap_or(resource).to_owned();
+            Origin::Gateway { name: balancer.name.clone(), dimension }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! All proxies' counters, and the control plane's own, as Prometheus reads them.
+
+use std::sync::{PoisonError, atomic::Ordering::Relaxed};
+
+use bowline_model::metric::Distribution;
+use bowline_plumbing::exposition::{Exposition, Kind, Label};
+
+use super::{
+    Telemetry,
+    report::{Counts, RowKey},
+    view::Workload,
+};
+
+/// Bounds of what is told of durations, as powers of two of milliseconds.
+const POWERS: std::ops::RangeInclusive<i32> = -2..=16;
+/// Classes of a status, by its hundreds.
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Name, kind, help and value of a metric that is one number.
+type Simple = (&'static str, Kind, &'static str, fn(&Counts) -> u64);
+
+const NUMBERS: [Simple; 11] = [
+    ("bowline_service_grpc_requests", Kind::Counter, "gRPC requests that ended.", |c| c.grpc_requests),
+    (
+        "bowline_service_failures",
+        Kind::Counter,
+        "Requests answered 5xx or cut short, and TCP connections that failed.",
+        |c| c.failures,
+    ),
+    ("bowline_service_received_bytes", Kind::Counter, "Bytes of requests' bodies and of TCP clients.", |c| {
+        c.bytes_received
+    }),
+    (
+        "bowline_service_sent_bytes",
+        Kind::Counter,
+        "Bytes of responses' bodies and towards TCP clients.",
+        |c| c.bytes_sent,
+    ),
+    ("bowline_service_connections", Kind::Counter, "Connections to or from the peer.", |c| c.connections),
+    (
+        "bowline_service_connections_active",
+        Kind::Gauge,
+        "Connections to or from the peer that are open.",
+        |c| c.connections_active,
+    ),
+    ("bowline_service_tcp_connections", Kind::Counter, "TCP connections carried, or refused.", |c| {
+        c.tcp_connections
+    }),
+    ("bowline_service_connection_errors", Kind::Counter, "Connections that could not be made.", |c| {
+        c.connection_errors
+    }),
+    ("bowline_service_handshakes", Kind::Counter, "TLS handshakes with the peer that succeeded.", |c| {
+        c.handshakes
+    }),
+    ("bowline_service_handshake_failures", Kind::Counter, "TLS handshakes with the peer that failed.", |c| {
+        c.handshake_failures
+    }),
+    ("bowline_service_targets", Kind::Gauge, "Endpoints of what is called.", |c| c.targets.into()),
+];
+
+/// Name, help and value of a metric that is many durations.
+type Timed = (&'static str, &'static str, fn(&Counts) -> &Distribution);
+
+const DURATIONS: [Timed; 3] = [
+    ("bowline_service_response_time_seconds", "From a request to its response's beginning.", |c| {
+        &c.response_time
+    }),
+    ("bowline_service_handshake_time_seconds", "TLS handshakes with the peer.", |c| &c.handshake_time),
+    ("bowline_service_connection_duration_seconds", "How long connections were open.", |c| {
+        &c.connection_time
+    }),
+];
+
+impl Telemetry {
+    /// Writes what proxies have told.
+    pub(crate) fn write(&self, out: &mut Exposition) {
+        let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows: Vec<(Workload, &str, &RowKey, &Counts)> = proxies
+            .iter()
+            .flat_map(|(task, proxy)| {
+                let workload = Workload::from(&proxy.origin);
+                proxy.totals.iter().map(move |(key, counts)| (workload.clone(), task.as_str(), key, counts))
+            })
+            .collect();
+        let help = "Requests ended, by class of status.";
+        let mut family = out.family("bowline_service_requests", Kind::Counter, help);
+        for (workload, task, key, counts) in &rows {
+            for (class, count) in CLASSES.iter().zip(counts.responses).filter(|(_, count)| *count > 0) {
+                let labels = [labels(workload, task, key).as_slice(), &[("code", *class)]].concat();
+                family.sample(&labels, count);
+            }
+        }
+        for (name, kind, help, read) in NUMBERS {
+            let mut family = out.family(name, kind, help);
+            for (workload, task, key, counts) in &rows {
+                family.sample(&labels(workload, task, key), read(counts));
+            }
+        }
+        for (name, help, read) in DURATIONS {
+            let mut family = out.family(name, Kind::Histogram, help);
+            for (workload, task, key, counts) in &rows {
+                let durations = read(counts);
+                if !durations.is_empty() {
+                    let buckets: Vec<_> = POWERS.map(|power| bucket(durations, power)).collect();
+                    let (count, seconds) = (durations.count() as u64, durations.sum() / 1e3);
+                    family.histogram(&labels(workload, task, key), &buckets, count, seconds, None);
+                }
+            }
+        }
+        let help = "Lines that a proxy's access log had no room for.";
+        let mut family = out.family("bowline_access_log_dropped", Kind::Counter, help);
+        for (task, proxy) in proxies.iter() {
+            let Workload { cluster, name, .. } = Workload::from(&proxy.origin);
+            let labels = [("cluster", cluster.as_str()), ("service", &name), ("task", task.as_str())];
+            family.sample(&labels, proxy.access_log_dropped);
+        }
+        let help = "Reports of proxies that were taken, repeated ones included.";
+        let mut family = out.family("bowline_telemetry_reports", Kind::Counter, help);
+        family.sample(&[], self.reports.load(Relaxed));
+        let help = "Reports of proxies that had been taken before, and count once.";
+        let mut family = out.family("bowline_telemetry_reports_repeated", Kind::Counter, help);
+        family.sample(&[], self.repeated.load(Relaxed));
+    }
+}
+
+/// A bound in seconds, and how many are at most it.
+fn bucket(milliseconds: &Distribution, power: i32) -> (f64, u64) {
+    let within = milliseconds.positive().take_while(|(index, _)| *index < power * 16);
+    let count = milliseconds.zeros() + within.map(|(_, times)| times).sum::<f64>();
+    (f64::from(power).exp2() / 1e3, count as u64)
+}
+
+fn labels<'a>(workload: &'a Workload, task: &'a str, key: &'a RowKey) -> [Label<'a>; 8] {
+    [
+        ("cluster", &workload.cluster),
+        ("service", &workload.name),
+        ("task", task),
+        ("side", key.side.as_str()),
+        ("discovery_name", &key.discovery_name),
+        ("target", &key.cluster),
+        ("peer", &key.peer),
+        ("security", key.security.as_str()),
+    ]
+}

@@ -1,0 +1,178 @@
+use std::sync::Mutex;
+
+use bowline_discovery::telemetry::{self as wire, SeriesIncrement};
+use bowline_model::metric::{Datum, Statistic};
+use bowline_plumbing::exposition::{Exposition, Format};
+
+use super::*;
+
+#[derive(Default)]
+struct Kept(Mutex<Vec<Datum>>);
+
+impl MetricWriter for Kept {
+    fn put(&self, data: Vec<Datum>) {
+        self.0.lock().expect("nothing panicked").extend(data);
+    }
+}
+
+impl Kept {
+    fn sum(&self, name: &str, dimension: &str) -> f64 {
+        let data = self.0.lock().expect("nothing panicked");
+        let of = |datum: &&Datum| {
+            datum.metric.name == name
+                && datum.metric.dimensions.len() == 1
+                && datum.metric.dimensions.contains_key(dimension)
+        };
+        data.iter().filter(of).map(|datum| datum.values.sum()).sum()
+    }
+}
+
+fn telemetry() -> (Arc<Kept>, Telemetry) {
+    let kept = Arc::new(Kept::default());
+    (Arc::clone(&kept), Telemetry::new(kept))
+}
+
+fn task(number: u8) -> TaskId {
+    TaskId::from_random([number; 16])
+}
+
+fn origin() -> Origin {
+    Origin::Service { cluster: "c".into(), service: "web".into() }
+}
+
+const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+/// What a proxy tells of `ok` calls that went well, and of as many others that failed.
+fn report(process: u8, sequence: u64, until: Timestamp, ok: u64, failed: u64) -> MetricReport {
+    let row = SeriesIncrement {
+        side: wire::Side::Outbound.into(),
+        security: wire::Security::MutualTls.into(),
+        discovery_name: "cart".into(),
+        cluster: "cart.shop".into(),
+        peer: "spiffe://d/ns/shop/cluster/c/svc/cart".into(),
+        responses: vec![0, 0, ok, 0, 0, failed],
+        failures: failed,
+        connections_active: 2,
+        targets: 2,
+        response_time: Some(wire::Durations {
+            index_deltas: vec![31],
+            counts: vec![ok],
+            sum: 4.0 * ok as f64,
+            minimum: 4.0,
+            maximum: 4.0,
+        }),
+        ..SeriesIncrement::default()
+    };
+    let until_ms = until.as_millis();
+    let (process, from_ms) = (vec![process], until_ms - 10_000);
+    MetricReport { process, sequence, from_ms, until_ms, series: vec![row], access_log_dropped: 0 }
+}
+
+#[test]
+fn what_is_told_twice_counts_once() {
+    let (kept, telemetry) = telemetry();
+    let tell = |task: TaskId, report: MetricReport| {
+        telemetry.take_of(&task, origin(), report, NOW).expect("it is a report").sequence
+    };
+    assert_eq!(tell(task(1), report(1, 1, NOW, 5, 0)), 1);
+    assert_eq!(
+        tell(task(1), report(1, 1, NOW, 5, 0)),
+        1,
+        "it is acknowledged again, or it would come for ever"
+    );
+    assert_eq!(kept.sum("HTTPCode_Target_2XX_Count", "TargetDiscoveryName"), 5.0);
+    tell(task(1), report(1, 2, NOW, 7, 0));
+    // The same numbers of another process, and of another task, are others.
+    tell(task(1), report(2, 1, NOW, 11, 0));
+    tell(task(2), report(1, 1, NOW, 13, 0));
+    assert_eq!(kept.sum("HTTPCode_Target_2XX_Count", "TargetDiscoveryName"), 36.0);
+    let mut out = Exposition::new(Format::Text);
+    telemetry.write(&mut out);
+    let text = out.finish();
+    let of_first = text.lines().find(|line| line.contains(task(1).as_str()) && line.contains("code=\"2xx\""));
+    assert!(of_first.is_some_and(|line| line.ends_with(" 23")), "{text}");
+    assert!(text.contains("bowline_telemetry_reports_repeated_total 1\n"), "{text}");
+}
+
+#[test]
+fn a_view_tells_rates_success_and_times_of_each_edge() {
+    let (_, telemetry) = telemetry();
+    for number in [1, 2] {
+        telemetry
+            .take_of(&task(number), origin(), report(1, 1, NOW - Duration::from_secs(20), 400, 0), NOW)
+            .expect("taken");
+        telemetry.take_of(&task(number), origin(), report(1, 2, NOW, 90, 10), NOW).expect("taken");
+    }
+    let view = telemetry.view(Duration::from_secs(10), NOW);
+    let [edge] = view.edges.as_slice() else { panic!("{view:?}") };
+    assert_eq!((edge.edge.workload.name.as_str(), edge.edge.discovery_name.as_str()), ("web", "cart"));
+    assert_eq!((edge.edge.side, edge.edge.security), (Side::Outbound, Security::MutualTls));
+    assert_eq!((edge.proxies, edge.requests_per_second, edge.success_rate), (2, 20.0, Some(0.9)));
+    assert_eq!(edge.connections_active, 4);
+    let median = edge.response_time.statistic(Statistic::Percentile(50.0)).expect("there are some");
+    assert!((median - 4.0).abs() < 0.1, "{median}");
+    let minute = telemetry.view(Duration::from_secs(60), NOW);
+    // Told: 30 s before now until now, of each proxy 500 requests.
+    assert!((minute.edges[0].requests_per_second - 2.0 * 500.0 / 30.0).abs() < 1e-9);
+    // Later nothing is going on, and the edge is still there.
+    let later = telemetry.view(Duration::from_secs(10), NOW + Duration::from_secs(30));
+    assert_eq!(
+        (later.edges.len(), later.edges[0].requests_per_second, later.edges[0].success_rate),
+        (1, 0.0, None)
+    );
+}
+
+#[test]
+fn while_somebody_looks_proxies_are_asked_to_report_every_second() {
+    let (_, telemetry) = telemetry();
+    let interval = |sequence, now| {
+        telemetry.take_of(&task(1), origin(), report(1, sequence, now, 1, 0), now).expect("taken").interval
+    };
+    assert_eq!(interval(1, NOW), None);
+    telemetry.view(Duration::from_secs(10), NOW);
+    assert_eq!(interval(2, NOW + Duration::from_secs(10)), Some(LIVE_INTERVAL));
+    assert_eq!(interval(3, NOW + Duration::from_secs(16)), None);
+}
+
+#[test]
+fn a_minute_tells_gauges_together_and_forgets_who_is_gone() {
+    let (kept, telemetry) = telemetry();
+    for number in [1, 2] {
+        telemetry.take_of(&task(number), origin(), report(1, 1, NOW, 30, 0), NOW).expect("taken");
+    }
+    telemetry.end_minute(|_| true, NOW);
+    // 60 requests of both callers on 2 targets.
+    let per_target: Vec<_> = {
+        let data = kept.0.lock().expect("nothing panicked");
+        let found = data.iter().filter(|datum| datum.metric.name == "RequestCountPerTarget");
+        found.map(|datum| datum.values.statistic(Statistic::Average)).collect()
+    };
+    assert_eq!(per_target, [Some(30.0), Some(30.0)], "one for each set of dimensions");
+    telemetry.end_minute(|id| *id == task(2), NOW);
+    assert_eq!(telemetry.proxies.lock().expect("nothing panicked").len(), 1);
+    // Nothing has come since: a minute without requests has no value.
+    let count = kept.0.lock().expect("nothing panicked").len();
+    telemetry.end_minute(|_| true, NOW);
+    assert_eq!(kept.0.lock().expect("nothing panicked").len(), count);
+}
+
+#[test]
+fn what_is_kept_of_a_proxy_is_bounded() {
+    let (_, telemetry) = telemetry();
+    for sequence in 1..500 {
+        let at = NOW + Duration::from_millis(sequence);
+        telemetry.take_of(&task(1), origin(), report(1, sequence, at, 1, 0), at).expect("taken");
+    }
+    let proxies = telemetry.proxies.lock().expect("nothing panicked");
+    assert_eq!(proxies[&task(1)].recent.len(), RECENT_MAX);
+}
+
+#[test]
+fn a_clock_that_is_wrong_does_not_put_metrics_elsewhere() {
+    let (kept, telemetry) = telemetry();
+    for (sequence, until) in [(1, NOW + Duration::from_secs(86_400)), (2, NOW - Duration::from_secs(86_400))]
+    {
+        telemetry.take_of(&task(1), origin(), report(1, sequence, until, 1, 0), NOW).expect("taken");
+    }
+    assert!(kept.0.lock().expect("nothing panicked").iter().all(|datum| datum.at == NOW));
+}

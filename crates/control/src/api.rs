@@ -9,6 +9,7 @@
 
 mod acm;
 mod acm_pca;
+mod application_autoscaling;
 pub(crate) mod authentication;
 pub(crate) mod authorization;
 pub(crate) mod call;

@@ -222,6 +222,7 @@ fn start_agent(
         proxy_command: ProgramCommand::this_program("proxy")?,
         network: report_network(network),
         output,
+        usage: Some(port.usage),
     };
     Ok(Agent::start(config, port.desired, port.reports, port.tokens)?)
 }

@@ -9,6 +9,7 @@
 
 mod acm;
 mod acm_pca;
+mod application_autoscaling;
 pub(crate) mod authentication;
 pub(crate) mod authorization;
 pub(crate) mod call;
@@ -23,6 +24,7 @@ mod fis;
 mod iam;
 mod kms;
 pub(crate) mod limits;
+mod metrics;
 pub mod operation;
 mod pages;
 mod recording;

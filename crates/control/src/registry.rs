@@ -35,6 +35,7 @@ use crate::{
     kms::{AliasRecord, KeyRecord},
     private_ca::{PrivateAuthority, PrivateCertificate},
     revocation::{BarRecord, RevocationRecord},
+    scaling::{ScalableTargetRecord, ScalingActivities, ScalingPolicyRecord, ScheduledActionRecord},
     secrets::{SealedValue, SecretRecord},
     stack::record::{ChangeSetRecord, StackRecord},
 };
@@ -139,6 +140,14 @@ pub struct Registry {
     pub alarms: Table<Alarm>,
     /// What happened to them, by name; that of an alarm that is gone is kept for a while.
     pub alarm_histories: Table<History>,
+    /// Services that may be scaled, by resource id: `service/CLUSTER/NAME`.
+    pub scalable_targets: Table<ScalableTargetRecord>,
+    /// Their policies, by resource id and name.
+    pub scaling_policies: Table<ScalingPolicyRecord>,
+    /// Their scheduled actions, by resource id and name.
+    pub scheduled_actions: Table<ScheduledActionRecord>,
+    /// What was done to them, by resource id.
+    pub scaling_activities: Table<ScalingActivities>,
 }
 
 /// What is decided once for a state directory, so that a restart finds the

@@ -20,6 +20,7 @@ use super::{commands, event, is_in_alarm, values, webhook, webhook::Webhooks};
 use crate::{
     core::Core,
     registry::{Registry, RegistryError},
+    scaling::engine,
 };
 
 /// How often alarms of periods under a minute are judged.
@@ -78,6 +79,12 @@ pub(crate) async fn run(core: Arc<Core>, reader: Arc<dyn MetricReader>) {
             tracing::error!(%error, "the states of alarms could not be written");
         }
         evaluator.take_delivered(&core, now);
+        if is_tick && engine::is_due(&core.registry(), now) {
+            match core.change::<_, RegistryError>(|registry| Ok(engine::advance(registry, now))) {
+                Ok(events) => core.tell(events),
+                Err(error) => tracing::error!(%error, "scheduled actions could not be taken"),
+            }
+        }
         if is_tick && now.since(swept) >= SWEEP {
             swept = now;
             let done = core.change::<_, RegistryError>(|registry| {
@@ -187,19 +194,28 @@ impl Evaluator {
             self.deliver(core, &alarm, action);
         }
         let registry = core.registry();
+        let mut invocations = Vec::new();
         for name in changed {
             let Some(alarm) = registry.alarms.get(&name).filter(|alarm| alarm.actions_enabled) else {
                 continue;
             };
             self.invoked.insert(name, now);
-            for policy in
-                alarm.actions.of(alarm.state.state).iter().filter_map(|action| scaling_policy(action))
-            {
-                let values = values::of(reader, alarm, now).unwrap_or_default();
-                let by = judge(&alarm.rule, alarm.source.period(), &values, now);
-                let _ = Invocation { alarm: Arc::clone(alarm), policy, by };
-            }
+            let asked =
+                alarm.actions.of(alarm.state.state).iter().filter_map(|action| scaling_policy(action));
+            let by = judged(reader, alarm, now);
+            invocations.extend(asked.map(|policy| Invocation {
+                alarm: Arc::clone(alarm),
+                policy,
+                by: by.clone(),
+            }));
         }
+        if invocations.is_empty() {
+            return Ok(());
+        }
+        let events = core.change::<_, RegistryError>(|registry| {
+            Ok(engine::scale(registry, &invocations, |alarm| judged(reader, alarm, now), now))
+        })?;
+        core.tell(events);
         Ok(())
     }
 
@@ -253,6 +269,12 @@ impl Evaluator {
             tracing::error!(%error, "what became of an alarm's actions could not be written");
         }
     }
+}
+
+/// What an alarm's values are now.
+fn judged(reader: &dyn MetricReader, alarm: &Alarm, now: Timestamp) -> Judgement {
+    let values = values::of(reader, alarm, now).unwrap_or_default();
+    judge(&alarm.rule, alarm.source.period(), &values, now)
 }
 
 /// The scaling policy that an action is, if it is one.

@@ -4,8 +4,8 @@ use bowline_aws::protocol::{Document, Fault, ServiceProtocol, Violation, from_do
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    acm, acm_pca, call::Call, cloudformation, cloudtrail, cloudwatch, ecs, fis, iam, kms, secretsmanager,
-    servicediscovery, sts,
+    acm, acm_pca, application_autoscaling, call::Call, cloudformation, cloudtrail, cloudwatch, ecs, fis, iam,
+    kms, secretsmanager, servicediscovery, sts,
 };
 
 /// Whether an operation changes anything.
@@ -78,6 +78,7 @@ pub fn of_service(service: &str) -> &'static [Operation] {
     match service {
         "acm" => acm::OPERATIONS,
         "acm-pca" => acm_pca::OPERATIONS,
+        "application-autoscaling" => application_autoscaling::OPERATIONS,
         "cloudformation" => cloudformation::OPERATIONS,
         "cloudtrail" => cloudtrail::OPERATIONS,
         "cloudwatch" => cloudwatch::OPERATIONS,

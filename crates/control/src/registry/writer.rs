@@ -103,6 +103,10 @@ macro_rules! for_each_table {
         $apply!(experiment_templates, "experiment-templates");
         $apply!(alarms, "alarms");
         $apply!(alarm_histories, "alarm-histories");
+        $apply!(scalable_targets, "scalable-targets");
+        $apply!(scaling_policies, "scaling-policies");
+        $apply!(scheduled_actions, "scheduled-actions");
+        $apply!(scaling_activities, "scaling-activities");
     };
 }
 

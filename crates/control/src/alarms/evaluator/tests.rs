@@ -258,3 +258,5 @@ async fn the_api_tells_what_it_was_given() {
     call("DeleteAlarms", json!({"AlarmNames": ["p99"]})).await.ok();
     call("DeleteAlarms", json!({"AlarmNames": ["p99"]})).await.refused("ResourceNotFound", 404);
 }
+
+mod scaling;

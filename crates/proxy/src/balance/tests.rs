@@ -1,11 +1,16 @@
 use std::time::Duration;
 
 use bowline_discovery::v1::Protocol;
-use bowline_model::outlier::{Failure, OutlierPolicy};
+use bowline_model::{
+    outlier::{Failure, OutlierPolicy},
+    retry::{BackOff, RetryBudget},
+};
 
 use super::*;
 use crate::{
-    config::{MeshUpstream, Upstream, UpstreamTls, balancing::Balancing, series::ClusterSeries},
+    config::{
+        ConnectRetry, MeshUpstream, Upstream, UpstreamTls, balancing::Balancing, series::ClusterSeries,
+    },
     health::{Busy, ClusterHealth},
     load::{Breakers, ClusterLoad},
     metrics::ClusterMetrics,
@@ -44,6 +49,12 @@ fn cluster(weights: &[(u16, u32, bool)], balancing: Balancing) -> Cluster {
         upstream: Upstream::Mesh(MeshUpstream { tls: UpstreamTls::Plaintext, endpoints }),
         connect_timeout: Duration::from_secs(1),
         max_connections: 0,
+        connect_retry: ConnectRetry {
+            max_retries: 0,
+            per_try_timeout: None,
+            budget: RetryBudget::default(),
+            back_off: BackOff::default(),
+        },
         breakers: Breakers { connections: 1, pending: 1, requests: 1, retries: 1 },
         balancing,
         health_check: None,

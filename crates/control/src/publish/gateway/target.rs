@@ -98,6 +98,17 @@ impl<'r> TargetCluster<'r> {
         }
     }
 
+    /// Whether its tasks speak TCP.
+    pub(super) fn is_tcp(&self) -> bool {
+        self.cluster.protocol == i32::from(v1::Protocol::Tcp)
+    }
+
+    /// A connection's time without traffic, where a policy says it.
+    pub(super) fn tcp_idle_timeout_ms(&self) -> Option<u64> {
+        let policy = self.traffic.and_then(|(_, traffic)| traffic.policy)?;
+        policy.timeouts.of(AppProtocol::Tcp).idle.map(millis_of)
+    }
+
     /// Whether a part of it is a cluster of its own.
     pub(super) fn is_divided(&self) -> bool {
         !self.splits.is_empty()

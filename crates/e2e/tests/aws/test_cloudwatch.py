@@ -251,7 +251,7 @@ def test_what_does_not_fit_is_refused(cloudwatch, loose):
     with refused("MissingParameter", "At least one"):
         put(cloudwatch, {"MetricName": "m"})
     for wrong in (
-        datum("m", start, float("nan")),
+        datum("m", start, 1e200),
         datum("m", start - datetime.timedelta(days=15), 1),
         datum("m", end + datetime.timedelta(hours=3), 1),
         datum("m", start, 1, StorageResolution=30),

@@ -19,6 +19,7 @@ use tokio::{
 use crate::{
     config::AgentConfig,
     driver::{Begin, Context, Exec, drive},
+    usage,
 };
 
 /// Tasks that are started at once: more only take each other's time.
@@ -46,6 +47,7 @@ pub struct Agent;
 #[derive(Debug)]
 pub struct AgentHandle {
     worker: JoinHandle<()>,
+    watching: Option<JoinHandle<()>>,
     orders: mpsc::Sender<Order>,
 }
 
@@ -72,7 +74,7 @@ impl Agent {
         reports: mpsc::Sender<TaskReport>,
         tokens: Arc<dyn TokenIssuer>,
     ) -> Result<AgentHandle, AgentError> {
-        let AgentConfig { state_dir, shim_command, proxy_command, network, output } = config;
+        let AgentConfig { state_dir, shim_command, proxy_command, network, output, usage } = config;
         let failed = |source| AgentError::StateDirectory { path: state_dir.clone(), source };
         let state_dir = std::path::absolute(&state_dir).map_err(failed)?;
         let context = Arc::new(Context {
@@ -84,7 +86,9 @@ impl Agent {
             reports,
             starting: Semaphore::new(STARTING_MAX),
             tokens,
+            shims: Arc::default(),
         });
+        let watching = usage.map(|usage| tokio::spawn(usage::watch(Arc::clone(&context.shims), usage)));
         let failed = |source| AgentError::StateDirectory { path: state_dir.clone(), source };
         for directory in [context.tasks(), context.logs()] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
@@ -100,7 +104,7 @@ impl Agent {
         state.adopt().map_err(failed)?;
         let (orders, receiver) = mpsc::channel(64);
         let worker = tokio::spawn(state.run(desired, receiver));
-        Ok(AgentHandle { worker, orders })
+        Ok(AgentHandle { worker, watching, orders })
     }
 }
 
@@ -137,6 +141,9 @@ impl AgentHandle {
 impl Drop for AgentHandle {
     fn drop(&mut self) {
         self.worker.abort();
+        if let Some(watching) = &self.watching {
+            watching.abort();
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use bowline_model::task::TaskId;
+use bowline_model::task::{TaskId, TaskUsage};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -21,6 +21,8 @@ pub struct AgentConfig {
     /// say of a task. Lines are dropped, never waited for, when it is full;
     /// they are in the task's log files all the same.
     pub output: mpsc::Sender<OutputLine>,
+    /// Takes what tasks use of the machine, every 10 s; `None`: it is not looked at.
+    pub usage: Option<mpsc::Sender<Vec<TaskUsage>>>,
 }
 
 /// A program and the arguments before our own.

@@ -40,6 +40,7 @@ use crate::{
     packet::PacketSocket,
     protocol::{FromShim, Start, ToShim},
     task_directory::TaskDirectory,
+    usage::Shims,
 };
 
 /// From a shim's start, or an agent's, to its socket being there.
@@ -64,6 +65,8 @@ pub(crate) struct Context {
     pub(crate) reports: mpsc::Sender<TaskReport>,
     pub(crate) starting: Semaphore,
     pub(crate) tokens: Arc<dyn TokenIssuer>,
+    /// For what tasks use.
+    pub(crate) shims: Arc<Shims>,
 }
 
 impl Context {
@@ -139,6 +142,7 @@ pub(crate) async fn drive(
         Ok(None) => {}
         Err(error) => why = Some(format!("CannotStartContainerError: the task's shim: {error}")),
     }
+    context.shims.ended(&id);
     let groups = directory.control_groups();
     if !groups.is_empty() {
         // The shim has done it, unless it was killed.
@@ -237,6 +241,9 @@ async fn follow(
             message = shim.socket.receive::<FromShim>() => match message {
                 Ok(Some((FromShim::Report(report), _))) => {
                     // The last one counts once the shim is gone; `drive` gives it.
+                    if let Some(pid) = report.shim_pid {
+                        context.shims.runs(id, pid, directory.control_groups());
+                    }
                     if report.status != TaskStatus::Stopped {
                         let _ = context.reports.send(*report).await;
                     }

@@ -29,6 +29,7 @@ mod probe;
 mod protocol;
 pub mod shim;
 mod task_directory;
+mod usage;
 
 pub use agent::{Agent, AgentError, AgentHandle};
 pub use config::{AgentConfig, NetworkMode, OutputLine, OutputSource, OutputStream, ProgramCommand};

@@ -24,6 +24,7 @@ mod fis;
 mod iam;
 mod kms;
 pub(crate) mod limits;
+mod metrics;
 pub mod operation;
 mod pages;
 mod recording;

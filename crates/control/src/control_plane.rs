@@ -3,6 +3,7 @@
 mod audit_trail;
 mod authorities;
 mod certificates;
+mod measurements;
 mod private_dns;
 mod renewals;
 mod served;
@@ -21,9 +22,10 @@ use bowline_aws::cfn::{Revision, Stack};
 use bowline_model::{
     arn::Scope,
     identity::SpiffeId,
-    task::{DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskStatus, TokenIssuer},
+    task::{
+        DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskStatus, TaskUsage, TokenIssuer,
+    },
 };
-use bowline_observe::metrics::{MetricLimits, MetricStore, MetricStoreError};
 use bowline_plumbing::{drain, seal::SealKey, wall_clock};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -63,6 +65,9 @@ use private_dns::PrivateDns;
 pub use access_keys::{AccessKeyError, AccessKeyView};
 pub use audit_trail::{AUDIT_DIRECTORY, AUDIT_KEY_LABEL};
 pub use authorities::{AuthorityError, AuthorityView, Moved};
+pub use bowline_observe::metrics::{
+    MetricLimits, MetricStore, MetricStoreError, Retention as MetricRetention,
+};
 pub(crate) use certificates::authority_named;
 pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,
@@ -226,6 +231,8 @@ pub struct AgentPort {
     pub desired: watch::Receiver<Arc<Vec<TaskDesire>>>,
     /// Where it reports.
     pub reports: mpsc::Sender<TaskReport>,
+    /// Where it tells what tasks use of the machine.
+    pub usage: mpsc::Sender<Vec<TaskUsage>>,
     /// Makes the tokens for first certificates.
     pub tokens: Arc<dyn TokenIssuer>,
 }
@@ -236,6 +243,7 @@ pub struct ControlPlane {
     core: Arc<Core>,
     desired: watch::Receiver<Arc<Vec<TaskDesire>>>,
     reports: mpsc::Sender<TaskReport>,
+    usage: mpsc::Sender<Vec<TaskUsage>>,
     drain: drain::DrainTrigger,
     drain_watch: drain::DrainWatch,
     tasks: Vec<tokio::task::JoinHandle<()>>,
@@ -292,6 +300,7 @@ impl ControlPlane {
 
         let (desired_sender, desired) = watch::channel(Arc::new(Vec::new()));
         let (reports, report_receiver) = mpsc::channel(1_024);
+        let (usage, usage_receiver) = mpsc::channel(4);
         let (stopping, stopping_receiver) = watch::channel(false);
         let spec_options = SpecOptions {
             discovery_address: address,
@@ -303,6 +312,7 @@ impl ControlPlane {
         let dns = dns.map(Arc::new);
         let mut tasks = vec![
             tokio::spawn(take_reports(Arc::clone(&core), report_receiver)),
+            tokio::spawn(measurements::run(Arc::clone(&core), usage_receiver)),
             tokio::spawn(run_reconciler(Arc::clone(&core), stopping_receiver)),
             tokio::spawn(publish_desired(Arc::clone(&core), spec_options, desired_sender)),
             tokio::spawn(renew_own_certificate(Arc::clone(&core), tls)),
@@ -313,7 +323,19 @@ impl ControlPlane {
         if let Some(dns) = &dns {
             tasks.push(tokio::spawn(Arc::clone(dns).follow(Arc::clone(&core))));
         }
-        Ok(Self { config, core, desired, reports, drain, drain_watch, tasks, dns, stopping, _lock: lock })
+        Ok(Self {
+            config,
+            core,
+            desired,
+            reports,
+            usage,
+            drain,
+            drain_watch,
+            tasks,
+            dns,
+            stopping,
+            _lock: lock,
+        })
     }
 
     /// Serves AWS's API to whoever connects to `listener`, until the end: by TLS with this
@@ -381,6 +403,7 @@ impl ControlPlane {
         AgentPort {
             desired: self.desired.clone(),
             reports: self.reports.clone(),
+            usage: self.usage.clone(),
             tokens: Arc::clone(&self.core) as _,
         }
     }
@@ -619,6 +642,7 @@ fn listen(config: &ControlConfig, writer: &RegistryWriter) -> Result<TcpListener
 async fn take_reports(core: Arc<Core>, mut reports: mpsc::Receiver<TaskReport>) {
     let mut batch = Vec::new();
     while reports.recv_many(&mut batch, 256).await > 0 {
+        measurements::count_stopped(&core, &batch);
         let taken = core.change::<_, RegistryError>(|registry| {
             for report in batch.drain(..) {
                 let id = report.id.clone();
@@ -647,7 +671,10 @@ async fn run_reconciler(core: Arc<Core>, stopping: watch::Receiver<bool>) {
     loop {
         generation.mark_unchanged();
         core.end_old_diversions();
-        let again_in = match core.reconcile(&mut histories, *stopping.borrow()) {
+        let began = Instant::now();
+        let passed = core.reconcile(&mut histories, *stopping.borrow());
+        core.telemetry().own.passed(began.elapsed(), passed.is_err());
+        let again_in = match passed {
             Ok(pass) => {
                 for stack in &pass.failed_updates {
                     core.roll_back(stack);

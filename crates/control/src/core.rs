@@ -23,7 +23,7 @@ use bowline_model::{
     task::{Secret, TaskId},
 };
 use bowline_observe::metrics::MetricStore;
-use bowline_plumbing::wall_clock;
+use bowline_plumbing::{exposition::Format, wall_clock};
 use tokio::sync::watch;
 
 use crate::{
@@ -203,6 +203,14 @@ impl Core {
     /// Metrics.
     pub(crate) fn metrics(&self) -> &Arc<MetricStore> {
         &self.kept.metrics
+    }
+
+    /// All that proxies have told, and the control plane's own counters.
+    pub(crate) fn metrics_text(&self, format: Format) -> String {
+        let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        let streams = proxies.values().map(|proxy| proxy.streams as usize).sum();
+        drop(proxies);
+        self.telemetry.render(format, streams)
     }
 
     /// What proxies tell of what they counted.
@@ -597,7 +605,9 @@ impl Directory for Core {
         let order = self.order_for(&registry, task, name).ok_or(IssueError::Unknown)?;
         refuse_barred(&registry, task)?;
         let name = if name.is_empty() { MESH_IDENTITY } else { name };
-        self.issue_and_keep(task, name, &order, &csr).map_err(|error| match error {
+        let issued = self.issue_and_keep(task, name, &order, &csr);
+        self.telemetry.own.asked_for_certificate(issued.is_ok());
+        issued.map_err(|error| match error {
             KeepError::Barred(error) => error,
             error => {
                 tracing::error!(%task, %error, "a certificate could not be issued");
@@ -689,6 +699,7 @@ impl Directory for Core {
     }
 
     fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement) {
+        self.telemetry.own.answered(acknowledgement.refusal.is_some());
         if let Some(refusal) = &acknowledgement.refusal {
             tracing::warn!(%task, kind = acknowledgement.kind.name(), refusal, "a proxy refused a resource");
         }

@@ -3,6 +3,7 @@
 //! - `report`: a proxy's report, read.
 //! - [`metric_data`]: as CloudWatch has it.
 //! - [`view`]: who calls whom, how often, how fast and how well, at this moment.
+//! - [`tasks`]: what tasks use of the machine, and how many there are.
 //! - `exposition`: all proxies' counters as Prometheus reads them.
 //!
 //! Whose a report is goes by the certificate's record. What is kept here is of this process: after its start the
@@ -10,7 +11,10 @@
 
 mod exposition;
 pub mod metric_data;
+mod own;
+mod owner;
 mod report;
+pub mod tasks;
 pub mod view;
 
 use std::{
@@ -23,17 +27,24 @@ use std::{
 };
 
 use bowline_discovery::telemetry::MetricReport;
-use bowline_model::{clock::Timestamp, metric::MetricWriter, task::TaskId};
+use bowline_model::{
+    clock::Timestamp,
+    metric::MetricWriter,
+    task::{TaskId, TaskUsage},
+};
+use bowline_plumbing::machine::Machine;
 
 use self::{
     metric_data::{Data, Origin},
+    own::OwnCounters,
+    owner::{origin_of, owner_of},
     report::{Counts, Report, RowKey},
 };
 pub use self::{
     report::{InvalidReport, Security, Side},
     view::{EdgeView, TelemetryView},
 };
-use crate::registry::{Registry, TaskOwner, TaskRecord};
+use crate::registry::{Registry, TaskRecord};
 
 /// Most rows that are kept of one proxy: it has no more itself. What is beyond is in metrics only.
 const ROWS_MAX: usize = 1_024;
@@ -126,6 +137,11 @@ pub struct Telemetry {
     looked_at: AtomicU64,
     reports: AtomicU64,
     repeated: AtomicU64,
+    /// Tasks that have stopped since the minute's last end, by cluster and service.
+    stopped: Mutex<BTreeMap<(String, String), u64>>,
+    machine: Machine,
+    /// The control plane's own.
+    pub(crate) own: OwnCounters,
 }
 
 impl std::fmt::Debug for Telemetry {
@@ -152,6 +168,10 @@ impl Telemetry {
             looked_at: AtomicU64::new(0),
             reports: AtomicU64::new(0),
             repeated: AtomicU64::new(0),
+            stopped: Mutex::default(),
+            own: OwnCounters::default(),
+            // Where the kernel does not tell, utilization is of what definitions reserve alone.
+            machine: Machine::this().unwrap_or(Machine { processors: 1, memory_mib: 1_024 }),
         }
     }
 
@@ -210,6 +230,8 @@ impl Telemetry {
     /// What is told once a minute; and tasks that are no more are forgotten.
     pub fn minute(&self, registry: &Registry, now: Timestamp) {
         self.end_minute(|task| registry.tasks.get(task.as_str()).is_some(), now);
+        let stopped = std::mem::take(&mut *self.stopped.lock().unwrap_or_else(PoisonError::into_inner));
+        self.writer.put(tasks::counts(registry, &stopped, now));
     }
 
     fn end_minute(&self, lives: impl Fn(&TaskId) -> bool, now: Timestamp) {
@@ -229,6 +251,21 @@ impl Telemetry {
             proxies.retain(|task, _| lives(task));
         }
         self.writer.put(join(all));
+    }
+
+    /// A task has stopped, whyever.
+    pub fn task_stopped(&self, registry: &Registry, task: &TaskRecord) {
+        if let Some((cluster, Some(service))) =
+            owner_of(registry, task).map(|owner| (owner.cluster, owner.service))
+        {
+            let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+            *stopped.entry((cluster.to_owned(), service.to_owned())).or_default() += 1;
+        }
+    }
+
+    /// What tasks have used of this machine.
+    pub fn used(&self, registry: &Registry, usage: &[TaskUsage], now: Timestamp) {
+        self.writer.put(tasks::usage(registry, self.machine, usage, now));
     }
 
     /// Forgets everything.
@@ -256,25 +293,6 @@ fn join(data: Vec<bowline_model::metric::Datum>) -> Vec<bowline_model::metric::D
         }
     }
     joined.into_values().collect()
-}
-
-/// Whose a task is; `None` where its owner is gone.
-fn origin_of(registry: &Registry, task: &TaskRecord) -> Option<Origin> {
-    Some(match &task.owner {
-        TaskOwner::Service { service, .. } => {
-            let service = registry.services.get(service.as_str())?;
-            Origin::Service { cluster: service.cluster.clone(), service: service.name.clone() }
-        }
-        TaskOwner::Standalone(task) => {
-            Origin::Standalone { cluster: task.cluster.clone(), group: task.group.clone() }
-        }
-        TaskOwner::Gateway { load_balancer } => {
-            let balancer = registry.load_balancers.get(load_balancer.as_str())?;
-            let resource = balancer.arn.resource();
-            let dimension = resource.strip_prefix("loadbalancer/").unwrap_or(resource).to_owned();
-            Origin::Gateway { name: balancer.name.clone(), dimension }
-        }
-    })
 }
 
 #[cfg(test)]

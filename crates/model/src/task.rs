@@ -391,6 +391,25 @@ pub struct TaskReport {
     pub warnings: Vec<String>,
 }
 
+/// What a task has used of its machine over a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskUsage {
+    /// The task.
+    pub task: TaskId,
+    /// The end of that time.
+    pub at: Timestamp,
+    /// How long it was.
+    pub over: Duration,
+    /// Processor time, of all its processes, the sidecar's included.
+    pub cpu: Duration,
+    /// Memory at its end, without what the kernel may drop.
+    pub memory_bytes: u64,
+    /// Bytes received over the task's own network; 0 on the host's.
+    pub received_bytes: u64,
+    /// Bytes sent over it.
+    pub sent_bytes: u64,
+}
+
 /// A host socket that the sidecar accepts other proxies on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InboundSocket {

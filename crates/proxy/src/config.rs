@@ -179,8 +179,13 @@ pub(crate) enum ValueKind {
 }
 
 impl ValueMatch {
-    /// Whether one of the values does, or none of them where that is asked for.
-    pub(crate) fn matches(&self, mut values: impl Iterator<Item: AsRef<[u8]>>) -> bool {
+    /// Whether one of the values does, or none of them where that is asked for. As in Envoy, what is not
+    /// there at all is only matched by an inverted [`ValueKind::Present`].
+    pub(crate) fn matches(&self, values: impl Iterator<Item: AsRef<[u8]>>) -> bool {
+        let mut values = values.peekable();
+        if values.peek().is_none() {
+            return self.invert && self.kind == ValueKind::Present;
+        }
         values.any(|value| self.kind.matches(value.as_ref())) != self.invert
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     body::{Replay, ResponseBody},
     caller,
     config::{Action, Bind, Listener, PublicTls},
+    deadline,
     dial::{DialError, classify},
     exchange::{Exchange, FORWARDED_FOR, REQUEST_ID},
     external_head::OwnRequestId,
@@ -199,6 +200,7 @@ async fn respond(
         return reply::failure(&failure, exchange);
     }
     if let Bind::Public(bind) = &listener.bind {
+        parts.headers.remove(&deadline::EXPECTED);
         set_forwarded(&worker, &mut parts, client, edge.https, bind.address.port());
     }
     // Only the mesh may say who called.

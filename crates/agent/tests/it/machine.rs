@@ -72,6 +72,7 @@ impl Machine {
             proxy_command: program("proxy"),
             network,
             output,
+            usage: None,
         };
         let agent = Agent::start(config, desired_watch, reports_sender, Arc::new(Tokens::default()))
             .expect("the agent starts");

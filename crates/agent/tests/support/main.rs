@@ -260,6 +260,7 @@ async fn agent(state_dir: &str) {
         proxy_command: ProgramCommand::this_program("proxy").expect("own path"),
         network: NetworkMode::Isolated,
         output: tokio::sync::mpsc::channel(1).0,
+        usage: None,
     };
     let _agent = Agent::start(config, desired, reports, Arc::new(NoTokens)).expect("starts");
     while let Some(report) = receiver.recv().await {

@@ -30,6 +30,7 @@ use super::{
     connection::Peer,
     crl,
     limits::{Limits, Throttled},
+    metrics,
     operation::{self, Operation, Outcome},
     recording::{self, Recording},
 };
@@ -69,6 +70,9 @@ pub(super) async fn answer(
     }
     if parts.uri.path() == RESET_PATH {
         return reset(api, &parts).await;
+    }
+    if parts.uri.path() == metrics::PATH {
+        return metrics::answer(&api.core, peer, &parts);
     }
     if parts.uri.path().starts_with(crl::PATH) {
         return crl::answer(&api.core, &parts).await;

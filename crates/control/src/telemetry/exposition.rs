@@ -3,7 +3,7 @@
 use std::sync::{PoisonError, atomic::Ordering::Relaxed};
 
 use bowline_model::metric::Distribution;
-use bowline_plumbing::exposition::{Exposition, Kind, Label};
+use bowline_plumbing::exposition::{Exposition, Family, Format, Kind, Label};
 
 use super::{
     Telemetry,
@@ -72,8 +72,16 @@ const DURATIONS: [Timed; 3] = [
 ];
 
 impl Telemetry {
+    /// What proxies have told, and the control plane's own; `streams` are open now.
+    pub(crate) fn render(&self, format: Format, streams: usize) -> String {
+        let mut out = Exposition::new(format);
+        self.write(&mut out);
+        self.own.write(&mut out, streams);
+        out.finish()
+    }
+
     /// Writes what proxies have told.
-    pub(crate) fn write(&self, out: &mut Exposition) {
+    pub(super) fn write(&self, out: &mut Exposition) {
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         let rows: Vec<(Workload, &str, &RowKey, &Counts)> = proxies
             .iter()
@@ -99,12 +107,7 @@ impl Telemetry {
         for (name, help, read) in DURATIONS {
             let mut family = out.family(name, Kind::Histogram, help);
             for (workload, task, key, counts) in &rows {
-                let durations = read(counts);
-                if !durations.is_empty() {
-                    let buckets: Vec<_> = POWERS.map(|power| bucket(durations, power)).collect();
-                    let (count, seconds) = (durations.count() as u64, durations.sum() / 1e3);
-                    family.histogram(&labels(workload, task, key), &buckets, count, seconds, None);
-                }
+                write_durations(&mut family, &labels(workload, task, key), read(counts));
             }
         }
         let help = "Lines that a proxy's access log had no room for.";
@@ -121,6 +124,15 @@ impl Telemetry {
         let mut family = out.family("bowline_telemetry_reports_repeated", Kind::Counter, help);
         family.sample(&[], self.repeated.load(Relaxed));
     }
+}
+
+/// Milliseconds as a histogram of seconds, unless there are none.
+pub(super) fn write_durations(family: &mut Family<'_>, labels: &[Label<'_>], durations: &Distribution) {
+    if durations.is_empty() {
+        return;
+    }
+    let buckets: Vec<_> = POWERS.map(|power| bucket(durations, power)).collect();
+    family.histogram(labels, &buckets, durations.count() as u64, durations.sum() / 1e3, None);
 }
 
 /// A bound in seconds, and how many are at most it.

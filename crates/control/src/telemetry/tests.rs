@@ -2,7 +2,7 @@ use std::sync::Mutex;
 
 use bowline_discovery::telemetry::{self as wire, SeriesIncrement};
 use bowline_model::metric::{Datum, Statistic};
-use bowline_plumbing::exposition::{Exposition, Format};
+use bowline_plumbing::exposition::Format;
 
 use super::*;
 
@@ -86,9 +86,7 @@ fn what_is_told_twice_counts_once() {
     tell(task(1), report(2, 1, NOW, 11, 0));
     tell(task(2), report(1, 1, NOW, 13, 0));
     assert_eq!(kept.sum("HTTPCode_Target_2XX_Count", "TargetDiscoveryName"), 36.0);
-    let mut out = Exposition::new(Format::Text);
-    telemetry.write(&mut out);
-    let text = out.finish();
+    let text = telemetry.render(Format::Text, 0);
     let of_first = text.lines().find(|line| line.contains(task(1).as_str()) && line.contains("code=\"2xx\""));
     assert!(of_first.is_some_and(|line| line.ends_with(" 23")), "{text}");
     assert!(text.contains("bowline_telemetry_reports_repeated_total 1\n"), "{text}");

@@ -57,6 +57,7 @@ NEVER = {
         "ExpiredTokenException": "an expired token is refused before the operation is called, as ExpiredToken",
         "RegionDisabledException": "one region is served, whatever is signed for",
     },
+    "cloudwatch": {"InternalServiceFault": _NO_FAILURE},
     "cloudformation": {
         "LimitExceededException": "AWS's quota of 2000 stacks is not kept",
         "StackSetNotFoundException": "stack sets are not served",

@@ -27,8 +27,8 @@ use super::{
 /// How often what came in is written.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 
-/// After how many writes the journal is brought to the disk, for when the machine loses its power.
-const WRITES_A_SYNC: u32 = 5;
+/// After how many turns the journal is brought to the disk, for when the machine loses its power.
+const TURNS_A_SYNC: u32 = 5;
 
 /// Of how many bytes there may be, how many a journal may have until the head is cut, however young it is.
 const JOURNAL_SHARE: u64 = 8;
@@ -48,7 +48,10 @@ pub(super) struct Keeper {
     cutting: Option<(u64, u64)>,
     /// Since when the head is what it is.
     since: Timestamp,
-    writes: u32,
+    /// Since the journal was brought to the disk.
+    turns: u32,
+    /// Something was written since.
+    is_dirty: bool,
     tidied: Timestamp,
     /// How many series were forgotten that the file still tells of.
     forgotten: usize,
@@ -106,7 +109,8 @@ impl Keeper {
             journals: (first, next),
             cutting: None,
             since: now,
-            writes: 0,
+            turns: 0,
+            is_dirty: false,
             // Soon: what is too old was not given up while nothing ran.
             tidied: Timestamp::default(),
             forgotten: 0,
@@ -185,11 +189,12 @@ impl Keeper {
             shared.state().dropped.unwritten += count;
             return Err(error);
         }
-        self.writes += 1;
-        if self.writes >= WRITES_A_SYNC {
-            self.writes = 0;
+        self.is_dirty |= !entries.is_empty() || !definitions.is_empty();
+        self.turns += 1;
+        if self.is_dirty && self.turns >= TURNS_A_SYNC {
             self.series.sync()?;
             self.journal.sync()?;
+            (self.turns, self.is_dirty) = (0, false);
         }
         Ok(())
     }

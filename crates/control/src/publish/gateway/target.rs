@@ -146,3 +146,27 @@ fn health_check(group: &TargetGroup) -> Option<v1::HealthCheck> {
         ..v1::HealthCheck::default()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(name: &str, splits: Vec<(Split, u32)>, wanted: u32) -> TargetCluster<'static> {
+        let (cluster, endpoints) = Default::default();
+        let name = name.to_owned();
+        TargetCluster { name, cluster, endpoints, beside: Vec::new(), splits, wanted, traffic: None }
+    }
+
+    #[test]
+    fn a_group_that_is_divided_keeps_its_weight_beside_one_that_is_not() {
+        let split = Split::between("blue", "green", Share::from_tenths(250));
+        let (divided, whole) = (group("blue", vec![(split, 2)], 2), group("other", Vec::new(), 2));
+        let parts = |group: &TargetCluster<'_>, weight| {
+            let parts = group.weighted(weight, Share::ALL.tenths(), false);
+            parts.into_iter().map(|part| (part.cluster, part.weight)).collect::<Vec<_>>()
+        };
+        assert_eq!(parts(&divided, 3), [("blue".into(), 2_250), ("green".into(), 750)]);
+        assert_eq!(parts(&whole, 1), [("other".into(), 1_000)]);
+        assert_eq!(whole.weighted(1, 1, false)[0].weight, 1, "nothing is divided");
+    }
+}

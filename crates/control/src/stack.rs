@@ -29,6 +29,7 @@ mod kms_rows;
 pub mod lifecycle;
 mod private_ca;
 pub mod record;
+mod scaling_rows;
 mod secret_rows;
 pub mod secrets;
 mod tasks;
@@ -128,6 +129,8 @@ pub fn apply(
     }
     // After the authorities that are to sign them.
     applying.all_certificates(registry, context);
+    // After the services that are scaled.
+    applying.all_scaling(registry);
     // Before duplicates are looked for: a name may move from a service that goes to one that comes.
     if let Some(before) = registry.stacks.get(&stack.name).cloned() {
         for (table, key) in before.resources.difference(&applying.record.resources) {
@@ -232,6 +235,7 @@ fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
         table
             if access::remove(registry, table, key)
                 || secret_rows::remove(registry, table, key)
+                || scaling_rows::remove(registry, table, key, now)
                 || kms_rows::remove(registry, table, key, now) => {}
         other => unreachable!("no table {other} is ever recorded"),
     }

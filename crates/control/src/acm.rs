@@ -27,6 +27,7 @@ pub(crate) mod commands;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod issue;
+pub(crate) mod expiry;
 pub mod renewal;
 pub mod rollover;
 pub(crate) mod serving;

@@ -24,10 +24,10 @@ pub use renewal::FailedRenewal;
 pub use rollover::Rollover;
 
 pub(crate) mod commands;
+pub(crate) mod expiry;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod issue;
-pub(crate) mod expiry;
 pub mod renewal;
 pub mod rollover;
 pub(crate) mod serving;

@@ -221,6 +221,7 @@ NOT_OF_OPERATION = {
         },
     },
     "application-autoscaling": {
+        "PutScheduledAction": {"LimitExceededException": "200 scheduled actions take too long to put"},
         "RegisterScalableTarget": {"LimitExceededException": "3,000 services are too many for a case"},
     },
     "cloudwatch": {"PutMetricAlarm": {"LimitExceededFault": "5,000 alarms are too many for a case"}},

@@ -229,17 +229,12 @@ def test_what_is_not_served_is_refused(ecs, scaling, web):
             operation(ServiceNamespace="ecs", NextToken="nobody's")
 
 
-def test_quotas(ecs, scaling, web):
+def test_the_quota_of_policies(ecs, scaling, web):
     steps = [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}]
     configuration = {"AdjustmentType": "ChangeInCapacity", "StepAdjustments": steps}
     with refused("LimitExceededException"):
         for number in range(51):
             scaling.put_scaling_policy(**OF, PolicyName=f"p{number}", StepScalingPolicyConfiguration=configuration)
-    with refused("LimitExceededException"):
-        for number in range(201):
-            scaling.put_scheduled_action(
-                **OF, ScheduledActionName=f"a{number}", Schedule="rate(1 day)", ScalableTargetAction={"MinCapacity": 1}
-            )
 
 
 def test_predefined_metrics_and_the_cli(ecs, scaling, cloudwatch, web):

@@ -2,10 +2,13 @@
 
 use std::{
     collections::BTreeMap,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
-use bowline_proxy::{AccessLogTarget, ProxyOptions};
+use bowline_proxy::{AccessLogTarget, AdminAddress, ProxyOptions};
 use futures::{StreamExt, stream};
 use serde_json::Value;
 
@@ -138,6 +141,55 @@ async fn counters_the_log_and_clients_agree_on_two_thousand_requests() {
     for sidecar in [caller, stranger, server] {
         sidecar.proxy.handle.stop();
     }
+}
+
+/// What promtool has to say of it: nothing, if all is well.
+fn promtool(text: &str) -> String {
+    let mut command = Command::new("promtool");
+    command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child =
+        command.spawn().expect("promtool runs: install prometheus, or run scripts/install-components");
+    child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("written");
+    let output = child.wait_with_output().expect("it ends");
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_finds_no_fault_with_what_a_proxy_exposes() {
+    let backend = Backend::start(Answer::status(200)).await;
+    let ca = Ca::new();
+    let server = Sidecar::start(&ca, "b", inbound("HTTP2", backend.address, &[&id("a")]));
+    let resources = outbound("HTTP2", &id("b"), &[server.proxy.address("in")]);
+    let directory = tempfile::tempdir().expect("a directory");
+    let admin = directory.path().join("admin");
+    let mut all = vec![ca.trust(), identity("mesh", &ca.issue("a", &Leaf::of(&id("a"))))];
+    all.extend(resources);
+    let options = ProxyOptions { admin: Some(AdminAddress::Unix(admin.clone())), ..ProxyOptions::default() };
+    let caller = Proxy::start_with(&all, &options);
+    call(&Client::of(&caller).await, 10).await;
+    let scrape = |accept: &str| {
+        let mut stream = UnixStream::connect(&admin).expect("the admin interface is there");
+        let head =
+            format!("GET /metrics HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("read");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a response");
+        (head.to_owned(), body.to_owned())
+    };
+    eventually("they are counted", || scrape("*/*").1.contains("code=\"2xx\"} 10\n"));
+    let (head, text) = scrape("text/plain");
+    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    assert_eq!(promtool(&text), "", "{text}");
+    assert_ne!(promtool("# TYPE a counter\na 1\n"), "", "promtool finds faults where there are some");
+    let (head, open) = scrape("application/openmetrics-text;version=1.0.0,text/plain;q=0.5");
+    assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
+    assert!(
+        open.ends_with("\n# EOF\n") && open.contains("# TYPE bowline_service_requests counter\n"),
+        "{open}"
+    );
+    caller.handle.stop();
+    server.proxy.handle.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,3 +57,4 @@ pub mod task_spec;
 pub mod tokens;
 pub mod view;
 mod x509;
+pub mod zone;

@@ -269,7 +269,7 @@ pub struct ValueMatch {
     /// What of the value.
     pub kind: ValueKind,
     /// It must not hold; what is not there at all is only matched with [`ValueKind::Present`].
-        pub invert: bool,
+    pub invert: bool,
 }
 
 /// What of a value is looked at.

@@ -15,6 +15,7 @@ use crate::{
     ecs::{definition, record::Asker, service},
     registry::{AuthorityRecord, Cluster, LocalCommandRecord, Registry, RegistryError, SETTINGS},
     secrets::Vault,
+    zone::{self, SubnetRecord},
 };
 
 use record::{ResourceStatus, StackMember, StackRecord};
@@ -231,6 +232,7 @@ fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
         "rules" => registry.rules.remove(key),
         authorization::POLICIES => registry.authorization_policies.remove(key),
         traffic::POLICIES => registry.traffic_policies.remove(key),
+        zone::SUBNETS => registry.subnets.remove(key),
         table if private_ca::remove(registry, table, key, now) => {}
         table
             if access::remove(registry, table, key)
@@ -321,6 +323,12 @@ impl Applying<'_> {
             ResourceBody::LocalCommand(body) => self.local_command(resource, body),
             ResourceBody::AuthorizationPolicy(body) => self.authorization_policy(registry, resource, body),
             ResourceBody::TrafficPolicy(body) => self.traffic_policy(registry, resource, body),
+            ResourceBody::Record(_) if resource.resource_type == zone::SUBNET => {
+                if let Some(subnet) = SubnetRecord::of(resource) {
+                    self.made(zone::SUBNETS, &subnet.id);
+                    registry.subnets.put(subnet.id.clone(), subnet);
+                }
+            }
             ResourceBody::Record(body) if resource.resource_type.starts_with("AWS::IAM::") => {
                 self.access(registry, resource, body);
             }

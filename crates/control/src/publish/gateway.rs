@@ -67,7 +67,7 @@ pub(super) fn resources(
     }
     let Gateway { used, mut resources, .. } = gateway;
     for group in used {
-        resources.extend(TargetCluster::of(registry, options, &group).into_resources());
+        resources.extend(TargetCluster::of(registry, options, task, &group).into_resources());
     }
     resources
 }
@@ -197,7 +197,7 @@ impl Gateway<'_> {
             && let Some((group, _)) = targets.first()
         {
             let group = bound(self.registry, group);
-            let target = TargetCluster::of(self.registry, self.options, group);
+            let target = TargetCluster::of(self.registry, self.options, self.task, group);
             // What speaks HTTP behind it is spoken HTTP to: its sidecar knows nothing else.
             if target.is_tcp() {
                 idle_timeout_ms = target.tcp_idle_timeout_ms().unwrap_or(TCP_IDLE_TIMEOUT_MS);
@@ -279,7 +279,7 @@ impl Gateway<'_> {
                 let group = bound(self.registry, group);
                 self.used.insert(group.clone());
                 let is_test = is_test_rule(self.registry, rule, group);
-                (TargetCluster::of(self.registry, self.options, group), *weight, is_test)
+                (TargetCluster::of(self.registry, self.options, self.task, group), *weight, is_test)
             })
             .collect();
         let is_divided = groups.iter().any(|(target, ..)| target.is_divided());

@@ -310,11 +310,6 @@ fn load_balancing(balancing: &LoadBalancing) -> v1::LoadBalancing {
     }
 }
 
-/// The zone that a task is in: so far everything runs on one machine, in its region's first.
-pub(super) fn zone(registry: &Registry) -> String {
-    format!("{}a", registry.settings().scope.region)
-}
-
 /// Never so long that it could not be written.
 pub(super) fn millis_of(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

@@ -131,6 +131,17 @@ impl Template {
         Self(self.0.replace(text, other))
     }
 
+    /// Tasks are placed in two subnets, of zones `a` and `b`.
+    pub(crate) fn in_two_zones(self) -> Self {
+        let mut two = self.with("Subnets: [subnet-1]}", "Subnets: [!Ref Suba, !Ref Subb]}");
+        for zone in ["a", "b"] {
+            let properties = format!("{{VpcId: vpc-1, AvailabilityZone: us-east-1{zone}}}");
+            write!(two.0, "\n  Sub{zone}:\n    Type: AWS::EC2::Subnet\n    Properties: {properties}\n")
+                .expect("memory");
+        }
+        two
+    }
+
     /// Port 80 is a network load balancer's: every connection goes to `cart`.
     pub(crate) fn network_load_balancer(self) -> Self {
         let (listener, rule) = LOAD_BALANCER.split_once("  ToCarts:").expect("the rule");

@@ -15,7 +15,7 @@ pub(crate) mod authorization;
 pub(crate) mod call;
 pub(crate) mod cloudformation;
 mod cloudtrail;
-mod cloudwatch;
+pub(crate) mod cloudwatch;
 pub(crate) mod connection;
 pub(crate) mod constraint;
 mod crl;

@@ -63,3 +63,4 @@ pub mod telemetry;
 pub mod tokens;
 pub mod view;
 mod x509;
+pub mod zone;

@@ -38,6 +38,7 @@ use crate::{
     scaling::{ScalableTargetRecord, ScalingActivities, ScalingPolicyRecord, ScheduledActionRecord},
     secrets::{SealedValue, SecretRecord},
     stack::record::{ChangeSetRecord, StackRecord},
+    zone::SubnetRecord,
 };
 
 pub use crate::stack::record::LocalCommandRecord;
@@ -92,6 +93,8 @@ pub struct Registry {
     pub authorization_policies: Table<AuthorizationPolicy>,
     /// Traffic policies, by their stack's name and their logical id: `STACK/ID`.
     pub traffic_policies: Table<TrafficPolicy>,
+    /// Subnets of templates, by id.
+    pub subnets: Table<SubnetRecord>,
     /// Certificate authorities, by ARN. Their keys are sealed.
     pub authorities: Table<AuthorityRecord>,
     /// Tasks, by id.
@@ -279,6 +282,9 @@ pub struct TaskRecord {
     /// The capacity provider that it was placed on, where a strategy placed it.
     #[serde(default)]
     pub capacity_provider: Option<String>,
+    /// The availability zone that it was placed in; `None`: its region's first.
+    #[serde(default)]
+    pub zone: Option<String>,
     /// Until when scale-in and deployments must not stop it: `UpdateTaskProtection`.
     #[serde(default)]
     pub protected_until: Option<Timestamp>,
@@ -342,6 +348,9 @@ pub struct StandaloneTask {
     pub task_role: Option<String>,
     /// `assignPublicIp: ENABLED`: ports are published on the host's loopback.
     pub assign_public_ip: bool,
+    /// `awsvpcConfiguration.subnets`.
+    #[serde(default)]
+    pub subnets: Vec<String>,
     /// `launchType`, where one was given.
     #[serde(default)]
     pub launch_type: Option<LaunchType>,

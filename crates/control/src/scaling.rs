@@ -20,6 +20,8 @@ use bowline_model::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::registry::Registry;
+
 pub(crate) mod commands;
 pub(crate) mod engine;
 mod policy;
@@ -180,7 +182,7 @@ pub enum ScalingError {
 }
 
 /// The key of a policy or of a scheduled action.
-fn key_of(resource_id: &str, name: &str) -> String {
+pub(crate) fn key_of(resource_id: &str, name: &str) -> String {
     // A resource's id has no line feed, whatever a name has.
     format!("{resource_id}\n{name}")
 }
@@ -188,6 +190,12 @@ fn key_of(resource_id: &str, name: &str) -> String {
 /// What the keys of a target's policies or actions begin with.
 fn prefix_of(resource_id: &str) -> String {
     format!("{resource_id}\n")
+}
+
+/// How many tasks a service has that is scaled: what a template says of that is how many it begins with.
+pub(crate) fn kept_count(registry: &Registry, service: &Arn) -> Option<i64> {
+    registry.scalable_targets.get(service.resource())?;
+    registry.services.get(service.as_str()).map(|service| i64::from(service.desired_count))
 }
 
 /// The ARN of the service that a resource id names; `None` if it names none.

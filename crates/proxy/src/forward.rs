@@ -26,7 +26,7 @@ use crate::{
     external_head::{self, OwnRequestId},
     headers::{join_cookies, strip_hop_by_hop},
     health::Busy,
-    load::Counted,
+    load::{Counted, Live},
     metrics::{Direction, Flag},
     pool::Lease,
     refusal::{REFUSAL, Refusal, RefusalCause},
@@ -214,7 +214,7 @@ async fn try_upstreams(
             drop(retrying.take());
             // Until its place is sure the answer at hand is kept: it may be the last.
             let patience = policy.back_off.max;
-            let place = cluster.load.retry(policy.budget, &cluster.breakers, patience).await;
+            let place = cluster.load.retry(Live::Requests, policy.budget, &cluster.breakers, patience).await;
             if let Some(place) = place {
                 drop(result);
                 retrying = Some(place);

@@ -476,6 +476,11 @@ async fn connect_application(
         return Err(tcp::UNREACHABLE);
     };
     record.discovery_name = Some(Arc::clone(&cluster.discovery_name));
+    if listener.limiter.as_ref().is_some_and(|limiter| !limiter.admits(caller.id())) {
+        record.flag = Flag::RateLimited;
+        record.termination = "too many new connections";
+        return Err(tcp::LIMITED);
+    }
     let connected = match &cluster.upstream {
         Upstream::Application { address, port } => {
             let address =
@@ -498,11 +503,12 @@ async fn connect_application(
     };
     connected.map_err(|error| {
         tracing::warn!(listener = &*listener.name, %error, "the application does not accept a connection");
-        record.flag = match error {
-            DialError::Overflow => Flag::UpstreamOverflow,
-            _ => Flag::UpstreamConnectionFailure,
+        let (flag, verdict) = match error {
+            DialError::Overflow => (Flag::UpstreamOverflow, tcp::FULL),
+            _ => (Flag::UpstreamConnectionFailure, tcp::UNREACHABLE),
         };
+        record.flag = flag;
         record.termination = "no connection to the application";
-        tcp::UNREACHABLE
+        verdict
     })
 }

@@ -51,6 +51,9 @@ pub(crate) async fn serve(
 ) {
     match &listener.bind {
         Bind::Public(bind) => match &bind.tls {
+            PublicTls::Off if listener.protocol == Protocol::Tcp => {
+                serve_tcp(worker, listener, stream, connection, Direction::Public).await;
+            }
             PublicTls::Off => serve_http(worker, listener, stream, connection, Direction::Public).await,
             PublicTls::Waiting => {
                 worker.shared.metrics.of(Direction::Public).handshake_failed(HandshakeFailure::NotReady);
@@ -60,7 +63,9 @@ pub(crate) async fn serve(
                 serve_public_tls(worker, listener, acceptor, stream, connection).await;
             }
         },
-        _ if listener.protocol == Protocol::Tcp => serve_tcp(worker, listener, stream, connection).await,
+        _ if listener.protocol == Protocol::Tcp => {
+            serve_tcp(worker, listener, stream, connection, Direction::Outbound).await;
+        }
         _ => serve_http(worker, listener, stream, connection, Direction::Outbound).await,
     }
 }
@@ -302,9 +307,15 @@ fn request_id(worker: &Worker) -> HeaderValue {
     HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
-async fn serve_tcp(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStream, connection: Connection) {
+async fn serve_tcp(
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    stream: TcpStream,
+    connection: Connection,
+    direction: Direction,
+) {
     let (mut stream, traffic) = Metered::new(stream);
-    let mut record = TcpRecord::begin(Direction::Outbound);
+    let mut record = TcpRecord::begin(direction);
     if let Some(cluster) = &listener.cluster {
         cluster.metrics.requests.increment();
         record.discovery_name = Some(Arc::clone(&cluster.discovery_name));
@@ -329,7 +340,10 @@ async fn serve_tcp(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStrea
                         (Flag::UnauthorizedExternalService, "the server refuses this caller")
                     }
                     (_, Some(_)) => (Flag::UpstreamConnectionFailure, "the server is not trusted"),
-                    (DialError::Overflow, _) => (Flag::UpstreamOverflow, "no upstream connection"),
+                    (DialError::Overflow | DialError::Full, _) => {
+                        (Flag::UpstreamOverflow, "no upstream connection")
+                    }
+                    (DialError::Limited, _) => (Flag::RateLimited, "too many new connections"),
                     _ => (Flag::UpstreamConnectionFailure, "no upstream connection"),
                 };
                 tracing::warn!(listener = &*listener.name, %error, "no upstream takes this connection");
@@ -338,7 +352,7 @@ async fn serve_tcp(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStrea
     } else {
         record.flag = Flag::NoClusterFound;
     }
-    let metrics = worker.shared.metrics.of(Direction::Outbound);
+    let metrics = worker.shared.metrics.of(direction);
     metrics.bytes_received.add(traffic.received());
     metrics.bytes_sent.add(traffic.sent());
     record.end(&worker, &connection, &traffic);

@@ -36,61 +36,52 @@ fn of_stat(
     reader.values(&stat.metric, stat.statistic, stat.period, from, until)
 }
 
+/// What the query that returns data comes to; nothing where it comes to no series.
 fn of_queries(
     reader: &dyn MetricReader,
     queries: &[MetricQuery],
     from: Timestamp,
     until: Timestamp,
 ) -> Vec<(Timestamp, f64)> {
+    let values = plan(queries).ok().and_then(|plan| {
+        let fetched = plan.run(from, until, |_, stat| {
+            reader.values(&stat.metric, stat.statistic, stat.period, from, until)
+        });
+        fetched.ok()
+    });
     let returned = queries.iter().position(|query| query.return_data);
-    match returned.map(|place| (place, &queries[place].source)) {
-        Some((_, QuerySource::Stat(stat))) => of_stat(reader, stat, from, until),
-        Some((place, QuerySource::Expression { .. })) => worked_out(reader, queries, place, from, until)
-            .unwrap_or_else(|reason| {
-                tracing::debug!(reason, query = queries[place].id, "an alarm's expression comes to nothing");
-                Vec::new()
-            }),
-        None => Vec::new(),
-    }
+    let value = values.zip(returned).and_then(|(values, place)| values.into_iter().nth(place));
+    let points = match value {
+        Some(Value::Series(series)) => series.points,
+        Some(Value::Array(mut all)) if all.len() == 1 => all.remove(0).points,
+        _ => Vec::new(),
+    };
+    points.into_iter().map(|(second, value)| (Timestamp::from_secs(second), value)).collect()
 }
 
-/// The values of the expression at a place among the queries. An alarm watches one series: of several, the first.
-fn worked_out(
-    reader: &dyn MetricReader,
-    queries: &[MetricQuery],
-    place: usize,
-    from: Timestamp,
-    until: Timestamp,
-) -> Result<Vec<(Timestamp, f64)>, String> {
-    let read = |query: &MetricQuery| {
+/// Metric queries in the order in which they can be worked out.
+///
+/// # Errors
+/// Why they cannot, for people.
+pub(crate) fn plan(queries: &[MetricQuery]) -> Result<Plan, String> {
+    let query = |query: &MetricQuery| {
         let source = match &query.source {
-            QuerySource::Stat(MetricStat { metric, statistic, period, unit }) => {
-                Source::Metric(math::query::MetricStat {
-                    metric: metric.clone(),
-                    statistic: *statistic,
-                    period: *period,
-                    unit: *unit,
-                })
-            }
+            QuerySource::Stat(stat) => Source::Metric(math::query::MetricStat {
+                metric: stat.metric.clone(),
+                statistic: stat.statistic,
+                period: stat.period,
+                unit: stat.unit,
+            }),
             QuerySource::Expression { text, period } => Source::Expression {
-                expression: Expression::parse(text).map_err(|error| error.to_string())?,
+                expression: Expression::parse(text)
+                    .map_err(|error| format!("Error in expression '{}': {error}.", query.id))?,
                 period: *period,
             },
         };
         Ok(Query { id: query.id.clone(), source })
     };
-    let plan = Plan::new(queries.iter().map(read).collect::<Result<_, String>>()?)
-        .map_err(|error| error.to_string())?;
-    let fetch = |_, stat: &math::query::MetricStat| {
-        reader.values(&stat.metric, stat.statistic, stat.period, from, until)
-    };
-    let mut told = plan.run(from, until, fetch).map_err(|error| error.to_string())?;
-    let series = match told.swap_remove(place) {
-        Value::Series(series) => series,
-        Value::Array(all) => all.into_iter().next().unwrap_or_default(),
-        _ => return Ok(Vec::new()),
-    };
-    Ok(series.points.into_iter().map(|(at, value)| (Timestamp::from_secs(at), value)).collect())
+    let queries = queries.iter().map(query).collect::<Result<_, String>>()?;
+    Plan::new(queries).map_err(|error| error.to_string())
 }
 
 /// Whether a percentile would mean nothing: fewer samples in the latest period than one in ten of the share beyond it.
@@ -111,10 +102,9 @@ mod tests {
 
     use super::*;
 
-    /// Tells each metric the length of its name, in every period.
-    struct Lengths;
+    struct Twice;
 
-    impl MetricReader for Lengths {
+    impl MetricReader for Twice {
         fn values(
             &self,
             metric: &MetricId,
@@ -123,30 +113,35 @@ mod tests {
             from: Timestamp,
             until: Timestamp,
         ) -> Vec<(Timestamp, f64)> {
-            let seconds = (from.as_secs()..until.as_secs()).step_by(period.as_secs() as usize);
-            seconds.map(|at| (Timestamp::from_secs(at), metric.name.len() as f64)).collect()
+            let value = if metric.name == "Errors" { 5.0 } else { 20.0 };
+            let periods = (0..).map(|index| from + period * index).take_while(|at| *at < until);
+            periods.map(|at| (at, value)).collect()
         }
     }
 
+    fn stat(id: &str, name: &str) -> MetricQuery {
+        let stat = MetricStat {
+            metric: MetricId::new("Shop", name, []),
+            statistic: Statistic::Sum,
+            period: Duration::from_secs(60),
+            unit: None,
+        };
+        MetricQuery { id: id.into(), source: QuerySource::Stat(stat), label: None, return_data: false }
+    }
+
+    fn expression(text: &str) -> MetricQuery {
+        let source = QuerySource::Expression { text: text.into(), period: None };
+        MetricQuery { id: "rate".into(), source, label: None, return_data: true }
+    }
+
     #[test]
-    fn expressions_are_worked_out() {
-        let stat = |id: &str, name: &str| {
-            let (metric, period) = (MetricId::new("App", name, []), Duration::from_secs(60));
-            let source =
-                QuerySource::Stat(MetricStat { metric, statistic: Statistic::Sum, period, unit: None });
-            MetricQuery { id: id.into(), source, label: None, return_data: false }
-        };
-        let asked = |text: &str| {
-            let source = QuerySource::Expression { text: text.into(), period: None };
-            let expression = MetricQuery { id: "e".into(), source, label: None, return_data: true };
-            let queries = [expression, stat("errors", "Errors"), stat("requests", "Requests")];
-            of_queries(&Lengths, &queries, Timestamp::from_secs(0), Timestamp::from_secs(120))
-        };
-        let at = Timestamp::from_secs;
-        assert_eq!(asked("100 * errors / requests"), [(at(0), 75.0), (at(60), 75.0)]);
-        assert_eq!(asked("METRICS()"), [(at(0), 6.0), (at(60), 6.0)]);
-        for nothing in ["errors /", "others", "SUM(errors)"] {
-            assert_eq!(asked(nothing), [], "{nothing}");
-        }
+    fn an_expression_is_worked_out_over_metrics() {
+        let queries =
+            [expression("100 * errors / requests"), stat("errors", "Errors"), stat("requests", "Requests")];
+        let from = Timestamp::from_secs(1_800_000_000);
+        let until = from + Duration::from_secs(120);
+        let values = of_queries(&Twice, &queries, from, until);
+        assert_eq!(values, [(from, 25.0), (from + Duration::from_secs(60), 25.0)]);
+        assert!(plan(&[expression("100 * none")]).is_err() && plan(&[expression("100 *")]).is_err());
     }
 }

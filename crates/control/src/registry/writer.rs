@@ -79,6 +79,7 @@ macro_rules! for_each_table {
         $apply!(rules, "rules");
         $apply!(authorization_policies, "authorization-policies");
         $apply!(traffic_policies, "traffic-policies");
+        $apply!(subnets, "subnets");
         $apply!(authorities, "authorities");
         $apply!(tasks, "tasks");
         $apply!(stopped_tasks, "stopped-tasks");

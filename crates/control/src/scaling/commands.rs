@@ -206,7 +206,8 @@ pub(crate) fn put_policy(
             policy::steps(steps)?;
         }
         PolicyContent::TargetTracking(given) => {
-            let own = own_alarms(registry, id, &arn);
+            // Its alarms go by the ARN that it had.
+            let own = own_alarms(registry, id, present.as_ref().map_or(&arn, |present| &present.arn));
             let named = |low| {
                 let of_kind = own
                     .iter()

@@ -260,6 +260,7 @@ fn customized_metric(
     if queries.iter().filter(|query| query.return_data).count() != 1 {
         return Err(invalid("Exactly one element of the metrics list should return data."));
     }
+    alarms::values::plan(&queries).map_err(invalid)?;
     Ok(AlarmSource::Queries(queries))
 }
 

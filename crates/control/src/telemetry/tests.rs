@@ -178,3 +178,33 @@ fn a_clock_that_is_wrong_does_not_put_metrics_elsewhere() {
     }
     assert!(kept.0.lock().expect("nothing panicked").iter().all(|datum| datum.at == NOW));
 }
+
+/// What promtool has to say of it: nothing, if all is well.
+fn promtool(text: &str) -> String {
+    use std::{
+        io::Write,
+        process::{Command, Stdio},
+    };
+    let mut command = Command::new("promtool");
+    command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child =
+        command.spawn().expect("promtool runs: install prometheus, or run scripts/install-components");
+    child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("written");
+    let output = child.wait_with_output().expect("it ends");
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn prometheus_finds_no_fault_with_the_text() {
+    let (_, telemetry) = telemetry();
+    for number in [1, 2] {
+        telemetry.take_of(&task(number), origin(), report(1, 1, NOW, 30, 4), NOW).expect("taken");
+    }
+    telemetry.own.passed(Duration::from_millis(3), false);
+    let text = telemetry.render(Format::Text, 2);
+    assert_eq!(promtool(&text), "", "{text}");
+    for labels in ["cluster=\"c\",service=\"web\",task=", "security=\"mutual_tls\",code=\"5xx\"} 4"] {
+        assert!(text.contains(labels), "{labels}: {text}");
+    }
+    assert!(text.contains("bowline_control_reconcile_seconds_bucket{le=\"0.004\"} 1\n"), "{text}");
+}

@@ -73,3 +73,16 @@ async fn a_called_tasks_limits_count_the_gateway_as_a_caller() {
     assert!(client.get("/cart", &[]).await.headers.contains_key("retry-after"));
     mesh.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_of_tcp_leads_to_what_speaks_tcp_and_to_what_speaks_http() {
+    let http = || Template::new().load_balancer().service("cart", 1, "1", "{}").network_load_balancer();
+    for template in [http(), http().with("AppProtocol: http", "Protocol: tcp")] {
+        let mesh = Mesh::start(&template).await;
+        let gateway = mesh.proxy("front");
+        let client = Client::of(gateway.address(PUBLIC)).await;
+        let got = client.get("/anything", &[]).await;
+        assert_eq!((got.status, mesh.count("cart")), (200, 1), "{}", template.text());
+        mesh.stop().await;
+    }
+}

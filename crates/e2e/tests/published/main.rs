@@ -7,3 +7,4 @@ mod mesh;
 mod server;
 mod template;
 mod weights;
+mod zones;

@@ -215,7 +215,12 @@ impl Mesh {
 
     /// The proxy of a service's first task, or a load balancer's, by what is published now.
     pub(crate) fn proxy(&self, of: &str) -> Proxy {
-        self.start_proxy(&self.task_of(of), None)
+        self.proxy_of(&self.task_of(of))
+    }
+
+    /// Another proxy of a task, that calls.
+    pub(crate) fn proxy_of(&self, task: &TaskId) -> Proxy {
+        self.start_proxy(task, None)
     }
 
     /// Gives a caller's proxy, and those of all tasks, what is published now.

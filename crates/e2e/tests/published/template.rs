@@ -125,6 +125,36 @@ impl Template {
         self
     }
 
+    /// The same with another text in the place of one that must be there.
+    pub(crate) fn with(self, text: &str, other: &str) -> Self {
+        assert!(self.0.contains(text), "{text:?}");
+        Self(self.0.replace(text, other))
+    }
+
+    /// Tasks are placed in two subnets, of zones `a` and `b`.
+    pub(crate) fn in_two_zones(self) -> Self {
+        let mut two = self.with("Subnets: [subnet-1]}", "Subnets: [!Ref Suba, !Ref Subb]}");
+        for zone in ["a", "b"] {
+            let properties = format!("{{VpcId: vpc-1, AvailabilityZone: us-east-1{zone}}}");
+            write!(two.0, "\n  Sub{zone}:\n    Type: AWS::EC2::Subnet\n    Properties: {properties}\n")
+                .expect("memory");
+        }
+        two
+    }
+
+    /// Port 80 is a network load balancer's: every connection goes to `cart`.
+    pub(crate) fn network_load_balancer(self) -> Self {
+        let (listener, rule) = LOAD_BALANCER.split_once("  ToCarts:").expect("the rule");
+        let listener = listener.split_once("      Protocol: HTTP").expect("the protocol").1;
+        let tcp =
+            "\n      Protocol: TCP\n      DefaultActions: [{Type: forward, TargetGroupArn: !Ref Carts}]\n";
+        self.with(rule, "")
+            .with("  ToCarts:", "")
+            .with(listener, tcp)
+            .with("      Protocol: HTTP\n      Protocol", "      Protocol")
+            .with("Type: application", "Type: network")
+    }
+
     pub(crate) fn text(&self) -> String {
         self.0.clone()
     }

@@ -1,5 +1,7 @@
 //! A proxy in a task: a shim and a control plane of the test's own.
 
+mod reports;
+
 use std::{
     collections::HashMap,
     io,
@@ -20,6 +22,10 @@ use bowline_discovery::{
     },
     prost_types::Any,
     resource::{Resource, ResourceType},
+    telemetry::{
+        MetricReport, ReportAck,
+        telemetry_server::{Telemetry, TelemetryServer},
+    },
     tonic::{self, Request, Status, Streaming, transport::server::Connected},
     xds::{
         self, DeltaDiscoveryRequest, DeltaDiscoveryResponse,
@@ -65,6 +71,10 @@ struct Seen {
     /// What is fetched: a certificate and its key, DER.
     held: Option<(Vec<u8>, Vec<u8>)>,
     senders: Vec<mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>>,
+    /// What it was told of what was counted, repeated reports included.
+    reports: Vec<MetricReport>,
+    /// So many reports are taken without a word: the stream breaks instead.
+    unanswered_reports: usize,
 }
 
 struct ControlPlane {
@@ -124,6 +134,36 @@ impl AggregatedDiscoveryService for ControlPlane {
                     let nack = request.error_detail.map(|status| status.message);
                     seen.lock().expect("not poisoned").answers.push((kind, request.response_nonce, nack));
                 }
+            }
+        });
+        Ok(tonic::Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+#[tonic::async_trait]
+impl Telemetry for ControlPlane {
+    type ReportStream = ReceiverStream<Result<ReportAck, Status>>;
+
+    async fn report(
+        &self,
+        request: Request<Streaming<MetricReport>>,
+    ) -> Result<tonic::Response<Self::ReportStream>, Status> {
+        assert_eq!(request.extensions().get::<bool>(), Some(&true), "a certificate was shown");
+        let mut reports = request.into_inner();
+        let (sender, receiver) = mpsc::channel(1);
+        let seen = Arc::clone(&self.seen);
+        tokio::spawn(async move {
+            while let Ok(Some(report)) = reports.message().await {
+                let sequence = report.sequence;
+                {
+                    let mut seen = seen.lock().expect("not poisoned");
+                    seen.reports.push(report);
+                    if seen.unanswered_reports > 0 {
+                        seen.unanswered_reports -= 1;
+                        return;
+                    }
+                }
+                let _ = sender.send(Ok(ReportAck { sequence, interval_ms: 1_000 })).await;
             }
         });
         Ok(tonic::Response::new(ReceiverStream::new(receiver)))
@@ -272,7 +312,8 @@ impl Running {
         });
         let served = tonic::transport::Server::builder()
             .add_service(AggregatedDiscoveryServiceServer::new(make()))
-            .add_service(IdentityServer::new(make()));
+            .add_service(IdentityServer::new(make()))
+            .add_service(TelemetryServer::new(make()));
         runtime.spawn(served.serve_with_incoming(ReceiverStream::new(receiver)));
         Self { address, seen, runtime }
     }

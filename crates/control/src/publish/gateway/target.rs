@@ -13,7 +13,7 @@ use crate::{
         traffic::{Traffic, millis_of},
         upstream,
     },
-    registry::Registry,
+    registry::{Registry, TaskRecord},
 };
 
 /// A target group on the stream: the endpoints of every service bound to it, and beside them those
@@ -33,7 +33,12 @@ pub(super) struct TargetCluster<'r> {
 }
 
 impl<'r> TargetCluster<'r> {
-    pub(super) fn of(registry: &'r Registry, options: &PublishOptions, group: &Arn) -> Self {
+    pub(super) fn of(
+        registry: &'r Registry,
+        options: &PublishOptions,
+        gateway: &TaskRecord,
+        group: &Arn,
+    ) -> Self {
         let name = target_cluster(group);
         let check = registry.target_groups.get(group.as_str()).and_then(|group| health_check(group));
         let mut found = Self {
@@ -60,7 +65,7 @@ impl<'r> TargetCluster<'r> {
             if let Some((connect, offered)) = service.connect.as_ref().zip(port.offered) {
                 let (namespace, name) = (connect.namespace.as_str(), &offered.discovery_name);
                 let traffic = Traffic::of(registry, namespace, name, port.mapping.protocol);
-                called::apply_policy(registry, options, namespace, traffic, &mut upstream);
+                called::apply_policy(registry, options, gateway, namespace, traffic, &mut upstream);
                 if traffic.policy.is_some() {
                     found.traffic.get_or_insert((namespace, traffic));
                 }
@@ -96,6 +101,17 @@ impl<'r> TargetCluster<'r> {
         if more.tls == i32::from(v1::TlsMode::Mutual) {
             all.tls = more.tls;
         }
+    }
+
+    /// Whether its tasks speak TCP.
+    pub(super) fn is_tcp(&self) -> bool {
+        self.cluster.protocol == i32::from(v1::Protocol::Tcp)
+    }
+
+    /// A connection's time without traffic, where a policy says it.
+    pub(super) fn tcp_idle_timeout_ms(&self) -> Option<u64> {
+        let policy = self.traffic.and_then(|(_, traffic)| traffic.policy)?;
+        policy.timeouts.of(AppProtocol::Tcp).idle.map(millis_of)
     }
 
     /// Whether a part of it is a cluster of its own.

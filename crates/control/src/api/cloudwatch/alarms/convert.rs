@@ -18,7 +18,7 @@ use bowline_model::{
 
 use super::{constrained, constraint, tags, validation};
 use crate::{
-    alarms::{arn_of, is_url},
+    alarms::{arn_of, is_url, values},
     api::{call::wire, cloudwatch::wire_metric},
 };
 
@@ -102,6 +102,7 @@ fn source_of(request: &PutMetricAlarmRequest) -> Result<AlarmSource, Fault> {
     if queries.iter().filter(|query| query.return_data).count() != 1 {
         return Err(validation("Exactly one element of the metrics list should return data."));
     }
+    values::plan(&queries).map_err(validation)?;
     Ok(AlarmSource::Queries(queries))
 }
 

@@ -60,7 +60,7 @@ impl Retention {
 /// The coarsest tier that periods of `period` seconds which begin `offset` seconds after multiples of `period` can be
 /// told from: it is kept longest, and has the fewest values to put together.
 pub(super) fn for_periods(period: u64, offset: u64) -> usize {
-    let divides = |seconds: &u64| period % seconds == 0 && offset % seconds == 0;
+    let divides = |seconds: &u64| period.is_multiple_of(*seconds) && offset.is_multiple_of(*seconds);
     SECONDS.iter().rposition(divides).unwrap_or(0)
 }
 

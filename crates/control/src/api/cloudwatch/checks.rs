@@ -92,7 +92,7 @@ pub(super) fn period(given: i64) -> Result<Duration, Fault> {
     let seconds = u64::try_from(given).unwrap_or(0);
     match seconds {
         1 | 5 | 10 | 20 | 30 => Ok(Duration::from_secs(seconds)),
-        seconds if seconds > 0 && seconds % 60 == 0 && seconds <= 24 * 3600 * 365 => {
+        seconds if seconds > 0 && seconds.is_multiple_of(60) && seconds <= 24 * 3600 * 365 => {
             Ok(Duration::from_secs(seconds))
         }
         _ => Err(invalid("The parameter Period must be 1, 5, 10, 20, 30 or a multiple of 60.")),

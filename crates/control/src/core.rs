@@ -210,7 +210,7 @@ impl Core {
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         let streams = proxies.values().map(|proxy| proxy.streams as usize).sum();
         drop(proxies);
-        self.telemetry.render(format, streams)
+        self.telemetry.render(format, streams, self.metrics())
     }
 
     /// What proxies tell of what they counted.

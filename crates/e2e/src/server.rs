@@ -83,6 +83,12 @@ impl TestServer {
         self.end()
     }
 
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
     fn end(&mut self) -> Option<i32> {
         if let Ok(Some(status)) = self.child.try_wait() {
             return status.code();

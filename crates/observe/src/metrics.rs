@@ -55,8 +55,8 @@ pub const FUTURE_MAX: Duration = Duration::from_secs(2 * 3600);
 pub struct MetricLimits {
     /// For how long.
     pub retention: Retention,
-    /// Most bytes on the disk, 512 MiB by default; where they do not do, the oldest values are given up. While
-    /// blocks are put together there may be an eighth more.
+    /// Most bytes of blocks on the disk, 512 MiB by default; where they do not do, the oldest values are given up. The
+    /// journal takes an eighth more at the most, and so does putting blocks together while it goes on.
     pub bytes_max: u64,
     /// Most series (metrics, each with its unit), 20,000 by default. For a further one that which has been silent
     /// the longest is given up, if it has been so for three hours; else the further one is dropped.
@@ -158,6 +158,7 @@ pub type Distributions = Vec<(Timestamp, Distribution)>;
 /// Keeps metrics.
 pub struct MetricStore {
     shared: Arc<Shared>,
+    retention: Retention,
     keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -196,7 +197,7 @@ impl MetricStore {
             .name("metrics".into())
             .spawn(move || keeper.run(&of_thread))
             .map_err(MetricStoreError::Thread)?;
-        Ok(Self { shared, keeper: Mutex::new(Some(thread)) })
+        Ok(Self { shared, retention: limits.retention, keeper: Mutex::new(Some(thread)) })
     }
 
     /// The metrics that a filter takes, in the order of their ids.
@@ -233,6 +234,11 @@ impl MetricStore {
             told.entry(begins_before(second)).or_default().merge(&values);
         }
         told.into_iter().map(|(second, values)| (Timestamp::from_secs(second), values)).collect()
+    }
+
+    /// How long values are kept that periods of this length can be told from.
+    pub fn kept_for(&self, period: Duration) -> Duration {
+        self.retention.of(tier::for_periods(period.as_secs(), 0))
     }
 
     /// What was dropped since it was opened.

@@ -3,6 +3,7 @@
 use std::sync::{PoisonError, atomic::Ordering::Relaxed};
 
 use bowline_model::metric::Distribution;
+use bowline_observe::metrics::MetricStore;
 use bowline_plumbing::exposition::{Exposition, Family, Format, Kind, Label};
 
 use super::{
@@ -71,12 +72,35 @@ const DURATIONS: [Timed; 3] = [
     }),
 ];
 
+/// What the store of metrics holds, and what it had no room for.
+fn write_store(out: &mut Exposition, store: &MetricStore) {
+    let help = "Series of metrics that are kept.";
+    out.family("bowline_metrics_series", Kind::Gauge, help).sample(&[], store.series());
+    let help = "Bytes that metrics take on the disk, without the journal.";
+    out.family("bowline_metrics_stored_bytes", Kind::Gauge, help).sample(&[], store.bytes());
+    let dropped = store.dropped();
+    let help =
+        "Values of metrics that were dropped, by reason; those unwritten are told until the process ends.";
+    let mut family = out.family("bowline_metrics_dropped_values", Kind::Counter, help);
+    for (reason, count) in [
+        ("overflowing", dropped.overflowing),
+        ("beyond_series", dropped.beyond_series),
+        ("out_of_range", dropped.out_of_range),
+        ("unwritten", dropped.unwritten),
+    ] {
+        family.sample(&[("reason", reason)], count);
+    }
+    let help = "Bytes of older metrics that were given up for newer ones, before their time.";
+    out.family("bowline_metrics_dropped_bytes", Kind::Counter, help).sample(&[], dropped.bytes);
+}
+
 impl Telemetry {
     /// What proxies have told, and the control plane's own; `streams` are open now.
-    pub(crate) fn render(&self, format: Format, streams: usize) -> String {
+    pub(crate) fn render(&self, format: Format, streams: usize, store: &MetricStore) -> String {
         let mut out = Exposition::new(format);
         self.write(&mut out);
         self.own.write(&mut out, streams);
+        write_store(&mut out, store);
         out.finish()
     }
 

@@ -2,6 +2,7 @@ use std::sync::Mutex;
 
 use bowline_discovery::telemetry::{self as wire, SeriesIncrement};
 use bowline_model::metric::{Datum, Statistic};
+use bowline_observe::metrics::{MetricLimits, MetricStore};
 use bowline_plumbing::exposition::Format;
 
 use super::*;
@@ -86,7 +87,10 @@ fn what_is_told_twice_counts_once() {
     tell(task(1), report(2, 1, NOW, 11, 0));
     tell(task(2), report(1, 1, NOW, 13, 0));
     assert_eq!(kept.sum("HTTPCode_Target_2XX_Count", "TargetDiscoveryName"), 36.0);
-    let text = telemetry.render(Format::Text, 0);
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = MetricStore::open(dir.path(), MetricLimits::default(), Arc::new(|| NOW)).expect("opens");
+    let text = telemetry.render(Format::Text, 0, &store);
+    assert!(text.contains("bowline_metrics_dropped_values_total{reason=\"beyond_series\"} 0\n"), "{text}");
     let of_first = text.lines().find(|line| line.contains(task(1).as_str()) && line.contains("code=\"2xx\""));
     assert!(of_first.is_some_and(|line| line.ends_with(" 23")), "{text}");
     assert!(text.contains("bowline_telemetry_reports_repeated_total 1\n"), "{text}");

@@ -12,6 +12,7 @@ mod egress;
 mod examples;
 mod exec;
 mod external;
+mod metrics;
 mod modes;
 mod reference;
 mod structure;

@@ -82,13 +82,17 @@ impl Keeper {
         }
         let series = Appender::open(&path, whole.whole as u64).map_err(failed(&path))?;
         for block in found.shelves.iter().flatten() {
-            block.series().for_each(|(id, latest)| table.saw(id, latest));
+            for (id, latest) in block.series() {
+                table.reserve(id);
+                table.saw(id, latest);
+            }
         }
         let mut head = Head::default();
         let horizons = State::horizons(&limits, now);
         for number in &found.journals {
             let path = journal::path(directory, *number);
             journal::replay(directory, *number, |id, second, finest, values| {
+                table.reserve(id);
                 if table.contains(id) {
                     table.saw(id, second);
                     head.add(id, second, finest, &horizons, values);
@@ -208,6 +212,8 @@ impl Keeper {
         };
         let frozen = shared.state().frozen.clone();
         if let Some(frozen) = frozen {
+            // Blocks are for good: whose values they have must be so too.
+            self.series.sync()?;
             let blocks = disk::cut(&self.directory, &frozen, first, last)?;
             let mut state = shared.state();
             // Where all was forgotten meanwhile, the files go too.

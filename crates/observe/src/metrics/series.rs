@@ -133,6 +133,12 @@ impl SeriesTable {
         }
     }
 
+    /// A number that values were kept under is not given out again, even if it is not known any more whose it was: a
+    /// machine that lost its power may have kept values, and not whose they are.
+    pub(super) fn reserve(&mut self, id: u32) {
+        self.next_id = self.next_id.max(id.saturating_add(1));
+    }
+
     pub(super) fn contains(&self, id: u32) -> bool {
         self.by_id.contains_key(&id)
     }

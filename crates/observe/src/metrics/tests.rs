@@ -210,6 +210,23 @@ fn a_cut_that_was_not_finished_is_undone_and_one_that_was_counts_once() {
 }
 
 #[test]
+fn values_whose_series_is_not_known_any_more_become_nobody_elses() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let clock = Stopped::new();
+    let store = open(dir.path(), MetricLimits::default(), &clock);
+    store.put(vec![datum("lost", NOW - 60, 1.0)]);
+    store.close();
+    // The power failed, and the disk had kept the one file and not the other.
+    std::fs::write(dir.path().join(disk::SERIES_FILE), b"").expect("writes");
+    let store = open(dir.path(), MetricLimits::default(), &clock);
+    store.put(vec![datum("other", NOW - 60, 2.0)]);
+    assert_eq!(sums(&store, "other", 60, 0, NOW), [(NOW - 60, 2.0)]);
+    store.close();
+    let again = open(dir.path(), MetricLimits::default(), &clock);
+    assert_eq!(sums(&again, "other", 60, 0, NOW), [(NOW - 60, 2.0)]);
+}
+
+#[test]
 fn late_values_are_taken_and_others_are_dropped_and_counted() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = open(dir.path(), eager(), &Stopped::new());

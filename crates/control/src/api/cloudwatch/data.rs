@@ -12,6 +12,8 @@ use bowline_model::{
     },
 };
 
+use bowline_observe::metrics::{FUTURE_MAX, MetricStore};
+
 use super::{
     checks,
     labels::{Label, Zone},
@@ -60,7 +62,7 @@ pub(super) fn get(call: &Call<'_>, request: GetMetricDataRequest) -> Result<GetM
     if request.metric_data_queries.iter().all(|query| query.return_data == Some(false)) {
         return Err(validation("At least one of the MetricDataQueries must return data."));
     }
-    check_size(&plan, start, until, call.now)?;
+    check_size(&plan, call.core.metrics(), start, until, call.now)?;
 
     // The first period is that in which the range begins.
     let longest = plan.period();
@@ -104,20 +106,22 @@ pub(super) fn get(call: &Call<'_>, request: GetMetricDataRequest) -> Result<GetM
 }
 
 /// Refuses what would take too much to hold.
-fn check_size(plan: &Plan, start: Timestamp, until: Timestamp, now: Timestamp) -> Result<(), Fault> {
-    let kept = 455 * 24 * 3600;
-    let until = until.as_secs().min(now.as_secs() + 24 * 3600);
-    let seconds = until.saturating_sub(start.as_secs().max(now.as_secs().saturating_sub(kept)));
+fn check_size(
+    plan: &Plan,
+    store: &MetricStore,
+    start: Timestamp,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let until = until.min(now + FUTURE_MAX);
     let periods: u64 = plan
         .queries()
         .iter()
         .map(|query| match &query.source {
-            // Finer values are not kept as long.
-            Source::Metric(stat) => match stat.period.as_secs() {
-                length @ ..60 => seconds.min(4 * 3600) / length,
-                length if length % 300 != 0 => seconds.min(16 * 24 * 3600) / length,
-                length => seconds / length,
-            },
+            Source::Metric(stat) => {
+                let kept = now - store.kept_for(stat.period);
+                until.since(start.max(kept)).as_secs() / stat.period.as_secs().max(1)
+            }
             Source::Expression { .. } => 0,
         })
         .sum();

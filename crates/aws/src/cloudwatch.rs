@@ -6,8 +6,10 @@
 // repeating that text here would only let it go stale.
 #![allow(missing_docs)]
 
+mod alarms;
 mod metrics;
 
+pub use alarms::*;
 pub use metrics::*;
 use serde::{Deserialize, Serialize};
 

@@ -15,6 +15,7 @@
 
 pub mod acm;
 pub mod acmpca;
+pub mod application_autoscaling;
 pub mod bowline;
 mod calendar;
 pub mod cfn;

@@ -27,4 +27,4 @@ pub use operation::{
     OperationName, Protocol, RECEIVED_BODY_BYTES_MAX, RequestHead, Response, SERVICES, ServiceProtocol,
     UnreadableRequest, identify, identify_among, read, write, write_fault, write_fault_of, write_unreadable,
 };
-pub use timestamp::{BLOB, Blob, TIMESTAMP, Timestamp};
+pub use timestamp::{BLOB, Blob, Entries, TIMESTAMP, Timestamp};

@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use bowline_agent::{Agent, AgentConfig, AgentHandle, NetworkMode, OutputLine, ProgramCommand};
 use bowline_control::{
     api::{AuthorizationMode, EndpointCertificate},
-    control_plane::{AgentPort, ControlConfig, ControlPlane},
+    control_plane::{AgentPort, ControlConfig, ControlPlane, MetricLimits, MetricRetention},
     dns::Network,
     record_launcher,
     registry::LocalCommandRecord,
@@ -71,6 +71,12 @@ pub(crate) struct MachineArgs {
     /// Record reading calls of applications in the audit trail too: there are many of them.
     #[arg(long)]
     pub(crate) audit_data_events: bool,
+    /// How long values of metrics are kept by the minute, in days; five minutes' are kept for 63 days, hours' for 455.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=455), value_name = "DAYS")]
+    pub(crate) metrics_days: u64,
+    /// How much room metrics may take on the disk, in MiB; the oldest are given up for newer ones.
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(8..=1_048_576), value_name = "MIB")]
+    pub(crate) metrics_mib: u64,
     /// What becomes of requests to the AWS endpoint that IAM's policies do not allow. The root
     /// user, whose the key `test` is, may do everything.
     #[arg(long, default_value = "enforce")]
@@ -180,6 +186,14 @@ impl MachineArgs {
             ephemeral,
             dns: dns_args::config(&self.dns_listen, &self.dns_forward, &self.dns_allow)?,
             master_key: self.master_key.source()?,
+            metrics: MetricLimits {
+                retention: MetricRetention {
+                    minutes: Duration::from_secs(self.metrics_days * 24 * 3600),
+                    ..MetricRetention::default()
+                },
+                bytes_max: self.metrics_mib * 1024 * 1024,
+                ..MetricLimits::default()
+            },
         })
     }
 

@@ -24,6 +24,7 @@ pub use renewal::FailedRenewal;
 pub use rollover::Rollover;
 
 pub(crate) mod commands;
+pub(crate) mod expiry;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod issue;

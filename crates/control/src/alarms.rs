@@ -23,6 +23,8 @@ pub(crate) mod values;
 mod webhook;
 pub(crate) mod wording;
 
+pub(crate) use webhook::is_url;
+
 /// Most alarms (CloudWatch's quota).
 pub const ALARMS_MAX: usize = 5_000;
 

@@ -9,12 +9,13 @@
 
 mod acm;
 mod acm_pca;
+mod application_autoscaling;
 pub(crate) mod authentication;
 pub(crate) mod authorization;
 pub(crate) mod call;
 pub(crate) mod cloudformation;
 mod cloudtrail;
-mod cloudwatch;
+pub(crate) mod cloudwatch;
 pub(crate) mod connection;
 pub(crate) mod constraint;
 mod crl;

@@ -26,12 +26,12 @@ use bowline_model::{
         DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskStatus, TaskUsage, TokenIssuer,
     },
 };
-use bowline_observe::metrics::{MetricStore, MetricStoreError};
 use bowline_plumbing::{drain, seal::SealKey, wall_clock};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    alarms::evaluator,
     api::{
         authentication::Authentication,
         authorization::{AuthorizationMode, Authorizer},
@@ -65,6 +65,9 @@ use private_dns::PrivateDns;
 pub use access_keys::{AccessKeyError, AccessKeyView};
 pub use audit_trail::{AUDIT_DIRECTORY, AUDIT_KEY_LABEL};
 pub use authorities::{AuthorityError, AuthorityView, Moved};
+pub use bowline_observe::metrics::{
+    MetricLimits, MetricStore, MetricStoreError, Retention as MetricRetention,
+};
 pub(crate) use certificates::authority_named;
 pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,
@@ -114,6 +117,8 @@ pub struct ControlConfig {
     pub dns: Option<DnsConfig>,
     /// Where the key comes from that everything secret is sealed with.
     pub master_key: MasterKeySource,
+    /// How much is kept of metrics.
+    pub metrics: MetricLimits,
 }
 
 impl ControlConfig {
@@ -135,6 +140,7 @@ impl ControlConfig {
             ephemeral: false,
             dns: Some(DnsConfig::new(SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)))),
             master_key: MasterKeySource::default(),
+            metrics: MetricLimits::default(),
         }
     }
 }
@@ -311,6 +317,7 @@ impl ControlPlane {
             tokio::spawn(publish_desired(Arc::clone(&core), spec_options, desired_sender)),
             tokio::spawn(renew_own_certificate(Arc::clone(&core), tls)),
             tokio::spawn(renewals::run(Arc::clone(&core))),
+            tokio::spawn(evaluator::run(Arc::clone(&core), core.metrics().clone() as _)),
             tokio::spawn(server.stopped()),
         ];
         if let Some(dns) = &dns {
@@ -378,6 +385,12 @@ impl ControlPlane {
     /// Where the DNS server listens; empty where there is none.
     pub fn dns_addresses(&self) -> &[SocketAddr] {
         self.dns.as_ref().map_or(&[], |dns| dns.server.local_addresses())
+    }
+
+    /// Where metrics are kept: to read them, and for whoever takes in what proxies, agents and this process itself
+    /// measure.
+    pub fn metrics(&self) -> Arc<MetricStore> {
+        Arc::clone(self.core.metrics())
     }
 
     #[cfg(test)]
@@ -550,6 +563,9 @@ impl ControlPlane {
         // Streams end when their proxies see the connection close.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.drain.drain()).await;
         audit_trail::close(&self.core).await;
+        let metrics = Arc::clone(self.core.metrics());
+        // It waits for the disk.
+        let _ = tokio::task::spawn_blocking(move || metrics.close()).await;
         for task in self.tasks {
             task.abort();
             let _ = task.await;
@@ -579,7 +595,7 @@ fn write_gateway_ca(state_dir: &Path, authorities: &Authorities) -> Result<(), A
 }
 
 fn open_metrics(config: &ControlConfig) -> Result<MetricStore, MetricStoreError> {
-    MetricStore::open(&config.state_dir.join(METRICS_DIRECTORY), Arc::new(wall_clock::now))
+    MetricStore::open(&config.state_dir.join(METRICS_DIRECTORY), config.metrics, Arc::new(wall_clock::now))
 }
 
 fn open_master_key(config: &ControlConfig, writer: &RegistryWriter) -> Result<MasterKey, StartError> {

@@ -293,6 +293,7 @@ impl Core {
             async { while !self.registry().tasks.is_empty() && generation.changed().await.is_ok() {} };
         let ended = tokio::time::timeout(limit, ended).await.is_ok();
         self.events.clear();
+        self.kept.metrics.clear();
         self.change::<_, RegistryError>(|registry| {
             registry.forget_resources();
             Ok(())
@@ -387,11 +388,16 @@ impl Core {
             pass.again_in = pass.again_in.into_iter().chain(certificates).min();
             Ok(pass)
         })?;
-        for event in &pass.events {
-            tracing::info!(subject = %event.subject, "{}", event.message);
-            self.events.push(event.clone());
-        }
+        self.tell(pass.events.clone());
         Ok(pass)
+    }
+
+    /// Tells people.
+    pub(crate) fn tell(&self, events: Vec<Event>) {
+        for event in events {
+            tracing::info!(subject = %event.subject, "{}", event.message);
+            self.events.push(event);
+        }
     }
 
     pub(crate) fn events_since(&self, number: u64) -> Vec<(u64, Event)> {

@@ -19,6 +19,7 @@
 //! - [`audit`]: who called what, in files that show whether they were changed.
 //! - [`dns`]: answers for names of Cloud Map's private namespaces.
 //! - [`alarms`]: CloudWatch's alarms, judged and acted on.
+//! - [`scaling`]: Application Auto Scaling of services.
 //! - [`acm`]: Certificate Manager's certificates.
 //! - [`private_ca`]: AWS Private CA's authorities and what they issue.
 //! - [`revocation`]: certificates that are refused, and who gets no more.
@@ -50,6 +51,7 @@ pub mod reconcile;
 pub mod record_launcher;
 pub mod registry;
 pub mod revocation;
+pub mod scaling;
 pub mod secrets;
 pub mod stack;
 pub mod state_lock;
@@ -61,3 +63,4 @@ pub mod telemetry;
 pub mod tokens;
 pub mod view;
 mod x509;
+pub mod zone;

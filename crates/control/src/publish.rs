@@ -25,6 +25,7 @@ use crate::{
     registry::{Registry, TaskOwner, TaskRecord},
     revocation,
     stream::directory::{ResourceSet, VersionedResource},
+    zone,
 };
 
 pub(crate) mod called;
@@ -272,6 +273,7 @@ pub(crate) fn endpoints(registry: &Registry, service: &Service, port_name: &str)
                 port: u32::from(socket.address.port()),
                 weight: 1,
                 task_id: task.id.as_str().to_owned(),
+                zone: zone::of_task(registry, task),
                 draining: task.draining_since.is_some() || task.desired == DesiredStatus::Stopped,
                 ..v1::Endpoint::default()
             });

@@ -21,11 +21,11 @@ use bowline_model::{
 
 pub(crate) mod monitor;
 mod shift;
+mod start;
 
 use crate::{
     ecs::{
-        capacity::{self, Placement},
-        instance,
+        capacity, instance,
         record::{DeploymentState, ServiceStatus, StoppedTask},
         service,
     },
@@ -131,7 +131,7 @@ pub fn pass(
             count: service.desired_count,
             bounds: service.rolling,
             cluster: &service.cluster,
-            health_checked: is_health_checked(registry, &service.task_definition),
+            health_checked: start::is_health_checked(registry, &service.task_definition),
             proxied: task_spec::has_sidecar(registry, service),
             placeable: is_placeable(registry, service),
             shift: service.shift.clone(),
@@ -404,7 +404,7 @@ fn reconcile_owner(
     }
     let mut started = Vec::new();
     for (owner, count) in start {
-        let new = start_tasks(registry, &wanted, &owner, count, &tasks, now, new_task_id);
+        let new = start::tasks(registry, &wanted, &owner, count, &tasks, now, new_task_id);
         started.extend(new.iter().map(|id| format!("(task {id})")));
     }
     if !started.is_empty() {
@@ -416,58 +416,6 @@ fn reconcile_owner(
         let message = format!("has begun draining connections on {} tasks: {}.", ids.len(), ids.join(" "));
         pass.events.push(wanted.event(now, message));
     }
-}
-
-fn start_tasks(
-    registry: &mut Registry,
-    wanted: &Wanted<'_>,
-    owner: &TaskOwner,
-    count: u32,
-    tasks: &[TaskRecord],
-    now: Timestamp,
-    new_task_id: &mut impl FnMut() -> TaskId,
-) -> Vec<TaskId> {
-    if count == 0 {
-        return Vec::new();
-    }
-    let scope = registry.settings().scope.clone();
-    let tags = service::propagated_tags(registry, owner);
-    let strategy = capacity::strategy_of(registry, owner);
-    let mut placement = Placement::new(&strategy, tasks.iter());
-    let health_checked = match owner.task_definition() {
-        Some(definition) => is_health_checked(registry, definition),
-        None => wanted.health_checked,
-    };
-    let mut started = Vec::new();
-    for _ in 0..count {
-        let id = new_task_id();
-        let arn = scope.arn("ecs", format_args!("task/{}/{id}", wanted.cluster));
-        let record = TaskRecord {
-            id: id.clone(),
-            arn,
-            owner: owner.clone(),
-            created_at: now,
-            desired: DesiredStatus::Running,
-            draining_since: None,
-            was_healthy: false,
-            health_checked,
-            proxied: wanted.proxied,
-            serving_since: None,
-            stop_reason: None,
-            capacity_provider: placement.place(),
-            protected_until: None,
-            tags: tags.clone(),
-            report: None,
-        };
-        registry.tasks.put(id.as_str(), record);
-        started.push(id);
-    }
-    started
-}
-
-fn is_health_checked(registry: &Registry, definition: &Arn) -> bool {
-    let definition = registry.task_definitions.get(definition.as_str());
-    definition.is_some_and(|definition| definition.is_health_checked())
 }
 
 /// Whether a service's deployment has ended without having become complete or gone back.

@@ -35,8 +35,10 @@ use crate::{
     kms::{AliasRecord, KeyRecord},
     private_ca::{PrivateAuthority, PrivateCertificate},
     revocation::{BarRecord, RevocationRecord},
+    scaling::{ScalableTargetRecord, ScalingActivities, ScalingPolicyRecord, ScheduledActionRecord},
     secrets::{SealedValue, SecretRecord},
     stack::record::{ChangeSetRecord, StackRecord},
+    zone::SubnetRecord,
 };
 
 pub use crate::stack::record::LocalCommandRecord;
@@ -91,6 +93,8 @@ pub struct Registry {
     pub authorization_policies: Table<AuthorizationPolicy>,
     /// Traffic policies, by their stack's name and their logical id: `STACK/ID`.
     pub traffic_policies: Table<TrafficPolicy>,
+    /// Subnets of templates, by id.
+    pub subnets: Table<SubnetRecord>,
     /// Certificate authorities, by ARN. Their keys are sealed.
     pub authorities: Table<AuthorityRecord>,
     /// Tasks, by id.
@@ -139,6 +143,14 @@ pub struct Registry {
     pub alarms: Table<Alarm>,
     /// What happened to them, by name; that of an alarm that is gone is kept for a while.
     pub alarm_histories: Table<History>,
+    /// Services that may be scaled, by resource id: `service/CLUSTER/NAME`.
+    pub scalable_targets: Table<ScalableTargetRecord>,
+    /// Their policies, by resource id and name.
+    pub scaling_policies: Table<ScalingPolicyRecord>,
+    /// Their scheduled actions, by resource id and name.
+    pub scheduled_actions: Table<ScheduledActionRecord>,
+    /// What was done to them, by resource id.
+    pub scaling_activities: Table<ScalingActivities>,
 }
 
 /// What is decided once for a state directory, so that a restart finds the
@@ -270,6 +282,9 @@ pub struct TaskRecord {
     /// The capacity provider that it was placed on, where a strategy placed it.
     #[serde(default)]
     pub capacity_provider: Option<String>,
+    /// The availability zone that it was placed in; `None`: its region's first.
+    #[serde(default)]
+    pub zone: Option<String>,
     /// Until when scale-in and deployments must not stop it: `UpdateTaskProtection`.
     #[serde(default)]
     pub protected_until: Option<Timestamp>,
@@ -333,6 +348,9 @@ pub struct StandaloneTask {
     pub task_role: Option<String>,
     /// `assignPublicIp: ENABLED`: ports are published on the host's loopback.
     pub assign_public_ip: bool,
+    /// `awsvpcConfiguration.subnets`.
+    #[serde(default)]
+    pub subnets: Vec<String>,
     /// `launchType`, where one was given.
     #[serde(default)]
     pub launch_type: Option<LaunchType>,

@@ -15,6 +15,7 @@ use crate::{
     ecs::{definition, record::Asker, service},
     registry::{AuthorityRecord, Cluster, LocalCommandRecord, Registry, RegistryError, SETTINGS},
     secrets::Vault,
+    zone::{self, SubnetRecord},
 };
 
 use record::{ResourceStatus, StackMember, StackRecord};
@@ -29,6 +30,7 @@ mod kms_rows;
 pub mod lifecycle;
 mod private_ca;
 pub mod record;
+mod scaling_rows;
 mod secret_rows;
 pub mod secrets;
 mod tasks;
@@ -128,6 +130,8 @@ pub fn apply(
     }
     // After the authorities that are to sign them.
     applying.all_certificates(registry, context);
+    // After the services that are scaled.
+    applying.all_scaling(registry);
     // Before duplicates are looked for: a name may move from a service that goes to one that comes.
     if let Some(before) = registry.stacks.get(&stack.name).cloned() {
         for (table, key) in before.resources.difference(&applying.record.resources) {
@@ -228,10 +232,12 @@ fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
         "rules" => registry.rules.remove(key),
         authorization::POLICIES => registry.authorization_policies.remove(key),
         traffic::POLICIES => registry.traffic_policies.remove(key),
+        zone::SUBNETS => registry.subnets.remove(key),
         table if private_ca::remove(registry, table, key, now) => {}
         table
             if access::remove(registry, table, key)
                 || secret_rows::remove(registry, table, key)
+                || scaling_rows::remove(registry, table, key, now)
                 || kms_rows::remove(registry, table, key, now) => {}
         other => unreachable!("no table {other} is ever recorded"),
     }
@@ -317,6 +323,12 @@ impl Applying<'_> {
             ResourceBody::LocalCommand(body) => self.local_command(resource, body),
             ResourceBody::AuthorizationPolicy(body) => self.authorization_policy(registry, resource, body),
             ResourceBody::TrafficPolicy(body) => self.traffic_policy(registry, resource, body),
+            ResourceBody::Record(_) if resource.resource_type == zone::SUBNET => {
+                if let Some(subnet) = SubnetRecord::of(resource) {
+                    self.made(zone::SUBNETS, &subnet.id);
+                    registry.subnets.put(subnet.id.clone(), subnet);
+                }
+            }
             ResourceBody::Record(body) if resource.resource_type.starts_with("AWS::IAM::") => {
                 self.access(registry, resource, body);
             }

@@ -30,7 +30,7 @@ fn page() -> String {
         for operation in operations {
             let kind = match operation.access {
                 Access::Read => "read",
-                Access::Data => "data",
+                Access::Data | Access::DataWrite => "data",
                 Access::Write => "write",
             };
             let effect = match operation.effect {

@@ -1,4 +1,4 @@
-//! The table of `docs/src/metrics.md` is what the code says.
+//! The table of `docs/src/measured.md` is what the code says.
 //! `BOWLINE_UPDATE=1 cargo test -p bowline-control --test metrics_page` writes it.
 
 use std::{fmt::Write, path::Path};
@@ -27,7 +27,7 @@ fn table() -> String {
 
 #[test]
 fn the_page_lists_what_is_told() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/metrics.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/measured.md");
     let page = std::fs::read_to_string(&path).expect("there is a page");
     let (by_hand, _) = page.split_once(BEGIN).expect("the page has its line");
     let expected = format!("{by_hand}{BEGIN}{}", table());

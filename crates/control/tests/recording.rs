@@ -12,7 +12,7 @@ use bowline_aws::{
     sigv4::{AmzDate, Credentials, Received, SecretKey, Signing, sign},
 };
 use bowline_control::{
-    api::operation::{self, Access},
+    api::operation,
     audit::{AuditError, AuditLog, AuditReader, LookupQuery, TamperingKind},
     control_plane::{AUDIT_DIRECTORY, AUDIT_KEY_LABEL, ControlConfig, ControlPlane, StartError},
     master_key::MasterKey,
@@ -265,8 +265,8 @@ async fn every_operation_is_recorded() {
         let record = record.unwrap_or_else(|| panic!("{} is not recorded", operation.name));
         assert_eq!(record["eventName"], operation.name);
         assert_eq!(record["eventSource"], format!("{}.amazonaws.com", service.endpoint_prefix));
-        assert_eq!(record["readOnly"], operation.access != Access::Write, "{}", operation.name);
-        assert_eq!(record["managementEvent"], operation.access != Access::Data, "{}", operation.name);
+        assert_eq!(record["readOnly"], operation.access.is_read(), "{}", operation.name);
+        assert_eq!(record["managementEvent"], !operation.access.is_data(), "{}", operation.name);
         assert_eq!(record.get("errorCode").is_none(), answer.status == 200, "{record}");
     }
 }

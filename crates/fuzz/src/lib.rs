@@ -10,6 +10,7 @@ mod authority;
 mod aws;
 mod data_plane;
 mod links;
+mod metrics;
 mod name_server;
 mod policies;
 mod request;
@@ -20,6 +21,7 @@ pub use self::{
     aws::{cbor, cloudformation, json, query, sigv4},
     data_plane::{dns, http_framing, peer_certificate, proxy_config, proxy_file, proxy_request},
     links::{discovery, packets, sealed},
+    metrics::metric_math,
     name_server::name_server,
     policies::policy,
     rest::rest_json,
@@ -39,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     ("http_framing", http_framing),
     ("imported_certificate", imported_certificate),
     ("json", json),
+    ("metric_math", metric_math),
     ("name_server", name_server),
     ("packets", packets),
     ("peer_certificate", peer_certificate),

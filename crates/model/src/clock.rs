@@ -88,7 +88,7 @@ pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 
 /// Days since 1970-01-01 as year, month, day of the Gregorian calendar
 /// (Howard Hinnant, "chrono-compatible low-level date algorithms").
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
+pub(crate) fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;

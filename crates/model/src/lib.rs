@@ -28,3 +28,4 @@ pub mod task;
 pub mod task_definition;
 pub mod traffic;
 pub mod wildcard;
+pub mod zone;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 
 mod distribution;
+pub mod math;
 mod unit;
 
 pub use distribution::{Distribution, SCALE};

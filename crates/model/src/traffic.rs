@@ -268,7 +268,7 @@ pub struct ValueMatch {
     pub name: String,
     /// What of the value.
     pub kind: ValueKind,
-    /// It must not hold.
+    /// It must not hold; what is not there at all is only matched with [`ValueKind::Present`].
     pub invert: bool,
 }
 

@@ -179,8 +179,13 @@ pub(crate) enum ValueKind {
 }
 
 impl ValueMatch {
-    /// Whether one of the values does, or none of them where that is asked for.
-    pub(crate) fn matches(&self, mut values: impl Iterator<Item: AsRef<[u8]>>) -> bool {
+    /// Whether one of the values does, or none of them where that is asked for. As in Envoy, what is not
+    /// there at all is only matched by an inverted [`ValueKind::Present`].
+    pub(crate) fn matches(&self, values: impl Iterator<Item: AsRef<[u8]>>) -> bool {
+        let mut values = values.peekable();
+        if values.peek().is_none() {
+            return self.invert && self.kind == ValueKind::Present;
+        }
         values.any(|value| self.kind.matches(value.as_ref())) != self.invert
     }
 }
@@ -234,6 +239,18 @@ pub(crate) struct ForwardPolicy {
     pub(crate) retry_after_max: Duration,
 }
 
+/// How often connecting is tried where TCP is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectRetry {
+    /// Tries beyond the first.
+    pub(crate) max_retries: u32,
+    /// For one try, the other proxy's verdict included.
+    pub(crate) per_try_timeout: Option<Duration>,
+    /// A share of the cluster's connections.
+    pub(crate) budget: RetryBudget,
+    pub(crate) back_off: BackOff,
+}
+
 /// Envoy's retry conditions, as far as the stream names them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RetryOn {
@@ -277,6 +294,8 @@ pub(crate) struct Cluster {
     /// Most connections to one endpoint and worker; 0: the pool's default.
     pub(crate) max_connections: usize,
     pub(crate) breakers: Breakers,
+    /// Of TCP connections.
+    pub(crate) connect_retry: ConnectRetry,
     pub(crate) balancing: Balancing,
     pub(crate) health_check: Option<HealthCheck>,
     /// The snapshot's, whose endpoints these are.

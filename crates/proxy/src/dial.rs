@@ -40,6 +40,10 @@ pub(crate) enum DialError {
     Denied,
     /// The endpoint's connections and waiting requests are at their limit.
     Overflow,
+    /// The far side has as many connections as it may (its proxy says).
+    Full,
+    /// The far side takes no more connections at this rate (its proxy says).
+    Limited,
     /// Nothing may go there: what was asked for cannot be done.
     Refused(Arc<str>),
 }
@@ -56,6 +60,8 @@ impl fmt::Display for DialError {
             Self::ApplicationUnreachable => f.write_str("the application does not accept connections"),
             Self::Denied => f.write_str("access denied"),
             Self::Overflow => f.write_str("overflow"),
+            Self::Full => f.write_str("the server has as many connections as it may"),
+            Self::Limited => f.write_str("the server's limit of new connections"),
             Self::Refused(reason) => write!(f, "refused: {reason}"),
         }
     }
@@ -70,6 +76,8 @@ impl DialError {
         !matches!(
             self,
             Self::Overflow
+                | Self::Full
+                | Self::Limited
                 | Self::Refused(_)
                 | Self::Identity { .. }
                 | Self::Denied
@@ -230,6 +238,8 @@ pub(crate) async fn verdict(
     match byte {
         [crate::tcp::ACCEPTED] => Ok(stream),
         [crate::tcp::DENIED] => Err(DialError::Denied),
+        [crate::tcp::FULL] => Err(DialError::Full),
+        [crate::tcp::LIMITED] => Err(DialError::Limited),
         _ => Err(DialError::ApplicationUnreachable),
     }
 }

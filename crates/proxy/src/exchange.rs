@@ -13,6 +13,7 @@ use crate::{
     access_log::{HttpEntry, LogLine},
     config::{Cluster, Upstream},
     connections::Held,
+    deadline::{self, Deadline},
     health::Busy,
     load::Counted,
     metrics::{
@@ -138,8 +139,10 @@ impl Exchange {
         self.upstream_time = Some(self.started.elapsed());
     }
 
-    pub(crate) fn started(&self) -> Instant {
-        self.started
+    /// When the call is over: by this proxy's limit, or by what the client says.
+    pub(crate) fn deadline(&self, own: Option<Duration>, headers: &HeaderMap) -> Deadline {
+        let asked = deadline::asked(headers, self.is_grpc);
+        Deadline::new(own, asked, self.started.into(), self.delayed)
     }
 
     /// The request's body, whose length is known at the end only.

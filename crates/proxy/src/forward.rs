@@ -20,16 +20,17 @@ use crate::{
     balance,
     body::{Replay, ResponseBody},
     config::{Cluster, Endpoint, Forward, ForwardPolicy, Upstream},
+    deadline::{self, Deadline},
     dial::{DialError, Target},
     exchange::Exchange,
     external_head::{self, OwnRequestId},
     headers::{join_cookies, strip_hop_by_hop},
     health::Busy,
-    load::Counted,
-    metrics::Flag,
+    load::{Counted, Live},
+    metrics::{Direction, Flag},
     pool::Lease,
     refusal::{REFUSAL, Refusal, RefusalCause},
-    reply::Failure,
+    reply::{Failure, TIME_IS_OVER},
     route, tcp,
     worker::Worker,
 };
@@ -72,17 +73,25 @@ pub(crate) async fn forward(
     };
     let stickiness =
         balance::stickiness(&cluster.balancing.hash_on, &parts.headers, exchange.client, worker.random());
-    let limit = rule.policy.timeout;
-    let deadline = limit.map(|limit| Instant::from_std(exchange.started()) + exchange.delayed + limit);
-    let hash = stickiness.hash;
-    let asked = Asked { rule, parts: &parts, body: &body, hash, deadline, trying: Cell::new(None) };
+    let deadline = exchange.deadline(rule.policy.timeout, &parts.headers);
+    let asked = Asked {
+        rule,
+        parts: &parts,
+        body: &body,
+        hash: stickiness.hash,
+        deadline,
+        is_grpc: exchange.is_grpc,
+        // Nobody outside can have tasks ejected by asking for more than can be done.
+        blames: !(deadline.of_client && exchange.direction() == Direction::Public),
+        trying: Cell::new(None),
+    };
     let tries = try_upstreams(worker, cluster, &asked, &mut exchange);
-    let outcome = match deadline {
+    let outcome = match deadline.at {
         Some(deadline) => match timeout_at(deadline, tries).await {
             Ok(outcome) => outcome,
             Err(_) => {
                 // Who was to answer in that time has not.
-                if let Some((cluster, endpoint, began)) = asked.trying.take() {
+                if let Some((cluster, endpoint, began)) = asked.trying.take().filter(|_| asked.blames) {
                     tcp::failed(&cluster, &endpoint, OutlierFailure::Local, began.elapsed());
                 }
                 Err(Failure::TIMEOUT)
@@ -112,7 +121,7 @@ pub(crate) async fn forward(
         head.headers.append(header::SET_COOKIE, cookie);
     }
     exchange.holds(request, busy);
-    let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
+    let deadline = deadline.at.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
     let body = ResponseBody::relayed(incoming, deadline, Some(lease), Some(exchange));
     head.version = Version::default();
     Ok(Response::from_parts(head, body))
@@ -124,7 +133,10 @@ struct Asked<'a> {
     parts: &'a Parts,
     body: &'a Replay,
     hash: Option<u64>,
-    deadline: Option<Instant>,
+    deadline: Deadline,
+    is_grpc: bool,
+    /// Whether it is held against an endpoint that the request's time is over.
+    blames: bool,
     /// Who has a try under way, and since when.
     trying: Cell<Option<(Arc<Cluster>, Arc<Endpoint>, Instant)>>,
 }
@@ -163,7 +175,7 @@ async fn try_upstreams(
         if let Target::Endpoint(endpoint) = &target {
             asked.trying.set(Some((Arc::clone(cluster), Arc::clone(endpoint), began)));
         }
-        let attempt = one_try(worker, cluster, &target, parts, body, races > 0);
+        let attempt = one_try(worker, cluster, &target, asked, races > 0);
         let result = match policy.per_try_timeout {
             Some(limit) => timeout(limit, attempt).await.unwrap_or(Err(TryError::TimedOut)),
             None => attempt.await,
@@ -176,7 +188,11 @@ async fn try_upstreams(
             continue;
         }
         asked.trying.set(None);
-        report(cluster, &target, &result, began.elapsed());
+        // A try that its own time ends is its endpoint's fault, whoever set the request's.
+        let own_time = policy.per_try_timeout.is_some_and(|limit| began.elapsed() >= limit);
+        if asked.blames || own_time || !matches!(result, Err(TryError::TimedOut)) {
+            report(cluster, &target, &result, began.elapsed());
+        }
         let progress = match &result {
             Err(TryError::Dial(_) | TryError::Refused | TryError::StaleConnection) => {
                 Progress::NothingProcessed
@@ -198,7 +214,7 @@ async fn try_upstreams(
             drop(retrying.take());
             // Until its place is sure the answer at hand is kept: it may be the last.
             let patience = policy.back_off.max;
-            let place = cluster.load.retry(policy.budget, &cluster.breakers, patience).await;
+            let place = cluster.load.retry(Live::Requests, policy.budget, &cluster.breakers, patience).await;
             if let Some(place) = place {
                 drop(result);
                 retrying = Some(place);
@@ -259,11 +275,13 @@ fn wait_before(
     retry: u32,
     result: &Result<Answer, TryError>,
 ) -> Option<Duration> {
+    let left = asked.deadline.left();
     let back_off = asked.rule.policy.back_off.wait(retry, worker.random());
     let Ok(answer) = result else { return Some(back_off) };
-    let Some(value) = answer.response.headers().get(header::RETRY_AFTER) else { return Some(back_off) };
-    let Some(asked_for) = retry_after(value, wall_clock::now()) else { return Some(back_off) };
-    let left = asked.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    // The answer at hand is worth more than a retry that there is no time for.
+    let in_time = left.is_none_or(|left| back_off < left).then_some(back_off);
+    let Some(value) = answer.response.headers().get(header::RETRY_AFTER) else { return in_time };
+    let Some(asked_for) = retry_after(value, wall_clock::now()) else { return in_time };
     retry::waits_for(asked_for, asked.rule.policy.retry_after_max, left).then(|| asked_for.max(back_off))
 }
 
@@ -282,10 +300,11 @@ async fn one_try(
     worker: &Rc<Worker>,
     cluster: &Arc<Cluster>,
     target: &Target,
-    parts: &Parts,
-    body: &Replay,
+    asked: &Asked<'_>,
     fresh: bool,
 ) -> Result<Answer, TryError> {
+    let Asked { rule: Forward { policy, .. }, parts, body, .. } = asked;
+    let began = Instant::now();
     let busy = match target {
         Target::Endpoint(endpoint) => Some(Busy::with(&endpoint.health)),
         Target::Application(_) => None,
@@ -296,13 +315,17 @@ async fn one_try(
     if let (Upstream::External(external), Target::Endpoint(endpoint)) = (&cluster.upstream, target) {
         external_head::adapt(&mut request, external, endpoint, lease.is_h1());
     }
+    let of_try = policy.per_try_timeout.map(|limit| limit.saturating_sub(began.elapsed()));
+    let left = [of_try, asked.deadline.left()].into_iter().flatten().min();
+    let outside = matches!(cluster.upstream, Upstream::External(_));
+    deadline::tell(request.headers_mut(), left, asked.is_grpc, outside);
     match lease.send(request.map(|()| body.attempt())).await {
         Ok(response) => Ok(Answer { response, lease, busy, cluster: Arc::clone(cluster) }),
         Err(mut error) => {
             if error.take_message().is_some() {
                 return Err(TryError::StaleConnection);
             }
-            Err(classify(&error.into_error()))
+            Err(classify(cluster, &error.into_error()))
         }
     }
 }
@@ -315,13 +338,18 @@ pub(crate) fn refusal_in(cluster: &Cluster, headers: &mut http::HeaderMap) -> Op
 }
 
 /// What hyper's error says of how far the request got.
-fn classify(error: &hyper::Error) -> TryError {
+fn classify(cluster: &Cluster, error: &hyper::Error) -> TryError {
     if error.is_user() || error.is_body_write_aborted() {
         return TryError::Client;
     }
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(this) = cause {
         if let Some(h2) = this.downcast_ref::<h2::Error>() {
+            // How the called side's proxy says that the time it was told is over.
+            let is_over = h2.reason() == Some(TIME_IS_OVER) && h2.is_remote();
+            if is_over && matches!(cluster.upstream, Upstream::Mesh(_)) {
+                return TryError::TimedOut;
+            }
             let unprocessed = h2.reason() == Some(h2::Reason::REFUSED_STREAM)
                 || (h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR));
             return if unprocessed { TryError::Refused } else { TryError::Broken };

@@ -139,7 +139,7 @@ async fn linger(mut stream: ReadAhead<TcpStream>) {
         if stream.shutdown().await.is_err() {
             return;
         }
-        let (mut buffer, mut left) = ([0; 4_096], BYTES_MAX);
+        let (mut buffer, mut left) = (vec![0; 4_096], BYTES_MAX);
         while let Ok(count @ 1..) = stream.read(&mut buffer).await
             && count < left
         {
@@ -259,7 +259,8 @@ async fn handle(
                 let forwarding = async {
                     match on_upgrade {
                         Some(on_upgrade) => {
-                            upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange)
+                            let policy = &rule.policy;
+                            Box::pin(upgrade::forward(&worker, cluster, policy, parts, on_upgrade, exchange))
                                 .await
                         }
                         None => forward(&worker, cluster, rule, parts, body, exchange).await,
@@ -475,6 +476,11 @@ async fn connect_application(
         return Err(tcp::UNREACHABLE);
     };
     record.discovery_name = Some(Arc::clone(&cluster.discovery_name));
+    if listener.limiter.as_ref().is_some_and(|limiter| !limiter.admits(caller.id())) {
+        record.flag = Flag::RateLimited;
+        record.termination = "too many new connections";
+        return Err(tcp::LIMITED);
+    }
     let connected = match &cluster.upstream {
         Upstream::Application { address, port } => {
             let address =
@@ -497,11 +503,12 @@ async fn connect_application(
     };
     connected.map_err(|error| {
         tracing::warn!(listener = &*listener.name, %error, "the application does not accept a connection");
-        record.flag = match error {
-            DialError::Overflow => Flag::UpstreamOverflow,
-            _ => Flag::UpstreamConnectionFailure,
+        let (flag, verdict) = match error {
+            DialError::Overflow => (Flag::UpstreamOverflow, tcp::FULL),
+            _ => (Flag::UpstreamConnectionFailure, tcp::UNREACHABLE),
         };
+        record.flag = flag;
         record.termination = "no connection to the application";
-        tcp::UNREACHABLE
+        verdict
     })
 }

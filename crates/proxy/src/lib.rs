@@ -25,6 +25,7 @@ mod config_file;
 mod connections;
 mod control_plane;
 mod data_plane;
+mod deadline;
 mod dial;
 mod dns;
 mod egress;

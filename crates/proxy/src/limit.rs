@@ -92,16 +92,26 @@ impl Limiter {
     /// Takes a token of each rule that a request falls under. One that has none denies, and those
     /// after it are not asked.
     pub(crate) fn judge(&self, request: &Parts, caller: Option<&SpiffeId>) -> Judgement {
+        self.take(Some(request), caller)
+    }
+
+    /// Takes a token of each rule that speaks of no requests, for a new connection; whether it may be.
+    pub(crate) fn admits(&self, caller: Option<&SpiffeId>) -> bool {
+        !self.take(None, caller).denied
+    }
+
+    fn take(&self, request: Option<&Parts>, caller: Option<&SpiffeId>) -> Judgement {
         let now = now();
         let mut judgement = Judgement::default();
         for (place, rule) in self.rules.iter().enumerate() {
-            if !rule.draft.matches.as_ref().is_none_or(|matches| route::falls_under(matches, request)) {
+            let falls_under = |matches: &Match| request.is_some_and(|one| route::falls_under(matches, one));
+            if !rule.draft.matches.as_ref().is_none_or(falls_under) {
                 continue;
             }
             let key = match &rule.draft.per {
                 Per::All => None,
                 Per::Caller => Some(caller.map_or("", SpiffeId::as_str).as_bytes()),
-                Per::Header(name) => match request.headers.get(name) {
+                Per::Header(name) => match request.and_then(|request| request.headers.get(name)) {
                     Some(value) => Some(value.as_bytes()),
                     None => continue,
                 },
@@ -256,6 +266,22 @@ mod tests {
             counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
         });
         assert_eq!(allowed, (1_000, 500), "of 1,600 each");
+    }
+
+    #[test]
+    fn connections_take_tokens_of_rules_that_speak_of_no_requests() {
+        let all = limiter(Per::All, 0.001, 2);
+        assert_eq!([all.admits(None), all.admits(None), all.admits(None)], [true, true, false]);
+        let by_caller = limiter(Per::Caller, 0.001, 1);
+        let ids = ["a", "b"].map(|name| SpiffeId::of_gateway("d", name));
+        assert!(by_caller.admits(Some(&ids[0])) && by_caller.admits(Some(&ids[1])));
+        assert!(!by_caller.admits(Some(&ids[0])) && !by_caller.admits(Some(&ids[1])));
+        let mut of_requests = vec![limiter(Per::Header(header::HOST), 0.001, 1)];
+        let rate = Rate::new(0.001, 1).expect("a rate");
+        let matches = Some(Match::default());
+        let draft = LimitDraft { name: "l".into(), matches, per: Per::All, rate };
+        of_requests.push(Limiter::new(vec![draft], None));
+        assert!(of_requests.iter().all(|limiter| limiter.admits(None) && limiter.admits(None)));
     }
 
     #[test]

@@ -27,12 +27,20 @@ pub(crate) struct Breakers {
 }
 
 /// What is counted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Request,
     Retry,
     Pending,
     Connection,
+}
+
+/// What retries may be a share of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Live {
+    Requests,
+    /// Where TCP is spoken.
+    Connections,
 }
 
 /// A cluster's counts; they live as long as its name.
@@ -94,25 +102,30 @@ impl ClusterLoad {
         self.one_more(Kind::Connection, |count| first || count < breakers.connections)
     }
 
-    fn try_retry(self: &Arc<Self>, budget: RetryBudget, breakers: &Breakers) -> Option<Counted> {
-        let requests = self.count(Kind::Request).load(Relaxed);
-        self.one_more(Kind::Retry, |count| budget.allows(count, requests) && count < breakers.retries)
+    fn try_retry(self: &Arc<Self>, of: Live, budget: RetryBudget, breakers: &Breakers) -> Option<Counted> {
+        let live = match of {
+            Live::Requests => Kind::Request,
+            Live::Connections => Kind::Connection,
+        };
+        let live = self.count(live).load(Relaxed);
+        self.one_more(Kind::Retry, |count| budget.allows(count, live) && count < breakers.retries)
     }
 
     /// A place among the retries, when there is one within `patience`.
     pub(crate) async fn retry(
         self: &Arc<Self>,
+        of: Live,
         budget: RetryBudget,
         breakers: &Breakers,
         patience: Duration,
     ) -> Option<Counted> {
-        if let Some(retry) = self.try_retry(budget, breakers) {
+        if let Some(retry) = self.try_retry(of, budget, breakers) {
             return Some(retry);
         }
         let waiting = async {
             loop {
                 let ended = self.retry_ended.notified();
-                if let Some(retry) = self.try_retry(budget, breakers) {
+                if let Some(retry) = self.try_retry(of, budget, breakers) {
                     return retry;
                 }
                 ended.await;
@@ -150,13 +163,24 @@ mod tests {
         let load = Arc::new(ClusterLoad::default());
         let budget = RetryBudget { percent: 0, min_concurrency: 1 };
         let patience = Duration::from_millis(20);
-        let first = load.retry(budget, &OPEN, patience).await.expect("the first");
-        assert!(load.retry(budget, &OPEN, patience).await.is_none());
-        let (second, ()) = tokio::join!(load.retry(budget, &OPEN, patience), async { drop(first) });
+        let first = load.retry(Live::Requests, budget, &OPEN, patience).await.expect("the first");
+        assert!(load.retry(Live::Requests, budget, &OPEN, patience).await.is_none());
+        let (second, ()) =
+            tokio::join!(load.retry(Live::Requests, budget, &OPEN, patience), async { drop(first) });
         let second = second.expect("the first has ended");
         let none = Breakers { retries: 1, ..OPEN };
         let wide = RetryBudget { percent: 100, min_concurrency: 9 };
-        assert!(load.retry(wide, &none, patience).await.is_none(), "the breaker holds beside the budget");
+        assert!(
+            load.retry(Live::Requests, wide, &none, patience).await.is_none(),
+            "the breaker holds beside the budget"
+        );
         drop(second);
+        // Of connections it is a share of those.
+        let tenth = RetryBudget { percent: 10, min_concurrency: 1 };
+        let _open: Vec<_> = (0..20).filter_map(|_| load.connection(&OPEN, false)).collect();
+        let first = load.retry(Live::Connections, tenth, &OPEN, patience).await.expect("the first of two");
+        let second = load.retry(Live::Connections, tenth, &OPEN, patience).await;
+        assert!(second.is_some() && load.retry(Live::Connections, tenth, &OPEN, patience).await.is_none());
+        drop((first, second));
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     body::{Replay, ResponseBody},
     caller,
     config::{Action, Bind, Listener, PublicTls},
+    deadline,
     dial::{DialError, classify},
     exchange::{Exchange, FORWARDED_FOR, REQUEST_ID},
     external_head::OwnRequestId,
@@ -50,6 +51,9 @@ pub(crate) async fn serve(
 ) {
     match &listener.bind {
         Bind::Public(bind) => match &bind.tls {
+            PublicTls::Off if listener.protocol == Protocol::Tcp => {
+                serve_tcp(worker, listener, stream, connection, Direction::Public).await;
+            }
             PublicTls::Off => serve_http(worker, listener, stream, connection, Direction::Public).await,
             PublicTls::Waiting => {
                 worker.shared.metrics.of(Direction::Public).handshake_failed(HandshakeFailure::NotReady);
@@ -59,7 +63,9 @@ pub(crate) async fn serve(
                 serve_public_tls(worker, listener, acceptor, stream, connection).await;
             }
         },
-        _ if listener.protocol == Protocol::Tcp => serve_tcp(worker, listener, stream, connection).await,
+        _ if listener.protocol == Protocol::Tcp => {
+            serve_tcp(worker, listener, stream, connection, Direction::Outbound).await;
+        }
         _ => serve_http(worker, listener, stream, connection, Direction::Outbound).await,
     }
 }
@@ -199,6 +205,7 @@ async fn respond(
         return reply::failure(&failure, exchange);
     }
     if let Bind::Public(bind) = &listener.bind {
+        parts.headers.remove(&deadline::EXPECTED);
         set_forwarded(&worker, &mut parts, client, edge.https, bind.address.port());
     }
     // Only the mesh may say who called.
@@ -228,7 +235,8 @@ async fn respond(
             };
             let outcome = match on_upgrade {
                 Some(on_upgrade) => {
-                    upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange).await
+                    Box::pin(upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange))
+                        .await
                 }
                 None => forward(&worker, cluster, rule, parts, body, exchange).await,
             };
@@ -299,9 +307,15 @@ fn request_id(worker: &Worker) -> HeaderValue {
     HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
-async fn serve_tcp(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStream, connection: Connection) {
+async fn serve_tcp(
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    stream: TcpStream,
+    connection: Connection,
+    direction: Direction,
+) {
     let (mut stream, traffic) = Metered::new(stream);
-    let mut record = TcpRecord::begin(Direction::Outbound);
+    let mut record = TcpRecord::begin(direction);
     if let Some(cluster) = &listener.cluster {
         cluster.metrics.requests.increment();
         record.discovery_name = Some(Arc::clone(&cluster.discovery_name));
@@ -326,7 +340,10 @@ async fn serve_tcp(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStrea
                         (Flag::UnauthorizedExternalService, "the server refuses this caller")
                     }
                     (_, Some(_)) => (Flag::UpstreamConnectionFailure, "the server is not trusted"),
-                    (DialError::Overflow, _) => (Flag::UpstreamOverflow, "no upstream connection"),
+                    (DialError::Overflow | DialError::Full, _) => {
+                        (Flag::UpstreamOverflow, "no upstream connection")
+                    }
+                    (DialError::Limited, _) => (Flag::RateLimited, "too many new connections"),
                     _ => (Flag::UpstreamConnectionFailure, "no upstream connection"),
                 };
                 tracing::warn!(listener = &*listener.name, %error, "no upstream takes this connection");
@@ -335,7 +352,7 @@ async fn serve_tcp(worker: Rc<Worker>, listener: Arc<Listener>, stream: TcpStrea
     } else {
         record.flag = Flag::NoClusterFound;
     }
-    let metrics = worker.shared.metrics.of(Direction::Outbound);
+    let metrics = worker.shared.metrics.of(direction);
     metrics.bytes_received.add(traffic.received());
     metrics.bytes_sent.add(traffic.sent());
     record.end(&worker, &connection, &traffic);

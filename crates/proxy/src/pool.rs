@@ -268,9 +268,9 @@ async fn lease_h1(
     pool.h1_active.set(pool.h1_active.get() + 1);
     // Counts down again if dialling fails or is given up.
     let reserved = Reserved(Some(Rc::clone(&pool)));
-    let stream = dial(shared, cluster, target, HopKind::Main).await?;
+    // Boxed: seldom needed, and every request's future would have room for it.
+    let stream = Box::pin(dial(shared, cluster, target, HopKind::Main)).await?;
     let (sender, connection) = http1::Builder::new()
-        .max_headers(200)
         .handshake::<_, RequestBody>(TokioIo::new(stream))
         .await
         .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))?;

@@ -10,6 +10,9 @@ use crate::{
     refusal::{REFUSAL, Refusal, RefusedParty},
 };
 
+/// With what an HTTP/2 stream of another proxy is reset where the time that it told is over.
+pub(crate) const TIME_IS_OVER: h2::Reason = h2::Reason::CANCEL;
+
 /// Why there is no response from upstream.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
@@ -42,8 +45,14 @@ impl Failure {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Flag::NoClusterFound, "no such cluster");
     pub(crate) const NO_UPSTREAM: Self =
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Flag::NoHealthyUpstream, "no healthy upstream");
-    pub(crate) const TIMEOUT: Self =
-        Self::new(StatusCode::GATEWAY_TIMEOUT, Flag::UpstreamRequestTimeout, "upstream request timeout");
+    pub(crate) const TIMEOUT: Self = Self {
+        status: StatusCode::GATEWAY_TIMEOUT,
+        flag: Flag::UpstreamRequestTimeout,
+        text: std::borrow::Cow::Borrowed("upstream request timeout"),
+        // The calling proxy is about to end the call itself, by the same time.
+        reset: Some(TIME_IS_OVER),
+        refusal: None,
+    };
     pub(crate) const BAD_REQUEST: Self =
         Self::new(StatusCode::BAD_REQUEST, Flag::DownstreamProtocolError, "bad request");
     /// Nothing has been done for the request: another proxy may try elsewhere.
@@ -75,7 +84,7 @@ pub(crate) fn failure(failure: &Failure, mut exchange: Box<Exchange>) -> Respons
         let mut response = Response::new(ResponseBody::own(Bytes::new(), Some(exchange)));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert("grpc-status", HeaderValue::from(grpc_status(failure.status)));
+        headers.insert("grpc-status", HeaderValue::from(grpc_status(failure)));
         if let Ok(message) = HeaderValue::from_str(&failure.text) {
             headers.insert("grpc-message", message);
         }
@@ -137,9 +146,11 @@ pub(crate) fn own(
     response
 }
 
-/// gRPC's mapping of HTTP statuses (grpc/doc/http-grpc-status-mapping.md).
-fn grpc_status(status: StatusCode) -> u16 {
-    match status.as_u16() {
+/// gRPC's mapping of HTTP statuses (grpc/doc/http-grpc-status-mapping.md); a call whose time is over
+/// is DEADLINE_EXCEEDED, as its client would have it.
+fn grpc_status(failure: &Failure) -> u16 {
+    match failure.status.as_u16() {
+        _ if failure.flag == Flag::UpstreamRequestTimeout => 4,
         400 => 13,
         401 => 16,
         403 => 7,

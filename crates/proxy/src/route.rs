@@ -222,11 +222,14 @@ mod tests {
                 assert_eq!(rule.matches([good].into_iter()), !invert, "{rule:?}");
                 assert_eq!(rule.matches([bad].into_iter()), invert, "{rule:?}");
                 assert_eq!(rule.matches([bad, good].into_iter()), !invert, "any of them: {rule:?}");
-                assert_eq!(rule.matches(std::iter::empty::<&str>()), invert, "{rule:?}");
+                assert!(!rule.matches(std::iter::empty::<&str>()), "nothing is there: {rule:?}");
             }
         }
-        let present = ValueMatch { kind: ValueKind::Present, invert: false };
-        assert!(present.matches([""].into_iter()) && !present.matches(std::iter::empty::<&str>()));
+        for invert in [false, true] {
+            let present = ValueMatch { kind: ValueKind::Present, invert };
+            assert_eq!(present.matches([""].into_iter()), !invert);
+            assert_eq!(present.matches(std::iter::empty::<&str>()), invert);
+        }
     }
 
     #[test]

@@ -85,7 +85,6 @@ pub(crate) async fn serve<S, H, F>(
             .timer(TokioTimer::new())
             .header_read_timeout(terms.public.then_some(PUBLIC_HEADER_TIMEOUT))
             .max_buf_size(HEADERS_MAX)
-            .max_headers(200)
             .keep_alive(!late);
         let stream = TokioIo::new(Guarded::new(stream, connection.on_ambiguity()));
         let serving = builder.serve_connection(stream, service_fn(handle)).with_upgrades();

@@ -17,14 +17,17 @@ use std::{
 
 use bowline_model::outlier::Failure;
 use bowline_plumbing::wall_clock;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time::timeout,
+};
 
 use crate::{
     access_log::{LogLine, TcpEntry},
     config::{Cluster, Endpoint},
     dial::{DialError, HopKind, Target, dial, verdict},
     io::{ClientTransport, Traffic},
-    load::Counted,
+    load::{Counted, Live},
     metrics::{Direction, Flag, series::Series},
     refusal::Refusal,
     worker::{Connection, Worker},
@@ -36,11 +39,13 @@ pub(crate) const ACCEPTED: u8 = 0;
 pub(crate) const DENIED: u8 = 1;
 /// First byte of the server: the application does not answer.
 pub(crate) const UNREACHABLE: u8 = 2;
+/// First byte of the server: it has as many connections as it may; another endpoint may take one.
+pub(crate) const FULL: u8 = 3;
+/// First byte of the server: too many new connections in too short a time.
+pub(crate) const LIMITED: u8 = 4;
 
 /// How often the bytes of an open connection are counted.
 const COUNTS_EVERY: Duration = Duration::from_secs(5);
-/// Tries beyond the first (AWS's default).
-const RETRIES: usize = 2;
 const BUFFER_SMALL: usize = 16 * 1024;
 /// Read ahead that much before writing: fewer, larger TLS records and calls.
 const BUFFER_LARGE: usize = 256 * 1024;
@@ -52,41 +57,61 @@ pub(crate) struct Connected {
     pub(crate) counted: Counted,
 }
 
-/// Connects to an endpoint of the cluster that accepts.
+/// Connects to an endpoint of the cluster that accepts, with as many retries as its policy, its budget
+/// and its breakers let it.
 pub(crate) async fn connect(worker: &Rc<Worker>, cluster: &Arc<Cluster>) -> Result<Connected, DialError> {
     let Some(mut counted) = cluster.load.connection(&cluster.breakers, false) else {
         cluster.metrics.overflows.increment();
         return Err(DialError::Overflow);
     };
+    let policy = cluster.connect_retry;
     let mut tried = Vec::new();
-    let mut last = DialError::Connect(io::ErrorKind::NotConnected);
-    for _ in 0..=RETRIES {
-        let Some(endpoint) = worker.pick(cluster, &tried, None) else { break };
+    let mut retrying: Option<Counted> = None;
+    let mut retries = 0;
+    loop {
+        // The newest endpoints: while tries fail the stream may have brought others.
+        let newest = if retries == 0 { None } else { worker.cluster(&cluster.name) };
+        let cluster = newest.as_ref().unwrap_or(cluster);
+        let Some(endpoint) = worker.pick(cluster, &tried, None) else {
+            return Err(DialError::Connect(io::ErrorKind::NotConnected));
+        };
         let target = Target::Endpoint(Arc::clone(&endpoint));
         let began = Instant::now();
         let connecting = async {
             let stream = dial(&worker.shared, cluster, &target, HopKind::Main).await?;
             verdict(cluster, &target, stream).await
         };
-        match connecting.await {
+        let connected = match policy.per_try_timeout {
+            Some(limit) => timeout(limit, connecting).await.unwrap_or(Err(DialError::Timeout)),
+            None => connecting.await,
+        };
+        let error = match connected {
             Ok(stream) => {
                 endpoint.health.succeeded(began.elapsed(), wall_clock::now());
                 counted.opened(cluster.series.row());
                 return Ok(Connected { stream, endpoint, counted });
             }
-            Err(error) => {
-                if error.blames_endpoint() {
-                    failed(cluster, &endpoint, Failure::Local, began.elapsed());
-                }
-                if error.refusal().is_some() {
-                    return Err(error);
-                }
-                tried.push(endpoint.address);
-                last = error;
-            }
+            Err(error) => error,
+        };
+        if error.blames_endpoint() {
+            failed(cluster, &endpoint, Failure::Local, began.elapsed());
         }
+        let is_final = error.refusal().is_some() || matches!(error, DialError::Limited);
+        if is_final || retries >= policy.max_retries {
+            return Err(error);
+        }
+        drop(retrying.take());
+        let (budget, patience) = (policy.budget, policy.back_off.max);
+        retrying = cluster.load.retry(Live::Connections, budget, &cluster.breakers, patience).await;
+        if retrying.is_none() {
+            cluster.metrics.retries_denied.increment();
+            return Err(error);
+        }
+        retries += 1;
+        cluster.metrics.retries.increment();
+        tried.push(endpoint.address);
+        tokio::time::sleep(policy.back_off.wait(retries, worker.random())).await;
     }
-    Err(last)
 }
 
 /// Holds a failure against an endpoint.

@@ -6,11 +6,12 @@ use bowline_model::outlier;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header, request::Parts, uri::PathAndQuery};
 use hyper::{client::conn::http1, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     body::{RequestBody, ResponseBody},
     config::{Cluster, ForwardPolicy, Upstream},
+    deadline::{self, Deadline},
     dial::{DialError, HopKind, Target, dial, verdict},
     exchange::Exchange,
     external_head::{self, OwnRequestId},
@@ -48,9 +49,10 @@ pub(crate) async fn forward(
         return Err((Failure::OVERFLOW, exchange));
     };
     exchange.holds(request, None);
-    let sending = send(worker, cluster, policy, &parts, &mut exchange);
-    let outcome = match policy.timeout {
-        Some(limit) => timeout(limit, sending).await.unwrap_or(Err(Failure::TIMEOUT)),
+    let deadline = exchange.deadline(policy.timeout, &parts.headers);
+    let sending = send(worker, cluster, policy, &parts, deadline, &mut exchange);
+    let outcome = match deadline.at {
+        Some(deadline) => timeout_at(deadline, sending).await.unwrap_or(Err(Failure::TIMEOUT)),
         None => sending.await,
     };
     let mut response = match outcome {
@@ -108,6 +110,7 @@ async fn send(
     cluster: &Arc<Cluster>,
     policy: &ForwardPolicy,
     parts: &Parts,
+    deadline: Deadline,
     exchange: &mut Exchange,
 ) -> Result<Response<hyper::body::Incoming>, Failure> {
     let mut tried = Vec::new();
@@ -156,6 +159,8 @@ async fn send(
     if let (Upstream::External(external), Target::Endpoint(endpoint)) = (&cluster.upstream, &target) {
         external_head::adapt(&mut request, external, endpoint, true);
     }
+    let outside = matches!(cluster.upstream, Upstream::External(_));
+    deadline::tell(request.headers_mut(), deadline.left(), false, outside);
     sender.send_request(request).await.map_err(|_| broken(Flag::UpstreamConnectionTermination))
 }
 

@@ -396,7 +396,7 @@ pub struct ExactMatch {
 pub struct HeaderMatch {
     /// Its name.
     pub name: String,
-    /// It must not hold.
+    /// It must not hold; a value that is not there at all does not match either way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invert: Option<bool>,
     /// What its value is; without it the header is there.

@@ -103,7 +103,7 @@ fn to_value(document: &Document) -> Value {
         Document::Blob(bytes) => Value::Bytes(bytes.clone()),
         Document::Timestamp(at) => Value::Tag(1, Box::new(Value::Float(at.seconds()))),
         Document::List(items) => Value::Array(items.iter().map(to_value).collect()),
-        Document::Map(members) => Value::Map(
+        Document::Map(members) | Document::Entries(members) => Value::Map(
             members.iter().map(|(name, value)| (Value::Text(name.clone()), to_value(value))).collect(),
         ),
     }

@@ -177,7 +177,7 @@ impl<'de> Deserializer<'de> for Node<'de> {
             Document::Blob(bytes) => visitor.visit_borrowed_bytes(bytes),
             Document::Timestamp(at) => visitor.visit_f64(at.seconds()),
             Document::List(_) => self.deserialize_seq(visitor),
-            Document::Map(_) => self.deserialize_map(visitor),
+            Document::Map(_) | Document::Entries(_) => self.deserialize_map(visitor),
         }
     }
 
@@ -393,7 +393,7 @@ enum Rest<'de> {
 impl<'de> Members<'de> {
     fn of(document: &'de Document) -> Result<Self, Violation> {
         let rest = match document {
-            Document::Map(members) => Rest::Members(members.iter()),
+            Document::Map(members) | Document::Entries(members) => Rest::Members(members.iter()),
             Document::List(entries) => Rest::Entries(entries.iter()),
             // Query writes an empty map as an empty parameter.
             Document::Untyped(text) if text.is_empty() => Rest::Entries([].iter()),

@@ -26,6 +26,8 @@ pub enum Document {
     List(Vec<Document>),
     /// A structure or a map, in the order of the wire.
     Map(Vec<(String, Document)>),
+    /// A map whose keys may be what members are called: XML must not take it for a structure. Nothing is read as one.
+    Entries(Vec<(String, Document)>),
 }
 
 impl Document {
@@ -61,7 +63,7 @@ impl Document {
             Self::Text(_) | Self::Untyped(_) | Self::Timestamp(_) => "STRING_VALUE",
             Self::Blob(_) => "BLOB_VALUE",
             Self::List(_) => "ARRAY_VALUE",
-            Self::Map(_) => "OBJECT_VALUE",
+            Self::Map(_) | Self::Entries(_) => "OBJECT_VALUE",
         }
     }
 }
@@ -99,7 +101,7 @@ impl From<&Document> for serde_json::Value {
             Document::Blob(bytes) => super::timestamp::base64(bytes).into(),
             Document::Timestamp(at) => at.seconds().into(),
             Document::List(items) => items.iter().map(Self::from).collect(),
-            Document::Map(members) => {
+            Document::Map(members) | Document::Entries(members) => {
                 Self::Object(members.iter().map(|(name, value)| (name.clone(), value.into())).collect())
             }
         }

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::{
     Document,
-    timestamp::{BLOB, TIMESTAMP, Timestamp, from_base64},
+    timestamp::{BLOB, ENTRIES, TIMESTAMP, Timestamp, from_base64},
 };
 
 /// A response is of a type that no shape of AWS has.
@@ -136,6 +136,7 @@ impl Serializer for Writer {
         let inner = value.serialize(self)?;
         Ok(match (name, inner) {
             (TIMESTAMP, Document::Double(seconds)) => Document::Timestamp(Timestamp::from_seconds(seconds)),
+            (ENTRIES, Document::Map(entries)) => Document::Entries(entries),
             (BLOB, Document::Text(text)) => Document::Blob(from_base64(&text).unwrap_or_default()),
             (_, inner) => inner,
         })

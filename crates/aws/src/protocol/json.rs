@@ -137,7 +137,7 @@ impl Serialize for Json<'_> {
             Document::Blob(bytes) => serializer.serialize_str(&base64(bytes)),
             Document::Timestamp(at) => number(at.seconds()).serialize(serializer),
             Document::List(items) => serializer.collect_seq(items.iter().map(Json)),
-            Document::Map(members) => {
+            Document::Map(members) | Document::Entries(members) => {
                 serializer.collect_map(members.iter().map(|(name, value)| (name, Json(value))))
             }
         }

@@ -190,6 +190,16 @@ pub const SERVICES: &[ServiceProtocol] = &[
         rest: None,
     },
     ServiceProtocol {
+        name: "application-autoscaling",
+        endpoint_prefix: "application-autoscaling",
+        target_prefix: Some("AnyScaleFrontendService"),
+        version: "2016-02-06",
+        xml_namespace: "",
+        protocol: Protocol::Json11,
+        validation_code: "ValidationException",
+        rest: None,
+    },
+    ServiceProtocol {
         name: "cloudformation",
         endpoint_prefix: "cloudformation",
         target_prefix: None,

@@ -1,4 +1,4 @@
-//! Moments and bytes, which each protocol writes in its own way.
+//! Moments, bytes and maps, which each protocol writes in its own way.
 
 use std::fmt;
 
@@ -12,6 +12,9 @@ pub const TIMESTAMP: &str = "$aws::Timestamp";
 
 /// The name by which codecs know a [`Blob`] among newtype structs.
 pub const BLOB: &str = "$aws::Blob";
+
+/// The name by which codecs know [`Entries`] among newtype structs.
+pub(super) const ENTRIES: &str = "$aws::Entries";
 
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
@@ -196,6 +199,16 @@ impl<'de> Deserialize<'de> for Timestamp {
             }
         }
         deserializer.deserialize_newtype_struct(TIMESTAMP, Visitor)
+    }
+}
+
+/// A map of a response, whose keys are data: XML must not take them for members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entries<T>(pub T);
+
+impl<T: Serialize> Serialize for Entries<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_newtype_struct(ENTRIES, &self.0)
     }
 }
 

@@ -35,6 +35,11 @@ pub(crate) fn content(out: &mut String, document: &Document, dialect: Dialect) {
                 element(out, name, value, dialect);
             }
         }
+        Document::Entries(entries) => {
+            for (key, value) in entries {
+                entry(out, key, value, dialect);
+            }
+        }
     }
 }
 
@@ -42,11 +47,7 @@ pub(crate) fn content(out: &mut String, document: &Document, dialect: Dialect) {
 /// written as an entry.
 pub(crate) fn element(out: &mut String, name: &str, document: &Document, dialect: Dialect) {
     if !is_name(name) {
-        out.push_str("<entry><key>");
-        escape(out, name);
-        out.push_str("</key><value>");
-        content(out, document, dialect);
-        out.push_str("</value></entry>");
+        entry(out, name, document, dialect);
         return;
     }
     out.push('<');
@@ -56,6 +57,14 @@ pub(crate) fn element(out: &mut String, name: &str, document: &Document, dialect
     out.push_str("</");
     out.push_str(name);
     out.push('>');
+}
+
+fn entry(out: &mut String, key: &str, value: &Document, dialect: Dialect) {
+    out.push_str("<entry><key>");
+    escape(out, key);
+    out.push_str("</key><value>");
+    content(out, value, dialect);
+    out.push_str("</value></entry>");
 }
 
 fn is_name(name: &str) -> bool {
@@ -96,6 +105,16 @@ mod tests {
         };
         assert_eq!(write(Dialect::Query), "<Names><member>a&lt;b</member><member>1</member></Names>");
         assert_eq!(write(Dialect::Ec2), "<Names><item>a&lt;b</item><item>1</item></Names>");
+    }
+
+    #[test]
+    fn a_map_has_entries_whatever_its_keys_are() {
+        let mut out = String::new();
+        let entries = Document::Entries(vec![("p99".into(), Document::Double(0.5))]);
+        element(&mut out, "ExtendedStatistics", &entries, Dialect::Query);
+        let wanted =
+            "<ExtendedStatistics><entry><key>p99</key><value>0.5</value></entry></ExtendedStatistics>";
+        assert_eq!(out, wanted);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::{commands, event, is_in_alarm, values, webhook, webhook::Webhooks};
 use crate::{
     core::Core,
     registry::{Registry, RegistryError},
+    scaling::engine,
 };
 
 /// How often alarms of periods under a minute are judged.
@@ -73,11 +74,17 @@ pub(crate) async fn run(core: Arc<Core>, reader: Arc<dyn MetricReader>) {
         };
         let now = wall_clock::now();
         let registry = core.registry();
-        let transitions = if is_tick { judge_due(&registry, &*reader, now) } else { Vec::new() };
+        let transitions = if is_tick { evaluator.judge_due(&registry, &*reader, now) } else { Vec::new() };
         if let Err(error) = evaluator.step(&core, &*reader, &transitions, now) {
             tracing::error!(%error, "the states of alarms could not be written");
         }
         evaluator.take_delivered(&core, now);
+        if is_tick && engine::is_due(&core.registry(), now) {
+            match core.change::<_, RegistryError>(|registry| Ok(engine::advance(registry, now))) {
+                Ok(events) => core.tell(events),
+                Err(error) => tracing::error!(%error, "scheduled actions could not be taken"),
+            }
+        }
         if is_tick && now.since(swept) >= SWEEP {
             swept = now;
             let done = core.change::<_, RegistryError>(|registry| {
@@ -89,28 +96,6 @@ pub(crate) async fn run(core: Arc<Core>, reader: Arc<dyn MetricReader>) {
             }
         }
     }
-}
-
-/// Alarms whose values make another state of them.
-fn judge_due(
-    registry: &Registry,
-    reader: &dyn MetricReader,
-    now: Timestamp,
-) -> Vec<(Arc<Alarm>, Transition)> {
-    let second = now.as_secs();
-    let are_minutes_due = second % MINUTES_TICK == MINUTES_DELAY;
-    let mut transitions = Vec::new();
-    for alarm in registry.alarms.values() {
-        let is_high_resolution = alarm.source.period() < Duration::from_secs(60);
-        if !(is_high_resolution || are_minutes_due) {
-            continue;
-        }
-        let judged = values::of(reader, alarm, now).and_then(|values| evaluate(alarm, &values, now));
-        if let Some(transition) = judged {
-            transitions.push((Arc::clone(alarm), transition));
-        }
-    }
-    transitions
 }
 
 /// An event and where it is to go.
@@ -126,6 +111,8 @@ struct Evaluator {
     deliveries: JoinSet<Delivery>,
     /// When scaling policies were last asked by an alarm that is in `ALARM` still.
     invoked: BTreeMap<String, Timestamp>,
+    /// When alarms of minutes were last judged, in [`MINUTES_TICK`].
+    minutes: u64,
 }
 
 impl Evaluator {
@@ -135,7 +122,27 @@ impl Evaluator {
             permits: Arc::new(Semaphore::new(DELIVERIES_MAX)),
             deliveries: JoinSet::new(),
             invoked: BTreeMap::new(),
+            minutes: 0,
         }
+    }
+
+    /// Alarms whose values make another state of them.
+    fn judge_due(
+        &mut self,
+        registry: &Registry,
+        reader: &dyn MetricReader,
+        now: Timestamp,
+    ) -> Vec<(Arc<Alarm>, Transition)> {
+        let minutes = now.as_secs().saturating_sub(MINUTES_DELAY) / MINUTES_TICK;
+        let are_minutes_due = minutes != self.minutes;
+        self.minutes = minutes;
+        let is_due = |alarm: &Alarm| are_minutes_due || alarm.source.period() < Duration::from_secs(60);
+        let due = registry.alarms.values().filter(|alarm| is_due(alarm));
+        due.filter_map(|alarm| {
+            let values = values::of(reader, alarm, now)?;
+            Some((Arc::clone(alarm), evaluate(alarm, &values, now)?))
+        })
+        .collect()
     }
 
     /// Writes the transitions, and takes the actions that are pending.
@@ -187,19 +194,28 @@ impl Evaluator {
             self.deliver(core, &alarm, action);
         }
         let registry = core.registry();
+        let mut invocations = Vec::new();
         for name in changed {
             let Some(alarm) = registry.alarms.get(&name).filter(|alarm| alarm.actions_enabled) else {
                 continue;
             };
             self.invoked.insert(name, now);
-            for policy in
-                alarm.actions.of(alarm.state.state).iter().filter_map(|action| scaling_policy(action))
-            {
-                let values = values::of(reader, alarm, now).unwrap_or_default();
-                let by = judge(&alarm.rule, alarm.source.period(), &values, now);
-                let _ = Invocation { alarm: Arc::clone(alarm), policy, by };
-            }
+            let asked =
+                alarm.actions.of(alarm.state.state).iter().filter_map(|action| scaling_policy(action));
+            let by = judged(reader, alarm, now);
+            invocations.extend(asked.map(|policy| Invocation {
+                alarm: Arc::clone(alarm),
+                policy,
+                by: by.clone(),
+            }));
         }
+        if invocations.is_empty() {
+            return Ok(());
+        }
+        let events = core.change::<_, RegistryError>(|registry| {
+            Ok(engine::scale(registry, &invocations, |alarm| judged(reader, alarm, now), now))
+        })?;
+        core.tell(events);
         Ok(())
     }
 
@@ -255,8 +271,17 @@ impl Evaluator {
     }
 }
 
+/// What an alarm's values are now.
+fn judged(reader: &dyn MetricReader, alarm: &Alarm, now: Timestamp) -> Judgement {
+    let values = values::of(reader, alarm, now).unwrap_or_default();
+    judge(&alarm.rule, alarm.source.period(), &values, now)
+}
+
 /// The scaling policy that an action is, if it is one.
 fn scaling_policy(action: &str) -> Option<Arn> {
     let arn: Arn = action.parse().ok()?;
     (arn.service() == "autoscaling" && arn.resource().starts_with("scalingPolicy:")).then_some(arn)
 }
+
+#[cfg(test)]
+mod tests;

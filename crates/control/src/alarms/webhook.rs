@@ -32,7 +32,7 @@ const DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 const SYSTEM_BUNDLES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 /// Whether an action is a URL that events can be delivered to.
-pub(super) fn is_url(action: &str) -> bool {
+pub(crate) fn is_url(action: &str) -> bool {
     url(action).is_ok()
 }
 
@@ -141,15 +141,17 @@ where
 {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let answered = sender.send_request(request);
-    tokio::pin!(connection);
-    tokio::select! {
-        // The answer is not waited for by a connection that is over.
-        answer = answered => Ok(answer?.status()),
+    tokio::pin!(answered, connection);
+    let answer = tokio::select! {
+        biased;
+        answer = &mut answered => answer?,
         ended = &mut connection => {
             ended?;
-            Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
+            // It may have brought the answer as it ended; else this fails at once.
+            answered.await?
         }
-    }
+    };
+    Ok(answer.status())
 }
 
 /// URL, host, port, and whether it is spoken to by TLS.

@@ -1,6 +1,5 @@
 //! CloudWatch's sentences, and the JSON beside them.
 
-use bowline_aws::protocol::Timestamp as WireTimestamp;
 use bowline_model::{
     alarm::{Alarm, AlarmRule, AlarmSource, AlarmState, Comparison, Judgement, MissingData, StateRecord},
     clock::Timestamp,
@@ -124,11 +123,6 @@ pub(crate) fn state_json(state: &StateRecord) -> Value {
         told["stateReasonData"] = serde_json::from_str(data).unwrap_or_else(|_| Value::String(data.clone()));
     }
     told
-}
-
-/// A moment as the wire has it.
-pub(crate) fn wire(at: Timestamp) -> WireTimestamp {
-    WireTimestamp::from_milliseconds(i64::try_from(at.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Whether the caller may: IAM's policies, asked before an operation is called.
 
 mod certificates;
+mod cloudwatch;
 pub(crate) mod demand;
 mod ecs;
 mod fis;

@@ -3,6 +3,7 @@
 //! Source of names, shapes and errors: AWS's ECS API reference.
 
 mod account;
+mod attachments;
 mod attributes;
 mod capacity_providers;
 mod clusters;

@@ -4,8 +4,8 @@ use bowline_aws::protocol::{Document, Fault, ServiceProtocol, Violation, from_do
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    acm, acm_pca, call::Call, cloudformation, cloudtrail, cloudwatch, ecs, fis, iam, kms, secretsmanager,
-    servicediscovery, sts,
+    acm, acm_pca, application_autoscaling, call::Call, cloudformation, cloudtrail, cloudwatch, ecs, fis, iam,
+    kms, secretsmanager, servicediscovery, sts,
 };
 
 /// Whether an operation changes anything.
@@ -18,6 +18,20 @@ pub enum Access {
     Data,
     /// It changes something.
     Write,
+    /// It changes something, and is called so often that the audit trail takes it only when told to.
+    DataWrite,
+}
+
+impl Access {
+    /// Whether it only tells.
+    pub fn is_read(self) -> bool {
+        matches!(self, Self::Read | Self::Data)
+    }
+
+    /// Whether the audit trail takes it only when told to.
+    pub fn is_data(self) -> bool {
+        matches!(self, Self::Data | Self::DataWrite)
+    }
 }
 
 /// What an operation does here.
@@ -64,6 +78,7 @@ pub fn of_service(service: &str) -> &'static [Operation] {
     match service {
         "acm" => acm::OPERATIONS,
         "acm-pca" => acm_pca::OPERATIONS,
+        "application-autoscaling" => application_autoscaling::OPERATIONS,
         "cloudformation" => cloudformation::OPERATIONS,
         "cloudtrail" => cloudtrail::OPERATIONS,
         "cloudwatch" => cloudwatch::OPERATIONS,

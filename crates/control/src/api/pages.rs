@@ -41,11 +41,11 @@ pub(crate) fn reversed(key: &str) -> String {
     inverted.chain(["~".to_owned()]).collect()
 }
 
-fn encode(operation: &str, key: &str) -> String {
+pub(super) fn encode(operation: &str, key: &str) -> String {
     URL_SAFE_NO_PAD.encode(format!("{operation}\n{key}"))
 }
 
-fn decode(operation: &str, token: &str) -> Result<String, InvalidToken> {
+pub(super) fn decode(operation: &str, token: &str) -> Result<String, InvalidToken> {
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| InvalidToken)?;
     let text = String::from_utf8(bytes).map_err(|_| InvalidToken)?;
     match text.split_once('\n') {

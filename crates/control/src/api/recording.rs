@@ -74,8 +74,8 @@ impl Recording {
             identity::presented(presented.map(|presented| presented.access_key_id.as_str()));
         event.request_id = Some(origin.request_id.to_owned());
         // What an operation that nobody knows would do is not known either.
-        event.read_only = access.is_some_and(|access| access != Access::Write);
-        if access == Some(Access::Data) {
+        event.read_only = access.is_some_and(Access::is_read);
+        if access.is_some_and(Access::is_data) {
             event.category = EventCategory::Data;
         }
         event.recipient_account_id = origin.account_id.to_owned();
@@ -90,7 +90,7 @@ impl Recording {
             protocol: name.protocol,
             access,
             admission: None,
-            skipped: access == Some(Access::Data) && !data_events,
+            skipped: access.is_some_and(Access::is_data) && !data_events,
             ended: false,
         }
     }

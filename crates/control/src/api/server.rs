@@ -346,7 +346,9 @@ pub(super) fn violated(name: &OperationName, violation: &Violation) -> Fault {
 /// What policies do not allow, in the code of the protocol.
 fn access_denied(name: &OperationName, denied: Denied) -> Fault {
     match name.protocol.is_json_like() {
-        true => Fault::new("AccessDeniedException", denied.0).with_status(name.protocol.common_status(403)),
+        true => Fault::new("AccessDeniedException", denied.0)
+            .with_query_code("AccessDenied")
+            .with_status(name.protocol.common_status(403)),
         false => Fault::new("AccessDenied", denied.0).with_status(403),
     }
 }

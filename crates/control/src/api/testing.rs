@@ -10,7 +10,7 @@ use bowline_aws::{
     sigv4::{AmzDate, Credentials as SigningCredentials, Received, SecretKey, Signing, sign},
 };
 use bowline_model::arn::Scope;
-use bowline_observe::metrics::MetricStore;
+use bowline_observe::metrics::{MetricLimits, MetricStore};
 use bowline_plumbing::wall_clock;
 use bytes::Bytes;
 
@@ -106,7 +106,9 @@ pub(crate) fn core_in_memory(mode: AuthorizationMode) -> (Arc<Core>, tempfile::T
         .expect("writes");
     let key = Arc::new(MasterKey::load_or_create(dir.path(), false).expect("a key"));
     let authorities = Authorities::open(&writer, Arc::clone(&key), wall_clock::now()).expect("authorities");
-    let metrics = MetricStore::open(&dir.path().join("metrics"), Arc::new(wall_clock::now)).expect("metrics");
+    let metrics =
+        MetricStore::open(&dir.path().join("metrics"), MetricLimits::default(), Arc::new(wall_clock::now))
+            .expect("metrics");
     let core = Arc::new(Core::new(
         writer,
         authorities,

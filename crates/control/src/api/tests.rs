@@ -21,6 +21,7 @@ use crate::{
 
 mod at_rest;
 mod certificates;
+mod cloudwatch;
 mod fis;
 mod imported;
 mod modes;

@@ -16,6 +16,7 @@ use super::id_of;
 use crate::{
     publish::called,
     registry::{DiscoveryService, Namespace, Registry, TaskRecord},
+    zone,
 };
 
 /// The tag of what ECS manages.
@@ -155,7 +156,7 @@ fn instance(registry: &Registry, service: &Service, task: &TaskRecord, address: 
     let ip = if address.is_ipv4() { "AWS_INSTANCE_IPV4" } else { "AWS_INSTANCE_IPV6" };
     set(ip, address.ip().to_string());
     set("AWS_INSTANCE_PORT", address.port().to_string());
-    set("AVAILABILITY_ZONE", format!("{}a", registry.settings().scope.region));
+    set("AVAILABILITY_ZONE", zone::of_task(registry, task));
     set("REGION", registry.settings().scope.region.clone());
     set("ECS_CLUSTER_NAME", service.cluster.clone());
     set("ECS_SERVICE_NAME", service.name.clone());

@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bowline_model::{arn::Arn, clock::Timestamp};
+use bowline_model::{arn::Arn, clock::Timestamp, metric::MetricWriter};
 use bowline_plumbing::wall_clock;
 
 use crate::{
-    acm::{AcmError, renewal},
+    acm::{AcmCertificate, AcmError, expiry, renewal},
     core::Core,
+    registry::Table,
 };
 
 /// Longest time between two looks: the machine may have slept, or its clock been set.
@@ -18,9 +19,19 @@ const LOOK_MIN: Duration = Duration::from_secs(1);
 /// Renews what is due, for as long as the control plane runs.
 pub(super) async fn run(core: Arc<Core>) {
     let mut generation = core.registry_generation();
+    // The certificates that were told of, and when.
+    let mut told = None;
     loop {
         generation.mark_unchanged();
         let now = wall_clock::now();
+        let registry = core.registry();
+        let is_told = told.as_ref().is_some_and(|(certificates, at): &(Table<AcmCertificate>, Timestamp)| {
+            certificates.is_same(&registry.acm_certificates) && now.since(*at) < expiry::EVERY
+        });
+        if !is_told {
+            told = Some((registry.acm_certificates.clone(), now));
+            core.metrics().put(expiry::data(&registry, now));
+        }
         let (due, next) = renewal::plan(&core.registry(), now);
         for arn in due {
             let core = Arc::clone(&core);

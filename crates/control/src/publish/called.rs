@@ -10,10 +10,13 @@ use super::{
     PublishOptions, ServicePort, service_ports,
     shift::{self, Split},
     tls_mode,
-    traffic::{self, Traffic},
+    traffic::Traffic,
     upstream,
 };
-use crate::registry::{Registry, TaskRecord};
+use crate::{
+    registry::{Registry, TaskOwner, TaskRecord},
+    zone,
+};
 
 /// Everything that services of a namespace offer.
 pub(crate) fn offered_in<'a>(
@@ -60,7 +63,7 @@ pub(super) fn called(
     let traffic = Traffic::of(registry, namespace, &offered.discovery_name, port.mapping.protocol);
     let caller = registry.service_of(task).map(|service| &**service);
     let mut upstream = upstream(registry, options, caller, callee, port, &cluster, None);
-    apply_policy(registry, options, namespace, traffic, &mut upstream);
+    apply_policy(registry, options, task, namespace, traffic, &mut upstream);
     if let (Some(to), Resource::Endpoints(endpoints)) =
         (options.diversions.get(&(task.id.clone(), cluster.clone())), &mut upstream[1])
     {
@@ -79,6 +82,7 @@ pub(super) fn called(
 pub(super) fn apply_policy(
     registry: &Registry,
     options: &PublishOptions,
+    caller: &TaskRecord,
     namespace: &str,
     traffic: Traffic<'_>,
     upstream: &mut [Resource; 2],
@@ -86,10 +90,15 @@ pub(super) fn apply_policy(
     let [Resource::Cluster(cluster), Resource::Endpoints(endpoints)] = upstream else { return };
     traffic.cluster(cluster);
     take_over(registry, options, namespace, traffic, cluster, endpoints);
-    if traffic.is_zone_aware() {
-        let zone = traffic::zone(registry);
-        endpoints.endpoints.iter_mut().for_each(|endpoint| endpoint.zone.clone_from(&zone));
-        cluster.load_balancing.get_or_insert_default().zone = zone;
+    // A gateway stands for a load balancer's nodes in all zones, which call each other's tasks.
+    let is_in_one = !matches!(caller.owner, TaskOwner::Gateway { .. });
+    if traffic.is_zone_aware() && is_in_one {
+        let zone = zone::of_task(registry, caller);
+        let callers = registry.service_of(caller).map(|service| registry.tasks_of_service(&service.arn));
+        let callers = callers.iter().flatten().map(|task| &***task);
+        let balancing = cluster.load_balancing.get_or_insert_default();
+        balancing.zone_callers_percent = zone::callers_percent(registry, &zone, callers);
+        balancing.zone = zone;
     }
 }
 

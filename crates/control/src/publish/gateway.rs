@@ -28,6 +28,9 @@ use crate::{
 /// The ALB's idle timeout is 60 s; clients may keep a connection so long.
 const CLIENT_IDLE_TIMEOUT_MS: u64 = 60_000;
 
+/// A Network Load Balancer forgets a connection of TCP after 350 s.
+const TCP_IDLE_TIMEOUT_MS: u64 = 350_000;
+
 /// An ALB gives a target its idle timeout to answer.
 const TARGET_TIMEOUT_MS: u64 = 60_000;
 
@@ -64,7 +67,7 @@ pub(super) fn resources(
     }
     let Gateway { used, mut resources, .. } = gateway;
     for group in used {
-        resources.extend(TargetCluster::of(registry, options, &group).into_resources());
+        resources.extend(TargetCluster::of(registry, options, task, &group).into_resources());
     }
     resources
 }
@@ -188,15 +191,21 @@ impl Gateway<'_> {
             }
             GatewayProtocol::Http | GatewayProtocol::Tcp => None,
         };
-        let is_tcp = listener.protocol == GatewayProtocol::Tcp;
-        let cluster = match (&listener.default_action, is_tcp) {
-            (GatewayAction::Forward(targets), true) => {
-                let group = targets.first().map(|(group, _)| bound(self.registry, group));
-                self.used.extend(group.cloned());
-                group.map(target_cluster).unwrap_or_default()
+        let (mut cluster, mut idle_timeout_ms) = (String::new(), CLIENT_IDLE_TIMEOUT_MS);
+        if listener.protocol == GatewayProtocol::Tcp
+            && let GatewayAction::Forward(targets) = &listener.default_action
+            && let Some((group, _)) = targets.first()
+        {
+            let group = bound(self.registry, group);
+            let target = TargetCluster::of(self.registry, self.options, self.task, group);
+            // What speaks HTTP behind it is spoken HTTP to: its sidecar knows nothing else.
+            if target.is_tcp() {
+                idle_timeout_ms = target.tcp_idle_timeout_ms().unwrap_or(TCP_IDLE_TIMEOUT_MS);
+                cluster.clone_from(&target.name);
+                self.used.insert(group.clone());
             }
-            _ => String::new(),
-        };
+        }
+        let is_tcp = !cluster.is_empty();
         self.resources.push(Resource::Listener(v1::Listener {
             name: name.clone(),
             bind: Some(v1::listener::Bind::Public(v1::PublicBind {
@@ -207,7 +216,7 @@ impl Gateway<'_> {
             protocol: if is_tcp { v1::Protocol::Tcp } else { v1::Protocol::Http }.into(),
             route: if is_tcp { String::new() } else { name.clone() },
             cluster,
-            idle_timeout_ms: CLIENT_IDLE_TIMEOUT_MS,
+            idle_timeout_ms,
             max_connections: 0,
         }));
         if is_tcp {
@@ -270,7 +279,7 @@ impl Gateway<'_> {
                 let group = bound(self.registry, group);
                 self.used.insert(group.clone());
                 let is_test = is_test_rule(self.registry, rule, group);
-                (TargetCluster::of(self.registry, self.options, group), *weight, is_test)
+                (TargetCluster::of(self.registry, self.options, self.task, group), *weight, is_test)
             })
             .collect();
         let is_divided = groups.iter().any(|(target, ..)| target.is_divided());

@@ -92,7 +92,9 @@ fn weigh(blue: &mut [v1::Endpoint], green: &mut [v1::Endpoint], production: Shar
     let scale = of_blue.max(of_green).div_ceil(1_000).max(1);
     for (set, weight) in [(blue, of_blue), (green, of_green)] {
         for endpoint in set {
-            endpoint.weight = u32::try_from((weight / scale).max(1)).unwrap_or(1);
+            // Rounded: cut off, one set could get two percent too much.
+            let scaled = (weight + scale / 2) / scale;
+            endpoint.weight = u32::try_from(scaled.max(1)).unwrap_or(1);
             // What it has it finishes.
             endpoint.draining |= weight == 0;
         }
@@ -145,6 +147,11 @@ fn part(cluster: &str, weight: u32, share: Share) -> v1::WeightedCluster {
 }
 
 impl Split {
+    #[cfg(test)]
+    pub(super) fn between(blue: &str, green: &str, production: Share) -> Self {
+        Self { blue: blue.into(), green: green.into(), production, test: true }
+    }
+
     /// Whether it is this cluster that is divided.
     pub(super) fn is_of(&self, cluster: &str) -> bool {
         self.blue == cluster

@@ -75,6 +75,9 @@ impl<'r> Traffic<'r> {
         if let Some(balancing) = &policy.balancing {
             cluster.load_balancing = Some(load_balancing(balancing));
         }
+        if self.protocol == AppProtocol::Tcp {
+            cluster.connect_retry = policy.retry.as_ref().map(retry);
+        }
     }
 
     /// The limits of a pool: they hold for each caller's proxy, and for each task's towards its
@@ -147,7 +150,7 @@ impl<'r> Traffic<'r> {
         let policy = self.policy.filter(|policy| !policy.limits.is_empty())?;
         let rule = |limit: &RateLimit| v1::LimitRule {
             name: limit.name.clone(),
-            r#match: Some(route_match(&limit.matches)),
+            r#match: (limit.matches != RouteMatch::default()).then(|| route_match(&limit.matches)),
             requests_per_second: limit.per_second,
             burst: limit.burst,
             per_caller: limit.per == LimitKey::Caller,
@@ -307,11 +310,6 @@ fn load_balancing(balancing: &LoadBalancing) -> v1::LoadBalancing {
     }
 }
 
-/// The zone that a task is in: so far everything runs on one machine, in its region's first.
-pub(super) fn zone(registry: &Registry) -> String {
-    format!("{}a", registry.settings().scope.region)
-}
-
 /// Never so long that it could not be written.
 pub(super) fn millis_of(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -422,6 +420,15 @@ mod tests {
         assert!(limit.name == "in" && limit.rules[0].per_caller && limit.rules[0].burst == 9);
         let Some(Resource::Fault(fault)) = traffic.faults("out") else { panic!("a fault") };
         assert_eq!((fault.name.as_str(), fault.rules[0].abort_per_million), ("out", 500_000));
+        // Of TCP a policy's retries are those of connecting, its limits those of connections.
+        let traffic = Traffic { policy: Some(&policy), protocol: AppProtocol::Tcp };
+        let (_, cluster, _) = published(traffic);
+        assert_eq!(
+            cluster.connect_retry.map(|retry| (retry.max_retries, retry.per_try_timeout_ms)),
+            Some((1, 250))
+        );
+        let Some(Resource::Limit(limit)) = traffic.limits_of_requests("in") else { panic!("a limit") };
+        assert_eq!(limit.rules[0].r#match, None, "of everything");
         // What is said of HTTP is not said of gRPC.
         let (rule, cluster, _) = published(Traffic { policy: Some(&policy), protocol: AppProtocol::Grpc });
         assert_eq!((forward(&rule).request_timeout_ms, cluster.breakers), (15_000, None));

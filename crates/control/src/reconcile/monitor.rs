@@ -56,7 +56,13 @@ pub(crate) fn failure(
         return Some((Cause::CircuitBreaker, breaker.is_some_and(|breaker| breaker.rollback)));
     }
     let (watched, rolls_back) = plan::alarms(primary)?;
-    let triggered: Vec<_> = alarms.iter().filter(|name| watched.contains(name.as_str())).cloned().collect();
+    // One that was in ALARM before does not end the deployment that is to repair what it tells of. Source: ECS developer
+    // guide, "How CloudWatch alarms detect Amazon ECS deployment failures".
+    let is_new = |name: &str| {
+        registry.alarms.get(name).is_none_or(|alarm| alarm.state.transitioned_at > primary.created_at)
+    };
+    let is_triggered = |name: &&String| watched.contains(name.as_str()) && is_new(name);
+    let triggered: Vec<_> = alarms.iter().filter(is_triggered).cloned().collect();
     (!triggered.is_empty()).then_some((Cause::Alarms(triggered), rolls_back))
 }
 

@@ -79,6 +79,7 @@ macro_rules! for_each_table {
         $apply!(rules, "rules");
         $apply!(authorization_policies, "authorization-policies");
         $apply!(traffic_policies, "traffic-policies");
+        $apply!(subnets, "subnets");
         $apply!(authorities, "authorities");
         $apply!(tasks, "tasks");
         $apply!(stopped_tasks, "stopped-tasks");
@@ -103,6 +104,10 @@ macro_rules! for_each_table {
         $apply!(experiment_templates, "experiment-templates");
         $apply!(alarms, "alarms");
         $apply!(alarm_histories, "alarm-histories");
+        $apply!(scalable_targets, "scalable-targets");
+        $apply!(scaling_policies, "scaling-policies");
+        $apply!(scheduled_actions, "scheduled-actions");
+        $apply!(scaling_activities, "scaling-activities");
     };
 }
 

@@ -115,7 +115,7 @@ impl Applying<'_> {
     }
 
     /// Refuses a name that something has which is not of this stack.
-    fn is_free(
+    pub(super) fn is_free(
         &mut self,
         registry: &Registry,
         resource: &StackResource,

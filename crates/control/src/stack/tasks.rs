@@ -9,6 +9,7 @@ use super::{Applying, secrets};
 use crate::{
     ecs::{capacity, definition, service},
     registry::Registry,
+    scaling,
     secrets::reference::SecretReference,
     task_spec,
 };
@@ -56,6 +57,9 @@ impl Applying<'_> {
         if let Some(cluster) = registry.clusters.get(&service::cluster_name(body.cluster.as_deref())) {
             body.capacity_provider_strategy =
                 capacity::or_default(cluster, body.launch_type, body.capacity_provider_strategy);
+        }
+        if let Some(count) = scaling::kept_count(registry, &arn) {
+            body.desired_count = Some(count);
         }
         if let Err(faults) = service::put(registry, &arn, &body, &self.change()) {
             return faults.into_iter().for_each(|message| self.fault(resource, message));

@@ -74,7 +74,8 @@ impl<'a> Data<'a> {
             at: self.at,
             unit,
             values: values.clone(),
-            is_high_resolution: false,
+            // Reports come every ten seconds: alarms may look as often.
+            is_high_resolution: true,
         }));
     }
 

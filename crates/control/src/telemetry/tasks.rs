@@ -77,7 +77,7 @@ impl Joined {
             at,
             unit,
             values,
-            is_high_resolution: false,
+            is_high_resolution: true,
         });
         data.collect()
     }

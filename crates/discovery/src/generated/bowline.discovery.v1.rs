@@ -197,7 +197,8 @@ pub struct HeaderMatch {
     /// A whole number of this range.
     #[prost(message, optional, tag = "6")]
     pub range: ::core::option::Option<IntegerRange>,
-    /// What was said must not hold.
+    /// What was said must not hold. What is not there at all is only matched with
+    /// `present`, as in Envoy.
     #[prost(bool, tag = "7")]
     pub invert: bool,
 }

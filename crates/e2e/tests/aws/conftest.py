@@ -51,6 +51,11 @@ def cloudtrail():
     return harness.client("cloudtrail")
 
 
+@pytest.fixture(scope="session")
+def cloudwatch():
+    return harness.client("cloudwatch")
+
+
 @pytest.fixture
 def cluster(ecs):
     """The cluster `default`, with a namespace for Service Connect."""

@@ -57,6 +57,17 @@ NEVER = {
         "ExpiredTokenException": "an expired token is refused before the operation is called, as ExpiredToken",
         "RegionDisabledException": "one region is served, whatever is signed for",
     },
+    "application-autoscaling": {
+        "ConcurrentUpdateException": _ONE_WRITER,
+        "FailedResourceAccessException": "alarms are this server's own",
+        "InternalServiceException": _NO_FAILURE,
+    },
+    "cloudwatch": {
+        "ConcurrentModificationException": _ONE_WRITER,
+        "ConflictException": _ONE_WRITER,
+        "InternalServiceFault": _NO_FAILURE,
+        "ResourceConflict": "no composite alarm needs another alarm",
+    },
     "cloudformation": {
         "LimitExceededException": "AWS's quota of 2000 stacks is not kept",
         "StackSetNotFoundException": "stack sets are not served",
@@ -209,6 +220,11 @@ NOT_OF_OPERATION = {
             "InsufficientCapabilitiesException": "CreateChangeSet has demanded what the template needs",
         },
     },
+    "application-autoscaling": {
+        "PutScheduledAction": {"LimitExceededException": "200 scheduled actions take too long to put"},
+        "RegisterScalableTarget": {"LimitExceededException": "3,000 services are too many for a case"},
+    },
+    "cloudwatch": {"PutMetricAlarm": {"LimitExceededFault": "5,000 alarms are too many for a case"}},
     "acm-pca": {
         "CreateCertificateAuthority": {"InvalidPolicyException": "what is said of S3 is recorded: no bucket's policy is asked"},
         "CreateCertificateAuthorityAuditReport": {None: "audit reports are written to S3, which is not here"},

@@ -5,6 +5,7 @@ The server is at $BOWLINE_ENDPOINT.
 
 import collections
 import contextlib
+import datetime
 import json
 import os
 import re
@@ -14,6 +15,8 @@ import xml.etree.ElementTree
 
 import boto3
 import botocore.exceptions
+import botocore.parsers
+import botocore.session
 from botocore.config import Config
 
 import shapes
@@ -40,9 +43,10 @@ COMMON = {
 }
 
 
-def client(service="ecs", validate=True, endpoint=ENDPOINT, key=("test", "test"), token=None):
-    """A client whose every answer is checked; without `validate` it sends anything."""
-    made = boto3.client(
+def client(service="ecs", validate=True, endpoint=ENDPOINT, key=("test", "test"), token=None, protocol=None):
+    """A client whose every answer is checked; without `validate` it sends anything. Of a service that speaks several
+    protocols, it speaks the first one that botocore knows, or the one given."""
+    made = (_session(protocol) if protocol else boto3).client(
         service,
         endpoint_url=endpoint,
         region_name=REGION,
@@ -61,10 +65,27 @@ def client(service="ecs", validate=True, endpoint=ENDPOINT, key=("test", "test")
     return made
 
 
+def _session(protocol):
+    """A session for which services speak this protocol alone."""
+    session = botocore.session.get_session()
+    loader = session.get_component("data_loader")
+    load = loader.load_service_model
+
+    def load_with_protocol(service_name, type_name, api_version=None):
+        loaded = load(service_name, type_name, api_version)
+        if type_name != "service-2":
+            return loaded
+        return {**loaded, "metadata": {**loaded["metadata"], "protocols": [protocol]}}
+
+    loader.load_service_model = load_with_protocol
+    return boto3.Session(botocore_session=session)
+
+
 def _check_answer(http_response, parsed, model, **_):
     service, operation = model.service_model.service_name, model.name
     seen = SEEN[service, operation]
     raw = http_response.content
+    is_xml = http_response.headers.get("content-type") == "text/xml"
     assert http_response.headers.get("x-amzn-requestid"), "an answer without a request id"
     if http_response.status_code >= 300:
         code = parsed["Error"]["Code"]
@@ -77,19 +98,18 @@ def _check_answer(http_response, parsed, model, **_):
             shape = modelled[code]
             status = http_response.status_code
             # Services of awsJson answer 400, whatever stands in the model.
-            if service in XML or service in REST:
+            if is_xml or service in REST:
                 wanted = shape.metadata.get("error", {}).get("httpStatusCode", status)
                 assert status == wanted, f"{operation} {code}: {status}"
-            if service not in XML:
-                extra = {name: value for name, value in json.loads(raw).items() if name not in _OF_ALL_ERRORS}
+            if not is_xml:
+                extra = {name: value for name, value in _unwrapped(http_response).items() if name not in _OF_ALL_ERRORS}
                 faults = shapes.faults_of(extra, shape, f"{operation} {code}")
                 assert not faults, "\n".join(faults)
         return
     seen.add(None)
-    if service in XML:
-        body = _xml_body(raw, model)
-    else:
-        body = json.loads(raw or b"{}")
+    # An answer without members has no body, and says nothing of its protocol.
+    assert is_xml == (service in XML) or service in SEVERAL, http_response.headers
+    body = _xml_body(raw, model) if is_xml else _unwrapped(http_response)
     if model.output_shape is not None:
         faults = shapes.faults_of(body, model.output_shape, operation)
         assert not faults, "\n".join(faults)
@@ -97,6 +117,9 @@ def _check_answer(http_response, parsed, model, **_):
 
 # Services of the query protocol, whose answers are XML.
 XML = {"cloudformation", "iam", "sts"}
+
+# Services of several protocols: clients choose.
+SEVERAL = {"cloudwatch"}
 
 # Services of restJson1: their errors have statuses of their own.
 REST = {"fis"}
@@ -108,6 +131,25 @@ _BEYOND_THE_MODEL = {
 }
 
 _OF_ALL_ERRORS = ("__type", "message", "Message")
+
+
+def _unwrapped(http_response):
+    """An answer in JSON, or in CBOR as JSON would have it."""
+    raw = http_response.content
+    if http_response.headers.get("content-type") != "application/cbor":
+        return json.loads(raw or b"{}")
+    assert http_response.headers.get("smithy-protocol") == "rpc-v2-cbor", http_response.headers
+    parser = botocore.parsers.RpcV2CBORParser()
+    found = parser.parse_data_item(parser.get_peekable_stream_from_bytes(raw)) if raw else {}
+
+    def moments(value):
+        if isinstance(value, dict):
+            return {name: moments(member) for name, member in value.items()}
+        if isinstance(value, list):
+            return [moments(item) for item in value]
+        return value.timestamp() if isinstance(value, datetime.datetime) else value
+
+    return moments(found)
 
 
 def _xml_body(raw, model):

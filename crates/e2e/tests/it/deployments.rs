@@ -171,11 +171,15 @@ impl Shifting {
         Self { mesh: TestMesh::up(&options), directory }
     }
 
-    fn aws(&self, operation: &str, input: &Value) -> Value {
+    fn ecs(&self, operation: &str, input: &Value) -> Value {
+        self.aws("ecs", operation, input)
+    }
+
+    fn aws(&self, service: &str, operation: &str, input: &Value) -> Value {
         let endpoint = self.mesh.topology["endpoint"].as_str().expect("the AWS endpoint");
         let mut command = Command::new(aws_clients().join("bin/aws"));
         command
-            .args(["ecs", operation, "--endpoint-url", endpoint, "--output", "json"])
+            .args([service, operation, "--endpoint-url", endpoint, "--output", "json"])
             .args(["--cli-input-json", &input.to_string()])
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
@@ -188,8 +192,8 @@ impl Shifting {
 
     /// Deploys another version of `back`; gives the service deployment's ARN.
     fn deploy(&self, version: &str, configuration: &Value) -> String {
-        let made = self.aws("register-task-definition", &task_definition(version, false));
-        let updated = self.aws(
+        let made = self.ecs("register-task-definition", &task_definition(version, false));
+        let updated = self.ecs(
             "update-service",
             &json!({
                 "cluster": "shifting", "service": "back",
@@ -201,7 +205,7 @@ impl Shifting {
     }
 
     fn deployment(&self, arn: &str) -> Value {
-        let told = self.aws("describe-service-deployments", &json!({"serviceDeploymentArns": [arn]}));
+        let told = self.ecs("describe-service-deployments", &json!({"serviceDeploymentArns": [arn]}));
         told["serviceDeployments"][0].clone()
     }
 
@@ -217,7 +221,7 @@ impl Shifting {
     fn has(&self, count: u64) {
         eventually(&format!("{count} tasks"), LIMIT, || {
             let services = json!({"cluster": "shifting", "services": ["back"]});
-            let service = &self.aws("describe-services", &services)["services"][0];
+            let service = &self.ecs("describe-services", &services)["services"][0];
             let is_steady = service["deployments"].as_array().is_some_and(|all| all.len() == 1)
                 && service["deployments"][0]["rolloutState"] == "COMPLETED";
             (is_steady && service["runningCount"] == count && service["pendingCount"] == 0).then_some(())
@@ -279,17 +283,26 @@ fn nobody_notices_deployments_scaling_and_rollbacks() {
     let versions = calls.all_succeeded();
     assert!(versions["v1"] > 0 && versions["v2"] > 0, "{versions:?}");
 
-    // A canary whose tasks answer 500 to all that they are given, until its alarm is told of.
+    // A canary that answers 500 to all that it is given. Its sidecars tell of it, the alarm goes off, and
+    // the deployment is taken back by itself.
+    let alarm = json!({
+        "AlarmName": "errors", "Namespace": "AWS/ECS", "MetricName": "ServiceConnectErrorCount",
+        "Dimensions": [{"Name": "ClusterName", "Value": "shifting"}, {"Name": "ServiceName", "Value": "back"}],
+        "Statistic": "Sum", "Period": 10, "EvaluationPeriods": 1, "Threshold": 0.0,
+        "ComparisonOperator": "GreaterThanThreshold", "TreatMissingData": "notBreaching",
+    });
+    shifting.aws("cloudwatch", "put-metric-alarm", &alarm);
     let calls = shifting.call_all_the_time();
-    let canary = json!({
-        "strategy": "CANARY", "canaryConfiguration": {"canaryPercent": 10, "canaryBakeTimeInMinutes": 60},
-    });
-    let bad = shifting.deploy("bad", &canary);
-    eventually("the canary has its share", LIMIT, || {
-        (shifting.deployment(&bad)["lifecycleStage"] == "PRODUCTION_TRAFFIC_SHIFT").then_some(())
-    });
-    shifting.aws("stop-service-deployment", &json!({"serviceDeploymentArn": bad, "stopType": "ROLLBACK"}));
-    shifting.ends(&bad, "ROLLBACK_SUCCESSFUL");
+    let bad = shifting.deploy(
+        "bad",
+        &json!({
+            "strategy": "CANARY",
+            "canaryConfiguration": {"canaryPercent": 10, "canaryBakeTimeInMinutes": 60},
+            "alarms": {"alarmNames": ["errors"], "enable": true, "rollback": true},
+        }),
+    );
+    let undone = shifting.ends(&bad, "ROLLBACK_SUCCESSFUL");
+    assert_eq!(undone["alarms"]["triggeredAlarmNames"], json!(["errors"]), "{undone}");
     shifting.has(2);
     calls.all_succeeded();
 
@@ -297,7 +310,7 @@ fn nobody_notices_deployments_scaling_and_rollbacks() {
     let calls = shifting.call_all_the_time();
     let scale = |count: u64| {
         let wanted = json!({"cluster": "shifting", "service": "back", "desiredCount": count});
-        shifting.aws("update-service", &wanted);
+        shifting.ecs("update-service", &wanted);
         shifting.has(count);
     };
     scale(10);
@@ -311,7 +324,7 @@ fn nobody_notices_deployments_scaling_and_rollbacks() {
     eventually("the new ones bake", LIMIT, || {
         (shifting.deployment(&baking)["lifecycleStage"] == "BAKE_TIME").then_some(())
     });
-    shifting.aws("stop-service-deployment", &json!({"serviceDeploymentArn": baking, "stopType": "ROLLBACK"}));
+    shifting.ecs("stop-service-deployment", &json!({"serviceDeploymentArn": baking, "stopType": "ROLLBACK"}));
     let back = shifting.ends(&baking, "ROLLBACK_SUCCESSFUL");
     let seconds = |moment: &Value| moment.as_f64().expect("seconds since the epoch");
     let took = seconds(&back["finishedAt"]) - seconds(&back["rollback"]["startedAt"]);

@@ -142,9 +142,44 @@ impl Distribution {
         self.positive.iter().map(|(index, times)| (*index, *times))
     }
 
+    /// Buckets of negative values with how many are in them, by the index of their absolute value, nearest to zero
+    /// first.
+    pub fn negative(&self) -> impl Iterator<Item = (i32, f64)> + '_ {
+        self.negative.iter().map(|(index, times)| (*index, *times))
+    }
+
     /// How many values are zero.
     pub fn zeros(&self) -> f64 {
         self.zeros
+    }
+
+    /// What was taken apart: [`Distribution::positive`], [`Distribution::negative`], [`Distribution::zeros`], the
+    /// sum, the least and the greatest value. `None` where these cannot be true together; without any values it is
+    /// the empty one.
+    pub fn of_parts(
+        positive: impl IntoIterator<Item = (i32, f64)>,
+        negative: impl IntoIterator<Item = (i32, f64)>,
+        zeros: f64,
+        [sum, minimum, maximum]: [f64; 3],
+    ) -> Option<Self> {
+        let is_weight = |times: f64| times.is_finite() && times > 0.0;
+        let mut distribution = Self { zeros, count: zeros, sum, minimum, maximum, ..Self::default() };
+        let numbers = [zeros, sum, minimum, maximum];
+        if numbers.iter().any(|number| !number.is_finite()) || zeros < 0.0 || minimum > maximum {
+            return None;
+        }
+        for (index, times) in positive {
+            distribution.count += times;
+            is_weight(times).then(|| add(&mut distribution.positive, index, times))?;
+        }
+        for (index, times) in negative {
+            distribution.count += times;
+            is_weight(times).then(|| add(&mut distribution.negative, index, times))?;
+        }
+        match distribution.is_empty() {
+            true => Some(Self::default()),
+            false => distribution.count.is_finite().then_some(distribution),
+        }
     }
 
     fn take_bounds(&mut self, minimum: f64, maximum: f64) {
@@ -249,6 +284,14 @@ mod tests {
             let rank = ((percent / 100.0 * values.len() as f64).ceil() as usize).clamp(1, values.len());
             let exact = values[rank - 1];
             prop_assert!((told - exact).abs() <= exact.abs() * 0.0222, "{told} for {exact}");
+        }
+
+        #[test]
+        fn what_is_taken_apart_can_be_put_together(values in prop::collection::vec(-1e6..1e6f64, 1..50)) {
+            let whole = of(&values);
+            let least_and_greatest = [whole.sum, whole.minimum, whole.maximum];
+            let again = Distribution::of_parts(whole.positive(), whole.negative(), whole.zeros(), least_and_greatest);
+            prop_assert_eq!(again, Some(whole));
         }
 
         #[test]

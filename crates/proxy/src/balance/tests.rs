@@ -1,11 +1,16 @@
 use std::time::Duration;
 
 use bowline_discovery::v1::Protocol;
-use bowline_model::outlier::{Failure, OutlierPolicy};
+use bowline_model::{
+    outlier::{Failure, OutlierPolicy},
+    retry::{BackOff, RetryBudget},
+};
 
 use super::*;
 use crate::{
-    config::{MeshUpstream, Upstream, UpstreamTls, balancing::Balancing, series::ClusterSeries},
+    config::{
+        ConnectRetry, MeshUpstream, Upstream, UpstreamTls, balancing::Balancing, series::ClusterSeries,
+    },
     health::{Busy, ClusterHealth},
     load::{Breakers, ClusterLoad},
     metrics::ClusterMetrics,
@@ -16,9 +21,19 @@ const NOW: Timestamp = Timestamp::from_secs(1);
 fn cluster(weights: &[(u16, u32, bool)], balancing: Balancing) -> Cluster {
     let health = ClusterHealth::default();
     health.set_policy(Some(OutlierPolicy { consecutive_failures: 1, ..OutlierPolicy::default() }));
+    cluster_at(Arc::new(health), weights, balancing, Timestamp::default())
+}
+
+/// A cluster whose endpoints are known to `health`, or come at `now`.
+fn cluster_at(
+    health: Arc<ClusterHealth>,
+    weights: &[(u16, u32, bool)],
+    balancing: Balancing,
+    now: Timestamp,
+) -> Cluster {
     let addresses: Vec<SocketAddr> =
         weights.iter().map(|(port, ..)| SocketAddr::from(([127, 0, 0, 1], *port))).collect();
-    let healths = health.of(addresses.iter().map(|address| (*address, "t")), Timestamp::default());
+    let healths = health.of(addresses.iter().map(|address| (*address, "t")), now);
     let endpoints = weights
         .iter()
         .zip(addresses)
@@ -44,11 +59,17 @@ fn cluster(weights: &[(u16, u32, bool)], balancing: Balancing) -> Cluster {
         upstream: Upstream::Mesh(MeshUpstream { tls: UpstreamTls::Plaintext, endpoints }),
         connect_timeout: Duration::from_secs(1),
         max_connections: 0,
+        connect_retry: ConnectRetry {
+            max_retries: 0,
+            per_try_timeout: None,
+            budget: RetryBudget::default(),
+            back_off: BackOff::default(),
+        },
         breakers: Breakers { connections: 1, pending: 1, requests: 1, retries: 1 },
         balancing,
         health_check: None,
         generation: 1,
-        health: Arc::new(health),
+        health,
         load: Arc::new(ClusterLoad::default()),
         metrics: Arc::new(ClusterMetrics::default()),
         series: ClusterSeries::of_test("c"),
@@ -97,6 +118,25 @@ fn an_ejected_endpoint_gets_nothing_until_it_is_back_or_all_are_bad() {
     assert_eq!(picks(&state, &cluster, 1, &[]), [2], "a clock that was set back");
     cluster.health.set_checked(&mesh.endpoints[1].health, false, NOW);
     assert_eq!(picks(&state, &cluster, 4, &[]).len(), 4);
+}
+
+#[test]
+fn who_comes_later_begins_with_a_tenth() {
+    let mut balancing = Balancing::default();
+    balancing.terms.slow_start = Duration::from_secs(3);
+    let endpoints: Vec<_> = (1..=6).map(|port| (port, 1, false)).collect();
+    let (health, state) = (Arc::new(ClusterHealth::default()), ClusterState::default());
+    let first = cluster_at(Arc::clone(&health), &endpoints[..5], balancing.clone(), Timestamp::default());
+    let of = |picked: &[u16], port| picked.iter().filter(|picked| **picked == port).count();
+    let picked = picks_at(&state, &first, 50, &[], Timestamp::default());
+    assert!((1..=5).all(|port| of(&picked, port) == 10), "all are new: {picked:?}");
+    let later = NOW + Duration::from_secs(3);
+    let mut more = cluster_at(health, &endpoints, balancing, later);
+    more.generation += 1;
+    let picked = picks_at(&state, &more, 60, &[], later);
+    assert!((1..=2).contains(&of(&picked, 6)), "a sixth would be 10: {picked:?}");
+    let picked = picks_at(&state, &more, 60, &[], later + Duration::from_secs(3));
+    assert_eq!(of(&picked, 6), 10, "it is as the others are");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use thiserror::Error;
 pub(super) mod traffic;
 
 use super::{
-    Fixed, ForwardPolicy, HealthCheck, Match, OutboundBind, PrivateDns, Redirect,
+    ConnectRetry, Fixed, ForwardPolicy, HealthCheck, Match, OutboundBind, PrivateDns, Redirect,
     balancing::{self, Balancing, HashKey},
     external::{self, SecurityDraft},
     store::MESH_IDENTITY,
@@ -115,6 +115,7 @@ pub(crate) struct ClusterDraft {
     pub(crate) outlier: Option<OutlierPolicy>,
     pub(crate) max_connections: usize,
     pub(crate) breakers: Breakers,
+    pub(crate) connect_retry: ConnectRetry,
     pub(crate) balancing: Balancing,
     pub(crate) discovery_name: String,
     pub(crate) health_check: Option<HealthCheck>,
@@ -210,11 +211,8 @@ pub(crate) fn listener(message: &v1::Listener) -> Result<ListenerDraft, Invalid>
             identity: or_mesh(&bind.identity),
         },
         Some(v1::listener::Bind::Public(bind)) => {
-            if protocol == v1::Protocol::Tcp {
-                return Err(invalid(
-                    "protocol",
-                    "a public listener speaks HTTP; TCP is not served there yet",
-                ));
+            if protocol == v1::Protocol::Tcp && bind.tls.is_some() {
+                return Err(invalid("bind.public.tls", "a public listener of TCP ends no TLS"));
             }
             let address = SocketAddr::new(
                 ip("bind.public.address", &bind.address)?,
@@ -424,6 +422,7 @@ pub(crate) fn cluster(message: &v1::Cluster) -> Result<ClusterDraft, Invalid> {
         connect_timeout: millis(message.connect_timeout_ms).unwrap_or(CONNECT_TIMEOUT_DEFAULT),
         outlier: message.outlier_detection.as_ref().map(traffic::outlier),
         max_connections: message.max_connections as usize,
+        connect_retry: traffic::connect_retry(message.connect_retry.as_ref())?,
         breakers: traffic::breakers(message),
         balancing: message.load_balancing.as_ref().map(balancing::read).transpose()?.unwrap_or_default(),
         discovery_name: match message.discovery_name.as_str() {

@@ -533,6 +533,7 @@ impl ResourceStore {
                 connect_timeout: draft.connect_timeout,
                 max_connections: draft.max_connections,
                 breakers: draft.breakers,
+                connect_retry: draft.connect_retry,
                 balancing: draft.balancing.clone(),
                 health_check: draft.health_check.clone(),
                 generation: self.generation,

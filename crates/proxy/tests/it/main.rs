@@ -3,6 +3,7 @@
 mod backend;
 mod balancing;
 mod control_plane;
+mod deadlines;
 mod external;
 mod harness;
 mod http;

@@ -30,6 +30,9 @@ async fn requests_go_by_what_they_say_and_clients_stay_with_a_version() {
         {"match": {"methods": ["DELETE"]}, "action": to("next")},
         {"match": header(json!({"range": {"start": 100, "end": 200}})), "action": to("next")},
         {"match": header(json!({"prefix": "rc-"})), "action": to("next")},
+        {"match": {"paths": ["/not-a"], "headers": [{"name": "x-a", "exact": "1", "invert": true}]}, "action": to("next")},
+        {"match": {"paths": ["/no-a"], "headers": [{"name": "x-a", "present": true, "invert": true}]}, "action": to("next")},
+        {"match": {"paths": ["/not-a", "/no-a"]}, "action": to("service")},
         {"match": {"query": [{"name": "v", "exact": "2"}]}, "action": to("next")},
         {"match": {"paths": ["/old"]}, "action": to("service")},
         {"action": shifting},
@@ -54,6 +57,16 @@ async fn requests_go_by_what_they_say_and_clients_stay_with_a_version() {
     ] {
         let got = client.send(method, path, &[("x-build", build)]).await;
         assert_eq!(got.backend == next, is_next, "{method} {path} {build}");
+    }
+    for (path, headers, is_next) in [
+        ("/not-a", &[("x-a", "2")][..], true),
+        ("/not-a", &[("x-a", "1")], false),
+        ("/not-a", &[], false),
+        ("/no-a", &[], true),
+        ("/no-a", &[("x-a", "")], false),
+    ] {
+        let got = client.send("GET", path, headers).await;
+        assert_eq!(got.backend == next, is_next, "{path} {headers:?}");
     }
     let mut of_next = 0;
     for user in 0..200 {

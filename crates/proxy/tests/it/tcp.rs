@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use bowline_proxy::{Direction, Flag};
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -91,4 +92,164 @@ async fn another_endpoint_is_tried_when_one_is_dead() {
     for proxy in [client, good, bad] {
         proxy.handle.stop();
     }
+}
+
+/// Servers of TCP behind sidecars, and a caller's.
+struct Servers {
+    ca: Ca,
+    servers: Vec<Proxy>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Servers {
+    /// One for each application; `more` changes its resources.
+    fn start(applications: &[SocketAddr], more: impl Fn(&mut Vec<Value>)) -> Self {
+        let ca = Ca::new();
+        let b = ca.issue("b", &Leaf::of(&id("b")));
+        let servers = applications.iter().map(|application| {
+            let mut resources = vec![ca.trust(), identity("mesh", &b)];
+            resources.extend(inbound("TCP", *application, &[&id("a")]));
+            more(&mut resources);
+            Proxy::start(&resources)
+        });
+        let servers: Vec<_> = servers.collect();
+        let addresses = servers.iter().map(|server| server.address("in")).collect();
+        Self { ca, servers, addresses }
+    }
+
+    /// A caller of them; the members of `cluster` are its cluster's.
+    fn caller(&self, cluster: &Value) -> Proxy {
+        let a = self.ca.issue("a", &Leaf::of(&id("a")));
+        let mut resources = vec![self.ca.trust(), identity("mesh", &a)];
+        resources.extend(outbound("TCP", &id("b"), &self.addresses));
+        let fields = resources[4]["cluster"].as_object_mut().expect("the cluster");
+        fields.extend(cluster.as_object().expect("an object").clone());
+        Proxy::start(&resources)
+    }
+
+    fn stop(self) {
+        self.servers.into_iter().for_each(|server| server.handle.stop());
+    }
+}
+
+/// Whether what is said comes back.
+async fn is_answered(address: SocketAddr) -> bool {
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    // Who is refused may be so before anything was said.
+    let _ = stream.write_all(b"hello").await;
+    let _ = stream.shutdown().await;
+    let mut received = Vec::new();
+    let _ = stream.read_to_end(&mut received).await;
+    received == b"hello"
+}
+
+fn nobody() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connecting_is_tried_as_often_as_a_policy_says_and_who_fails_is_ejected() {
+    let applications = [echo_at_end().await, nobody(), nobody(), nobody()];
+    let servers = Servers::start(&applications, |_| {});
+    let patient = json!({"consecutiveFailures": 10_000});
+    let count = |address: SocketAddr| async move {
+        let mut answered = 0;
+        for _ in 0..8 {
+            answered += u32::from(is_answered(address).await);
+        }
+        answered
+    };
+    let caller = servers.caller(&json!({"connectRetry": {"maxRetries": 3}, "outlierDetection": patient}));
+    assert_eq!(count(caller.address("out")).await, 8, "all four are tried");
+    caller.handle.stop();
+    for retry in [json!({"maxRetries": 0}), json!({"maxRetries": 3, "retryOn": ["5xx"]})] {
+        let caller = servers.caller(&json!({"connectRetry": retry, "outlierDetection": patient}));
+        assert_eq!(count(caller.address("out")).await, 2, "a quarter: {retry}");
+        caller.handle.stop();
+    }
+    // The breakers have a word.
+    let breakers = json!({"maxRetries": 1});
+    let cluster =
+        json!({"connectRetry": {"maxRetries": 3}, "outlierDetection": patient, "breakers": breakers});
+    let caller = servers.caller(&cluster);
+    assert_eq!(count(caller.address("out")).await, 8, "one after the other");
+    assert_eq!(caller.handle.metrics().retries_denied("service"), 0);
+    caller.handle.stop();
+    // Who cannot be connected to is ejected: two of four may be.
+    let strict = json!({"consecutiveFailures": 1, "baseEjectionMs": 60_000, "maxEjectionPercent": 75});
+    let caller = servers.caller(&json!({"connectRetry": {"maxRetries": 3}, "outlierDetection": strict}));
+    assert_eq!(count(caller.address("out")).await, 8);
+    assert_eq!(caller.handle.metrics().ejections("service"), 3);
+    caller.handle.stop();
+    servers.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_server_and_one_that_limits_new_connections_are_not_at_fault() {
+    let echo = echo_at_end().await;
+    let strict = json!({"outlierDetection": {"consecutiveFailures": 1, "baseEjectionMs": 60_000}});
+    // Each server has one connection at most.
+    let full =
+        |resources: &mut Vec<Value>| resources[5]["cluster"]["breakers"] = json!({"maxConnections": 1});
+    let servers = Servers::start(&[echo, echo], full);
+    let caller = servers.caller(&strict);
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let stream = TcpStream::connect(caller.address("out")).await.expect("connected");
+        held.push(stream);
+    }
+    let active = |flag| {
+        servers.servers.iter().map(|one| one.handle.metrics().flagged(Direction::Inbound, flag)).sum::<u64>()
+    };
+    eventually("both are full, and say so", || {
+        let address = caller.address("out");
+        let refused = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async { !is_answered(address).await })
+        });
+        refused && active(Flag::UpstreamOverflow) >= 3
+    });
+    assert_eq!(caller.handle.metrics().ejections("service"), 0);
+    assert!(caller.handle.metrics().flagged(Direction::Outbound, Flag::UpstreamOverflow) >= 1);
+    drop(held);
+    let address = caller.address("out");
+    eventually("there is room again", || {
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(is_answered(address)))
+    });
+    caller.handle.stop();
+    servers.stop();
+
+    // A limit of new connections: three at once, then one in an hour, each caller for itself.
+    let limited = |resources: &mut Vec<Value>| {
+        let rule = json!({"name": "new", "requestsPerSecond": 0.0003, "burst": 3, "perCaller": true});
+        resources.push(json!({"limit": {"name": "in", "rules": [rule]}}));
+    };
+    let servers = Servers::start(&[echo], limited);
+    let caller = servers.caller(&strict);
+    let mut answered = Vec::new();
+    for _ in 0..5 {
+        answered.push(is_answered(caller.address("out")).await);
+    }
+    assert_eq!(answered, [true, true, true, false, false]);
+    let flagged = |proxy: &Proxy, direction| proxy.handle.metrics().flagged(direction, Flag::RateLimited);
+    assert_eq!(flagged(&caller, Direction::Outbound), 2);
+    eventually("the server counts them", || flagged(&servers.servers[0], Direction::Inbound) == 2);
+    assert_eq!(caller.handle.metrics().ejections("service"), 0);
+    caller.handle.stop();
+    servers.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_port_of_tcp_carries_anything_and_ends_what_is_idle() {
+    let servers = Servers::start(&[echo_at_end().await], |_| {});
+    let a = servers.ca.issue("a", &Leaf::of(&id("a")));
+    let mut resources = vec![servers.ca.trust(), identity("mesh", &a)];
+    resources.extend(outbound("TCP", &id("b"), &servers.addresses));
+    resources[2]["listener"]["bind"] = json!({"public": {"address": "127.0.0.1", "port": 0}});
+    resources[2]["listener"]["idleTimeoutMs"] = json!(200);
+    let gateway = Proxy::start(&resources);
+    assert!(is_answered(gateway.address("out")).await);
+    let mut idle = TcpStream::connect(gateway.address("out")).await.expect("connected");
+    assert_eq!(idle.read(&mut [0]).await.expect("closed"), 0);
+    gateway.handle.stop();
+    servers.stop();
 }

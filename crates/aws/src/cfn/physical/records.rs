@@ -87,7 +87,11 @@ pub(in crate::cfn) fn scalable_target(facts: &Facts<'_>) -> Identity {
 
 pub(in crate::cfn) fn scaling_policy(facts: &Facts<'_>) -> Identity {
     let name = facts.text("PolicyName").unwrap_or_default();
-    let arn = facts.arn("autoscaling", &format!("scalingPolicy:{}:policyName/{name}", facts.uuid()));
+    // By itself, or as the first part of a scalable target's reference.
+    let target = || Some(facts.text("ScalingTargetId")?.split('|').next().unwrap_or_default());
+    let resource = facts.text("ResourceId").or_else(target).unwrap_or_default();
+    let resource = format!("scalingPolicy:{}:resource/ecs/{resource}:policyName/{name}", facts.uuid());
+    let arn = facts.arn("autoscaling", &resource);
     Identity::new(arn.clone()).with("Arn", arn)
 }
 

@@ -60,7 +60,7 @@ pub(super) fn read(scalar: Scalar, text: &str, usual: TimestampFormat) -> Result
 /// Writes a value; `None` for what is no scalar.
 pub(super) fn write(scalar: Scalar, document: &Document, usual: TimestampFormat) -> Option<String> {
     Some(match document {
-        Document::Null | Document::List(_) | Document::Map(_) => return None,
+        Document::Null | Document::List(_) | Document::Map(_) | Document::Entries(_) => return None,
         Document::Bool(value) => value.to_string(),
         Document::Integer(value) => value.to_string(),
         Document::Double(value) => float_text(*value),

@@ -6,7 +6,7 @@
 use bowline_aws::protocol::Document;
 use bowline_model::arn::Scope;
 
-use super::{super::call::Caller, certificates, ecs, fis, iam, kms, secretsmanager, services};
+use super::{super::call::Caller, certificates, cloudwatch, ecs, fis, iam, kms, secretsmanager, services};
 use crate::registry::Registry;
 
 pub(crate) use super::{
@@ -87,6 +87,7 @@ pub(crate) fn of(service: &str, asked: &Asked<'_>) -> Vec<Demand> {
     let mut demands = match service {
         "acm" => certificates::of_certificate_manager(asked),
         "acm-pca" => certificates::of_private_ca(asked),
+        "cloudwatch" => cloudwatch::demands(asked),
         "ecs" => ecs::demands(asked),
         "fis" => fis::demands(asked),
         "iam" => iam::demands(asked),

@@ -8,9 +8,32 @@ pub(super) fn resources(service: &str, asked: &Asked<'_>) -> Vec<String> {
         "servicediscovery" => cloud_map(asked),
         "cloudformation" => stack(asked),
         "cloudtrail" => trail(asked),
+        "cloudwatch" => return alarms(asked),
+        "application-autoscaling" => asked.text("ResourceARN").map(str::to_owned),
         _ => None,
     };
     vec![found.unwrap_or_else(|| "*".to_owned())]
+}
+
+/// The alarms of a request; of what is asked about metrics there are no resources.
+fn alarms(asked: &Asked<'_>) -> Vec<String> {
+    let arn = |name: &str| asked.arn("cloudwatch", format_args!("alarm:{name}"));
+    let named = match asked.operation {
+        "DeleteAlarms" | "DisableAlarmActions" | "EnableAlarmActions" => asked.texts("AlarmNames"),
+        "DescribeAlarmHistory" | "PutMetricAlarm" | "SetAlarmState" => {
+            asked.text("AlarmName").into_iter().collect()
+        }
+        _ => Vec::new(),
+    };
+    if !named.is_empty() {
+        return named.into_iter().map(arn).collect();
+    }
+    let all = || match asked.operation {
+        // Of all that there are.
+        "DescribeAlarmHistory" | "DescribeAlarms" => arn("*"),
+        _ => "*".to_owned(),
+    };
+    vec![asked.text("ResourceARN").map_or_else(all, str::to_owned)]
 }
 
 fn cloud_map(asked: &Asked<'_>) -> Option<String> {

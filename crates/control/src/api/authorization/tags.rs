@@ -23,6 +23,14 @@ pub(super) fn keys(registry: &Registry, arn: &str) -> Vec<(String, Vec<String>)>
         "acm-pca" => registry.authorities.get(arn).and_then(|row| Some(row.private.as_ref()?.tags.clone())),
         "iam" => iam(registry, arn, resource),
         "fis" => fis(registry, resource),
+        "cloudwatch" => resource
+            .strip_prefix("alarm:")
+            .and_then(|name| registry.alarms.get(name).map(|alarm| alarm.tags.clone())),
+        "application-autoscaling" => registry
+            .scalable_targets
+            .values()
+            .find(|target| target.arn.as_str() == arn)
+            .map(|target| target.tags.clone()),
         _ => None,
     };
     let prefixes = ["aws"].into_iter().chain(WITH_OWN_KEY.iter().copied().filter(|own| *own == service));

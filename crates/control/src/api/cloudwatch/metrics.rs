@@ -1,14 +1,15 @@
-//! Metrics: which there are.
+//! Which metrics there are.
 
 use std::time::Duration;
 
 use bowline_aws::{
-    cloudwatch::{ListMetricsRequest, ListMetricsResponse},
+    cloudwatch::{DimensionFilter, ListMetricsRequest, ListMetricsResponse},
     protocol::Fault,
 };
+use bowline_model::metric::MetricId;
 use bowline_observe::metrics::MetricFilter;
 
-use super::{constrained, constraint, invalid, wire_metric};
+use super::{checks, constrained, constraint, invalid, wire_metric};
 use crate::api::{call::Call, pages};
 
 /// Metrics of a page. Source: `ListMetrics`.
@@ -28,22 +29,19 @@ pub(super) fn list(call: &Call<'_>, request: ListMetricsRequest) -> Result<ListM
         Some("PT3H") => RECENTLY,
         Some(_) => return Err(invalid("The parameter RecentlyActive can only be PT3H.")),
     };
-    let name = |filter: bowline_aws::cloudwatch::DimensionFilter| {
-        let name = filter.name.ok_or_else(|| invalid("The parameter Dimensions.member.Name is required."));
-        Ok::<_, Fault>((name?, filter.value))
-    };
+    let asked =
+        |filter: DimensionFilter| Ok((checks::name("Dimensions.member.Name", filter.name)?, filter.value));
     let filter = MetricFilter {
-        namespace: request.namespace,
-        name: request.metric_name,
-        dimensions: dimensions.into_iter().map(name).collect::<Result<_, _>>()?,
+        namespace: request.namespace.map(|given| checks::namespace(Some(given))).transpose()?,
+        name: request.metric_name.map(|given| checks::name("MetricName", Some(given))).transpose()?,
+        dimensions: dimensions.into_iter().map(asked).collect::<Result<_, Fault>>()?,
         since: Some(call.now - recent),
     };
-    // There is one account, and there are no others that would share their metrics with it.
-    let own = request.owning_account.as_ref().is_none_or(|owner| *owner == call.scope.account_id);
-    let found = if own { call.core.metrics().list(&filter) } else { Vec::new() };
-    let key = |metric: &_| serde_json::to_string(metric).unwrap_or_default();
+    // There is one account, and no other shares its metrics with it.
+    let is_own = request.owning_account.as_ref().is_none_or(|owner| *owner == call.scope.account_id);
+    let found = if is_own { call.core.metrics().list(&filter) } else { Vec::new() };
     let page = pages::page("ListMetrics", found, key, request.next_token.as_deref(), PAGE)
-        .map_err(|_| invalid("The service rejected the provided NextToken: Request parameter mismatch"))?;
+        .map_err(|_| invalid("The value for parameter NextToken is invalid."))?;
     let owner = || call.scope.account_id.clone();
     Ok(ListMetricsResponse {
         owning_accounts: match request.include_linked_accounts {
@@ -53,4 +51,13 @@ pub(super) fn list(call: &Call<'_>, request: ListMetricsRequest) -> Result<ListM
         metrics: page.items.into_iter().map(wire_metric).collect(),
         next_token: page.next_token,
     })
+}
+
+/// A text that no two metrics have; there are no control characters in names.
+fn key(metric: &MetricId) -> String {
+    let mut key = format!("{}\u{1}{}", metric.namespace, metric.name);
+    for (name, value) in &metric.dimensions {
+        key.extend(["\u{1}", name, "\u{2}", value]);
+    }
+    key
 }

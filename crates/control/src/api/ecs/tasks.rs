@@ -7,10 +7,9 @@ use bowline_aws::{
         AssignPublicIp, CapacityProviderStrategyItem, KeyValuePair, LaunchType, NetworkConfiguration,
         PropagateTags, Tag,
         api::{
-            Attachment, Attribute, Container, ContainerOverride as WireOverride, DescribeTasksRequest,
-            DesiredTaskStatus, Failure, ListTasksRequest, ListTasksResponse, NetworkBinding, RunTaskRequest,
-            StartTaskRequest, StopTaskRequest, StopTaskResponse, TagsField, Task, TaskOverride,
-            TasksResponse,
+            Attribute, Container, ContainerOverride as WireOverride, DescribeTasksRequest, DesiredTaskStatus,
+            Failure, ListTasksRequest, ListTasksResponse, NetworkBinding, RunTaskRequest, StartTaskRequest,
+            StopTaskRequest, StopTaskResponse, TagsField, Task, TaskOverride, TasksResponse,
         },
     },
     protocol::Fault,
@@ -18,12 +17,12 @@ use bowline_aws::{
 use bowline_model::{
     arn::Arn,
     clock::Timestamp,
-    network::TASK_ADDRESS,
     task::{DesiredStatus, HealthStatus, StopCode, TaskReport, TaskStatus},
 };
 
 use super::{
-    arn_in_cluster, client, container_instances, deployments, find_cluster, invalid, page_of, services, tags,
+    arn_in_cluster, attachments, client, container_instances, deployments, find_cluster, invalid, page_of,
+    services, tags,
 };
 use crate::{
     api::{
@@ -37,6 +36,7 @@ use crate::{
     random,
     registry::{Cluster, ContainerOverride, Registry, StandaloneTask, StopReason, TaskOwner, TaskRecord},
     task_role,
+    zone::{self, Spread},
 };
 
 /// Most tasks in one `DescribeTasks`.
@@ -186,6 +186,12 @@ fn start_tasks(call: &Call<'_>, start: Start) -> Result<TasksResponse, Fault> {
                 .as_ref()
                 .and_then(|network| network.awsvpc_configuration.as_ref())
                 .is_some_and(|awsvpc| awsvpc.assign_public_ip == Some(AssignPublicIp::Enabled)),
+            subnets: start
+                .network
+                .as_ref()
+                .and_then(|network| network.awsvpc_configuration.as_ref())
+                .map(|awsvpc| awsvpc.subnets.clone())
+                .unwrap_or_default(),
             launch_type: start.launch_type,
             capacity_provider_strategy: capacity::or_default(
                 &cluster,
@@ -211,6 +217,8 @@ fn start_tasks(call: &Call<'_>, start: Start) -> Result<TasksResponse, Fault> {
         let in_namespace = standalone.namespace.is_some();
         let owner = TaskOwner::Standalone(Box::new(standalone));
         let proxied = in_namespace || task_role::of_owner(registry, &owner).is_some();
+        let of_group = registry.tasks.values().filter(|task| is_of_group(task, &owner));
+        let mut spread = Spread::new(registry, &owner, of_group.map(|task| &**task));
         let mut tasks = Vec::new();
         for _ in 0..start.count {
             let id = random::task_id();
@@ -228,6 +236,7 @@ fn start_tasks(call: &Call<'_>, start: Start) -> Result<TasksResponse, Fault> {
                 serving_since: None,
                 stop_reason: None,
                 capacity_provider: placement.place(),
+                zone: spread.place(),
                 protected_until: None,
                 tags: tags.clone(),
                 report: None,
@@ -241,6 +250,14 @@ fn start_tasks(call: &Call<'_>, start: Start) -> Result<TasksResponse, Fault> {
         }
         Ok(TasksResponse { tasks, failures: Vec::new() })
     })
+}
+
+/// Whether a task was started by itself, in the same group.
+fn is_of_group(task: &TaskRecord, owner: &TaskOwner) -> bool {
+    match (&task.owner, owner) {
+        (TaskOwner::Standalone(one), TaskOwner::Standalone(other)) => one.group == other.group,
+        _ => false,
+    }
 }
 
 fn overrides(
@@ -445,9 +462,9 @@ fn told(registry: &Registry, task: &TaskRecord, stopped_at: Option<Timestamp>) -
         task_definition_arn: definition.map(Arn::to_string).unwrap_or_default(),
         cluster_arn: deployments::cluster_arn_of_task(&task.arn),
         container_instance_arn: instance::of_task(registry, task).map(|on| on.arn.to_string()),
-        attachments: vec![interface(task, report)],
+        attachments: vec![attachments::interface(registry, task, report)],
         attributes: report.iter().flat_map(|report| &report.warnings).map(|text| warning(text)).collect(),
-        availability_zone: format!("{}a", registry.settings().scope.region),
+        availability_zone: zone::of_task(registry, task),
         capacity_provider_name: task.capacity_provider.clone(),
         connectivity: "CONNECTED",
         connectivity_at: report.map(|report| wire(report.at)),
@@ -509,27 +526,6 @@ fn end_of(
         ),
         (Some((code, reason)), _) => (Some(format!("{code:?}")), Some(reason)),
         (None, _) => (None, None),
-    }
-}
-
-/// The task's network interface as ECS tells it, with the address that it has in its own network.
-fn interface(task: &TaskRecord, report: Option<&TaskReport>) -> Attachment {
-    let pair = |name: &str, value: String| KeyValuePair { name: Some(name.to_owned()), value: Some(value) };
-    let id = task.id.as_str();
-    let status = match report.map(|report| report.status) {
-        None | Some(TaskStatus::Provisioning) => "PRECREATED",
-        Some(TaskStatus::Pending) => "ATTACHING",
-        Some(TaskStatus::Running | TaskStatus::Stopping) => "ATTACHED",
-        Some(TaskStatus::Stopped) => "DELETED",
-    };
-    Attachment {
-        id: format!("{}-{}-4{}-8{}-{}", &id[..8], &id[8..12], &id[13..16], &id[17..20], &id[20..32]),
-        r#type: "ElasticNetworkInterface".into(),
-        status: status.into(),
-        details: vec![
-            pair("networkInterfaceId", format!("eni-{}", &id[..17])),
-            pair("privateIPv4Address", TASK_ADDRESS.to_string()),
-        ],
     }
 }
 

@@ -12,6 +12,7 @@ const TYPES: &[(&str, &str, &str)] = &[
     ("cloudformation", "changeSet", "AWS::CloudFormation::ChangeSet"),
     ("cloudformation", "stack", "AWS::CloudFormation::Stack"),
     ("cloudtrail", "trail", "AWS::CloudTrail::Trail"),
+    ("application-autoscaling", "scalable-target", "AWS::ApplicationAutoScaling::ScalableTarget"),
     ("ecs", "cluster", "AWS::ECS::Cluster"),
     ("ecs", "service", "AWS::ECS::Service"),
     ("ecs", "task", "AWS::ECS::Task"),

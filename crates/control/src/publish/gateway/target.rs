@@ -13,7 +13,7 @@ use crate::{
         traffic::{Traffic, millis_of},
         upstream,
     },
-    registry::Registry,
+    registry::{Registry, TaskRecord},
 };
 
 /// A target group on the stream: the endpoints of every service bound to it, and beside them those
@@ -33,7 +33,12 @@ pub(super) struct TargetCluster<'r> {
 }
 
 impl<'r> TargetCluster<'r> {
-    pub(super) fn of(registry: &'r Registry, options: &PublishOptions, group: &Arn) -> Self {
+    pub(super) fn of(
+        registry: &'r Registry,
+        options: &PublishOptions,
+        gateway: &TaskRecord,
+        group: &Arn,
+    ) -> Self {
         let name = target_cluster(group);
         let check = registry.target_groups.get(group.as_str()).and_then(|group| health_check(group));
         let mut found = Self {
@@ -60,7 +65,7 @@ impl<'r> TargetCluster<'r> {
             if let Some((connect, offered)) = service.connect.as_ref().zip(port.offered) {
                 let (namespace, name) = (connect.namespace.as_str(), &offered.discovery_name);
                 let traffic = Traffic::of(registry, namespace, name, port.mapping.protocol);
-                called::apply_policy(registry, options, namespace, traffic, &mut upstream);
+                called::apply_policy(registry, options, gateway, namespace, traffic, &mut upstream);
                 if traffic.policy.is_some() {
                     found.traffic.get_or_insert((namespace, traffic));
                 }
@@ -96,6 +101,17 @@ impl<'r> TargetCluster<'r> {
         if more.tls == i32::from(v1::TlsMode::Mutual) {
             all.tls = more.tls;
         }
+    }
+
+    /// Whether its tasks speak TCP.
+    pub(super) fn is_tcp(&self) -> bool {
+        self.cluster.protocol == i32::from(v1::Protocol::Tcp)
+    }
+
+    /// A connection's time without traffic, where a policy says it.
+    pub(super) fn tcp_idle_timeout_ms(&self) -> Option<u64> {
+        let policy = self.traffic.and_then(|(_, traffic)| traffic.policy)?;
+        policy.timeouts.of(AppProtocol::Tcp).idle.map(millis_of)
     }
 
     /// Whether a part of it is a cluster of its own.
@@ -145,4 +161,28 @@ fn health_check(group: &TargetGroup) -> Option<v1::HealthCheck> {
         matcher: check.matcher.clone(),
         ..v1::HealthCheck::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(name: &str, splits: Vec<(Split, u32)>, wanted: u32) -> TargetCluster<'static> {
+        let (cluster, endpoints) = Default::default();
+        let name = name.to_owned();
+        TargetCluster { name, cluster, endpoints, beside: Vec::new(), splits, wanted, traffic: None }
+    }
+
+    #[test]
+    fn a_group_that_is_divided_keeps_its_weight_beside_one_that_is_not() {
+        let split = Split::between("blue", "green", Share::from_tenths(250));
+        let (divided, whole) = (group("blue", vec![(split, 2)], 2), group("other", Vec::new(), 2));
+        let parts = |group: &TargetCluster<'_>, weight| {
+            let parts = group.weighted(weight, Share::ALL.tenths(), false);
+            parts.into_iter().map(|part| (part.cluster, part.weight)).collect::<Vec<_>>()
+        };
+        assert_eq!(parts(&divided, 3), [("blue".into(), 2_250), ("green".into(), 750)]);
+        assert_eq!(parts(&whole, 1), [("other".into(), 1_000)]);
+        assert_eq!(whole.weighted(1, 1, false)[0].weight, 1, "nothing is divided");
+    }
 }

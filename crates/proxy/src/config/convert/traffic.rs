@@ -13,7 +13,7 @@ use super::{Invalid, bounded, conditions, invalid, millis};
 use http::{HeaderName, StatusCode};
 
 use crate::{
-    config::{CheckProtocol, ForwardPolicy, HealthCheck, RetryOn, ValueKind, ValueMatch},
+    config::{CheckProtocol, ConnectRetry, ForwardPolicy, HealthCheck, RetryOn, ValueKind, ValueMatch},
     fault::FaultRule,
     limit::{LimitDraft, Per},
     load::Breakers,
@@ -48,6 +48,19 @@ pub(super) fn forward_policy(forward: &v1::Forward) -> Result<ForwardPolicy, Inv
         },
         back_off: BackOff { base, max: millis(retry.back_off_max_ms).unwrap_or(base * 10) },
         retry_after_max: millis(retry.retry_after_max_ms).unwrap_or(RETRY_AFTER_MAX_DEFAULT),
+    })
+}
+
+/// What of a retry policy there is for connections.
+pub(super) fn connect_retry(message: Option<&v1::RetryPolicy>) -> Result<ConnectRetry, Invalid> {
+    let forward = v1::Forward { retry: message.cloned(), ..v1::Forward::default() };
+    let policy = forward_policy(&forward)
+        .map_err(|error| invalid(error.field.replace("forward.retry", "connectRetry"), error.reason))?;
+    Ok(ConnectRetry {
+        max_retries: if policy.retry_on.connect_failure { policy.max_retries } else { 0 },
+        per_try_timeout: policy.per_try_timeout,
+        budget: policy.budget,
+        back_off: policy.back_off,
     })
 }
 

@@ -76,6 +76,7 @@ impl CloudMap {
                 health_checked: false,
                 stop_reason: None,
                 capacity_provider: None,
+                zone: None,
                 protected_until: None,
                 tags: Vec::new(),
                 proxied: true,

@@ -140,7 +140,7 @@ impl<'a> Data<'a> {
         self.count(ECS, named, "TargetProcessedBytes", Unit::Bytes, bytes);
         self.put(ECS, named, "TargetResponseTime", Unit::Milliseconds, &gained.response_time);
         self.count(ECS, named, "TargetTLSNegotiationErrorCount", Unit::Count, gained.handshake_failures);
-        let sets = &[whole.clone()];
+        let sets = std::slice::from_ref(whole);
         let failed = gained.connection_errors;
         self.count(ECS, sets, "ServiceConnect.ConnectionErrors", Unit::Count, failed);
         self.count(ECS, sets, "ServiceConnectTlsFailureCount", Unit::Count, gained.handshake_failures);

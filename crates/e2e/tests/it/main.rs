@@ -14,6 +14,7 @@ mod exec;
 mod external;
 mod modes;
 mod reference;
+mod stat;
 mod structure;
 mod task_role;
 mod traffic;

@@ -25,6 +25,10 @@ use tokio::{
 use crate::{
     authorities::{AuthorityRow, MoveAuthority, MovedAuthority},
     certificates::{CertificateRow, CertificateTarget, RevokedCertificates, TaskIdentity},
+    measured::{
+        edges::EdgeRow,
+        stat::{By, StatRow},
+    },
     topology::Topology,
 };
 
@@ -131,6 +135,22 @@ pub(crate) enum Request {
     Authorities,
     /// Moves an authority on in its line.
     MoveAuthority(MoveAuthority),
+    /// How services fare.
+    Stat {
+        /// Which; all where none is named.
+        services: Vec<String>,
+        /// What a row is of.
+        by: By,
+        /// How far to look back, in seconds; 60 at most.
+        window_seconds: u64,
+    },
+    /// Who calls whom.
+    Edges {
+        /// Whom it concerns; all where none is named.
+        services: Vec<String>,
+        /// How far to look back, in seconds; 60 at most.
+        window_seconds: u64,
+    },
     /// Takes everything down and ends.
     Down,
 }
@@ -200,6 +220,10 @@ pub(crate) enum Response {
     Authorities(Vec<AuthorityRow>),
     /// To `MoveAuthority`.
     AuthorityMoved(Box<MovedAuthority>),
+    /// To `Stat`.
+    Stat(Vec<StatRow>),
+    /// To `Edges`.
+    Edges(Vec<EdgeRow>),
     /// Done.
     Done,
     /// Not done, and why.

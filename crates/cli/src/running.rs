@@ -17,6 +17,7 @@ use crate::{
     authorities,
     certificates::{self, CertificateTarget},
     local_api::{AccessKey, Request, Response, Stdio},
+    measured,
     topology::{
         AliasView, CertificateView, GatewayListenerView, GatewayTargetView, GatewayView, ServiceView,
         TaskView, Topology,
@@ -134,6 +135,14 @@ impl Running {
             Request::MoveAuthority(wanted) => {
                 let moved = authorities::carry_out(&self.control, wanted).await?;
                 Ok(Response::AuthorityMoved(Box::new(moved)))
+            }
+            Request::Stat { services, by, window_seconds } => {
+                let window = Duration::from_secs(window_seconds);
+                Ok(Response::Stat(measured::stat(&self.control, &services, by, window)?))
+            }
+            Request::Edges { services, window_seconds } => {
+                let window = Duration::from_secs(window_seconds);
+                Ok(Response::Edges(measured::edges(&self.control, &services, window)?))
             }
             Request::Down => {
                 self.ended.send_replace(true);

@@ -7,12 +7,15 @@ use bowline_e2e::{
     mesh::{bowline, repository},
 };
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 28] = [
     "",
     "up",
     "server",
     "down",
     "status",
+    "stat",
+    "edges",
+    "top",
     "certs",
     "certs revoke",
     "certs allow",

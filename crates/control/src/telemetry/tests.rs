@@ -207,7 +207,9 @@ fn prometheus_finds_no_fault_with_the_text() {
         telemetry.take_of(&task(number), origin(), report(1, 1, NOW, 30, 4), NOW).expect("taken");
     }
     telemetry.own.passed(Duration::from_millis(3), false);
-    let text = telemetry.render(Format::Text, 2);
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = MetricStore::open(dir.path(), MetricLimits::default(), Arc::new(|| NOW)).expect("opens");
+    let text = telemetry.render(Format::Text, 2, &store);
     assert_eq!(promtool(&text), "", "{text}");
     for labels in ["cluster=\"c\",service=\"web\",task=", "security=\"mutual_tls\",code=\"5xx\"} 4"] {
         assert!(text.contains(labels), "{labels}: {text}");

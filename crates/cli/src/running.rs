@@ -16,8 +16,9 @@ use tokio::sync::watch;
 use crate::{
     authorities,
     certificates::{self, CertificateTarget},
+    events,
     local_api::{AccessKey, Request, Response, Stdio},
-    measured,
+    measured, routes,
     topology::{
         AliasView, CertificateView, GatewayListenerView, GatewayTargetView, GatewayView, ServiceView,
         TaskView, Topology,
@@ -144,6 +145,10 @@ impl Running {
                 let window = Duration::from_secs(window_seconds);
                 Ok(Response::Edges(measured::edges(&self.control, &services, window)?))
             }
+            Request::Events { services, after } => {
+                Ok(Response::Events(events::rows(self.control.events_since(after), &services)))
+            }
+            Request::Routes { services } => Ok(Response::Routes(routes::rows(&self.control, &services)?)),
             Request::Down => {
                 self.ended.send_replace(true);
                 Ok(Response::Done)

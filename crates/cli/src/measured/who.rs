@@ -106,7 +106,9 @@ impl Who {
 
     /// Who is behind a cluster of the streams.
     pub(crate) fn by_offer(&self, cluster: &str) -> Option<&Party> {
-        self.offers.get(cluster)
+        // The cluster of a new set of tasks is called after the deployment besides.
+        let of_set = || self.offers.get(cluster.rsplit_once('@')?.0);
+        self.offers.get(cluster).or_else(of_set)
     }
 
     /// A party's identity.

@@ -7,7 +7,7 @@ use bowline_e2e::{
     mesh::{bowline, repository},
 };
 
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 30] = [
     "",
     "up",
     "server",
@@ -16,6 +16,8 @@ const COMMANDS: [&str; 28] = [
     "stat",
     "edges",
     "top",
+    "routes",
+    "events",
     "certs",
     "certs revoke",
     "certs allow",

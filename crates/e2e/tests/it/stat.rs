@@ -88,6 +88,16 @@ fn what_goes_on_is_told_by_service_task_caller_and_edge() {
     let table = mesh.run(&["edges", "service-a"]).stdout;
     assert!(table.starts_with("FROM") && table.contains("√ mutual TLS"), "{table}");
 
+    let routes = rows(&mesh, &["routes", "service-a", "-o", "json"]);
+    let to_b = routes
+        .iter()
+        .find(|row| row["names"][0].as_str().is_some_and(|name| name.starts_with("service-b-sc")));
+    let to = &to_b.unwrap_or_else(|| panic!("a route to service-b: {routes:?}"))["to"][0];
+    assert_eq!((&to["share"], &to["targets"][0]["draining"]), (&1.0.into(), &false.into()), "{to}");
+    assert_eq!(to["targets"][0]["task"], mesh.service("service-b")["tasks"][0]["id"], "{to}");
+    let events = rows(&mesh, &["events", "service-b", "-o", "json"]);
+    assert!(!events.is_empty() && events.iter().all(|event| event["subject"] == "service-b"), "{events:?}");
+
     for result in loads.into_iter().map(Load::stop) {
         assert!(result.succeeded > 0 && result.failures.is_empty(), "{result:?}");
     }

@@ -29,7 +29,6 @@ use super::{
     },
     handshakes::{CachedHop, CachedPublic, InboundKey},
     origins::Origins,
-    series::ClusterSeries,
 };
 use crate::{
     fault::FaultRule,

@@ -11,6 +11,11 @@ pub(crate) struct Table(comfy_table::Table);
 impl Table {
     /// A table with these column titles.
     pub(crate) fn new<const N: usize>(titles: [&str; N]) -> Self {
+        Self::of(titles.to_vec())
+    }
+
+    /// The same, where how many columns there are is not known before.
+    pub(crate) fn of(titles: Vec<&str>) -> Self {
         let mut table = comfy_table::Table::new();
         table
             .load_style(presets::NOTHING)
@@ -19,8 +24,21 @@ impl Table {
         Self(table)
     }
 
+    /// At most so many columns of characters wide: what is longer goes on in the next line.
+    pub(crate) fn within(mut self, width: Option<u16>) -> Self {
+        if let Some(width) = width {
+            self.0.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        }
+        self
+    }
+
     /// Adds a row.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.push(cells.to_vec());
+    }
+
+    /// Adds a row of as many cells as there are titles.
+    pub(crate) fn push(&mut self, cells: Vec<String>) {
         self.0.add_row(cells);
     }
 }
@@ -28,8 +46,15 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in self.0.lines() {
-            writeln!(f, "{}", line.trim())?;
+            // The first column's padding; what else is empty before is where a row goes on.
+            writeln!(f, "{}", line.strip_prefix(' ').unwrap_or(&line).trim_end())?;
         }
         Ok(())
     }
+}
+
+/// Columns and lines of the terminal that standard output is; `None` where it is none.
+pub(crate) fn terminal() -> Option<(u16, u16)> {
+    let (width, height) = terminal_size::terminal_size_of(std::io::stdout())?;
+    (width.0 > 0 && height.0 > 0).then_some((width.0, height.0))
 }

@@ -25,6 +25,12 @@ use tokio::{
 use crate::{
     authorities::{AuthorityRow, MoveAuthority, MovedAuthority},
     certificates::{CertificateRow, CertificateTarget, RevokedCertificates, TaskIdentity},
+    events::EventRow,
+    measured::{
+        edges::EdgeRow,
+        stat::{By, StatRow},
+    },
+    routes::RouteRow,
     topology::Topology,
 };
 
@@ -131,6 +137,34 @@ pub(crate) enum Request {
     Authorities,
     /// Moves an authority on in its line.
     MoveAuthority(MoveAuthority),
+    /// How services fare.
+    Stat {
+        /// Which; all where none is named.
+        services: Vec<String>,
+        /// What a row is of.
+        by: By,
+        /// How far to look back, in seconds; 60 at most.
+        window_seconds: u64,
+    },
+    /// Who calls whom.
+    Edges {
+        /// Whom it concerns; all where none is named.
+        services: Vec<String>,
+        /// How far to look back, in seconds; 60 at most.
+        window_seconds: u64,
+    },
+    /// What has happened.
+    Events {
+        /// To whom; to all where none is named.
+        services: Vec<String>,
+        /// Only events of greater numbers, which begin with 1.
+        after: u64,
+    },
+    /// Where calls lead.
+    Routes {
+        /// Whose; all callers' where none is named.
+        services: Vec<String>,
+    },
     /// Takes everything down and ends.
     Down,
 }
@@ -200,6 +234,14 @@ pub(crate) enum Response {
     Authorities(Vec<AuthorityRow>),
     /// To `MoveAuthority`.
     AuthorityMoved(Box<MovedAuthority>),
+    /// To `Stat`.
+    Stat(Vec<StatRow>),
+    /// To `Edges`.
+    Edges(Vec<EdgeRow>),
+    /// To `Events`, the oldest first.
+    Events(Vec<EventRow>),
+    /// To `Routes`.
+    Routes(Vec<RouteRow>),
     /// Done.
     Done,
     /// Not done, and why.
@@ -288,10 +330,22 @@ where
             Ok(request) => handler(request, None).await,
             Err(error) => Response::Error { message: format!("the request cannot be read: {error}") },
         };
-        if write_line(stream.get_mut(), &response).await.is_err() {
+        if write_answer(stream.get_mut(), &response).await.is_err() {
             return;
         }
     }
+}
+
+/// What is longer than who has asked would read is not sent: half of it could not be read.
+async fn write_answer(stream: &mut UnixStream, response: &Response) -> io::Result<()> {
+    let json = serde_json::to_vec(response)?;
+    if json.len() as u64 >= LINE_BYTES_MAX {
+        let message =
+            format!("the answer is too long, {} MiB: ask for less, by naming services", json.len() >> 20);
+        return write_line(stream, &Response::Error { message }).await;
+    }
+    stream.write_all(&json).await?;
+    stream.write_all(b"\n").await
 }
 
 async fn write_line(stream: &mut UnixStream, message: &impl Serialize) -> io::Result<()> {

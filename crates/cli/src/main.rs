@@ -7,11 +7,14 @@ mod commands;
 mod display;
 mod dns_args;
 mod endpoint;
+mod events;
 mod local_api;
 mod machine;
 mod master_key_args;
+mod measured;
 mod output;
 mod project;
+mod routes;
 mod running;
 mod state_dir;
 mod topology;
@@ -23,8 +26,9 @@ use bowline_plumbing::telemetry::{self, LogFormat};
 use clap::{Parser, Subcommand};
 
 use commands::{
-    access_key, audit, ca, certs, completions, down, exec, identity, master_key, policy, probe, proxy,
-    server, shim, status, up, verify as verify_command,
+    access_key, audit, ca, certs, completions, down, edges, events as events_command, exec, identity,
+    master_key, policy, probe, proxy, routes as routes_command, server, shim, stat, status, top, up,
+    verify as verify_command,
 };
 
 /// AWS ECS Service Connect with TLS, anywhere.
@@ -49,6 +53,16 @@ enum Command {
     Down(down::Args),
     /// Show services, tasks, certificates and gateways
     Status(status::Args),
+    /// Show how services fare: success, rate, latency
+    Stat(stat::Args),
+    /// Show who calls whom, how that goes, and how it is protected
+    Edges(edges::Args),
+    /// Show how services fare, every second anew
+    Top(top::Args),
+    /// Show where calls lead: rules, weights, targets and their health
+    Routes(routes_command::Args),
+    /// Show what has happened to services and load balancers
+    Events(events_command::Args),
     /// Show certificates; revoke them, or let who was revoked have them again
     Certs(certs::Args),
     /// Show certificate authorities; replace one by another while everything goes on
@@ -95,6 +109,11 @@ fn main() -> ExitCode {
         Command::Down(args) => asynchronously("warn", down::run(args)),
         Command::Exec(args) => asynchronously("warn", exec::run(args)),
         Command::Policy(args) => asynchronously("warn", policy::run(args)),
+        Command::Stat(args) => asynchronously("warn", stat::run(args)),
+        Command::Edges(args) => asynchronously("warn", edges::run(args)),
+        Command::Top(args) => asynchronously("warn", top::run(args)),
+        Command::Events(args) => asynchronously("warn", events_command::run(args)),
+        Command::Routes(args) => asynchronously("warn", routes_command::run(args)),
         Command::Status(args) => asynchronously("warn", status::run(args)),
         Command::Verify(args) => asynchronously("warn", verify_command::run(args)),
     };

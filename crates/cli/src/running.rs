@@ -16,7 +16,9 @@ use tokio::sync::watch;
 use crate::{
     authorities,
     certificates::{self, CertificateTarget},
+    events,
     local_api::{AccessKey, Request, Response, Stdio},
+    measured, routes,
     topology::{
         AliasView, CertificateView, GatewayListenerView, GatewayTargetView, GatewayView, ServiceView,
         TaskView, Topology,
@@ -135,6 +137,18 @@ impl Running {
                 let moved = authorities::carry_out(&self.control, wanted).await?;
                 Ok(Response::AuthorityMoved(Box::new(moved)))
             }
+            Request::Stat { services, by, window_seconds } => {
+                let window = Duration::from_secs(window_seconds);
+                Ok(Response::Stat(measured::stat(&self.control, &services, by, window)?))
+            }
+            Request::Edges { services, window_seconds } => {
+                let window = Duration::from_secs(window_seconds);
+                Ok(Response::Edges(measured::edges(&self.control, &services, window)?))
+            }
+            Request::Events { services, after } => {
+                Ok(Response::Events(events::rows(self.control.events_since(after), &services)))
+            }
+            Request::Routes { services } => Ok(Response::Routes(routes::rows(&self.control, &services)?)),
             Request::Down => {
                 self.ended.send_replace(true);
                 Ok(Response::Done)

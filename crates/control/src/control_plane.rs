@@ -6,6 +6,7 @@ mod certificates;
 mod measurements;
 mod private_dns;
 mod renewals;
+mod routes;
 mod served;
 mod task_endpoint;
 

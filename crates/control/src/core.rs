@@ -1,6 +1,8 @@
 //! What the control plane's servers and loops share.
 
+mod directory;
 mod issuance;
+mod proxies;
 mod revocations;
 mod succession;
 
@@ -11,12 +13,11 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use bowline_aws::{cfn::Revision, ecs::RegisterTaskDefinitionRequest};
-use bowline_discovery::{resource::ResourceType, telemetry::MetricReport};
 use bowline_model::{
     clock::Timestamp,
     service::Service,
@@ -27,7 +28,7 @@ use bowline_plumbing::{exposition::Format, wall_clock};
 use tokio::sync::watch;
 
 use crate::{
-    acm::{rollover, serving},
+    acm::rollover,
     alarms,
     api::authorization::Authorizer,
     audit::AuditLog,
@@ -45,27 +46,22 @@ use crate::{
     registry::{CertificateRecord, Registry, RegistryError, RegistryWriter},
     revocation, secrets,
     stack::secrets::SecretValues,
-    stream::{
-        directory::{
-            Acknowledgement, Directory, HeldCertificate, IssueError, IssuedCertificate, Peer, ResourceSet,
-        },
-        tls::TlsMaterial,
-    },
-    task_role::{TaskCredentials, TaskCredentialsError},
-    telemetry::{InvalidReport, Taken, Telemetry},
+    stream::{directory::IssuedCertificate, tls::TlsMaterial},
+    telemetry::Telemetry,
     tokens::Tokens,
 };
 
-use self::revocations::{KeepError, PublishedRevocation, refuse_barred};
+use self::{
+    directory::PublishCache,
+    proxies::{Diversions, ProxyState},
+    revocations::PublishedRevocation,
+};
 
 /// How long the control plane's own certificate lives.
 const OWN_CERTIFICATE_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a verifier's certificate lives.
 const VERIFIER_TTL: Duration = Duration::from_secs(60);
-
-/// Endpoints that stand in for a cluster's at one task's proxy, each with its end.
-type Diversions = BTreeMap<(TaskId, String), (SocketAddr, Instant)>;
 
 /// What is kept beside the registry.
 pub(crate) struct Kept {
@@ -113,32 +109,12 @@ pub(crate) struct Core {
     pub(crate) reserved: Mutex<Vec<socket2::Socket>>,
 }
 
-/// Resource sets that were computed for one generation but for their revocations.
-#[derive(Default)]
-struct PublishCache {
-    base: u64,
-    /// Each with the generation of its revocations.
-    sets: Mutex<BTreeMap<TaskId, (u64, Arc<ResourceSet>)>>,
-}
-
 /// The roots that the mesh trusts.
 #[derive(Debug)]
 struct Bundle {
     roots_pem: String,
     /// The generation since which they are published.
     since: u64,
-}
-
-/// What is known of a connected proxy.
-#[derive(Clone, Debug, Default)]
-struct ProxyState {
-    streams: u32,
-    /// Serial number of the certificate that its latest stream was opened with.
-    shown: String,
-    /// The generation that each type was last acknowledged at.
-    acknowledged: BTreeMap<ResourceType, u64>,
-    /// What it refuses, by type.
-    refused: BTreeMap<ResourceType, String>,
 }
 
 impl Core {
@@ -420,61 +396,6 @@ impl Core {
         }
     }
 
-    pub(crate) fn divert(&self, task: &TaskId, cluster: &str, to: Option<(SocketAddr, Instant)>) {
-        {
-            let mut diversions = self.diversions.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = Instant::now();
-            diversions.retain(|_, (_, until)| *until > now);
-            let key = (task.clone(), cluster.to_owned());
-            match to {
-                Some(to) => diversions.insert(key, to),
-                None => diversions.remove(&key),
-            };
-        }
-        self.publish();
-    }
-
-    /// Ends diversions whose time is over.
-    pub(crate) fn end_old_diversions(&self) {
-        let ended = {
-            let mut diversions = self.diversions.lock().unwrap_or_else(PoisonError::into_inner);
-            let (before, now) = (diversions.len(), Instant::now());
-            diversions.retain(|_, (_, until)| *until > now);
-            diversions.len() != before
-        };
-        if ended {
-            self.publish();
-        }
-    }
-
-    /// Returns when the task's proxy has acknowledged the endpoints that are
-    /// published now; `None` after `limit`, or when the task is over.
-    pub(crate) async fn in_step(&self, task: &TaskId, limit: Duration) -> Option<()> {
-        self.resources(task)?;
-        let wanted = {
-            let since = self.endpoints_since.lock().unwrap_or_else(PoisonError::into_inner);
-            since.get(task)?.1
-        };
-        let mut answered = self.answered.subscribe();
-        tokio::time::timeout(limit, async {
-            loop {
-                answered.mark_unchanged();
-                let reached = {
-                    let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
-                    proxies.get(task).is_some_and(|proxy| {
-                        let endpoints = ResourceType::Endpoints;
-                        proxy.acknowledged.get(&endpoints).is_some_and(|generation| *generation >= wanted)
-                    })
-                };
-                if reached || answered.changed().await.is_err() {
-                    return;
-                }
-            }
-        })
-        .await
-        .ok()
-    }
-
     /// The latest certificate of a task's own identity.
     pub(crate) fn certificate_of(&self, task: &TaskId) -> Option<CertificateRecord> {
         let registry = self.registry();
@@ -500,218 +421,11 @@ impl Core {
         self.authorities.issue(&order, &csr, wall_clock::now())
     }
 
-    /// What stands in the certificate of one of a task's identities: decided by
-    /// the task's record alone.
-    fn order_for(&self, registry: &Registry, task: &TaskId, name: &str) -> Option<LeafOrder> {
-        let record = registry.tasks.get(task.as_str())?;
-        if name.is_empty() || name == MESH_IDENTITY {
-            return Some(LeafOrder {
-                authority: publish::named_authority(registry, record).cloned(),
-                spiffe_id: Some(registry.identity_of(record)?),
-                dns_names: Vec::new(),
-                addresses: Vec::new(),
-                ttl: self.certificate_ttl,
-                public: false,
-            });
-        }
-        let resources = self.resources(task)?;
-        let key = (ResourceType::Identity, name.to_owned());
-        match &*resources.get(&key)?.resource {
-            bowline_discovery::resource::Resource::Identity(identity) if identity.spiffe_id.is_empty() => {
-                Some(LeafOrder {
-                    authority: None,
-                    spiffe_id: None,
-                    dns_names: identity.dns_names.clone(),
-                    addresses: Vec::new(),
-                    ttl: self.certificate_ttl,
-                    public: true,
-                })
-            }
-            _ => None,
-        }
-    }
-
-    /// What connected proxies refuse of their configuration.
-    pub(crate) fn refusals(&self) -> Vec<(TaskId, String)> {
-        let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = proxies
-            .iter()
-            .filter_map(|(task, state)| Some((task.clone(), state.refused.values().next()?.clone())));
-        refused.collect()
-    }
-
-    /// Remembers since when a task's endpoints are what they are.
-    fn mark_endpoints(&self, task: &TaskId, set: &ResourceSet, generation: u64) {
-        let endpoints = ResourceType::Endpoints;
-        let versions: Vec<&str> = set
-            .iter()
-            .filter(|((kind, _), _)| *kind == endpoints)
-            .map(|(_, resource)| resource.version.as_str())
-            .collect();
-        let versions = versions.concat();
-        let mut since = self.endpoints_since.lock().unwrap_or_else(PoisonError::into_inner);
-        match since.get(task) {
-            Some((present, _)) if *present == versions => {}
-            _ => {
-                since.insert(task.clone(), (versions, generation));
-            }
-        }
-        let registry = self.registry();
-        since.retain(|task, _| registry.tasks.get(task.as_str()).is_some());
-    }
-
     pub(crate) fn policy_test(
         &self,
         question: &PolicyQuestion,
     ) -> Result<Vec<PolicyAnswer>, PolicyQuestionError> {
         let proves_callers = |service: &Service| publish::proves_callers(&self.options, service);
         authorization::answer(&self.registry(), proves_callers, question)
-    }
-
-    fn present_options(&self) -> PublishOptions {
-        let diversions = self.diversions.lock().unwrap_or_else(PoisonError::into_inner);
-        PublishOptions {
-            roots_pem: self.authorities.mesh_roots_pem(),
-            signing_keys: self.authorities.opened().signing_keys(),
-            diversions: diversions.iter().map(|(key, (to, _))| (key.clone(), *to)).collect(),
-            ..self.options.clone()
-        }
-    }
-}
-
-impl Directory for Core {
-    fn redeem(&self, token: &str) -> Result<TaskId, IssueError> {
-        self.tokens.redeem(token, wall_clock::now()).ok_or(IssueError::Token)
-    }
-
-    fn is_revoked(&self, peer: &Peer) -> bool {
-        revocation::is_revoked(&self.registry(), &peer.serial)
-    }
-
-    fn task_of(&self, peer: &Peer) -> Option<TaskId> {
-        let registry = self.registry();
-        let certificate = registry.certificates.get(&peer.serial)?;
-        let same_id = certificate.spiffe_id.as_ref() == Some(&peer.id);
-        let task = registry.tasks.get(certificate.task.as_str())?;
-        same_id.then(|| task.id.clone())
-    }
-
-    fn issue(&self, task: &TaskId, name: &str, csr_der: &[u8]) -> Result<IssuedCertificate, IssueError> {
-        let csr = CheckedCsr::parse(csr_der).map_err(|error| {
-            tracing::warn!(%task, %error, "a certificate request was refused");
-            IssueError::Request
-        })?;
-        let registry = self.registry();
-        let order = self.order_for(&registry, task, name).ok_or(IssueError::Unknown)?;
-        refuse_barred(&registry, task)?;
-        let name = if name.is_empty() { MESH_IDENTITY } else { name };
-        let issued = self.issue_and_keep(task, name, &order, &csr);
-        self.telemetry.own.asked_for_certificate(issued.is_ok());
-        issued.map_err(|error| match error {
-            KeepError::Barred(error) => error,
-            error => {
-                tracing::error!(%task, %error, "a certificate could not be issued");
-                IssueError::Internal
-            }
-        })
-    }
-
-    fn fetch(&self, task: &TaskId, name: &str) -> Result<HeldCertificate, IssueError> {
-        let key = (ResourceType::Identity, name.to_owned());
-        let held = self.resources(task).is_some_and(|resources| resources.contains_key(&key));
-        let registry = self.registry();
-        refuse_barred(&registry, task)?;
-        let row = serving::certificate_named(&registry, name).filter(|_| held).ok_or(IssueError::Unknown)?;
-        let key = self.authorities.master_key().open(row.arn.as_str(), &row.sealed_key).map_err(|error| {
-            tracing::error!(certificate = %row.arn, %error, "its key does not open");
-            IssueError::Internal
-        })?;
-        tracing::info!(%task, certificate = %row.arn, "a certificate was fetched with its key");
-        Ok(HeldCertificate { chain_der: serving::sent_chain(row), key })
-    }
-
-    fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError> {
-        self.task_credentials(task)
-    }
-
-    fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>> {
-        // In this order: what is computed may be newer than its labels, never older.
-        let generation = *self.published.borrow();
-        let base = self.base.load(Ordering::Acquire);
-        let mut cache = self.cache.load_full();
-        if cache.base != base {
-            cache = Arc::new(PublishCache { base, sets: Mutex::default() });
-            self.cache.store(Arc::clone(&cache));
-        }
-        let mut sets = cache.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        match sets.get_mut(task) {
-            Some((of, set)) if *of >= generation => return Some(Arc::clone(set)),
-            Some((of, set)) => {
-                let revocation = self.present_revocation(generation);
-                let mut newer = ResourceSet::clone(set);
-                newer.insert(revocation.key.clone(), revocation.resource.clone());
-                (*of, *set) = (generation, Arc::new(newer));
-                return Some(Arc::clone(set));
-            }
-            None => {}
-        }
-        let registry = self.registry();
-        let record = registry.tasks.get(task.as_str())?;
-        let set = Arc::new(publish::resources(&registry, &self.present_options(), record)?);
-        self.mark_endpoints(task, &set, generation);
-        sets.insert(task.clone(), (generation, Arc::clone(&set)));
-        Some(set)
-    }
-
-    fn generation(&self) -> watch::Receiver<u64> {
-        self.published.subscribe()
-    }
-
-    fn connected(&self, task: &TaskId, serial: &str) {
-        let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = proxies.entry(task.clone()).or_default();
-        let (streams, shown) = (state.streams + 1, serial.to_owned());
-        *state = ProxyState { streams, shown, ..ProxyState::default() };
-        drop(proxies);
-        self.answered.send_modify(|count| *count += 1);
-    }
-
-    fn disconnected(&self, task: &TaskId) {
-        let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(state) = proxies.get_mut(task) {
-            state.streams = state.streams.saturating_sub(1);
-            if state.streams == 0 {
-                proxies.remove(task);
-            }
-        }
-        drop(proxies);
-        self.answered.send_modify(|count| *count += 1);
-    }
-
-    fn reported(&self, task: &TaskId, report: MetricReport) -> Result<Taken, InvalidReport> {
-        let registry = self.registry();
-        let now = wall_clock::now();
-        let sequence = report.sequence;
-        match registry.tasks.get(task.as_str()) {
-            Some(task) => self.telemetry.take(&registry, task, report, now),
-            None => Ok(Taken { sequence, interval: None }),
-        }
-    }
-
-    fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement) {
-        self.telemetry.own.answered(acknowledgement.refusal.is_some());
-        if let Some(refusal) = &acknowledgement.refusal {
-            tracing::warn!(%task, kind = acknowledgement.kind.name(), refusal, "a proxy refused a resource");
-        }
-        let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(state) = proxies.get_mut(task) {
-            state.acknowledged.insert(acknowledgement.kind, acknowledgement.generation);
-            match acknowledgement.refusal {
-                Some(refusal) => state.refused.insert(acknowledgement.kind, refusal),
-                None => state.refused.remove(&acknowledgement.kind),
-            };
-        }
-        drop(proxies);
-        self.answered.send_modify(|count| *count += 1);
     }
 }

@@ -51,6 +51,7 @@ pub mod reconcile;
 pub mod record_launcher;
 pub mod registry;
 pub mod revocation;
+pub mod routes;
 pub mod scaling;
 pub mod secrets;
 pub mod stack;

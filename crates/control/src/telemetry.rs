@@ -42,7 +42,7 @@ use self::{
 };
 pub use self::{
     report::{InvalidReport, Security, Side},
-    view::{EdgeView, TelemetryView},
+    view::{Edge, EdgeView, TelemetryView, Workload},
 };
 use crate::registry::{Registry, TaskRecord};
 

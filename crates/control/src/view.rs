@@ -1,6 +1,10 @@
 //! The registry as commands show it.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use bowline_model::{
     load_balancer::{GatewayAction, GatewayCondition, GatewayListener, GatewayProtocol},
@@ -62,6 +66,18 @@ pub fn aliases(registry: &Registry, service: &Service, plaintext: &BTreeSet<Stri
                     _ => "MUTUAL_TLS",
                 },
             })
+        })
+        .collect()
+}
+
+/// Which service is behind each cluster of the streams, by the cluster's name, for services of Service Connect.
+pub fn services_behind(registry: &Registry) -> BTreeMap<String, Arc<Service>> {
+    let connected =
+        registry.services.values().filter_map(|service| Some((service, service.connect.as_ref()?)));
+    connected
+        .flat_map(|(service, connect)| {
+            let name = |offered| called::cluster_name(&connect.namespace, offered);
+            connect.services.iter().map(move |offered| (name(offered), Arc::clone(service)))
         })
         .collect()
 }

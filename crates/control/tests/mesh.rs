@@ -8,6 +8,8 @@ mod proxy;
 mod revocation;
 #[path = "mesh/succession.rs"]
 mod succession;
+#[path = "mesh/telemetry.rs"]
+mod telemetry;
 #[path = "mesh/template.rs"]
 mod template;
 

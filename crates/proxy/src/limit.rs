@@ -257,15 +257,15 @@ mod tests {
         let allowed: (usize, usize) = std::thread::scope(|scope| {
             let worker = || {
                 let of = |tenant: usize| request(&format!("t{tenant}"));
-                let plain = (0..400).filter(|_| !limiter.judge(&of(0), None).denied).count();
-                let by_key = (0..400).filter(|turn| !keyed.judge(&of(turn % 10), None).denied).count();
+                let plain = (0..2_500).filter(|_| !limiter.judge(&of(0), None).denied).count();
+                let by_key = (0..2_500).filter(|turn| !keyed.judge(&of(turn % 10), None).denied).count();
                 (plain, by_key)
             };
             let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
             let counts = workers.into_iter().map(|worker| worker.join().expect("no panic"));
             counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
         });
-        assert_eq!(allowed, (1_000, 500), "of 1,600 each");
+        assert_eq!(allowed, (1_000, 500), "of 10,000 each");
     }
 
     #[test]

@@ -145,11 +145,8 @@ where
     let answer = tokio::select! {
         biased;
         answer = &mut answered => answer?,
-        ended = &mut connection => {
-            ended?;
-            // It may have brought the answer as it ended; else this fails at once.
-            answered.await?
-        }
+        // It may have brought the answer as it ended, however it did; else this fails at once.
+        _ = &mut connection => answered.await?,
     };
     Ok(answer.status())
 }

@@ -1,8 +1,8 @@
 //! What is measured goes where metrics are kept.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bowline_model::task::{TaskReport, TaskStatus, TaskUsage};
+use bowline_model::task::{TaskId, TaskReport, TaskStatus, TaskUsage};
 use bowline_plumbing::wall_clock;
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 
@@ -21,6 +21,11 @@ impl ControlPlane {
     /// proxies report every second.
     pub fn telemetry_view(&self, window: Duration) -> TelemetryView {
         self.core.telemetry().view(window, wall_clock::now())
+    }
+
+    /// The same, as each task's proxy tells it.
+    pub fn telemetry_view_by_task(&self, window: Duration) -> BTreeMap<TaskId, TelemetryView> {
+        self.core.telemetry().view_by_task(window, wall_clock::now())
     }
 }
 

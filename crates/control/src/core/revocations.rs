@@ -9,7 +9,7 @@ use bowline_discovery::resource::ResourceType;
 use bowline_model::{arn::Arn, clock::Timestamp, task::TaskId};
 use bowline_plumbing::wall_clock;
 
-use super::{Core, ProxyState};
+use super::{Core, proxies::ProxyState};
 use crate::{
     authorities::AuthoritiesError,
     publish,

@@ -140,7 +140,7 @@ impl<'a> Data<'a> {
         self.count(ECS, named, "TargetProcessedBytes", Unit::Bytes, bytes);
         self.put(ECS, named, "TargetResponseTime", Unit::Milliseconds, &gained.response_time);
         self.count(ECS, named, "TargetTLSNegotiationErrorCount", Unit::Count, gained.handshake_failures);
-        let sets = &[whole.clone()];
+        let sets = std::slice::from_ref(whole);
         let failed = gained.connection_errors;
         self.count(ECS, sets, "ServiceConnect.ConnectionErrors", Unit::Count, failed);
         self.count(ECS, sets, "ServiceConnectTlsFailureCount", Unit::Count, gained.handshake_failures);
@@ -149,7 +149,7 @@ impl<'a> Data<'a> {
     /// A gateway's client called a target group.
     fn balanced(&mut self, balancer: &str, key: &RowKey, gained: &Counts) {
         let whole = vec![("LoadBalancer", balancer)];
-        let of_group = key.cluster.strip_prefix("target-group:");
+        let of_group = target_group(&key.cluster);
         let mut sets = vec![whole.clone()];
         sets.extend(of_group.map(|group| vec![("LoadBalancer", balancer), ("TargetGroup", group)]));
         let bytes = gained.bytes_received.saturating_add(gained.bytes_sent);
@@ -211,7 +211,7 @@ impl<'a> Data<'a> {
                         &active,
                     );
                 }
-                let group = key.cluster.strip_prefix("target-group:");
+                let group = target_group(&key.cluster);
                 if let Some(group) = group.filter(|_| requests > 0 && now.targets > 0) {
                     // Of an ALB, "the only valid statistic is Sum": it is the mean.
                     let each = Distribution::of(requests as f64 / f64::from(now.targets));
@@ -223,6 +223,12 @@ impl<'a> Data<'a> {
             _ => {}
         }
     }
+}
+
+/// The target group's dimension, of a cluster's name. A deployment's own set of tasks is of the same group.
+fn target_group(cluster: &str) -> Option<&str> {
+    let group = cluster.strip_prefix("target-group:")?;
+    Some(group.split_once('@').map_or(group, |(group, _)| group))
 }
 
 /// The names of responses' counts, by their class.

@@ -281,6 +281,7 @@ mod tests {
                 stop_reason: None,
                 tags: Vec::new(),
                 capacity_provider: None,
+                zone: None,
                 protected_until: None,
                 proxied: true,
                 serving_since: None,

@@ -117,6 +117,12 @@ fn a_view_tells_rates_success_and_times_of_each_edge() {
     // Told: 30 s before now until now, of each proxy 500 requests.
     assert!((minute.edges[0].requests_per_second - 2.0 * 500.0 / 30.0).abs() < 1e-9);
     // Later nothing is going on, and the edge is still there.
+    // The last report is told until the next one is due, though it is a moment older than was asked for.
+    let moment_later = telemetry.view(Duration::from_secs(10), NOW + Duration::from_secs(11));
+    assert_eq!((moment_later.edges[0].requests_per_second, moment_later.edges[0].failures), (20.0, 20));
+    let by_task = telemetry.view_by_task(Duration::from_secs(10), NOW);
+    assert_eq!(by_task.keys().cloned().collect::<Vec<_>>(), [task(1), task(2)]);
+    assert!(by_task.values().all(|view| view.edges[0].requests_per_second == 10.0), "{by_task:?}");
     let later = telemetry.view(Duration::from_secs(10), NOW + Duration::from_secs(30));
     assert_eq!(
         (later.edges.len(), later.edges[0].requests_per_second, later.edges[0].success_rate),

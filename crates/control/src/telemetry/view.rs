@@ -9,10 +9,14 @@ use std::{
 use bowline_model::{clock::Timestamp, metric::Distribution, task::TaskId};
 
 use super::{
-    Telemetry,
+    Recent, Telemetry,
     metric_data::Origin,
     report::{Counts, RowKey, Security, Side},
 };
+
+/// How old a proxy's last report may be and still be told where `window` has none: proxies report every ten seconds
+/// while nobody looks, and a report takes a moment.
+const LAST_REPORT_FOR: Duration = Duration::from_secs(12);
 
 /// A workload that calls or is called.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +68,10 @@ pub struct EdgeView {
     pub requests_per_second: f64,
     /// Requests that ended in that time, by hundreds of their status.
     pub responses: [u64; 6],
+    /// TCP connections begun in that time.
+    pub tcp_connections: u64,
+    /// Requests and TCP connections of that time that failed.
+    pub failures: u64,
     /// The share of requests (and TCP connections) that did not fail; `None` where there were none.
     pub success_rate: Option<f64>,
     /// From requests to their responses' beginnings, in milliseconds.
@@ -88,13 +96,42 @@ pub struct TelemetryView {
 impl Telemetry {
     /// What was told in the last `window`, at most 60 s. Somebody looks: for a while proxies report every second.
     pub fn view(&self, window: Duration, now: Timestamp) -> TelemetryView {
-        self.looked_at.store(now.as_millis(), Relaxed);
         let mut edges: BTreeMap<Edge, Gathered> = BTreeMap::new();
+        self.gather(window, now, |task, edge, gained, told| {
+            edges.entry(edge).or_default().add(task, gained, told);
+        });
+        finish(edges)
+    }
+
+    /// The same, of each task's proxy apart.
+    pub fn view_by_task(&self, window: Duration, now: Timestamp) -> BTreeMap<TaskId, TelemetryView> {
+        let mut tasks: BTreeMap<TaskId, BTreeMap<Edge, Gathered>> = BTreeMap::new();
+        self.gather(window, now, |task, edge, gained, told| {
+            let edges = tasks.entry(task.clone()).or_default();
+            edges.entry(edge).or_default().add(task, gained, told);
+        });
+        tasks.into_iter().map(|(task, edges)| (task, finish(edges))).collect()
+    }
+
+    /// Gives each proxy's rows, with what they have gained and how long that took.
+    fn gather(
+        &self,
+        window: Duration,
+        now: Timestamp,
+        mut each: impl FnMut(&TaskId, Edge, &Counts, Duration),
+    ) {
+        self.looked_at.store(now.as_millis(), Relaxed);
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         for (task, proxy) in proxies.iter() {
             let workload = Workload::from(&proxy.origin);
-            let since = |until: Timestamp| now.since(until) < window;
-            let recent: Vec<_> = proxy.recent.iter().filter(|recent| since(recent.until)).collect();
+            let within = |window: Duration| {
+                let since = move |recent: &&Recent| now.since(recent.until) < window;
+                proxy.recent.iter().filter(since)
+            };
+            let mut recent: Vec<_> = within(window).collect();
+            if recent.is_empty() {
+                recent.extend(within(LAST_REPORT_FOR).next_back());
+            }
             // A proxy that reports every ten seconds tells of all ten: rates are over what is told of.
             let told = recent.first().zip(recent.last()).map(|(first, last)| last.until.since(first.from));
             let told = told.unwrap_or_default().max(Duration::from_millis(1));
@@ -105,13 +142,14 @@ impl Telemetry {
                     rows.for_each(|(_, counts)| gained.add(counts));
                 }
                 gained.connections_active = total.connections_active;
-                let gathered = edges.entry(edge(&workload, key)).or_default();
-                gathered.add(task, &gained, told);
+                each(task, edge(&workload, key), &gained, told);
             }
         }
-        drop(proxies);
-        TelemetryView { edges: edges.into_iter().map(|(edge, gathered)| gathered.finish(edge)).collect() }
     }
+}
+
+fn finish(edges: BTreeMap<Edge, Gathered>) -> TelemetryView {
+    TelemetryView { edges: edges.into_iter().map(|(edge, gathered)| gathered.finish(edge)).collect() }
 }
 
 fn edge(workload: &Workload, key: &RowKey) -> Edge {
@@ -155,6 +193,8 @@ impl Gathered {
             proxies: self.tasks.len(),
             requests_per_second: self.requests_per_second,
             responses: self.counts.responses,
+            tcp_connections: self.counts.tcp_connections,
+            failures: failed,
             success_rate: (tried > 0).then(|| 1.0 - failed as f64 / tried as f64),
             response_time: self.counts.response_time,
             tcp_connections_per_second: self.tcp_connections_per_second,

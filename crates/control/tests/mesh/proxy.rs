@@ -171,7 +171,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// A connection, made when first used.
-    fn channel(&self, credentials: Option<&Credentials>) -> Channel {
+    pub(crate) fn channel(&self, credentials: Option<&Credentials>) -> Channel {
         let mut config = client_config(&self.roots_pem, credentials);
         config.alpn_protocols = vec![b"h2".to_vec()];
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));

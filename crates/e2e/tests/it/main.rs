@@ -15,6 +15,7 @@ mod external;
 mod metrics;
 mod modes;
 mod reference;
+mod stat;
 mod structure;
 mod task_role;
 mod traffic;

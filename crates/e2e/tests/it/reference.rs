@@ -7,12 +7,17 @@ use bowline_e2e::{
     mesh::{bowline, repository},
 };
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 30] = [
     "",
     "up",
     "server",
     "down",
     "status",
+    "stat",
+    "edges",
+    "top",
+    "routes",
+    "events",
     "certs",
     "certs revoke",
     "certs allow",

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bowline_proxy::{Direction, Flag};
+use bowline_proxy::{Direction, Flag, ProxyOptions};
 use serde_json::json;
 
 use crate::{
@@ -163,6 +163,51 @@ async fn who_is_over_a_limit_is_told_when_to_come_back() {
     assert_eq!(Client::of(&c).await.get("/headers").await.status, 200);
     assert_eq!(server.handle.metrics().flagged(Direction::Inbound, Flag::RateLimited), 12);
     for proxy in [a, c, server] {
+        proxy.handle.stop();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_caller_has_exactly_its_share_over_all_workers() {
+    let ca = Ca::new();
+    let issued = |name: &str| identity("mesh", &ca.issue(name, &Leaf::of(&id(name))));
+    let backend = Backend::start(Answer::status(200)).await;
+    let options = ProxyOptions { workers: 4, drain: Duration::from_secs(1), ..ProxyOptions::default() };
+    let mut resources = vec![ca.trust(), issued("b")];
+    resources.extend(inbound("HTTP", backend.address, &[&id("a"), &id("c")]));
+    let rule = json!({"name": "each", "requestsPerSecond": 0.0003, "burst": 700, "perCaller": true});
+    resources.push(json!({"limit": {"name": "in", "rules": [rule]}}));
+    let server = Proxy::start_with(&resources, &options);
+    let callers = ["a", "c"].map(|name| {
+        let mut resources = vec![ca.trust(), issued(name)];
+        resources.extend(outbound("HTTP", &id("b"), &[server.address("in")]));
+        Proxy::start_with(&resources, &options)
+    });
+    // Each caller's four workers have hops of their own, which the server's four take.
+    let mut running = Vec::new();
+    for caller in &callers {
+        let mut of_caller = Vec::new();
+        for _ in 0..8 {
+            let client = Client::of(caller).await;
+            of_caller.push(tokio::spawn(async move {
+                let mut passed = 0;
+                for _ in 0..250 {
+                    passed += u32::from(client.get("/").await.status == 200);
+                }
+                passed
+            }));
+        }
+        running.push(of_caller);
+    }
+    for of_caller in running {
+        let mut passed = 0;
+        for client in of_caller {
+            passed += client.await.expect("no panic");
+        }
+        assert_eq!(passed, 700, "of 2,000");
+    }
+    assert_eq!(backend.count(), 1_400);
+    for proxy in callers.into_iter().chain([server]) {
         proxy.handle.stop();
     }
 }

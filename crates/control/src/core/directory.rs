@@ -1,0 +1,238 @@
+//! What the stream's servers ask: certificates, and each proxy's resources.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+};
+
+use bowline_discovery::{resource::ResourceType, telemetry::MetricReport};
+use bowline_model::task::TaskId;
+use bowline_plumbing::wall_clock;
+use tokio::sync::watch;
+
+use super::{
+    Core,
+    proxies::ProxyState,
+    revocations::{KeepError, refuse_barred},
+};
+use crate::{
+    acm::serving,
+    authorities::LeafOrder,
+    ca::CheckedCsr,
+    publish::{self, MESH_IDENTITY, PublishOptions},
+    registry::Registry,
+    revocation,
+    stream::directory::{
+        Acknowledgement, Directory, HeldCertificate, IssueError, IssuedCertificate, Peer, ResourceSet,
+    },
+    task_role::{TaskCredentials, TaskCredentialsError},
+    telemetry::{InvalidReport, Taken},
+};
+
+/// Resource sets that were computed for one generation but for their revocations.
+#[derive(Default)]
+pub(super) struct PublishCache {
+    pub(super) base: u64,
+    /// Each with the generation of its revocations.
+    sets: Mutex<BTreeMap<TaskId, (u64, Arc<ResourceSet>)>>,
+}
+
+impl Core {
+    /// What stands in the certificate of one of a task's identities: decided by
+    /// the task's record alone.
+    fn order_for(&self, registry: &Registry, task: &TaskId, name: &str) -> Option<LeafOrder> {
+        let record = registry.tasks.get(task.as_str())?;
+        if name.is_empty() || name == MESH_IDENTITY {
+            return Some(LeafOrder {
+                authority: publish::named_authority(registry, record).cloned(),
+                spiffe_id: Some(registry.identity_of(record)?),
+                dns_names: Vec::new(),
+                addresses: Vec::new(),
+                ttl: self.certificate_ttl,
+                public: false,
+            });
+        }
+        let resources = self.resources(task)?;
+        let key = (ResourceType::Identity, name.to_owned());
+        match &*resources.get(&key)?.resource {
+            bowline_discovery::resource::Resource::Identity(identity) if identity.spiffe_id.is_empty() => {
+                Some(LeafOrder {
+                    authority: None,
+                    spiffe_id: None,
+                    dns_names: identity.dns_names.clone(),
+                    addresses: Vec::new(),
+                    ttl: self.certificate_ttl,
+                    public: true,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Remembers since when a task's endpoints are what they are.
+    fn mark_endpoints(&self, task: &TaskId, set: &ResourceSet, generation: u64) {
+        let endpoints = ResourceType::Endpoints;
+        let versions: Vec<&str> = set
+            .iter()
+            .filter(|((kind, _), _)| *kind == endpoints)
+            .map(|(_, resource)| resource.version.as_str())
+            .collect();
+        let versions = versions.concat();
+        let mut since = self.endpoints_since.lock().unwrap_or_else(PoisonError::into_inner);
+        match since.get(task) {
+            Some((present, _)) if *present == versions => {}
+            _ => {
+                since.insert(task.clone(), (versions, generation));
+            }
+        }
+        let registry = self.registry();
+        since.retain(|task, _| registry.tasks.get(task.as_str()).is_some());
+    }
+
+    fn present_options(&self) -> PublishOptions {
+        let diversions = self.diversions.lock().unwrap_or_else(PoisonError::into_inner);
+        PublishOptions {
+            roots_pem: self.authorities.mesh_roots_pem(),
+            signing_keys: self.authorities.opened().signing_keys(),
+            diversions: diversions.iter().map(|(key, (to, _))| (key.clone(), *to)).collect(),
+            ..self.options.clone()
+        }
+    }
+}
+
+impl Directory for Core {
+    fn redeem(&self, token: &str) -> Result<TaskId, IssueError> {
+        self.tokens.redeem(token, wall_clock::now()).ok_or(IssueError::Token)
+    }
+
+    fn is_revoked(&self, peer: &Peer) -> bool {
+        revocation::is_revoked(&self.registry(), &peer.serial)
+    }
+
+    fn task_of(&self, peer: &Peer) -> Option<TaskId> {
+        let registry = self.registry();
+        let certificate = registry.certificates.get(&peer.serial)?;
+        let same_id = certificate.spiffe_id.as_ref() == Some(&peer.id);
+        let task = registry.tasks.get(certificate.task.as_str())?;
+        same_id.then(|| task.id.clone())
+    }
+
+    fn issue(&self, task: &TaskId, name: &str, csr_der: &[u8]) -> Result<IssuedCertificate, IssueError> {
+        let csr = CheckedCsr::parse(csr_der).map_err(|error| {
+            tracing::warn!(%task, %error, "a certificate request was refused");
+            IssueError::Request
+        })?;
+        let registry = self.registry();
+        let order = self.order_for(&registry, task, name).ok_or(IssueError::Unknown)?;
+        refuse_barred(&registry, task)?;
+        let name = if name.is_empty() { MESH_IDENTITY } else { name };
+        let issued = self.issue_and_keep(task, name, &order, &csr);
+        self.telemetry.own.asked_for_certificate(issued.is_ok());
+        issued.map_err(|error| match error {
+            KeepError::Barred(error) => error,
+            error => {
+                tracing::error!(%task, %error, "a certificate could not be issued");
+                IssueError::Internal
+            }
+        })
+    }
+
+    fn fetch(&self, task: &TaskId, name: &str) -> Result<HeldCertificate, IssueError> {
+        let key = (ResourceType::Identity, name.to_owned());
+        let held = self.resources(task).is_some_and(|resources| resources.contains_key(&key));
+        let registry = self.registry();
+        refuse_barred(&registry, task)?;
+        let row = serving::certificate_named(&registry, name).filter(|_| held).ok_or(IssueError::Unknown)?;
+        let key = self.authorities.master_key().open(row.arn.as_str(), &row.sealed_key).map_err(|error| {
+            tracing::error!(certificate = %row.arn, %error, "its key does not open");
+            IssueError::Internal
+        })?;
+        tracing::info!(%task, certificate = %row.arn, "a certificate was fetched with its key");
+        Ok(HeldCertificate { chain_der: serving::sent_chain(row), key })
+    }
+
+    fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError> {
+        self.task_credentials(task)
+    }
+
+    fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>> {
+        // In this order: what is computed may be newer than its labels, never older.
+        let generation = *self.published.borrow();
+        let base = self.base.load(Ordering::Acquire);
+        let mut cache = self.cache.load_full();
+        if cache.base != base {
+            cache = Arc::new(PublishCache { base, sets: Mutex::default() });
+            self.cache.store(Arc::clone(&cache));
+        }
+        let mut sets = cache.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        match sets.get_mut(task) {
+            Some((of, set)) if *of >= generation => return Some(Arc::clone(set)),
+            Some((of, set)) => {
+                let revocation = self.present_revocation(generation);
+                let mut newer = ResourceSet::clone(set);
+                newer.insert(revocation.key.clone(), revocation.resource.clone());
+                (*of, *set) = (generation, Arc::new(newer));
+                return Some(Arc::clone(set));
+            }
+            None => {}
+        }
+        let registry = self.registry();
+        let record = registry.tasks.get(task.as_str())?;
+        let set = Arc::new(publish::resources(&registry, &self.present_options(), record)?);
+        self.mark_endpoints(task, &set, generation);
+        sets.insert(task.clone(), (generation, Arc::clone(&set)));
+        Some(set)
+    }
+
+    fn generation(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
+    }
+
+    fn connected(&self, task: &TaskId, serial: &str) {
+        let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = proxies.entry(task.clone()).or_default();
+        let (streams, shown) = (state.streams + 1, serial.to_owned());
+        *state = ProxyState { streams, shown, ..ProxyState::default() };
+        drop(proxies);
+        self.answered.send_modify(|count| *count += 1);
+    }
+
+    fn disconnected(&self, task: &TaskId) {
+        let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = proxies.get_mut(task) {
+            state.streams = state.streams.saturating_sub(1);
+            if state.streams == 0 {
+                proxies.remove(task);
+            }
+        }
+        drop(proxies);
+        self.answered.send_modify(|count| *count += 1);
+    }
+
+    fn reported(&self, task: &TaskId, report: MetricReport) -> Result<Taken, InvalidReport> {
+        let registry = self.registry();
+        let now = wall_clock::now();
+        let sequence = report.sequence;
+        match registry.tasks.get(task.as_str()) {
+            Some(task) => self.telemetry.take(&registry, task, report, now),
+            None => Ok(Taken { sequence, interval: None }),
+        }
+    }
+
+    fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement) {
+        self.telemetry.own.answered(acknowledgement.refusal.is_some());
+        if let Some(refusal) = &acknowledgement.refusal {
+            tracing::warn!(%task, kind = acknowledgement.kind.name(), refusal, "a proxy refused a resource");
+        }
+        let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = proxies.get_mut(task) {
+            state.acknowledged.insert(acknowledgement.kind, acknowledgement.generation);
+            match acknowledgement.refusal {
+                Some(refusal) => state.refused.insert(acknowledgement.kind, refusal),
+                None => state.refused.remove(&acknowledgement.kind),
+            };
+        }
+        drop(proxies);
+        self.answered.send_modify(|count| *count += 1);
+    }
+}

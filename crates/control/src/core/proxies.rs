@@ -1,0 +1,95 @@
+//! What is known of connected proxies, and where a test stands between them.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
+
+use bowline_discovery::resource::ResourceType;
+use bowline_model::task::TaskId;
+
+use super::Core;
+use crate::stream::directory::Directory;
+
+/// Endpoints that stand in for a cluster's at one task's proxy, each with its end.
+pub(super) type Diversions = BTreeMap<(TaskId, String), (SocketAddr, Instant)>;
+
+/// What is known of a connected proxy.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ProxyState {
+    pub(super) streams: u32,
+    /// Serial number of the certificate that its latest stream was opened with.
+    pub(super) shown: String,
+    /// The generation that each type was last acknowledged at.
+    pub(super) acknowledged: BTreeMap<ResourceType, u64>,
+    /// What it refuses, by type.
+    pub(super) refused: BTreeMap<ResourceType, String>,
+}
+
+impl Core {
+    pub(crate) fn divert(&self, task: &TaskId, cluster: &str, to: Option<(SocketAddr, Instant)>) {
+        {
+            let mut diversions = self.diversions.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            diversions.retain(|_, (_, until)| *until > now);
+            let key = (task.clone(), cluster.to_owned());
+            match to {
+                Some(to) => diversions.insert(key, to),
+                None => diversions.remove(&key),
+            };
+        }
+        self.publish();
+    }
+
+    /// Ends diversions whose time is over.
+    pub(crate) fn end_old_diversions(&self) {
+        let ended = {
+            let mut diversions = self.diversions.lock().unwrap_or_else(PoisonError::into_inner);
+            let (before, now) = (diversions.len(), Instant::now());
+            diversions.retain(|_, (_, until)| *until > now);
+            diversions.len() != before
+        };
+        if ended {
+            self.publish();
+        }
+    }
+
+    /// Returns when the task's proxy has acknowledged the endpoints that are
+    /// published now; `None` after `limit`, or when the task is over.
+    pub(crate) async fn in_step(&self, task: &TaskId, limit: Duration) -> Option<()> {
+        self.resources(task)?;
+        let wanted = {
+            let since = self.endpoints_since.lock().unwrap_or_else(PoisonError::into_inner);
+            since.get(task)?.1
+        };
+        let mut answered = self.answered.subscribe();
+        tokio::time::timeout(limit, async {
+            loop {
+                answered.mark_unchanged();
+                let reached = {
+                    let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+                    proxies.get(task).is_some_and(|proxy| {
+                        let endpoints = ResourceType::Endpoints;
+                        proxy.acknowledged.get(&endpoints).is_some_and(|generation| *generation >= wanted)
+                    })
+                };
+                if reached || answered.changed().await.is_err() {
+                    return;
+                }
+            }
+        })
+        .await
+        .ok()
+    }
+
+    /// What connected proxies refuse of their configuration.
+    pub(crate) fn refusals(&self) -> Vec<(TaskId, String)> {
+        let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = proxies
+            .iter()
+            .filter_map(|(task, state)| Some((task.clone(), state.refused.values().next()?.clone())));
+        refused.collect()
+    }
+}

@@ -88,12 +88,11 @@ fn weigh(blue: &mut [v1::Endpoint], green: &mut [v1::Endpoint], production: Shar
     let (blues, greens) = (live(blue), live(green));
     let of_blue = u64::from(production.rest().tenths()).saturating_mul(greens);
     let of_green = u64::from(production.tenths()).saturating_mul(blues);
-    // A weight is 1,000 at most.
-    let scale = of_blue.max(of_green).div_ceil(1_000).max(1);
+    // A weight is 1,000 at most, and the greater one is that, so that rounding weighs least.
+    let most = of_blue.max(of_green).max(1);
     for (set, weight) in [(blue, of_blue), (green, of_green)] {
         for endpoint in set {
-            // Rounded: cut off, one set could get two percent too much.
-            let scaled = (weight + scale / 2) / scale;
+            let scaled = weight.saturating_mul(1_000).saturating_add(most / 2) / most;
             endpoint.weight = u32::try_from(scaled.max(1)).unwrap_or(1);
             // What it has it finishes.
             endpoint.draining |= weight == 0;

@@ -127,6 +127,9 @@ pub(crate) async fn forward(
     Ok(Response::from_parts(head, body))
 }
 
+/// Whose endpoint a try waits for, and since when.
+type Trying = (Arc<Cluster>, Arc<Endpoint>, Instant);
+
 /// What every try of a request has in common.
 struct Asked<'a> {
     rule: &'a Forward,
@@ -138,7 +141,7 @@ struct Asked<'a> {
     /// Whether it is held against an endpoint that the request's time is over.
     blames: bool,
     /// Who has a try under way, and since when.
-    trying: Cell<Option<(Arc<Cluster>, Arc<Endpoint>, Instant)>>,
+    trying: Cell<Option<Trying>>,
 }
 
 /// An upstream's response, with what it occupies until its end.

@@ -26,7 +26,9 @@ pub(crate) struct EventRow {
 pub(crate) fn rows(events: Vec<(u64, Event)>, names: &[String]) -> Vec<EventRow> {
     let row = |(number, event)| {
         let Event { at, resource, subject, message } = event;
-        EventRow { number, at, resource, subject, message }
+        // `service web`: what it is the ARN says as well.
+        let name = subject.split_once(' ').map_or(&*subject, |(_, name)| name).to_owned();
+        EventRow { number, at, resource, subject: name, message }
     };
     let rows = events.into_iter().map(row);
     rows.filter(|row: &EventRow| names.is_empty() || names.iter().any(|name| concerns(row, name))).collect()
@@ -72,7 +74,7 @@ mod tests {
         let event = |cluster: &str, name: &str, message: &str| Event {
             at: Timestamp::from_secs(1_000_000),
             resource: format!("arn:aws:ecs:us-east-1:000000000000:service/{cluster}/{name}"),
-            subject: name.to_owned(),
+            subject: format!("service {name}"),
             message: message.to_owned(),
         };
         vec![

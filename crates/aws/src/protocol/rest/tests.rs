@@ -101,7 +101,7 @@ fn head<'a>(method: &'a str, target: &'a str, headers: Headers<'a>) -> RequestHe
         content_type: None,
         smithy_protocol: None,
         headers,
-        signed_for: Some("things"),
+        signed_for: Some("api.things"),
     }
 }
 

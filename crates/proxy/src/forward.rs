@@ -85,7 +85,7 @@ pub(crate) async fn forward(
         blames: !(deadline.of_client && exchange.direction() == Direction::Public),
         trying: Cell::new(None),
     };
-    let tries = try_upstreams(worker, cluster, &asked, &mut exchange);
+    let tries = try_upstreams(worker, cluster, request, &asked, &mut exchange);
     let outcome = match deadline.at {
         Some(deadline) => match timeout_at(deadline, tries).await {
             Ok(outcome) => outcome,
@@ -99,7 +99,7 @@ pub(crate) async fn forward(
         },
         None => tries.await,
     };
-    let Answer { response, lease, busy, cluster } = match outcome {
+    let Answered { answer: Answer { response, lease, busy }, cluster, request } = match outcome {
         Ok(found) => found,
         Err(failure) => return Err((failure, exchange)),
     };
@@ -149,16 +149,24 @@ struct Answer {
     response: Response<Incoming>,
     lease: Lease,
     busy: Option<Busy>,
+}
+
+/// The answer that is the client's.
+struct Answered {
+    answer: Answer,
     /// Whose endpoint answered.
     cluster: Arc<Cluster>,
+    /// Its place among the requests of that cluster.
+    request: Counted,
 }
 
 async fn try_upstreams(
     worker: &Rc<Worker>,
     cluster: &Arc<Cluster>,
+    mut request: Counted,
     asked: &Asked<'_>,
     exchange: &mut Exchange,
-) -> Result<Answer, Failure> {
+) -> Result<Answered, Failure> {
     let Asked { rule, parts, body, .. } = *asked;
     let policy = &rule.policy;
     // The task's one application is no other host to try.
@@ -170,8 +178,14 @@ async fn try_upstreams(
     let (mut retries, mut races) = (0, 0);
     let mut cluster = Arc::clone(cluster);
     loop {
-        let target;
-        (cluster, target) = aim(worker, &cluster, asked, &tried).ok_or(Failure::NO_UPSTREAM)?;
+        let aim = aim(worker, &cluster, asked, &tried).ok_or(Failure::NO_UPSTREAM)?;
+        if let Some(elsewhere) = aim.request {
+            request = elsewhere;
+            aim.cluster.metrics.requests.increment();
+            exchange.goes_to(&aim.cluster);
+        }
+        let target = aim.target;
+        cluster = aim.cluster;
         let cluster = &cluster;
         exchange.upstream = Some(target.address());
         let began = Instant::now();
@@ -216,7 +230,10 @@ async fn try_upstreams(
         {
             drop(retrying.take());
             // Until its place is sure the answer at hand is kept: it may be the last.
-            let patience = policy.back_off.max;
+            let patience = match asked.deadline.left() {
+                Some(left) => policy.back_off.max.min(left.saturating_sub(wait) / 2),
+                None => policy.back_off.max,
+            };
             let place = cluster.load.retry(Live::Requests, policy.budget, &cluster.breakers, patience).await;
             if let Some(place) = place {
                 drop(result);
@@ -231,38 +248,52 @@ async fn try_upstreams(
             }
             cluster.metrics.retries_denied.increment();
         }
-        return result.map_err(|error| {
-            if matches!(error, TryError::Dial(DialError::Overflow)) {
-                cluster.metrics.overflows.increment();
+        return match result {
+            Ok(answer) => Ok(Answered { answer, cluster: Arc::clone(cluster), request }),
+            Err(error) => {
+                if matches!(error, TryError::Dial(DialError::Overflow)) {
+                    cluster.metrics.overflows.increment();
+                }
+                Err(failure_of(&error, retries >= max_retries && retries > 0))
             }
-            failure_of(&error, retries >= max_retries && retries > 0)
-        });
+        };
     }
 }
 
+/// Where a try goes.
+struct Aim {
+    cluster: Arc<Cluster>,
+    target: Target,
+    /// Its place among the requests of another cluster than that of the try before.
+    request: Option<Counted>,
+}
+
 /// Where the next try goes. A retry leaves the target that failed where the rule has another with
-/// anybody in it, so that a bad version that is given a share of the traffic costs its callers nothing.
-fn aim(
-    worker: &Rc<Worker>,
-    cluster: &Arc<Cluster>,
-    asked: &Asked<'_>,
-    tried: &[SocketAddr],
-) -> Option<(Arc<Cluster>, Target)> {
+/// anybody in it, and room, so that a bad version that is given a share of the traffic costs its callers
+/// nothing.
+fn aim(worker: &Rc<Worker>, cluster: &Arc<Cluster>, asked: &Asked<'_>, tried: &[SocketAddr]) -> Option<Aim> {
     if let Upstream::Application { address, port } = cluster.upstream {
         let address = address.unwrap_or(worker.shared.application_address);
-        return Some((Arc::clone(cluster), Target::Application(SocketAddr::new(address, port))));
+        let target = Target::Application(SocketAddr::new(address, port));
+        return Some(Aim { cluster: Arc::clone(cluster), target, request: None });
     }
     // The newest endpoints: while tries fail the stream may have brought others.
     let newest = |cluster: &Arc<Cluster>| match tried {
         [] => Arc::clone(cluster),
         _ => worker.cluster(&cluster.name).unwrap_or_else(|| Arc::clone(cluster)),
     };
-    let pick = |cluster: Arc<Cluster>| {
-        let endpoint = worker.pick(&cluster, tried, asked.hash)?;
-        Some((cluster, Target::Endpoint(endpoint)))
-    };
+    let pick = |cluster: &Arc<Cluster>| worker.pick(cluster, tried, asked.hash).map(Target::Endpoint);
     let another = if tried.is_empty() { None } else { route::another(asked.rule, cluster, worker.random()) };
-    another.and_then(|another| pick(newest(another))).or_else(|| pick(newest(cluster)))
+    let elsewhere = another.map(newest).and_then(|cluster| {
+        let target = pick(&cluster)?;
+        let request = Some(cluster.load.request(&cluster.breakers)?);
+        Some(Aim { cluster, target, request })
+    });
+    elsewhere.or_else(|| {
+        let cluster = newest(cluster);
+        let target = pick(&cluster)?;
+        Some(Aim { cluster, target, request: None })
+    })
 }
 
 /// Whether the request may be made twice: its method says so, or its client does by a key that the
@@ -323,7 +354,7 @@ async fn one_try(
     let outside = matches!(cluster.upstream, Upstream::External(_));
     deadline::tell(request.headers_mut(), left, asked.is_grpc, outside);
     match lease.send(request.map(|()| body.attempt())).await {
-        Ok(response) => Ok(Answer { response, lease, busy, cluster: Arc::clone(cluster) }),
+        Ok(response) => Ok(Answer { response, lease, busy }),
         Err(mut error) => {
             if error.take_message().is_some() {
                 return Err(TryError::StaleConnection);

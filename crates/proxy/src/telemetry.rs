@@ -222,7 +222,10 @@ impl Reporter {
     ) -> Result<(), ControlPlaneError> {
         let mut client = TelemetryClient::new(self.control_plane.channel(true)?);
         let (reports, outgoing) = mpsc::channel(1);
-        let mut acks = client.report(ReceiverStream::new(outgoing)).await?.into_inner();
+        let opened = timeout(ACK_TIMEOUT, client.report(ReceiverStream::new(outgoing)));
+        let opened =
+            opened.await.unwrap_or_else(|_| Err(tonic::Status::deadline_exceeded("no stream of reports")));
+        let mut acks = opened?.into_inner();
         let mut told = 0;
         // What was not acknowledged is told at once, and so is the first one.
         let mut due = Instant::now();
@@ -238,7 +241,13 @@ impl Reporter {
             if reports.send(report).await.is_err() {
                 return Ok(());
             }
-            let ack = acknowledgement(&mut acks, sequence).await?;
+            let ack = acknowledgement(&mut acks, sequence).await.inspect_err(|status| {
+                // Told again it would be refused again, and all that come after it never told.
+                if matches!(status.code(), tonic::Code::InvalidArgument | tonic::Code::OutOfRange) {
+                    tracing::warn!(%status, "the control plane refuses a report: its counts are lost");
+                    increments.pending = None;
+                }
+            })?;
             increments.acknowledged(ack.sequence);
             backoff.reset();
             told += 1;

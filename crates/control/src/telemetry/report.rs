@@ -31,6 +31,9 @@ pub enum InvalidReport {
     },
 }
 
+/// Longer than anything lasts: sums of these stay finite, whatever proxies tell.
+const MILLISECONDS_MAX: f64 = 1e15;
+
 /// Which hop a row is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
@@ -193,8 +196,13 @@ fn read_row(row: wire::SeriesIncrement) -> Result<(RowKey, Counts), &'static str
         Ok(wire::Security::MutualTls) => Security::MutualTls,
         _ => return Err("its security is unknown"),
     };
-    if [&row.discovery_name, &row.cluster, &row.peer].iter().any(|text| text.len() > TEXT_BYTES_MAX) {
+    let texts = [&row.discovery_name, &row.cluster, &row.peer];
+    if texts.iter().any(|text| text.len() > TEXT_BYTES_MAX) {
         return Err("a name is too long");
+    }
+    // They are shown on terminals.
+    if texts.iter().any(|text| text.chars().any(char::is_control)) {
+        return Err("a name has control characters");
     }
     let classes = |counts: Vec<u64>| match counts.is_empty() {
         true => Ok([0; 6]),
@@ -230,7 +238,7 @@ fn read_durations(durations: Option<wire::Durations>) -> Result<Distribution, &'
         return Err("a histogram has not as many counts as buckets");
     }
     let bounds = [sum, minimum, maximum];
-    if bounds.iter().any(|bound| !bound.is_finite() || *bound < 0.0) || minimum > maximum {
+    if bounds.iter().any(|bound| !(0.0..=MILLISECONDS_MAX).contains(bound)) || minimum > maximum {
         return Err("a histogram's sum, least and greatest cannot be");
     }
     let mut index = 0_i32;

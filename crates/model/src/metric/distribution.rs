@@ -56,7 +56,7 @@ impl Distribution {
         }
         self.take_bounds(value, value);
         self.count += times;
-        self.sum += value * times;
+        self.add_to_sum(value * times);
         if value == 0.0 {
             self.zeros += times;
         } else {
@@ -87,7 +87,7 @@ impl Distribution {
         }
         self.zeros += zeros as f64;
         self.count += count;
-        self.sum += if sum.is_finite() { sum } else { 0.0 };
+        self.add_to_sum(if sum.is_finite() { sum } else { 0.0 });
     }
 
     /// Puts in all that `other` has.
@@ -97,7 +97,7 @@ impl Distribution {
         }
         self.take_bounds(other.minimum, other.maximum);
         self.count += other.count;
-        self.sum += other.sum;
+        self.add_to_sum(other.sum);
         self.zeros += other.zeros;
         for (index, times) in &other.positive {
             add(&mut self.positive, *index, *times);
@@ -180,6 +180,11 @@ impl Distribution {
             true => Some(Self::default()),
             false => distribution.count.is_finite().then_some(distribution),
         }
+    }
+
+    /// A sum stays at the greatest there is: it is kept, and read again, as a number.
+    fn add_to_sum(&mut self, more: f64) {
+        self.sum = (self.sum + more).clamp(f64::MIN, f64::MAX);
     }
 
     fn take_bounds(&mut self, minimum: f64, maximum: f64) {

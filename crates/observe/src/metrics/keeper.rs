@@ -150,10 +150,16 @@ impl Keeper {
 
     fn turn(&mut self, shared: &Shared, now: Timestamp) -> io::Result<()> {
         let cleared = std::mem::take(&mut shared.state().is_cleared);
-        if cleared {
-            self.clear(now)?;
+        if cleared && let Err(error) = self.clear(now) {
+            // What was to be forgotten must not come back.
+            shared.state().is_cleared = true;
+            return Err(error);
         }
         self.write(shared)?;
+        if shared.state().is_cleared {
+            // What came after belongs to the next turn's new files.
+            return Ok(());
+        }
         let points = shared.state().head.points();
         if points == 0 {
             self.since = now;
@@ -174,6 +180,9 @@ impl Keeper {
     fn write(&mut self, shared: &Shared) -> io::Result<()> {
         let (definitions, entries, count) = {
             let mut state = shared.state();
+            if state.is_cleared {
+                return Ok(());
+            }
             let count = std::mem::take(&mut state.entry_count);
             (std::mem::take(&mut state.definitions), std::mem::take(&mut state.entries), count)
         };
@@ -235,12 +244,21 @@ impl Keeper {
     fn freeze(&mut self, shared: &Shared, now: Timestamp) -> io::Result<(u64, u64)> {
         let next = self.journals.1 + 1;
         let journal = journal::create(&self.directory, next)?;
-        let entries = {
+        let (definitions, entries) = {
             let mut state = shared.state();
             state.frozen = Some(Arc::new(std::mem::take(&mut state.head)));
             state.entry_count = 0;
-            std::mem::take(&mut state.entries)
+            (std::mem::take(&mut state.definitions), std::mem::take(&mut state.entries))
         };
+        // Those whose values are cut must be on the disk by the time that their journal goes.
+        if !definitions.is_empty()
+            && let Err(error) = self.series.append(&definitions)
+        {
+            let mut state = shared.state();
+            let later = std::mem::replace(&mut state.definitions, definitions);
+            state.definitions.extend(later);
+            tracing::warn!(%error, "series are told of later");
+        }
         let before = std::mem::replace(&mut self.journal, journal);
         let cutting = std::mem::replace(&mut self.journals, (next, next));
         self.cutting = Some(cutting);

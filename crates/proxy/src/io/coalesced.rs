@@ -27,6 +27,8 @@ struct State<S> {
     waiting: Vec<u8>,
     /// How much of what waits has been written.
     written: usize,
+    /// What was written has not been flushed: TLS keeps records that its socket had no room for.
+    is_unflushed: bool,
     /// Within a turn, at whose end what waits is written.
     in_turn: bool,
     /// A write at a turn's end failed: the next one says so.
@@ -40,7 +42,10 @@ impl<S: AsyncWrite + Unpin> State<S> {
             let rest = &self.waiting[self.written..];
             match ready!(Pin::new(&mut self.inner).poll_write(cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => self.written += count,
+                count => {
+                    self.written += count;
+                    self.is_unflushed = true;
+                }
             }
         }
         self.waiting.clear();
@@ -51,7 +56,9 @@ impl<S: AsyncWrite + Unpin> State<S> {
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.push(cx))?;
-        Pin::new(&mut self.inner).poll_flush(cx)
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.is_unflushed = false;
+        Poll::Ready(Ok(()))
     }
 
     /// Room for more, if need be by writing what waits.
@@ -82,7 +89,14 @@ impl<S> Clone for Turns<S> {
 
 impl<S> Coalesced<S> {
     pub(crate) fn new(inner: S) -> (Self, Turns<S>) {
-        let state = State { inner, waiting: Vec::new(), written: 0, in_turn: false, failed: None };
+        let state = State {
+            inner,
+            waiting: Vec::new(),
+            written: 0,
+            is_unflushed: false,
+            in_turn: false,
+            failed: None,
+        };
         let state = Rc::new(RefCell::new(state));
         (Self(Rc::clone(&state)), Turns(state))
     }
@@ -95,7 +109,7 @@ impl<S: AsyncWrite + Unpin> Turns<S> {
         let result = connection.poll(cx);
         let mut state = self.0.borrow_mut();
         state.in_turn = false;
-        if state.waiting.is_empty() {
+        if state.waiting.is_empty() && !state.is_unflushed {
             return result;
         }
         if let Poll::Ready(Err(error)) = state.flush(cx)
@@ -151,6 +165,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesced<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.0.borrow_mut();
+        if let Some(error) = state.failed.take() {
+            return Poll::Ready(Err(error));
+        }
         if state.in_turn { Poll::Ready(Ok(())) } else { state.flush(cx) }
     }
 
@@ -236,6 +253,52 @@ mod tests {
         read.expect("read");
         assert!(got == sent);
         assert!(state.borrow().waiting.capacity() <= KEPT_MAX);
+    }
+
+    /// As TLS does: takes everything, and lets go of it as it is flushed.
+    struct Hoarding<S> {
+        inner: S,
+        kept: Vec<u8>,
+    }
+
+    impl<S: AsyncWrite + Unpin> AsyncWrite for Hoarding<S> {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            self.kept.extend_from_slice(buf);
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let this = self.get_mut();
+            while !this.kept.is_empty() {
+                let count = ready!(Pin::new(&mut this.inner).poll_write(cx, &this.kept))?;
+                this.kept.drain(..count);
+            }
+            Pin::new(&mut this.inner).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.inner).poll_shutdown(cx)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_tls_keeps_for_want_of_room_goes_out_without_another_write() {
+        let (near, mut far) = duplex(16);
+        let (mut stream, turns) = Coalesced::new(Hoarding { inner: near, kept: Vec::new() });
+        let connection = turns.run(async {
+            stream.write_all(&[7; 1_024]).await.expect("written");
+            stream.flush().await.expect("flushed");
+            // Nothing more is written, ever.
+            std::future::pending::<()>().await;
+        });
+        let mut got = vec![0; 1_024];
+        tokio::select! {
+            () = connection => unreachable!("it is pending"),
+            read = tokio::time::timeout(std::time::Duration::from_secs(10), far.read_exact(&mut got)) => {
+                read.expect("in time").expect("read");
+            }
+        }
+        assert_eq!(got, [7; 1_024]);
     }
 
     #[tokio::test]

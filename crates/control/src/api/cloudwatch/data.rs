@@ -73,7 +73,12 @@ pub(super) fn get(call: &Call<'_>, request: GetMetricDataRequest) -> Result<GetM
     };
     let values = plan
         .run(from, until, |place, stat| match is_own(place) {
-            true => queries::values(call.core.metrics(), stat, from, until),
+            // Each metric begins with the period of its own in which the range begins.
+            true => {
+                let period = stat.period.as_secs().max(1);
+                let from = Timestamp::from_secs(start.as_secs() / period * period);
+                queries::values(call.core.metrics(), stat, from, until)
+            }
             false => Vec::new(),
         })
         .map_err(|error| validation(format!("Error in expression '{}': {}.", error.id, error.cause)))?;

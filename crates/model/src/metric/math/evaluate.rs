@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 
 /// How many values an expression may go through. An array of all metrics many times over would otherwise take any
 /// time and room.
-const WORK_MAX: usize = 2_000_000;
+pub(super) const WORK_MAX: usize = 2_000_000;
 
 /// Most periods of a grid that is filled.
 const GRID_MAX: u64 = 100_800;
@@ -93,15 +93,24 @@ impl Expression {
     /// It names what is not there, asks for an operation that there is not, comes to no series, or goes through too
     /// many values.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, EvaluateError> {
-        match self.value(scope)? {
+        let mut room = WORK_MAX;
+        self.evaluate_within(scope, &mut room)
+    }
+
+    /// The same, where `room` is how many values it, and all that are worked out after it, may go through.
+    pub(super) fn evaluate_within(
+        &self,
+        scope: &Scope<'_>,
+        room: &mut usize,
+    ) -> Result<Value, EvaluateError> {
+        match self.value(scope, room)? {
             value @ (Value::Series(_) | Value::Array(_)) => Ok(value),
             other => Err(EvaluateError::NoSeries(other.kind())),
         }
     }
 
-    fn value(&self, scope: &Scope<'_>) -> Result<Value, EvaluateError> {
+    fn value(&self, scope: &Scope<'_>, room: &mut usize) -> Result<Value, EvaluateError> {
         let mut stack: Vec<Value> = Vec::new();
-        let mut left = WORK_MAX;
         for step in &self.steps {
             let made = match step {
                 Step::Number(number) => Value::Number(*number),
@@ -130,10 +139,17 @@ impl Expression {
                 Step::Array(count) => array(stack.split_off(stack.len().saturating_sub(*count)))?,
                 Step::Call(function, count) => {
                     let given = stack.split_off(stack.len().saturating_sub(*count));
+                    // What fills a grid for each of many series is refused before it is made.
+                    let all = given.iter().flat_map(Value::series);
+                    if function.fills()
+                        && all.map(|series| scope.grid(series.period).count()).sum::<usize>() > *room
+                    {
+                        return Err(EvaluateError::TooMuch);
+                    }
                     function.call(scope, given)?
                 }
             };
-            left = left.checked_sub(made.size()).ok_or(EvaluateError::TooMuch)?;
+            *room = room.checked_sub(made.size()).ok_or(EvaluateError::TooMuch)?;
             stack.push(made);
         }
         stack.pop().ok_or(EvaluateError::NoSeries("nothing"))

@@ -29,6 +29,13 @@ macro_rules! functions {
     };
 }
 
+impl Function {
+    /// Whether it has a value for each period, for each series that it is given.
+    pub(super) fn fills(self) -> bool {
+        matches!(self, Self::Fill)
+    }
+}
+
 functions! {
     /// Without the sign.
     Abs => "ABS",

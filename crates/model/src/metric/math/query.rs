@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use thiserror::Error;
 
-use super::{EvaluateError, Expression, Named, Scope, Series, Value, is_id};
+use super::{EvaluateError, Expression, Named, Scope, Series, Value, evaluate::WORK_MAX, is_id};
 use crate::{
     clock::Timestamp,
     metric::{MetricId, Statistic, Unit},
@@ -167,6 +167,8 @@ impl Plan {
         mut fetch: impl FnMut(usize, &MetricStat) -> Vec<(Timestamp, f64)>,
     ) -> Result<Vec<Value>, QueryError> {
         let mut values: Vec<Option<Value>> = vec![None; self.queries.len()];
+        // For all expressions together: their values are all kept to the end.
+        let mut left = WORK_MAX;
         for place in &self.order {
             let Query { id, source } = &self.queries[*place];
             let value = match source {
@@ -190,7 +192,9 @@ impl Plan {
                         .collect();
                     let period = period.map_or(self.period, |period| period.as_secs().max(1));
                     let scope = Scope { named: &named, from, until, period };
-                    expression.evaluate(&scope).map_err(|cause| QueryError { id: id.clone(), cause })?
+                    expression
+                        .evaluate_within(&scope, &mut left)
+                        .map_err(|cause| QueryError { id: id.clone(), cause })?
                 }
             };
             values[*place] = Some(value);

@@ -298,3 +298,17 @@ proptest! {
 fn sign_of_power(base: f64, exponent: f64) -> f64 {
     -(base.abs().powf(exponent)) / base.powf(exponent)
 }
+
+/// All expressions of a request have their room together: their values are kept to its end.
+#[test]
+fn many_expressions_are_bounded_as_one_is() {
+    let (from, until) = (Timestamp::from_secs(0), Timestamp::from_secs(90_000));
+    let plan = |count: usize| {
+        let all = (0..count).map(|number| expression(&format!("e{number}"), "TIME_SERIES(1)"));
+        Plan::new(all.chain([metric("m1")]).collect()).expect("they can be ordered")
+    };
+    let run = |count: usize| plan(count).run(from, until, |_, _| vec![(from, 1.0)]);
+    assert!(run(10).is_ok());
+    // The period is the metric's: 1,500 values each.
+    assert!(run(1_400).is_err_and(|error| error.cause == EvaluateError::TooMuch));
+}

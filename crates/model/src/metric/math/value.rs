@@ -90,6 +90,15 @@ impl Value {
         }
     }
 
+    /// Its series.
+    pub(super) fn series(&self) -> &[Series] {
+        match self {
+            Self::Series(series) => std::slice::from_ref(series),
+            Self::Array(all) => all,
+            Self::Number(_) | Self::Text(_) | Self::Word(_) => &[],
+        }
+    }
+
     /// Itself, or each of its series, changed; `None` where it is neither series nor array.
     pub(super) fn each(self, change: impl Fn(&Series) -> Series) -> Result<Self, Self> {
         match self {

@@ -69,6 +69,8 @@ fn shown(mut resource: Resource) -> Value {
     match &mut resource {
         Resource::Endpoints(endpoints) => {
             endpoints.endpoints.iter_mut().for_each(|endpoint| endpoint.port = 0);
+            // They come in the order of their tasks' ids, which are random.
+            endpoints.endpoints.sort_by(|one, other| one.zone.cmp(&other.zone));
         }
         Resource::Listener(listener) => {
             if let Some(v1::listener::Bind::Public(bind)) = &mut listener.bind {

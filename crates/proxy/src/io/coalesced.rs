@@ -81,12 +81,6 @@ pub(crate) struct Coalesced<S>(Rc<RefCell<State<S>>>);
 #[derive(Debug)]
 pub(crate) struct Turns<S>(Rc<RefCell<State<S>>>);
 
-impl<S> Clone for Turns<S> {
-    fn clone(&self) -> Self {
-        Self(Rc::clone(&self.0))
-    }
-}
-
 impl<S> Coalesced<S> {
     pub(crate) fn new(inner: S) -> (Self, Turns<S>) {
         let state = State {

@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused() {
         type Spoil = fn(&mut wire::SeriesIncrement);
-        let spoilt: [(Spoil, &str); 8] = [
+        let spoilt: [(Spoil, &str); 10] = [
             (|row| row.side = 9, "side"),
             (|row| row.security = 0, "security"),
             (|row| row.responses = vec![1], "six classes"),
@@ -309,6 +309,8 @@ mod tests {
             (|row| row.response_time.as_mut().expect("some").index_deltas[1] = 0, "out of bounds"),
             (|row| row.response_time.as_mut().expect("some").index_deltas[1] = i32::MAX, "out of bounds"),
             (|row| row.response_time.as_mut().expect("some").sum = f64::NAN, "cannot be"),
+            (|row| row.response_time.as_mut().expect("some").sum = 1e308, "cannot be"),
+            (|row| row.peer = "\u{1b}[2J".into(), "control characters"),
         ];
         for (spoil, expected) in spoilt {
             let mut row = row();

@@ -34,6 +34,8 @@ pub enum ResourceType {
     Fault,
     /// [`v1::PrivateDns`]
     PrivateDns,
+    /// [`v1::Tracing`]
+    Tracing,
 }
 
 const TYPE_URL_PREFIX: &str = "type.googleapis.com/bowline.discovery.v1.";
@@ -41,7 +43,7 @@ const TYPE_URL_PREFIX: &str = "type.googleapis.com/bowline.discovery.v1.";
 impl ResourceType {
     /// All types, in the order in which a proxy should apply them: what is
     /// referred to before what refers to it.
-    pub const ALL: [ResourceType; 12] = [
+    pub const ALL: [ResourceType; 13] = [
         ResourceType::Trust,
         ResourceType::Revocation,
         ResourceType::ImportedCertificate,
@@ -52,6 +54,7 @@ impl ResourceType {
         ResourceType::Limit,
         ResourceType::Fault,
         ResourceType::PrivateDns,
+        ResourceType::Tracing,
         ResourceType::Route,
         ResourceType::Listener,
     ];
@@ -71,6 +74,7 @@ impl ResourceType {
             Self::Limit => "Limit",
             Self::Fault => "Fault",
             Self::PrivateDns => "PrivateDns",
+            Self::Tracing => "Tracing",
         }
     }
 
@@ -104,6 +108,7 @@ pub enum Resource {
     Limit(v1::Limit),
     Fault(v1::Fault),
     PrivateDns(v1::PrivateDns),
+    Tracing(v1::Tracing),
 }
 
 /// Why bytes of the stream are no resource.
@@ -131,6 +136,7 @@ macro_rules! for_each_kind {
             Resource::Limit($message) => $result,
             Resource::Fault($message) => $result,
             Resource::PrivateDns($message) => $result,
+            Resource::Tracing($message) => $result,
         }
     };
 }
@@ -156,6 +162,7 @@ impl Resource {
             Resource::Limit(_) => ResourceType::Limit,
             Resource::Fault(_) => ResourceType::Fault,
             Resource::PrivateDns(_) => ResourceType::PrivateDns,
+            Resource::Tracing(_) => ResourceType::Tracing,
         }
     }
 
@@ -184,6 +191,7 @@ impl Resource {
             ResourceType::Limit => v1::Limit::decode(bytes).map(Resource::Limit),
             ResourceType::Fault => v1::Fault::decode(bytes).map(Resource::Fault),
             ResourceType::PrivateDns => v1::PrivateDns::decode(bytes).map(Resource::PrivateDns),
+            ResourceType::Tracing => v1::Tracing::decode(bytes).map(Resource::Tracing),
         };
         decoded.map_err(|source| DecodeError { kind, source })
     }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bowline_discovery::telemetry::{MetricReport, ReportAck, telemetry_server::Telemetry};
+use bowline_discovery::telemetry::{MetricReport, ReportAck, SpanBatch, telemetry_server::Telemetry};
 use bowline_plumbing::drain::DrainWatch;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
@@ -34,6 +34,11 @@ pub(super) struct TelemetryService {
 #[tonic::async_trait]
 impl Telemetry for TelemetryService {
     type ReportStream = ReceiverStream<Result<ReportAck, Status>>;
+    type TraceStream = ReceiverStream<Result<ReportAck, Status>>;
+
+    async fn trace(&self, _: Request<Streaming<SpanBatch>>) -> Result<Response<Self::TraceStream>, Status> {
+        Err(Status::unimplemented("no spans are taken"))
+    }
 
     async fn report(
         &self,

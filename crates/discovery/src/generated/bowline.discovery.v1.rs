@@ -991,6 +991,49 @@ pub struct PrivateDns {
     #[prost(string, repeated, tag = "3")]
     pub zones: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+/// Which requests a proxy traces. Without one it traces none, and carries on
+/// what came with a request.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Tracing {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The first that matches decides.
+    #[prost(message, repeated, tag = "2")]
+    pub rules: ::prost::alloc::vec::Vec<SamplingRule>,
+    /// A call that failed is told of even if its trace was not sampled.
+    #[prost(bool, tag = "3")]
+    pub failures: bool,
+}
+/// As X-Ray's sampling rules; patterns may hold `*` and `?`.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SamplingRule {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The request's authority; empty: any.
+    #[prost(string, tag = "2")]
+    pub host: ::prost::alloc::string::String,
+    /// Empty: any.
+    #[prost(string, tag = "3")]
+    pub method: ::prost::alloc::string::String,
+    /// The path without the query; empty: any.
+    #[prost(string, tag = "4")]
+    pub path: ::prost::alloc::string::String,
+    /// The called discovery name; empty: any.
+    #[prost(string, tag = "5")]
+    pub discovery_name: ::prost::alloc::string::String,
+    /// So many a second of this proxy are sampled first.
+    #[prost(uint32, tag = "6")]
+    pub reservoir: u32,
+    /// Of a million others.
+    #[prost(uint32, tag = "7")]
+    pub per_million: u32,
+}
 /// What an application speaks on a port: AWS's `appProtocol`, unset means TCP.
 #[allow(clippy::all)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -107,6 +107,96 @@ pub struct ReportAck {
     #[prost(uint32, tag = "2")]
     pub interval_ms: u32,
 }
+/// Spans that have ended since the batch before.
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SpanBatch {
+    /// As in MetricReport.
+    #[prost(bytes = "vec", tag = "1")]
+    pub process: ::prost::alloc::vec::Vec<u8>,
+    /// 1 for a process' first batch, then one more each. What has been taken once
+    /// is not taken again.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub spans: ::prost::alloc::vec::Vec<Span>,
+    /// Spans that there was no room for since the batch before.
+    #[prost(uint64, tag = "4")]
+    pub dropped: u64,
+}
+/// One proxy's part of a call.
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Span {
+    /// 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub trace_id: ::prost::alloc::vec::Vec<u8>,
+    /// 8 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub span_id: ::prost::alloc::vec::Vec<u8>,
+    /// 8 bytes; empty where the trace begins here.
+    #[prost(bytes = "vec", tag = "3")]
+    pub parent_id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(enumeration = "SpanKind", tag = "4")]
+    pub kind: i32,
+    /// Microseconds since 1970.
+    #[prost(uint64, tag = "5")]
+    pub start_us: u64,
+    #[prost(uint64, tag = "6")]
+    pub duration_us: u64,
+    #[prost(enumeration = "SpanProtocol", tag = "7")]
+    pub protocol: i32,
+    #[prost(string, tag = "8")]
+    pub discovery_name: ::prost::alloc::string::String,
+    /// SPIFFE id of the other side; empty where it proved none.
+    #[prost(string, tag = "9")]
+    pub peer: ::prost::alloc::string::String,
+    #[prost(string, tag = "10")]
+    pub method: ::prost::alloc::string::String,
+    /// Without the query.
+    #[prost(string, tag = "11")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(string, tag = "12")]
+    pub authority: ::prost::alloc::string::String,
+    /// 0 where there was no response.
+    #[prost(uint32, tag = "13")]
+    pub status: u32,
+    #[prost(uint32, optional, tag = "14")]
+    pub grpc_status: ::core::option::Option<u32>,
+    /// The access log's response flags.
+    #[prost(string, tag = "15")]
+    pub flags: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "16")]
+    pub bytes_received: u64,
+    #[prost(uint64, tag = "17")]
+    pub bytes_sent: u64,
+    /// Address and port; empty where it was sent nowhere.
+    #[prost(string, tag = "18")]
+    pub upstream: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "19")]
+    pub events: ::prost::alloc::vec::Vec<SpanEvent>,
+    #[prost(uint32, tag = "20")]
+    pub events_dropped: u32,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SpanEvent {
+    /// Microseconds since the span's start.
+    #[prost(uint64, tag = "1")]
+    pub after_us: u64,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "3")]
+    pub attributes: ::prost::alloc::vec::Vec<Attribute>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Attribute {
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+}
 #[allow(clippy::all)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -173,6 +263,72 @@ impl Security {
             "PLAINTEXT" => Some(Self::Plaintext),
             "TLS" => Some(Self::Tls),
             "MUTUAL_TLS" => Some(Self::MutualTls),
+            _ => None,
+        }
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SpanKind {
+    Unspecified = 0,
+    Server = 1,
+    Client = 2,
+}
+impl SpanKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SPAN_KIND_UNSPECIFIED",
+            Self::Server => "SERVER",
+            Self::Client => "CLIENT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SPAN_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "SERVER" => Some(Self::Server),
+            "CLIENT" => Some(Self::Client),
+            _ => None,
+        }
+    }
+}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SpanProtocol {
+    Unspecified = 0,
+    Http1 = 1,
+    Http2 = 2,
+    Grpc = 3,
+    Tcp = 4,
+}
+impl SpanProtocol {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SPAN_PROTOCOL_UNSPECIFIED",
+            Self::Http1 => "HTTP1",
+            Self::Http2 => "HTTP2",
+            Self::Grpc => "GRPC",
+            Self::Tcp => "TCP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SPAN_PROTOCOL_UNSPECIFIED" => Some(Self::Unspecified),
+            "HTTP1" => Some(Self::Http1),
+            "HTTP2" => Some(Self::Http2),
+            "GRPC" => Some(Self::Grpc),
+            "TCP" => Some(Self::Tcp),
             _ => None,
         }
     }
@@ -286,6 +442,33 @@ pub mod telemetry_client {
                 .insert(GrpcMethod::new("bowline.telemetry.v1.Telemetry", "Report"));
             self.inner.streaming(req, path, codec).await
         }
+        /// A proxy sends the spans that it has, waits for the acknowledgement, and sends
+        /// the next. A batch that was not acknowledged is sent again, as it was, over
+        /// the next stream.
+        pub async fn trace(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::SpanBatch>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ReportAck>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/bowline.telemetry.v1.Telemetry/Trace",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("bowline.telemetry.v1.Telemetry", "Trace"));
+            self.inner.streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -314,6 +497,19 @@ pub mod telemetry_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::MetricReport>>,
         ) -> std::result::Result<tonic::Response<Self::ReportStream>, tonic::Status>;
+        /// Server streaming response type for the Trace method.
+        type TraceStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ReportAck, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// A proxy sends the spans that it has, waits for the acknowledgement, and sends
+        /// the next. A batch that was not acknowledged is sent again, as it was, over
+        /// the next stream.
+        async fn trace(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::SpanBatch>>,
+        ) -> std::result::Result<tonic::Response<Self::TraceStream>, tonic::Status>;
     }
     /// Takes what proxies have counted. Whose counters they are goes by the
     /// certificate that the connection was made with, never by a message.
@@ -426,6 +622,50 @@ pub mod telemetry_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReportSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/bowline.telemetry.v1.Telemetry/Trace" => {
+                    #[allow(non_camel_case_types)]
+                    struct TraceSvc<T: Telemetry>(pub Arc<T>);
+                    impl<T: Telemetry> tonic::server::StreamingService<super::SpanBatch>
+                    for TraceSvc<T> {
+                        type Response = super::ReportAck;
+                        type ResponseStream = T::TraceStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::SpanBatch>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Telemetry>::trace(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TraceSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

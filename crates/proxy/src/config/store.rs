@@ -231,6 +231,8 @@ impl ResourceStore {
                     self.trust_changed();
                 }
             }
+            // Kept as it is, until the sampling of requests reads it.
+            Resource::Tracing(_) => {}
             Resource::PrivateDns(message) => {
                 self.private_dns.insert(message.name.clone(), Arc::new(convert::private_dns(message)?));
             }
@@ -267,6 +269,7 @@ impl ResourceStore {
                 self.loads.remove(name);
             }
             ResourceType::Endpoints => drop(self.endpoints.remove(name)),
+            ResourceType::Tracing => {}
             ResourceType::PrivateDns => drop(self.private_dns.remove(name)),
             ResourceType::Authorization => drop(self.authorizations.remove(name)),
             ResourceType::Trust => {

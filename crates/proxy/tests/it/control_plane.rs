@@ -23,7 +23,7 @@ use bowline_discovery::{
     prost_types::Any,
     resource::{Resource, ResourceType},
     telemetry::{
-        MetricReport, ReportAck,
+        MetricReport, ReportAck, SpanBatch,
         telemetry_server::{Telemetry, TelemetryServer},
     },
     tonic::{self, Request, Status, Streaming, transport::server::Connected},
@@ -143,6 +143,14 @@ impl AggregatedDiscoveryService for ControlPlane {
 #[tonic::async_trait]
 impl Telemetry for ControlPlane {
     type ReportStream = ReceiverStream<Result<ReportAck, Status>>;
+    type TraceStream = ReceiverStream<Result<ReportAck, Status>>;
+
+    async fn trace(
+        &self,
+        _: Request<Streaming<SpanBatch>>,
+    ) -> Result<tonic::Response<Self::TraceStream>, Status> {
+        Err(Status::unimplemented("no spans are taken"))
+    }
 
     async fn report(
         &self,

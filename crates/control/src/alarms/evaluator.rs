@@ -61,7 +61,6 @@ pub(crate) async fn run(core: Arc<Core>, reader: Arc<dyn MetricReader>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut generation = core.registry_generation();
-    let mut swept = wall_clock::now();
     loop {
         let is_tick = tokio::select! {
             _ = ticks.tick() => true,
@@ -72,29 +71,21 @@ pub(crate) async fn run(core: Arc<Core>, reader: Arc<dyn MetricReader>) {
                 false
             }
         };
-        let now = wall_clock::now();
-        let registry = core.registry();
-        let transitions = if is_tick { evaluator.judge_due(&registry, &*reader, now) } else { Vec::new() };
-        if let Err(error) = evaluator.step(&core, &*reader, &transitions, now) {
-            tracing::error!(%error, "the states of alarms could not be written");
-        }
-        evaluator.take_delivered(&core, now);
-        if is_tick && engine::is_due(&core.registry(), now) {
-            match core.change::<_, RegistryError>(|registry| Ok(engine::advance(registry, now))) {
-                Ok(events) => core.tell(events),
-                Err(error) => tracing::error!(%error, "scheduled actions could not be taken"),
+        let (core, reader) = (Arc::clone(&core), Arc::clone(&reader));
+        // Values may have to be read from the disk.
+        let turn = tokio::task::spawn_blocking(move || {
+            evaluator.turn(&core, &*reader, is_tick);
+            evaluator
+        });
+        evaluator = match turn.await {
+            Ok(evaluator) => evaluator,
+            // What was under way is lost with it; states are in the registry.
+            Err(error) if error.is_panic() => {
+                tracing::error!(%error, "the judging of alarms ended by itself");
+                Evaluator::new()
             }
-        }
-        if is_tick && now.since(swept) >= SWEEP {
-            swept = now;
-            let done = core.change::<_, RegistryError>(|registry| {
-                commands::sweep(registry, now);
-                Ok(())
-            });
-            if let Err(error) = done {
-                tracing::error!(%error, "the histories of alarms could not be swept");
-            }
-        }
+            Err(_) => return,
+        };
     }
 }
 
@@ -113,6 +104,8 @@ struct Evaluator {
     invoked: BTreeMap<String, Timestamp>,
     /// When alarms of minutes were last judged, in [`MINUTES_TICK`].
     minutes: u64,
+    /// When histories were last swept.
+    swept: Timestamp,
 }
 
 impl Evaluator {
@@ -123,6 +116,33 @@ impl Evaluator {
             deliveries: JoinSet::new(),
             invoked: BTreeMap::new(),
             minutes: 0,
+            swept: wall_clock::now(),
+        }
+    }
+
+    /// Does what is due: at a tick by the clock, and else by what has changed.
+    fn turn(&mut self, core: &Arc<Core>, reader: &dyn MetricReader, is_tick: bool) {
+        let now = wall_clock::now();
+        let transitions = if is_tick { self.judge_due(&core.registry(), reader, now) } else { Vec::new() };
+        if let Err(error) = self.step(core, reader, &transitions, now) {
+            tracing::error!(%error, "the states of alarms could not be written");
+        }
+        self.take_delivered(core, now);
+        if is_tick && engine::is_due(&core.registry(), now) {
+            match core.change::<_, RegistryError>(|registry| Ok(engine::advance(registry, now))) {
+                Ok(events) => core.tell(events),
+                Err(error) => tracing::error!(%error, "scheduled actions could not be taken"),
+            }
+        }
+        if is_tick && now.since(self.swept) >= SWEEP {
+            self.swept = now;
+            let done = core.change::<_, RegistryError>(|registry| {
+                commands::sweep(registry, now);
+                Ok(())
+            });
+            if let Err(error) = done {
+                tracing::error!(%error, "the histories of alarms could not be swept");
+            }
         }
     }
 
@@ -212,8 +232,13 @@ impl Evaluator {
         if invocations.is_empty() {
             return Ok(());
         }
+        // Read before the change: nobody else's command waits for the disk.
+        let judgements: BTreeMap<String, Judgement> = engine::watched(&registry, &invocations)
+            .into_iter()
+            .map(|alarm| (alarm.name.clone(), judged(reader, alarm, now)))
+            .collect();
         let events = core.change::<_, RegistryError>(|registry| {
-            Ok(engine::scale(registry, &invocations, |alarm| judged(reader, alarm, now), now))
+            Ok(engine::scale(registry, &invocations, &judgements, now))
         })?;
         core.tell(events);
         Ok(())

@@ -1,6 +1,6 @@
 //! Does what policies and scheduled actions want.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bowline_model::{
     alarm::{Alarm, AlarmState, Judgement},
@@ -24,29 +24,41 @@ use crate::{
     registry::Registry,
 };
 
-/// Asks the policies that alarms name, and scales what they want. `judge` tells what an alarm's values are now.
-/// Returns what people should know.
+/// Alarms whose values [`scale`] looks at.
+pub(crate) fn watched<'a>(registry: &'a Registry, invocations: &[Invocation]) -> Vec<&'a Alarm> {
+    let mut watched = Vec::new();
+    for id in asked_for(registry, invocations) {
+        let prefix = policy::alarm_prefix(&id);
+        let own = registry.alarms.under(&prefix).map(|(_, alarm)| &**alarm);
+        watched.extend(own.filter(|alarm| alarm.state.state == AlarmState::Alarm));
+    }
+    watched
+}
+
+/// The scalable targets whose policies are asked.
+fn asked_for(registry: &Registry, invocations: &[Invocation]) -> BTreeSet<String> {
+    let asked: BTreeSet<&str> = invocations.iter().map(|invocation| invocation.policy.as_str()).collect();
+    let policies = registry.scaling_policies.values().filter(|policy| asked.contains(policy.arn.as_str()));
+    policies.map(|policy| policy.resource_id.clone()).collect()
+}
+
+/// Asks the policies that alarms name, and scales what they want. `judgements` are, by name, of the alarms that are
+/// [`watched`]. Returns what people should know.
 pub(crate) fn scale(
     registry: &mut Registry,
     invocations: &[Invocation],
-    judge: impl Fn(&Alarm) -> Judgement,
+    judgements: &BTreeMap<String, Judgement>,
     now: Timestamp,
 ) -> Vec<Event> {
-    let asked: BTreeSet<&str> = invocations.iter().map(|invocation| invocation.policy.as_str()).collect();
-    let ids: BTreeSet<String> = registry
-        .scaling_policies
-        .values()
-        .filter(|policy| asked.contains(policy.arn.as_str()))
-        .map(|policy| policy.resource_id.clone())
-        .collect();
-    ids.iter().filter_map(|id| scale_one(registry, id, invocations, &judge, now)).collect()
+    let ids = asked_for(registry, invocations);
+    ids.iter().filter_map(|id| scale_one(registry, id, invocations, judgements, now)).collect()
 }
 
 fn scale_one(
     registry: &mut Registry,
     id: &str,
     invocations: &[Invocation],
-    judge: &impl Fn(&Alarm) -> Judgement,
+    judgements: &BTreeMap<String, Judgement>,
     now: Timestamp,
 ) -> Option<Event> {
     let target = registry.scalable_targets.get(id)?.clone();
@@ -59,7 +71,7 @@ fn scale_one(
     let mut causes = Vec::new();
     for policy in &policies {
         let (demand, cause) = match &policy.content {
-            PolicyContent::TargetTracking(_) => track(registry, policy, from, current, judge),
+            PolicyContent::TargetTracking(_) => track(registry, policy, from, current, judgements),
             PolicyContent::Step(_) => step(policy, invocations, from, current),
         };
         demands.push(demand);
@@ -91,7 +103,7 @@ fn track(
     policy: &ScalingPolicyRecord,
     from: u32,
     current: u32,
-    judge: &impl Fn(&Alarm) -> Judgement,
+    judgements: &BTreeMap<String, Judgement>,
 ) -> (Demand, Option<String>) {
     let PolicyContent::TargetTracking(given) = &policy.content else { return (Demand::Nothing, None) };
     let Ok(tracking) = policy::tracking(given) else { return (Demand::Nothing, None) };
@@ -104,14 +116,14 @@ fn track(
         })
         .collect();
     if let Some(high) = in_alarm.iter().find(|alarm| !policy::is_low(alarm)) {
-        return match judge(high).values.first() {
+        return match judgements.get(&high.name).and_then(|judged| judged.values.first()) {
             Some((_, metric)) => (tracking.demand_out(from, current, *metric), Some(cause(high, policy))),
             None => (tracking.demand_between(), None),
         };
     }
     if let Some(low) = in_alarm.iter().find(|alarm| policy::is_low(alarm)) {
-        let values = judge(low).values;
-        let metrics = values.into_iter().map(|(_, value)| value);
+        let values = judgements.get(&low.name).map_or(&[][..], |judged| &judged.values);
+        let metrics = values.iter().map(|(_, value)| *value);
         return (tracking.demand_in(current, metrics), Some(cause(low, policy)));
     }
     (tracking.demand_between(), None)
@@ -205,7 +217,8 @@ fn set_capacity(
 /// Whether [`advance`] has something to do.
 pub(crate) fn is_due(registry: &Registry, now: Timestamp) -> bool {
     registry.scheduled_actions.values().any(|action| action.next.is_some_and(|next| next <= now))
-        || registry.scalable_targets.values().any(|target| is_gone(registry, target))
+        || registry.scalable_targets.values().any(|target| is_gone(registry, &target.resource_id))
+        || registry.scaling_activities.iter().any(|(id, _)| is_gone(registry, id))
         || registry.scaling_activities.iter().any(|(id, activities)| {
             activities.items.iter().any(|activity| activity.status == ActivityStatus::InProgress)
                 && settled(registry, id).is_some()
@@ -218,12 +231,21 @@ pub(crate) fn advance(registry: &mut Registry, now: Timestamp) -> Vec<Event> {
     let gone: Vec<String> = registry
         .scalable_targets
         .values()
-        .filter(|target| is_gone(registry, target))
         .map(|target| target.resource_id.clone())
+        .filter(|id| is_gone(registry, id))
         .collect();
     for id in gone {
         // It was found just now.
         let _ = commands::deregister(registry, &id, now);
+    }
+    // Of a target that was deregistered they are kept as long as its service is there.
+    let of_nothing: Vec<String> = registry
+        .scaling_activities
+        .iter()
+        .map(|(id, _)| id.to_owned())
+        .filter(|id| is_gone(registry, id))
+        .collect();
+    for id in of_nothing {
         registry.scaling_activities.remove(&id);
     }
     let events = follow_schedules(registry, now);
@@ -249,8 +271,9 @@ pub(crate) fn advance(registry: &mut Registry, now: Timestamp) -> Vec<Event> {
     events
 }
 
-fn is_gone(registry: &Registry, target: &ScalableTargetRecord) -> bool {
-    let service = service_arn(&registry.settings().scope, &target.resource_id);
+/// Whether there is no such service any more.
+fn is_gone(registry: &Registry, id: &str) -> bool {
+    let service = service_arn(&registry.settings().scope, id);
     service.is_none_or(|service| registry.services.get(service.as_str()).is_none())
 }
 

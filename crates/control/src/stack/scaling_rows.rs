@@ -229,6 +229,7 @@ impl Applying<'_> {
         let is_same = registry.scheduled_actions.get(&key).is_some_and(|present| {
             Some(present.schedule.as_str()) == given.schedule.as_deref()
                 && Some(present.action) == given.action
+                && (present.start, present.end) == (given.start, given.end)
         });
         // One that was done once is gone: the same again is not done again.
         if !is_own || (registry.scheduled_actions.get(&key).is_some() && !is_same) {

@@ -50,6 +50,10 @@ bench-change:
 bench-overload:
     bench/overload
 
+# What the access log and traces cost.
+bench-observe:
+    bench/observe
+
 # Regenerate the stream's types; needs protoc.
 protogen:
     cargo run --manifest-path tools/protogen/Cargo.toml

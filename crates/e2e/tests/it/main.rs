@@ -14,6 +14,7 @@ mod exec;
 mod external;
 mod metrics;
 mod modes;
+mod prometheus;
 mod reference;
 mod stat;
 mod structure;

@@ -1,0 +1,167 @@
+//! A real Prometheus scrapes the endpoint and a sidecar, and knows all that they tell.
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use bowline_e2e::{
+    command::{curl, eventually, run_limited},
+    mesh::{MeshOptions, TestMesh, bowline},
+};
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const REQUESTS: usize = 60;
+
+/// A process that is ended by its id when the test is over.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// Prometheus with data of its own in `directory`.
+struct Prometheus {
+    _process: Running,
+    url: String,
+}
+
+impl Prometheus {
+    fn start(directory: &std::path::Path, jobs: &[(&str, &str)]) -> Self {
+        let configs: String = jobs
+            .iter()
+            .map(|(job, target)| {
+                format!("  - job_name: {job}\n    static_configs: [{{targets: ['{target}']}}]\n")
+            })
+            .collect();
+        let config = directory.join("prometheus.yml");
+        let text = format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{configs}");
+        std::fs::write(&config, text).expect("a file");
+        let port = free_port();
+        let log = File::create(directory.join("prometheus.log")).expect("a log");
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn()
+            .expect("prometheus starts");
+        Self { _process: Running(child), url: format!("http://127.0.0.1:{port}") }
+    }
+
+    /// What it answers; `None` while it is not up.
+    fn get(&self, path: &str, query: &[(&str, &str)]) -> Option<Value> {
+        let mut arguments = vec!["-G".to_owned()];
+        for (name, value) in query {
+            arguments.extend(["--data-urlencode".to_owned(), format!("{name}={value}")]);
+        }
+        arguments.push(format!("{}{path}", self.url));
+        let answer = curl(&arguments);
+        let answer: Value = serde_json::from_str(&answer.stdout).ok()?;
+        (answer["status"] == "success").then(|| answer["data"].clone())
+    }
+
+    /// The one value of a query's result.
+    fn value(&self, query: &str) -> Option<f64> {
+        let data = self.get("/api/v1/query", &[("query", query)])?;
+        data["result"][0]["value"][1].as_str()?.parse().ok()
+    }
+
+    fn names(&self, job: &str) -> BTreeSet<String> {
+        let selector = format!("{{job=\"{job}\"}}");
+        let names = self.get("/api/v1/label/__name__/values", &[("match[]", &selector)]);
+        let names = names.as_ref().and_then(Value::as_array).into_iter().flatten();
+        names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+    }
+}
+
+/// The names of a page's samples.
+fn sample_names(page: &str) -> BTreeSet<String> {
+    let samples = page.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    samples.filter_map(|line| line.split(['{', ' ']).next().map(str::to_owned)).collect()
+}
+
+fn page(url: &str) -> String {
+    let answer = curl([url]);
+    assert!(answer.success(), "{answer:?}");
+    answer.stdout
+}
+
+/// What `promtool` says of a page; empty where there is no fault.
+fn lint(page: &str, directory: &std::path::Path) -> String {
+    let path = directory.join("page.txt");
+    std::fs::write(&path, page).expect("a file");
+    let mut promtool = Command::new("sh");
+    promtool.args(["-c", "promtool check metrics < \"$0\""]).arg(&path);
+    let outcome = run_limited(&mut promtool, LIMIT);
+    if outcome.success() { String::new() } else { format!("{}{}", outcome.stdout, outcome.stderr) }
+}
+
+#[test]
+fn prometheus_scrapes_everything_and_counts_the_same() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mesh = TestMesh::up(&MeshOptions::example("two-services"));
+    let endpoint = mesh.topology["endpoint"].as_str().expect("the endpoint").to_owned();
+    let ca = mesh.topology["gatewayCa"].as_str().expect("the CA's file").to_owned();
+
+    // A proxy of its own, whose admin interface can be scraped.
+    let admin = format!("127.0.0.1:{}", free_port());
+    let config = directory.path().join("proxy.yaml");
+    std::fs::write(&config, "node: alone\nresources: []\n").expect("a file");
+    let mut alone = Command::new(bowline());
+    alone.args(["proxy", "--admin", &admin, "--config"]).arg(&config);
+    let _alone = Running(alone.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("a proxy"));
+
+    let target = endpoint.strip_prefix("http://").expect("an http endpoint");
+    let prometheus = Prometheus::start(directory.path(), &[("mesh", target), ("proxy", &admin)]);
+    let url = mesh.url("/service-a/status");
+    for _ in 0..REQUESTS {
+        let answer = curl(["--cacert", &ca, "-o", "/dev/null", "-w", "%{http_code}", &url]);
+        assert_eq!(answer.stdout, "200", "{answer:?}");
+    }
+
+    for job in ["mesh", "proxy"] {
+        let query = format!("up{{job=\"{job}\"}}");
+        eventually(&format!("the scrape of {job}"), LIMIT, || {
+            (prometheus.value(&query) == Some(1.0)).then_some(())
+        });
+    }
+    let of_gateway = "sum(bowline_service_requests_total{job=\"mesh\",side=\"inbound\",code=\"2xx\",service=\"service-a\"})";
+    let counted = eventually("all requests are counted", LIMIT, || {
+        prometheus.value(of_gateway).filter(|counted| *counted >= REQUESTS as f64)
+    });
+    // Health checks do not cross the mesh: exactly what was sent.
+    assert_eq!(counted, REQUESTS as f64, "{}", page(&format!("{endpoint}/metrics")));
+    let rate = prometheus.value(
+        "histogram_quantile(0.99, sum by (le) (bowline_service_response_time_seconds_bucket{job=\"mesh\"}))",
+    );
+    assert!(rate.is_some_and(|p99| p99 > 0.0 && p99 < 10.0), "{rate:?}");
+
+    for (job, url) in [("mesh", format!("{endpoint}/metrics")), ("proxy", format!("http://{admin}/metrics"))]
+    {
+        let told = page(&url);
+        assert_eq!(lint(&told, directory.path()), "", "{job}");
+        let told = sample_names(&told);
+        assert!(told.len() > 20, "{job}: {told:?}");
+        eventually(&format!("every series of {job}"), LIMIT, || {
+            let known = prometheus.names(job);
+            told.is_subset(&known).then_some(())
+        });
+    }
+    // The check of names can fail.
+    assert_ne!(lint("# TYPE requests counter\nrequests 1\n", directory.path()), "");
+}

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bowline_discovery::telemetry::{Span, SpanEvent, SpanKind};
+use bowline_discovery::telemetry::{Span, SpanEvent, SpanKind, SpanProtocol};
 use bowline_proxy::AccessLogTarget;
 use futures::{StreamExt, stream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::backend::{Answer, Backend, Client};
@@ -296,4 +297,106 @@ async fn what_happened_to_a_request_stands_in_its_span() {
     let ejected = spans.iter().flat_map(|span| &span.events).find(|event| event.name == "ejection");
     assert_eq!(ejected.map(|event| attribute(event, "endpoint")), Some(&*closed.to_string()));
     server.handle.stop();
+}
+
+/// Sends a line and its end, and returns what comes back.
+async fn exchange(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    let _ = stream.write_all(b"hello").await;
+    let _ = stream.shutdown().await;
+    let mut received = String::new();
+    let _ = stream.read_to_string(&mut received).await;
+    received
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tcp_connection_is_a_span_with_a_trace_of_its_own() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let application = socket.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = socket.accept().await {
+            let (mut reader, mut writer) = stream.split();
+            let _ = tokio::io::copy(&mut reader, &mut writer).await;
+            let _ = writer.shutdown().await;
+        }
+    });
+    let start = move || {
+        let mut more = inbound("TCP", application, &[&id("a")]);
+        more.push(tracing(1_000_000, false));
+        Task::start_with(application, 3600, more, &options())
+    };
+    let task = tokio::task::spawn_blocking(start).await.expect("started");
+    let sidecar = |name: &str| {
+        let own = task.ca.issue(name, &Leaf::of(&id(name)));
+        let mut resources = vec![task.ca.trust(), identity("mesh", &own)];
+        resources.extend(outbound("TCP", &id("b"), &[task.proxy.address("in").expect("open")]));
+        Proxy::start(&resources)
+    };
+    let (caller, stranger) = (sidecar("a"), sidecar("c"));
+    for _ in 0..3 {
+        assert_eq!(exchange(caller.address("out")).await, "hello");
+    }
+    assert_eq!(exchange(stranger.address("out")).await, "");
+    let mut spans = end(task).await;
+    spans.sort_by_key(|span| span.flags.clone());
+    let traces: BTreeSet<_> = spans.iter().map(|span| &span.trace_id).collect();
+    assert_eq!((spans.len(), traces.len()), (4, 4), "{spans:?}");
+    let (carried, refused) = (&spans[0], &spans[3]);
+    assert_eq!((carried.protocol, carried.kind), (SpanProtocol::Tcp.into(), SpanKind::Server.into()));
+    assert_eq!((carried.flags.as_str(), carried.peer.as_str()), ("-", &*id("a")));
+    assert_eq!((carried.bytes_received, carried.bytes_sent, carried.parent_id.len()), (5, 5, 0));
+    assert_eq!(carried.upstream, application.to_string());
+    assert_eq!(names(&carried.events), ["connect"]);
+    assert_eq!((refused.flags.as_str(), refused.peer.as_str(), refused.upstream.as_str()), ("UAEX", &*id("c"), ""));
+    for proxy in [caller, stranger] {
+        proxy.handle.stop();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_carries_its_clients_trace_on_and_decides_by_itself() {
+    const ROOT: &str = "1-67891233-abcdef012345678912345678";
+    let backend = Backend::start(Answer::status(200)).await;
+    let client = "x-amzn-trace-id: Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=";
+    for (per_million, asked, decided) in [(0, "1", '0'), (1_000_000, "0", '1')] {
+        let forward = json!({});
+        let mut resources =
+            crate::backend::resources(&[&backend], "HTTP", forward, json!({}), |_| json!({}));
+        resources[1]["listener"]["bind"] = json!({"public": {"address": "127.0.0.1", "port": 0}});
+        resources.push(tracing(per_million, false));
+        let gateway = Proxy::start(&resources);
+        let url = format!("http://127.0.0.1:{}/x", gateway.address("out").port());
+        let text = curl(&["-H", &format!("{client}{asked}"), "-H", "b3: d", &url]).await;
+        assert!(text.contains("200"), "{text}");
+        let headers = backend.last.lock().expect("no panic").clone();
+        let said = |name: &str| headers[name].to_str().expect("text").to_owned();
+        let parent = said("traceparent");
+        let (trace, span) = (ROOT.replace("1-", "").replace('-', ""), &parent[36..52]);
+        assert_eq!(parent, format!("00-{trace}-{span}-0{decided}"));
+        assert_ne!(span, "53995c3f42cd8ad8");
+        assert_eq!(said("x-amzn-trace-id"), format!("Root={ROOT};Parent={span};Sampled={decided}"));
+        assert_eq!(said("b3"), format!("{trace}-{span}-{decided}-53995c3f42cd8ad8"));
+        // Where none came it makes one, in X-Ray's format, too.
+        curl(&[&url]).await;
+        let headers = backend.last.lock().expect("no panic").clone();
+        let made = headers["x-amzn-trace-id"].to_str().expect("text");
+        assert!(made.starts_with("Root=1-") && made.ends_with(&format!(";Sampled={decided}")), "{made}");
+        gateway.handle.stop();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_outside_the_mesh_get_what_the_client_has_sent() {
+    let backend = Backend::start(Answer::status(200)).await;
+    let mut resources =
+        crate::backend::resources(&[&backend], "HTTP1", json!({}), json!({}), |_| json!({}));
+    resources.push(tracing(1_000_000, true));
+    let proxy = Proxy::start(&resources);
+    let client = Client::of(&proxy).await;
+    assert_eq!(client.get("/x").await.status, 200);
+    assert!(!backend.last.lock().expect("no panic").contains_key("traceparent"));
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    assert_eq!(client.send("GET", "/x", &[("traceparent", parent)]).await.status, 200);
+    assert_eq!(backend.last.lock().expect("no panic")["traceparent"], parent);
+    proxy.handle.stop();
 }

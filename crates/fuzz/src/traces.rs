@@ -41,7 +41,11 @@ pub fn trace_context(input: &[u8]) {
         let read = reader.read();
         // Kept fields can make it longer than what is read.
         if value.len() <= 1_024 {
-            assert_eq!((read.trace, read.span, read.sampled), (Some(trace), Some(span), Some(sampled)), "{name}");
+            assert_eq!(
+                (read.trace, read.span, read.sampled),
+                (Some(trace), Some(span), Some(sampled)),
+                "{name}"
+            );
         }
     }
 }

@@ -49,7 +49,8 @@ pub struct SamplingPolicy {
 /// X-Ray's default rule: the first request each second, and five percent of any others. Failed calls are told of.
 impl Default for SamplingPolicy {
     fn default() -> Self {
-        let rule = SamplingRule { name: "Default".into(), reservoir: 1, per_million: 50_000, ..Default::default() };
+        let rule =
+            SamplingRule { name: "Default".into(), reservoir: 1, per_million: 50_000, ..Default::default() };
         Self { rules: vec![rule], failures: true }
     }
 }
@@ -152,8 +153,9 @@ fn compile(rule: &SamplingRule) -> Result<Compiled, InvalidSampling> {
 
 impl Compiled {
     fn matches(&self, call: &SampledCall<'_>) -> bool {
-        let fits =
-            |pattern: &Option<Wildcard>, text: &str| pattern.as_ref().is_none_or(|pattern| pattern.matches(text));
+        let fits = |pattern: &Option<Wildcard>, text: &str| {
+            pattern.as_ref().is_none_or(|pattern| pattern.matches(text))
+        };
         fits(&self.discovery_name, call.discovery_name)
             && fits(&self.method, call.method)
             && fits(&self.host, call.host)

@@ -445,10 +445,7 @@ mod tests {
     fn x_amzn_is_read_and_its_other_fields_are_kept() {
         let text = "Self=1-67891234-12456789abcdef012345678;Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=a:1";
         let incoming = read(&[("x-amzn-trace-id", text)]);
-        assert_eq!(
-            told(&incoming),
-            of("67891233abcdef012345678912345678", "53995c3f42cd8ad8", Some(true))
-        );
+        assert_eq!(told(&incoming), of("67891233abcdef012345678912345678", "53995c3f42cd8ad8", Some(true)));
         let outgoing = Outgoing {
             trace: incoming.trace.expect("a trace"),
             span: SpanId::parse(SPAN.as_bytes()).expect("a span"),

@@ -80,11 +80,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn begin(
-        worker: &Worker,
-        direction: Direction,
-        request: &http::request::Parts,
-    ) -> Box<Self> {
+    pub(crate) fn begin(worker: &Worker, direction: Direction, request: &http::request::Parts) -> Box<Self> {
         let shared = &worker.shared;
         let metrics = shared.metrics.of(direction);
         metrics.requests.increment();
@@ -166,7 +162,8 @@ impl Exchange {
         let host = logged.authority.as_ref().and_then(|host| host.to_str().ok());
         let host = logged.uri.authority().map(|authority| authority.as_str()).or(host).unwrap_or_default();
         let name = self.discovery_name.as_deref().unwrap_or_default();
-        let sampled = traced.decide(sampler, &trace::call_of(logged.method.as_str(), &logged.uri, host, name));
+        let sampled =
+            traced.decide(sampler, &trace::call_of(logged.method.as_str(), &logged.uri, host, name));
         (sampled, sampled || (sampler.failures && failed))
     }
 

@@ -32,7 +32,7 @@ use crate::{
     refusal::{REFUSAL, Refusal, RefusalCause},
     reply::{Failure, TIME_IS_OVER},
     route, tcp,
-    trace::{self, EventKind, Timeline},
+    trace::{EventKind, Timeline},
     worker::Worker,
 };
 
@@ -247,7 +247,7 @@ async fn try_upstreams(
             drop(queued);
             if let Some(place) = place {
                 let (number, at) = (retries + 1, target.address());
-                exchange.timeline.note(|| trace::retried(number, cause_of(&result), at, wait));
+                exchange.timeline.retries(number, || cause_of(&result), at, wait);
                 drop(result);
                 retrying = Some(place);
                 retries += 1;

@@ -30,7 +30,7 @@ use crate::{
     load::{Counted, Live},
     metrics::{Direction, Flag, series::Series},
     refusal::Refusal,
-    trace::{self, EndedSpan, EventKind, Timeline, Timings, Traced, span::Carried},
+    trace::{EndedSpan, EventKind, Timeline, Timings, Traced, span::Carried},
     worker::{Connection, Worker},
 };
 
@@ -121,7 +121,7 @@ pub(crate) async fn connect(
         cluster.metrics.retries.increment();
         tried.push(endpoint.address);
         let wait = policy.back_off.wait(retries, worker.random());
-        timeline.note(|| trace::retried(retries, error.to_string(), endpoint.address, wait));
+        timeline.retries(retries, || error.to_string(), endpoint.address, wait);
         tokio::time::sleep(wait).await;
     }
 }

@@ -18,7 +18,7 @@ pub(crate) mod sender;
 pub(crate) mod span;
 mod timeline;
 
-use std::{cell::RefCell, fmt, net::SocketAddr, time::Duration};
+use std::{cell::RefCell, fmt};
 
 use bowline_model::{
     sampling::{SampledCall, Sampler},
@@ -157,11 +157,6 @@ pub(crate) fn call_of<'a>(
     discovery_name: &'a str,
 ) -> SampledCall<'a> {
     SampledCall { host, method, path: uri.path(), discovery_name }
-}
-
-/// What a timeline's events are of.
-pub(crate) fn retried(number: u32, cause: String, endpoint: SocketAddr, wait: Duration) -> EventKind {
-    EventKind::Retry { number, cause, endpoint, wait }
 }
 
 #[cfg(test)]

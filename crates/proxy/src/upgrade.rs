@@ -20,7 +20,7 @@ use crate::{
     metrics::Flag,
     reply::Failure,
     tcp,
-    trace::{self, EventKind, Timings},
+    trace::{EventKind, Timings},
     worker::Worker,
 };
 
@@ -155,8 +155,8 @@ async fn send(
                     return Err(broken(Flag::UpstreamConnectionFailure));
                 }
                 retries += 1;
-                let (cause, at) = (|| error.to_string(), target.address());
-                exchange.timeline.note(|| trace::retried(retries, cause(), at, Duration::ZERO));
+                let at = target.address();
+                exchange.timeline.retries(retries, || error.to_string(), at, Duration::ZERO);
                 tried.push(at);
             }
         }

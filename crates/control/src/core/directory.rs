@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
-use bowline_discovery::{resource::ResourceType, telemetry::{MetricReport, SpanBatch}};
+use bowline_discovery::{
+    resource::ResourceType,
+    telemetry::{MetricReport, SpanBatch},
+};
 use bowline_model::task::TaskId;
 use bowline_plumbing::wall_clock;
 use tokio::sync::watch;

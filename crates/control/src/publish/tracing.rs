@@ -17,9 +17,5 @@ pub(crate) fn resource(policy: &SamplingPolicy) -> Resource {
         reservoir: rule.reservoir,
         per_million: rule.per_million,
     });
-    Resource::Tracing(v1::Tracing {
-        name: TRACING.into(),
-        rules: rules.collect(),
-        failures: policy.failures,
-    })
+    Resource::Tracing(v1::Tracing { name: TRACING.into(), rules: rules.collect(), failures: policy.failures })
 }

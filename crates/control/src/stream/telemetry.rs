@@ -53,7 +53,8 @@ impl Telemetry for TelemetryService {
 type Take<M> = fn(&dyn Directory, &TaskId, M) -> Result<ReportAck, Status>;
 
 fn take_report(directory: &dyn Directory, task: &TaskId, report: MetricReport) -> Result<ReportAck, Status> {
-    let taken = directory.reported(task, report).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let taken =
+        directory.reported(task, report).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let interval = taken.interval.map_or(0, |interval| interval.as_millis());
     let interval_ms = u32::try_from(interval).unwrap_or(u32::MAX);
     Ok(ReportAck { sequence: taken.sequence, interval_ms })

@@ -179,7 +179,7 @@ fn event(event: wire::SpanEvent) -> Result<SpanEvent, &'static str> {
         after_us: event.after_us,
         name: text(event.name)?,
         attributes: attributes
-            .map(|attribute| Ok((text(attribute.key)?, text(attribute.value)?)))
+            .map(|attribute| Ok::<_, &'static str>((text(attribute.key)?, text(attribute.value)?)))
             .collect::<Result<_, _>>()?,
     })
 }
@@ -219,7 +219,7 @@ mod tests {
         let kept = Arc::new(RecentSpans::default());
         let spans = Spans::new(Arc::clone(&kept) as _);
         let (one, other) = (TaskId::from_random([1; 16]), TaskId::from_random([2; 16]));
-        let mut take = |task: &TaskId, process, sequence| {
+        let take = |task: &TaskId, process, sequence| {
             spans.take(task, &origin(), batch(process, sequence, vec![span()])).expect("it is taken");
             kept.all().len()
         };
@@ -241,7 +241,7 @@ mod tests {
         let kept = Arc::new(RecentSpans::default());
         let spans = Spans::new(Arc::clone(&kept) as _);
         let task = TaskId::from_random([1; 16]);
-        let mut refused = |spoil: fn(&mut wire::Span)| {
+        let refused = |spoil: fn(&mut wire::Span)| {
             let mut bad = span();
             spoil(&mut bad);
             let told = spans.take(&task, &origin(), batch(1, 1, vec![span(), bad]));

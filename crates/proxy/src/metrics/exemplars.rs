@@ -44,7 +44,8 @@ impl Exemplars {
     /// What there is, the shortest first.
     pub(super) fn all(&self) -> Vec<Exemplar> {
         let places = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = |seen: Seen| Exemplar { trace_id: seen.trace.to_string(), value: seen.seconds, at: seen.at };
+        let told =
+            |seen: Seen| Exemplar { trace_id: seen.trace.to_string(), value: seen.seconds, at: seen.at };
         places.into_iter().flatten().map(told).collect()
     }
 }
@@ -55,7 +56,8 @@ mod tests {
 
     #[test]
     fn each_bucket_has_the_last_one() {
-        for (microseconds, expected) in [(0, 0), (250, 0), (251, 1), (1_000, 2), (1_001, 3), (65_536_000, 18)] {
+        for (microseconds, expected) in [(0, 0), (250, 0), (251, 1), (1_000, 2), (1_001, 3), (65_536_000, 18)]
+        {
             assert_eq!(place(Duration::from_micros(microseconds)), expected, "{microseconds} us");
         }
         assert_eq!(place(Duration::from_secs(1_000_000)), PLACES - 1);

@@ -105,13 +105,19 @@ const OF_SERIES: [Simple<Totals, u64>; 10] = [
 type Timed = (&'static str, &'static str, fn(&Totals) -> &Durations, bool);
 
 const DURATIONS: [Timed; 3] = [
-    ("bowline_service_response_time_seconds", "From a request to its response's beginning.", |t| {
-        &t.response_time
-    }, true),
+    (
+        "bowline_service_response_time_seconds",
+        "From a request to its response's beginning.",
+        |t| &t.response_time,
+        true,
+    ),
     ("bowline_service_handshake_time_seconds", "TLS handshakes with the peer.", |t| &t.handshake_time, false),
-    ("bowline_service_connection_duration_seconds", "How long connections were open.", |t| {
-        &t.connection_time
-    }, false),
+    (
+        "bowline_service_connection_duration_seconds",
+        "How long connections were open.",
+        |t| &t.connection_time,
+        false,
+    ),
 ];
 
 impl Metrics {

@@ -1,4 +1,6 @@
 use bowline_model::sampling::{SamplingPolicy, SamplingRule};
+use std::time::Duration;
+
 use http::HeaderValue;
 
 use super::*;
@@ -53,7 +55,10 @@ fn each_format_that_came_goes_on_with_the_proxys_span() {
     let expected = [
         ("traceparent", format!("00-{TRACE}-{span}-03")),
         ("tracestate", "congo=t61rcWkgMzE".to_owned()),
-        ("x-amzn-trace-id", format!("Root=1-{}-{};Parent={span};Sampled=1;Self=1-67891234-1", &TRACE[..8], &TRACE[8..])),
+        (
+            "x-amzn-trace-id",
+            format!("Root=1-{}-{};Parent={span};Sampled=1;Self=1-67891234-1", &TRACE[..8], &TRACE[8..]),
+        ),
         ("b3", format!("{TRACE}-{span}-1-{SPAN}")),
         ("x-b3-traceid", TRACE.to_owned()),
         ("x-b3-spanid", span),
@@ -99,7 +104,7 @@ fn a_timeline_that_nobody_reads_keeps_nothing() {
     assert_eq!(off.into_events(), (vec![], 0));
     let mut on = Timeline::new(true);
     for number in 0..40 {
-        on.note(|| retried(number, "broken".into(), endpoint, Duration::ZERO));
+        on.retries(number, || "broken".into(), endpoint, Duration::ZERO);
     }
     let (events, dropped) = on.into_events();
     assert_eq!((events.len(), dropped), (32, 8));

@@ -27,7 +27,7 @@ pub(crate) enum EventKind {
     Connect { took: Duration, endpoint: SocketAddr, failed: bool },
     /// TLS on that connection.
     Handshake { took: Duration, endpoint: SocketAddr, failed: bool },
-    /// Another try is made.
+    /// The try at the endpoint has failed: another one is made, after a wait.
     Retry { number: u32, cause: String, endpoint: SocketAddr, wait: Duration },
     /// The endpoint gets no requests for a while.
     Ejection { endpoint: SocketAddr },
@@ -122,6 +122,17 @@ impl Timeline {
             return;
         }
         self.events.push(Event { at: at(), kind: kind() });
+    }
+
+    /// Notes that the try at `endpoint` has failed and another one follows.
+    pub(crate) fn retries(
+        &mut self,
+        number: u32,
+        cause: impl FnOnce() -> String,
+        endpoint: SocketAddr,
+        wait: Duration,
+    ) {
+        self.note(|| EventKind::Retry { number, cause: cause(), endpoint, wait });
     }
 
     /// Notes how a connection to `endpoint` was made.

@@ -90,8 +90,10 @@ fn counted(proxy: &ProxyHandle, side: &str) -> BTreeMap<String, usize> {
     let mut classes = BTreeMap::new();
     for line in text.lines().filter(|line| line.starts_with("bowline_service_requests_total{")) {
         if line.contains(&format!("side=\"{side}\"")) {
-            let class = line.split("code=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a class");
-            let value: usize = line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number");
+            let class =
+                line.split("code=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a class");
+            let value: usize =
+                line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number");
             *classes.entry(class.to_owned()).or_default() += value;
         }
     }
@@ -112,7 +114,8 @@ fn hex(bytes: &[u8]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_counters_and_the_log_agree_on_three_thousand_requests() {
-    let (backend, called) = (Backend::start(Answer::status(200)).await, Backend::start(Answer::status(200)).await);
+    let (backend, called) =
+        (Backend::start(Answer::status(200)).await, Backend::start(Answer::status(200)).await);
     let directory = tempfile::tempdir().expect("a directory");
     let log = directory.path().join("access.log");
     let task = start(backend.address, tracing(1_000_000, true), Some(log.clone())).await;
@@ -152,7 +155,9 @@ async fn spans_counters_and_the_log_agree_on_three_thousand_requests() {
     assert_eq!(counted(&task.proxy, "outbound"), classes(&outbound));
     let metrics = task.proxy.metrics();
     let spans = end(task).await;
-    eventually("the log is written", || std::fs::read_to_string(&log).is_ok_and(|text| text.lines().count() == 3_000));
+    eventually("the log is written", || {
+        std::fs::read_to_string(&log).is_ok_and(|text| text.lines().count() == 3_000)
+    });
     assert_eq!(of_kind(&spans, SpanKind::Server), inbound);
     assert_eq!(of_kind(&spans, SpanKind::Client), outbound);
     let (of_log, mut traces) = logged(&log, "inbound");
@@ -160,7 +165,11 @@ async fn spans_counters_and_the_log_agree_on_three_thousand_requests() {
     let (of_log, more) = logged(&log, "outbound");
     assert_eq!(of_log, outbound);
     traces.extend(more);
-    assert_eq!(traces, spans.iter().map(|span| hex(&span.trace_id)).collect(), "one trace each, and the log has it");
+    assert_eq!(
+        traces,
+        spans.iter().map(|span| hex(&span.trace_id)).collect(),
+        "one trace each, and the log has it"
+    );
     assert_eq!(traces.len(), 3_000);
 
     let span = |status: u32, kind: SpanKind| {
@@ -168,10 +177,16 @@ async fn spans_counters_and_the_log_agree_on_three_thousand_requests() {
         spans.iter().find(of).expect("there is one")
     };
     let answered = span(404, SpanKind::Server);
-    assert_eq!((answered.peer.as_str(), answered.path.as_str(), answered.method.as_str()), (&*id("a"), "/x", "GET"));
+    assert_eq!(
+        (answered.peer.as_str(), answered.path.as_str(), answered.method.as_str()),
+        (&*id("a"), "/x", "GET")
+    );
     assert_eq!((answered.upstream.as_str(), answered.flags.as_str()), (&*backend.address.to_string(), "-"));
     let denied = span(403, SpanKind::Server);
-    assert_eq!((denied.peer.as_str(), denied.flags.as_str(), denied.upstream.as_str()), (&*id("c"), "UAEX", ""));
+    assert_eq!(
+        (denied.peer.as_str(), denied.flags.as_str(), denied.upstream.as_str()),
+        (&*id("c"), "UAEX", "")
+    );
     assert_eq!(span(200, SpanKind::Client).peer, id("c"));
     let nowhere = spans.iter().find(|span| span.flags == "UH").expect("there is one");
     assert!(nowhere.peer.is_empty() && nowhere.upstream.is_empty(), "{nowhere:?}");
@@ -200,7 +215,8 @@ async fn a_context_goes_through_both_sidecars_to_the_application() {
         assert_eq!(client.send("GET", "/x", headers).await.status, 200);
         backend.last.lock().expect("no panic").clone()
     };
-    let at_application = send(&[("traceparent", &parent), ("tracestate", "a=b"), ("x-amzn-trace-id", amzn)]).await;
+    let at_application =
+        send(&[("traceparent", &parent), ("tracestate", "a=b"), ("x-amzn-trace-id", amzn)]).await;
     let unsampled = format!("00-{TRACE}-00f067aa0ba902b7-00");
     let as_it_came = send(&[("traceparent", &unsampled)]).await;
     assert_eq!(as_it_came["traceparent"], unsampled, "spans that nobody is told of have no children");
@@ -211,7 +227,10 @@ async fn a_context_goes_through_both_sidecars_to_the_application() {
     let spans = end(task).await;
     let [span] = spans.as_slice() else { panic!("the one that its caller samples: {spans:?}") };
     assert_eq!(hex(&span.trace_id), TRACE);
-    assert!(hex(&span.parent_id) != "00f067aa0ba902b7" && span.parent_id.len() == 8, "it is the caller's sidecar's");
+    assert!(
+        hex(&span.parent_id) != "00f067aa0ba902b7" && span.parent_id.len() == 8,
+        "it is the caller's sidecar's"
+    );
     let id = hex(&span.span_id);
     assert_eq!(at_application["traceparent"], format!("00-{TRACE}-{id}-01"));
     assert_eq!(at_application["tracestate"], "a=b");
@@ -269,7 +288,8 @@ fn attribute<'a>(event: &'a SpanEvent, key: &str) -> &'a str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happened_to_a_request_stands_in_its_span() {
-    let (backend, called) = (Backend::start(Answer::status(200)).await, Backend::start(Answer::status(200)).await);
+    let (backend, called) =
+        (Backend::start(Answer::status(200)).await, Backend::start(Answer::status(200)).await);
     let task = start(backend.address, tracing(1_000_000, true), None).await;
     let c = task.ca.issue("c", &Leaf::of(&id("c")));
     let mut resources = vec![task.ca.trust(), identity("mesh", &c)];
@@ -347,7 +367,10 @@ async fn a_tcp_connection_is_a_span_with_a_trace_of_its_own() {
     assert_eq!((carried.bytes_received, carried.bytes_sent, carried.parent_id.len()), (5, 5, 0));
     assert_eq!(carried.upstream, application.to_string());
     assert_eq!(names(&carried.events), ["connect"]);
-    assert_eq!((refused.flags.as_str(), refused.peer.as_str(), refused.upstream.as_str()), ("UAEX", &*id("c"), ""));
+    assert_eq!(
+        (refused.flags.as_str(), refused.peer.as_str(), refused.upstream.as_str()),
+        ("UAEX", &*id("c"), "")
+    );
     for proxy in [caller, stranger] {
         proxy.handle.stop();
     }
@@ -360,8 +383,7 @@ async fn a_gateway_carries_its_clients_trace_on_and_decides_by_itself() {
     let client = "x-amzn-trace-id: Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=";
     for (per_million, asked, decided) in [(0, "1", '0'), (1_000_000, "0", '1')] {
         let forward = json!({});
-        let mut resources =
-            crate::backend::resources(&[&backend], "HTTP", forward, json!({}), |_| json!({}));
+        let mut resources = crate::backend::resources(&[&backend], "HTTP", forward, json!({}), |_| json!({}));
         resources[1]["listener"]["bind"] = json!({"public": {"address": "127.0.0.1", "port": 0}});
         resources.push(tracing(per_million, false));
         let gateway = Proxy::start(&resources);
@@ -388,8 +410,7 @@ async fn a_gateway_carries_its_clients_trace_on_and_decides_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_outside_the_mesh_get_what_the_client_has_sent() {
     let backend = Backend::start(Answer::status(200)).await;
-    let mut resources =
-        crate::backend::resources(&[&backend], "HTTP1", json!({}), json!({}), |_| json!({}));
+    let mut resources = crate::backend::resources(&[&backend], "HTTP1", json!({}), json!({}), |_| json!({}));
     resources.push(tracing(1_000_000, true));
     let proxy = Proxy::start(&resources);
     let client = Client::of(&proxy).await;

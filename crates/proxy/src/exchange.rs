@@ -30,7 +30,7 @@ pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id
 pub(crate) static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// What the log, or a span, says of the request; taken only if there is one. The last three are for the log alone.
+/// What the log, or a span, says of the request; taken only if there is one. The first and the last three are for the log alone.
 #[derive(Debug)]
 pub(crate) struct Logged {
     start: Timestamp,
@@ -90,7 +90,7 @@ impl Exchange {
         let is_logged = shared.access_log.is_some();
         let of_log = |name: &HeaderName| headers.get(name).filter(|_| is_logged).cloned();
         let logged = (is_logged || traced.is_some()).then(|| Logged {
-            start: bowline_plumbing::wall_clock::now(),
+            start: if is_logged { bowline_plumbing::wall_clock::now() } else { Timestamp::default() },
             method: request.method.clone(),
             uri: request.uri.clone(),
             version: request.version,

@@ -21,6 +21,7 @@ mod timeline;
 use std::{cell::RefCell, fmt};
 
 use bowline_model::{
+    clock::Timestamp,
     sampling::{SampledCall, Sampler},
     trace::{SpanId, TraceId},
     trace_context::{Formats, Incoming, Outgoing},
@@ -72,6 +73,8 @@ pub(crate) struct Traced {
     formats: Formats,
     /// The context came, with a span, and can go on as it is.
     whole: bool,
+    /// When it began, in seconds since 1970, where that matters.
+    second: u64,
 }
 
 impl Traced {
@@ -95,14 +98,17 @@ impl Traced {
     }
 
     fn of(tracer: &Tracer, came: &Incoming) -> Self {
-        let trace = came.trace.unwrap_or_else(|| tracer.ids.trace(wall_clock::now()));
+        // Looking at the clock costs as much as all ids.
+        let is_decided = came.trace.is_some() && came.sampled.is_some();
+        let now = if is_decided { Timestamp::default() } else { wall_clock::now() };
         Self {
-            trace,
+            trace: came.trace.unwrap_or_else(|| tracer.ids.trace(now)),
             span: tracer.ids.span(),
             parent: came.span,
             sampled: came.sampled,
             formats: came.formats,
-            whole: came.trace.is_some() && came.span.is_some() && came.sampled.is_some(),
+            whole: is_decided && came.span.is_some(),
+            second: now.as_secs(),
         }
     }
 
@@ -119,8 +125,8 @@ impl Traced {
     /// Whether the trace is sampled; decides it by the rules where nobody has.
     pub(crate) fn decide(&mut self, sampler: &Sampler, call: &SampledCall<'_>) -> bool {
         *self.sampled.get_or_insert_with(|| {
-            let id = u64::from_le_bytes(self.span.bytes());
-            sampler.decide(call, wall_clock::now().as_secs(), id)
+            // The span's id is as random as another number.
+            sampler.decide(call, self.second, u64::from_le_bytes(self.span.bytes()))
         })
     }
 

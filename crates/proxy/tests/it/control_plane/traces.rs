@@ -364,7 +364,8 @@ async fn a_tcp_connection_is_a_span_with_a_trace_of_its_own() {
     let (carried, refused) = (&spans[0], &spans[3]);
     assert_eq!((carried.protocol, carried.kind), (SpanProtocol::Tcp.into(), SpanKind::Server.into()));
     assert_eq!((carried.flags.as_str(), carried.peer.as_str()), ("-", &*id("a")));
-    assert_eq!((carried.bytes_received, carried.bytes_sent, carried.parent_id.len()), (5, 5, 0));
+    // What is sent includes the verdict, as in the log.
+    assert_eq!((carried.bytes_received, carried.bytes_sent, carried.parent_id.len()), (5, 6, 0));
     assert_eq!(carried.upstream, application.to_string());
     assert_eq!(names(&carried.events), ["connect"]);
     assert_eq!(

@@ -30,7 +30,8 @@ pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id
 pub(crate) static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// What the log, or a span, says of the request; taken only if there is one. The first and the last three are for the log alone.
+/// What the log, or a span, says of the request; taken only if there is one. The first and the last three are for the
+/// log alone.
 #[derive(Debug)]
 pub(crate) struct Logged {
     start: Timestamp,
@@ -245,6 +246,11 @@ impl Exchange {
 
     pub(crate) fn held(&self) -> Option<&Held> {
         self.held.as_ref()
+    }
+
+    /// The proxy's own answer to a gRPC client.
+    pub(crate) fn answers_grpc(&mut self, status: &HeaderValue) {
+        self.grpc_status = Some(status.clone());
     }
 
     pub(crate) fn saw_trailers(&mut self, trailers: &HeaderMap) {

@@ -91,7 +91,8 @@ pub(crate) async fn forward(
         Some(deadline) => match timeout_at(deadline, tries).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                exchange.timeline.note(|| EventKind::Timeout { of: "request", limit: rule.policy.timeout });
+                let own = rule.policy.timeout.filter(|_| !asked.deadline.of_client);
+                exchange.timeline.note(|| EventKind::Timeout { of: "request", limit: own });
                 // Who was to answer in that time has not.
                 if let Some((cluster, endpoint, began)) = asked.trying.take().filter(|_| asked.blames) {
                     let is_ejected = tcp::failed(&cluster, &endpoint, OutlierFailure::Local, began.elapsed());

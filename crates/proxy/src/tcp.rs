@@ -263,7 +263,8 @@ impl TcpRecord {
         let Some(sampler) = snapshot.tracing.as_deref() else { return };
         let discovery_name = self.discovery_name.as_deref().unwrap_or_default();
         let is_sampled = traced.decide(sampler, &SampledCall { discovery_name, ..SampledCall::default() });
-        if !is_sampled && !(sampler.failures && self.flag != Flag::None) {
+        let is_told = is_sampled || (sampler.failures && self.flag != Flag::None);
+        if !is_told {
             return;
         }
         let is_proved = self.direction == Direction::Inbound || self.flag == Flag::None;

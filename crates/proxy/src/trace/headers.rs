@@ -41,7 +41,7 @@ pub(super) fn write(tracer: &Tracer, outgoing: &Outgoing, headers: &mut HeaderMa
     if formats.x_amzn {
         let value = tracer.value(|text| {
             outgoing.x_amzn(headers.get(&X_AMZN).map(HeaderValue::as_bytes), |piece| {
-                text.extend_from_slice(piece)
+                text.extend_from_slice(piece);
             });
         });
         put(headers, &X_AMZN, value);

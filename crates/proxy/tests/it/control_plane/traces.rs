@@ -251,7 +251,14 @@ async fn of_traces_that_are_not_sampled_failures_alone_are_told() {
         call(&client, 7, 502).await;
         backend.answers(Answer::status(404));
         call(&client, 20, 404).await;
+        // gRPC has no status of HTTP's that fails: nobody is there to be called.
+        let own = Client::at(task.proxy.address("out").expect("open")).await;
+        let got = own.send("POST", "/a.B/C", &[("content-type", "application/grpc")]).await;
+        assert_eq!((got.status, got.headers["grpc-status"].as_bytes()), (200, &b"14"[..]));
         let spans = end(task).await;
+        let unavailable: Vec<_> = spans.iter().filter(|span| span.grpc_status == Some(14)).collect();
+        assert_eq!(unavailable.len(), usize::from(failures));
+        assert!(unavailable.iter().all(|span| span.protocol == i32::from(SpanProtocol::Grpc)));
         let expected = if failures { BTreeMap::from([(502, 7)]) } else { BTreeMap::new() };
         assert_eq!(of_kind(&spans, SpanKind::Server), expected);
         caller.handle.stop();

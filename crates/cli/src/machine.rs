@@ -17,7 +17,11 @@ use bowline_control::{
     record_launcher,
     registry::LocalCommandRecord,
 };
-use bowline_model::{arn::Scope, task::Egress};
+use bowline_model::{
+    arn::Scope,
+    sampling::{MILLION, SamplingPolicy},
+    task::Egress,
+};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
@@ -77,6 +81,10 @@ pub(crate) struct MachineArgs {
     /// How much room metrics may take on the disk, in MiB; the oldest are given up for newer ones.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(8..=1_048_576), value_name = "MIB")]
     pub(crate) metrics_mib: u64,
+    /// Which share of requests is traced, of those that no sampling rule is about, beside the first one a second of each
+    /// proxy. 0: none. Failed calls are traced in any case.
+    #[arg(long, default_value = "5", value_parser = per_million, value_name = "PERCENT")]
+    pub(crate) trace_sampling: u32,
     /// What becomes of requests to the AWS endpoint that IAM's policies do not allow. The root
     /// user, whose the key `test` is, may do everything.
     #[arg(long, default_value = "enforce")]
@@ -105,6 +113,26 @@ fn account_id(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("an account id is 12 digits".into()),
     }
+}
+
+/// A percentage, as so many of a million.
+fn per_million(text: &str) -> Result<u32, String> {
+    let percent: f64 = text.parse().map_err(|_| "a percentage is a number".to_owned())?;
+    match (0.0..=100.0).contains(&percent) {
+        true => Ok((percent * f64::from(MILLION) / 100.0).round() as u32),
+        false => Err("a percentage is between 0 and 100".into()),
+    }
+}
+
+/// X-Ray's default rule, with this share.
+fn sampling(per_million: u32) -> SamplingPolicy {
+    let mut policy = SamplingPolicy::default();
+    for rule in &mut policy.rules {
+        rule.per_million = per_million;
+        // None is none.
+        rule.reservoir = rule.reservoir.min(per_million);
+    }
+    policy
 }
 
 /// `--authorization`.
@@ -194,6 +222,7 @@ impl MachineArgs {
                 bytes_max: self.metrics_mib * 1024 * 1024,
                 ..MetricLimits::default()
             },
+            sampling: sampling(self.trace_sampling),
         })
     }
 

@@ -23,6 +23,7 @@ use bowline_aws::cfn::{Revision, Stack};
 use bowline_model::{
     arn::Scope,
     identity::SpiffeId,
+    sampling::SamplingPolicy,
     task::{
         DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskStatus, TaskUsage, TokenIssuer,
     },
@@ -120,12 +121,15 @@ pub struct ControlConfig {
     pub master_key: MasterKeySource,
     /// How much is kept of metrics.
     pub metrics: MetricLimits,
+    /// Which requests are traced.
+    pub sampling: SamplingPolicy,
 }
 
 impl ControlConfig {
     /// State in `state_dir`, everything else at its default: account 000000000000 in us-east-1,
     /// the trust domain `bowline.local`, a free port for proxies, certificates of a day, tasks that
-    /// reach nothing beyond their aliases, policies enforced, a DNS server on a free loopback port.
+    /// reach nothing beyond their aliases, policies enforced, a DNS server on a free loopback port,
+    /// traces by X-Ray's default rule.
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
         Self {
             state_dir: state_dir.into(),
@@ -142,6 +146,7 @@ impl ControlConfig {
             dns: Some(DnsConfig::new(SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)))),
             master_key: MasterKeySource::default(),
             metrics: MetricLimits::default(),
+            sampling: SamplingPolicy::default(),
         }
     }
 }
@@ -290,6 +295,7 @@ impl ControlPlane {
                 plaintext_services: config.plaintext_services.clone(),
                 certificate_ttl_seconds: config.certificate_ttl.as_secs(),
                 private_dns: dns.as_ref().map(|dns| dns.server.local_addr()),
+                sampling: config.sampling.clone(),
                 ..PublishOptions::default()
             },
         ));

@@ -47,7 +47,7 @@ use crate::{
     revocation, secrets,
     stack::secrets::SecretValues,
     stream::{directory::IssuedCertificate, tls::TlsMaterial},
-    telemetry::Telemetry,
+    telemetry::{RecentSpans, Telemetry},
     tokens::Tokens,
 };
 
@@ -130,7 +130,7 @@ impl Core {
         let (published, _) = watch::channel(1);
         let (answered, _) = watch::channel(0);
         let bundle = Bundle { roots_pem: authorities.mesh_roots_pem(), since: 1 };
-        let telemetry = Telemetry::new(Arc::clone(&kept.metrics) as _);
+        let telemetry = Telemetry::new(Arc::clone(&kept.metrics) as _, Arc::new(RecentSpans::default()));
         Self {
             writer,
             authorities,

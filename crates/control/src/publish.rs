@@ -14,6 +14,7 @@ use bowline_discovery::{
 use bowline_model::{
     arn::Arn,
     outlier::OutlierPolicy,
+    sampling::SamplingPolicy,
     service::{ConnectService, Service, TlsMode},
     task::{DesiredStatus, TaskId},
     task_definition::{AppProtocol, PortMapping, TaskDefinition},
@@ -33,6 +34,7 @@ pub(crate) mod external;
 pub(crate) mod gateway;
 mod shift;
 pub(crate) mod sidecar;
+pub(crate) mod tracing;
 pub(crate) mod traffic;
 
 /// AWS's `timeout.idleTimeoutSeconds` for HTTP, HTTP/2 and gRPC.
@@ -65,6 +67,8 @@ pub struct PublishOptions {
     pub signing_keys: BTreeMap<Arn, String>,
     /// Endpoints that stand in for a cluster's at one task's proxy.
     pub diversions: BTreeMap<(TaskId, String), SocketAddr>,
+    /// Which requests are traced.
+    pub sampling: SamplingPolicy,
 }
 
 /// What the proxy of `task` should have; `None` when there is nothing to serve
@@ -127,6 +131,7 @@ fn common(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> O
         }),
         Resource::Trust(v1::Trust { name: trust_domain, roots_pem: options.roots_pem.clone() }),
         revocation(registry),
+        tracing::resource(&options.sampling),
     ];
     let believed = serving::believed(registry).into_iter().map(Resource::ImportedCertificate);
     Some(resources.into_iter().chain(believed).collect())

@@ -1,6 +1,7 @@
 //! What proxies tell of what they counted: taken in once each, made into metrics, and kept for those who look now.
 //!
 //! - `report`: a proxy's report, read.
+//! - `spans`: its spans, read.
 //! - [`metric_data`]: as CloudWatch has it.
 //! - [`view`]: who calls whom, how often, how fast and how well, at this moment.
 //! - [`tasks`]: what tasks use of the machine, and how many there are.
@@ -13,7 +14,9 @@ mod exposition;
 pub mod metric_data;
 mod own;
 mod owner;
+mod recent_spans;
 mod report;
+mod spans;
 pub mod tasks;
 pub mod view;
 
@@ -26,22 +29,26 @@ use std::{
     time::Duration,
 };
 
-use bowline_discovery::telemetry::MetricReport;
+use bowline_discovery::telemetry::{MetricReport, SpanBatch};
 use bowline_model::{
     clock::Timestamp,
     metric::MetricWriter,
     task::{TaskId, TaskUsage},
+    trace::SpanWriter,
 };
 use bowline_plumbing::machine::Machine;
 
 use self::{
     metric_data::{Data, Origin},
     own::OwnCounters,
-    owner::{origin_of, owner_of},
+    owner::{origin_of, owner_of, span_origin_of},
     report::{Counts, Report, RowKey},
+    spans::Spans,
 };
 pub use self::{
+    recent_spans::RecentSpans,
     report::{InvalidReport, Security, Side},
+    spans::InvalidSpans,
     view::{Edge, EdgeView, TelemetryView, Workload},
 };
 use crate::registry::{Registry, TaskRecord};
@@ -133,6 +140,7 @@ impl Proxy {
 pub struct Telemetry {
     proxies: Mutex<BTreeMap<TaskId, Proxy>>,
     writer: Arc<dyn MetricWriter>,
+    spans: Spans,
     /// When somebody last looked, in milliseconds since 1970.
     looked_at: AtomicU64,
     reports: AtomicU64,
@@ -160,11 +168,12 @@ pub struct Taken {
 }
 
 impl Telemetry {
-    /// One that knows nothing yet, and puts metrics into `writer`.
-    pub fn new(writer: Arc<dyn MetricWriter>) -> Self {
+    /// One that knows nothing yet, and puts metrics into `writer`, spans into `spans`.
+    pub fn new(writer: Arc<dyn MetricWriter>, spans: Arc<dyn SpanWriter>) -> Self {
         Self {
             proxies: Mutex::default(),
             writer,
+            spans: Spans::new(spans),
             looked_at: AtomicU64::new(0),
             reports: AtomicU64::new(0),
             repeated: AtomicU64::new(0),
@@ -190,6 +199,22 @@ impl Telemetry {
         match origin_of(registry, task) {
             Some(origin) => self.take_of(&task.id, origin, report, now),
             None => Ok(self.taken(sequence, now)),
+        }
+    }
+
+    /// Takes spans of the proxy of `task`, each batch once.
+    ///
+    /// # Errors
+    /// They are not as spans are.
+    pub fn take_spans(
+        &self,
+        registry: &Registry,
+        task: &TaskRecord,
+        batch: SpanBatch,
+    ) -> Result<(), InvalidSpans> {
+        match span_origin_of(registry, task) {
+            Some(origin) => self.spans.take(&task.id, &origin, batch),
+            None => Ok(()),
         }
     }
 
@@ -229,6 +254,7 @@ impl Telemetry {
 
     /// What is told once a minute; and tasks that are no more are forgotten.
     pub fn minute(&self, registry: &Registry, now: Timestamp) {
+        self.spans.retain(|task| registry.tasks.get(task.as_str()).is_some());
         self.end_minute(|task| registry.tasks.get(task.as_str()).is_some(), now);
         let stopped = std::mem::take(&mut *self.stopped.lock().unwrap_or_else(PoisonError::into_inner));
         self.writer.put(tasks::counts(registry, &stopped, now));

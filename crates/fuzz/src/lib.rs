@@ -15,6 +15,7 @@ mod name_server;
 mod policies;
 mod request;
 mod rest;
+mod traces;
 
 pub use self::{
     authority::{ciphertext, csr, imported_certificate, signing_request},
@@ -25,6 +26,7 @@ pub use self::{
     name_server::name_server,
     policies::policy,
     rest::rest_json,
+    traces::trace_context,
 };
 
 /// A target: its name, which is its corpus's folder, and what it runs.
@@ -54,4 +56,5 @@ pub const TARGETS: &[Target] = &[
     ("sealed", sealed),
     ("signing_request", signing_request),
     ("sigv4", sigv4),
+    ("trace_context", trace_context),
 ];

@@ -11,6 +11,15 @@ use crate::clock::Timestamp;
 /// Most events that a span has; later ones are counted.
 pub const EVENTS_MAX: usize = 32;
 
+/// Longest text of a span, in bytes: a path, an authority, an event's attribute. More is cut off where it is made.
+pub const TEXT_MAX: usize = 1_024;
+
+/// Most attributes that an event has.
+pub const ATTRIBUTES_MAX: usize = 8;
+
+/// Most spans that a batch has.
+pub const BATCH_MAX: usize = 256;
+
 /// Which trace: 16 bytes that are not all zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TraceId([u8; 16]);

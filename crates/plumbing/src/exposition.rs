@@ -124,16 +124,20 @@ impl Family<'_> {
     }
 
     /// A histogram: how many values are at most each bound (ascending, cumulative), how many there are in all,
-    /// and their sum. An exemplar is told with the first bucket that it fits in, where the format has them.
+    /// and their sum. Exemplars (ascending) are told with the first bucket that they fit in, one each, where the format has
+    /// them.
     pub fn histogram(
         &mut self,
         labels: &[Label<'_>],
         buckets: &[(f64, u64)],
         count: u64,
         sum: f64,
-        exemplar: Option<&Exemplar>,
+        exemplars: &[Exemplar],
     ) {
-        let mut exemplar = exemplar.filter(|_| self.exposition.format == Format::OpenMetrics);
+        let mut exemplars = match self.exposition.format {
+            Format::OpenMetrics => exemplars,
+            Format::Text => &[],
+        };
         let out = &mut self.exposition.out;
         // A value counted meanwhile is in the sum of buckets, and may not be in the count.
         let count = buckets.last().map_or(count, |(_, last)| count.max(*last));
@@ -145,10 +149,11 @@ impl Family<'_> {
                 self.exposition.format == Format::OpenMetrics && bound.is_finite() && bound.fract() == 0.0;
             let text = if whole { format!("{bound:.1}") } else { text };
             write_sample(out, &self.name, "_bucket", labels, Some(("le", &text)), count);
-            if let Some(fits) = exemplar.filter(|exemplar| exemplar.value <= bound) {
+            let (fitting, others) = exemplars.split_at(exemplars.partition_point(|one| one.value <= bound));
+            exemplars = others;
+            if let Some(fits) = fitting.last() {
                 let _ =
                     write!(out, " # {{trace_id=\"{}\"}} {} {}", escape(&fits.trace_id), fits.value, fits.at);
-                exemplar = None;
             }
             out.push('\n');
         }
@@ -196,10 +201,11 @@ mod tests {
         exposition.family("a_things", Kind::Counter, "Things.").sample(&[], 3);
         let mut gauge = exposition.family("a_open", Kind::Gauge, "What is \\ open\nnow.");
         gauge.sample(&[("of", "a\"b\\c\nd"), ("and", "x")], 1.5);
-        let exemplar = Exemplar { trace_id: "ab12".into(), value: 0.7, at: 12.5 };
+        let exemplar = |id: &str, value| Exemplar { trace_id: id.into(), value, at: 12.5 };
+        let exemplars = [exemplar("ab11", 0.6), exemplar("ab12", 0.7), exemplar("ab13", 70.0)];
         let buckets = [(0.5, 1), (1.0, 2)];
         let mut seconds = exposition.family("a_seconds", Kind::Histogram, "Time.");
-        seconds.histogram(&[("of", "x")], &buckets, 3, 9.25, Some(&exemplar));
+        seconds.histogram(&[("of", "x")], &buckets, 3, 9.25, &exemplars);
         exposition.finish()
     }
 
@@ -223,6 +229,8 @@ mod tests {
         );
         let with = "a_seconds_bucket{of=\"x\",le=\"1.0\"} 2 # {trace_id=\"ab12\"} 0.7 12.5\n";
         assert!(text.contains(with) && text.matches("ab12").count() == 1, "{text}");
+        assert!(text.contains("le=\"+Inf\"} 3 # {trace_id=\"ab13\"} 70 12.5\n"), "{text}");
+        assert!(!text.contains("ab11"), "one for each bucket: {text}");
         assert!(text.ends_with("\n# EOF\n"), "{text}");
     }
 

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use bowline_model::clock::Timestamp;
+use bowline_model::{clock::Timestamp, trace::TraceId};
 use http::{HeaderValue, Method, Uri, Version};
 use serde_json::{Map, Value, json};
 
@@ -72,6 +72,8 @@ pub(crate) struct HttpEntry {
     pub(crate) discovery_name: Option<Arc<str>>,
     pub(crate) is_grpc: bool,
     pub(crate) grpc_status: Option<HeaderValue>,
+    /// Of the trace that it is part of, sampled or not.
+    pub(crate) trace_id: Option<TraceId>,
 }
 
 #[derive(Debug)]
@@ -163,6 +165,9 @@ fn http_line(entry: &HttpEntry, query: bool) -> Value {
     put("forwarded_for", text(&entry.forwarded_for));
     put("user_agent", text(&entry.user_agent));
     put("request_id", text(&entry.request_id));
+    if let Some(trace) = entry.trace_id {
+        put("trace_id", trace.to_string().into());
+    }
     let authority = match entry.uri.authority() {
         Some(authority) => authority.as_str().into(),
         None => text(&entry.authority),

@@ -25,6 +25,7 @@ use bowline_model::{
     authorization::Rules,
     identity::SpiffeId,
     retry::{BackOff, RetryBudget},
+    sampling::Sampler,
     wildcard::Wildcard,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -62,6 +63,8 @@ pub(crate) struct Snapshot {
     pub(crate) names: BTreeMap<String, Ipv4Addr>,
     /// Whom to ask for names of private DNS namespaces.
     pub(crate) private_dns: Option<Arc<PrivateDns>>,
+    /// Which requests are traced; `None`: none are.
+    pub(crate) tracing: Option<Arc<Sampler>>,
 }
 
 /// A server of private DNS namespaces.

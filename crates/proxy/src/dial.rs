@@ -21,6 +21,7 @@ use crate::{
         ALPN_H2,
         verify::{IdentityFault, identity_fault, peer_identity},
     },
+    trace::{Phase, Timings},
 };
 
 /// Why there is no connection. Nothing has been sent to the application.
@@ -120,12 +121,13 @@ pub(crate) enum HopKind {
     Upgrade,
 }
 
-/// Connects to `target` of `cluster`.
+/// Connects to `target` of `cluster`, and says how long that took.
 pub(crate) async fn dial(
     shared: &Shared,
     cluster: &Cluster,
     target: &Target,
     kind: HopKind,
+    timings: &mut Timings,
 ) -> Result<ClientTransport, DialError> {
     cluster.metrics.connections.increment();
     let result = match (target, &cluster.upstream) {
@@ -144,10 +146,10 @@ pub(crate) async fn dial(
                     ));
                 }
             };
-            dial_endpoint(shared, cluster, endpoint.address, config).await
+            dial_endpoint(shared, cluster, endpoint.address, config, timings).await
         }
         (Target::Endpoint(endpoint), Upstream::External(external)) => match &external.security {
-            ExternalSecurity::Plain => dial_endpoint(shared, cluster, endpoint.address, None).await,
+            ExternalSecurity::Plain => dial_endpoint(shared, cluster, endpoint.address, None, timings).await,
             ExternalSecurity::Refused(reason) => Err(DialError::Refused(Arc::clone(reason))),
             ExternalSecurity::Tls(tls) => {
                 let name = endpoint.server_name.as_ref().unwrap_or(&tls.server_name).clone();
@@ -155,14 +157,20 @@ pub(crate) async fn dial(
                 // A server that speaks HTTP/1.1 alone may know nothing of ALPN (RFC 7301).
                 let http2 = config.alpn_protocols.iter().any(|protocol| protocol == ALPN_H2);
                 let alpn = if http2 { Alpn::Needed } else { Alpn::Optional };
-                dial_endpoint(shared, cluster, endpoint.address, Some(Terms { config, name, alpn })).await
+                let terms = Some(Terms { config, name, alpn });
+                dial_endpoint(shared, cluster, endpoint.address, terms, timings).await
             }
         },
-        _ => match timeout(cluster.connect_timeout, shared.dialer.connect(target.address())).await {
-            Ok(Ok(stream)) => Ok(Transport::Plain(stream)),
-            Ok(Err(error)) => Err(DialError::Connect(error.kind())),
-            Err(_) => Err(DialError::Timeout),
-        },
+        _ => {
+            let began = Instant::now();
+            let connected = timeout(cluster.connect_timeout, shared.dialer.connect(target.address())).await;
+            timings.connect = Some(Phase::since(began, !matches!(connected, Ok(Ok(_)))));
+            match connected {
+                Ok(Ok(stream)) => Ok(Transport::Plain(stream)),
+                Ok(Err(error)) => Err(DialError::Connect(error.kind())),
+                Err(_) => Err(DialError::Timeout),
+            }
+        }
     };
     let result = result.map_err(|error| match (error, &cluster.upstream) {
         // Outside the mesh there are no identities, only certificates.
@@ -291,8 +299,12 @@ async fn dial_endpoint(
     cluster: &Cluster,
     address: SocketAddr,
     terms: Option<Terms<'_>>,
+    timings: &mut Timings,
 ) -> Result<ClientTransport, DialError> {
-    let stream = match timeout(cluster.connect_timeout, TcpStream::connect(address)).await {
+    let began = Instant::now();
+    let connected = timeout(cluster.connect_timeout, TcpStream::connect(address)).await;
+    timings.connect = Some(Phase::since(began, !matches!(connected, Ok(Ok(_)))));
+    let stream = match connected {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(DialError::Connect(error.kind())),
         Err(_) => return Err(DialError::Timeout),
@@ -302,7 +314,9 @@ async fn dial_endpoint(
     let connector = TlsConnector::from(Arc::clone(terms.config));
     let began = Instant::now();
     let handshake = connector.connect(terms.name, ReadAhead::new(stream));
-    let stream = match timeout(cluster.connect_timeout, handshake).await {
+    let shaken = timeout(cluster.connect_timeout, handshake).await;
+    timings.handshake = Some(Phase::since(began, !matches!(shaken, Ok(Ok(_)))));
+    let stream = match shaken {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(handshake_error(&error)),
         Err(_) => {

@@ -108,7 +108,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener) {
 }
 
 async fn serve(worker: &Worker, stream: TcpStream, connection: &Connection, named: &Named) {
-    let mut record = TcpRecord::begin(Direction::Egress);
+    let mut record = TcpRecord::begin(worker, Direction::Egress);
     let connected = match original_destination(&stream) {
         Ok(destination) => {
             record.upstream = Some(destination.into());

@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bowline_model::clock::Timestamp;
@@ -22,13 +22,16 @@ use crate::{
     },
     refusal::Refusal,
     shared::Shared,
+    trace::{self, EndedSpan, Timeline, Traced, span},
+    worker::Worker,
 };
 
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// What the log says of the request; taken only if there is a log.
+/// What the log, or a span, says of the request; taken only if there is one. The first and the last three are for the
+/// log alone.
 #[derive(Debug)]
 pub(crate) struct Logged {
     start: Timestamp,
@@ -62,7 +65,7 @@ pub(crate) struct Exchange {
     grpc_status: Option<HeaderValue>,
     /// The response got to its end.
     pub(crate) complete: bool,
-    logged: Option<Box<Logged>>,
+    logged: Option<Logged>,
     body: Option<crate::body::Replay>,
     /// Counted among the cluster's and the endpoint's requests until the end.
     in_flight: Option<(Counted, Option<Busy>)>,
@@ -72,29 +75,30 @@ pub(crate) struct Exchange {
     pub(crate) delayed: Duration,
     /// Judged again when what is allowed changes.
     held: Option<Held>,
+    /// Its part of a trace, where there are traces.
+    traced: Option<Traced>,
+    pub(crate) timeline: Timeline,
 }
 
 impl Exchange {
-    pub(crate) fn begin(
-        shared: &Arc<Shared>,
-        direction: Direction,
-        request: &http::request::Parts,
-    ) -> Box<Self> {
+    pub(crate) fn begin(worker: &Worker, direction: Direction, request: &http::request::Parts) -> Box<Self> {
+        let shared = &worker.shared;
         let metrics = shared.metrics.of(direction);
         metrics.requests.increment();
         metrics.requests_active.increment();
         let headers = &request.headers;
-        let logged = shared.access_log.is_some().then(|| {
-            Box::new(Logged {
-                start: bowline_plumbing::wall_clock::now(),
-                method: request.method.clone(),
-                uri: request.uri.clone(),
-                version: request.version,
-                authority: headers.get(header::HOST).cloned(),
-                user_agent: headers.get(header::USER_AGENT).cloned(),
-                request_id: headers.get(&REQUEST_ID).cloned(),
-                forwarded_for: headers.get(&FORWARDED_FOR).cloned(),
-            })
+        let traced = Traced::begin(worker, direction, headers);
+        let is_logged = shared.access_log.is_some();
+        let of_log = |name: &HeaderName| headers.get(name).filter(|_| is_logged).cloned();
+        let logged = (is_logged || traced.is_some()).then(|| Logged {
+            start: if is_logged { bowline_plumbing::wall_clock::now() } else { Timestamp::default() },
+            method: request.method.clone(),
+            uri: request.uri.clone(),
+            version: request.version,
+            authority: headers.get(header::HOST).cloned(),
+            user_agent: of_log(&header::USER_AGENT),
+            request_id: of_log(&REQUEST_ID),
+            forwarded_for: of_log(&FORWARDED_FOR),
         });
         Box::new(Self {
             shared: Arc::clone(shared),
@@ -118,7 +122,83 @@ impl Exchange {
             client: None,
             delayed: Duration::ZERO,
             held: None,
+            timeline: Timeline::new(traced.is_some()),
+            traced,
         })
+    }
+
+    /// The request goes on to the cluster: so does its context.
+    pub(crate) fn carries_context(
+        &mut self,
+        worker: &Worker,
+        cluster: &Cluster,
+        request: &mut http::request::Parts,
+    ) {
+        if let Some(traced) = &mut self.traced {
+            traced.goes_on(worker, cluster, request);
+        }
+    }
+
+    /// Whether it is part of a trace.
+    pub(crate) fn is_traced(&self) -> bool {
+        self.traced.is_some()
+    }
+
+    /// Whether its trace is sampled, and whether its span is told of: also that of a call that failed, where failures
+    /// are.
+    fn judge_trace(&mut self) -> (bool, bool) {
+        let Some(traced) = &mut self.traced else { return (false, false) };
+        if traced.is_sampled() == Some(true) {
+            return (true, true);
+        }
+        let failed = span::is_fault(self.is_grpc, self.status, self.grpc_status.as_ref());
+        if traced.is_sampled().is_some() && !failed {
+            return (false, false);
+        }
+        let snapshot = self.shared.snapshot.load();
+        let (Some(sampler), Some(logged)) = (snapshot.tracing.as_deref(), &self.logged) else {
+            return (false, false);
+        };
+        // One that went nowhere is judged only now.
+        let host = logged.authority.as_ref().and_then(|host| host.to_str().ok());
+        let host = logged.uri.authority().map(|authority| authority.as_str()).or(host).unwrap_or_default();
+        let name = self.discovery_name.as_deref().unwrap_or_default();
+        let sampled =
+            traced.decide(sampler, &trace::call_of(logged.method.as_str(), &logged.uri, host, name));
+        (sampled, sampled || (sampler.failures && failed))
+    }
+
+    /// Hands its span over.
+    fn tell_span(&mut self) {
+        let (Some(traced), Some(logged)) = (self.traced, &self.logged) else { return };
+        if !self.shared.spans.is_open() {
+            return;
+        }
+        let is_proved = self.direction == Direction::Inbound || self.upstream_time.is_some();
+        let request = span::Request {
+            method: logged.method.clone(),
+            uri: logged.uri.clone(),
+            host: logged.authority.clone(),
+            is_http2: logged.version == Version::HTTP_2,
+            is_grpc: self.is_grpc,
+            status: self.status,
+            grpc_status: self.grpc_status.clone(),
+        };
+        let span = EndedSpan {
+            traced,
+            direction: self.direction,
+            started: self.started,
+            carried: span::Carried::Request(Box::new(request)),
+            discovery_name: self.discovery_name.clone(),
+            peer: self.series.clone().filter(|_| is_proved),
+            flag: self.flag,
+            bytes_received: self.bytes_received,
+            bytes_sent: self.bytes_sent,
+            upstream: self.upstream,
+            timeline: std::mem::take(&mut self.timeline),
+            ended: (Instant::now(), SystemTime::now()),
+        };
+        self.shared.spans.put(&self.shared.metrics, span);
     }
 
     /// The cluster is to answer. What comes in is counted by who calls, which was known before.
@@ -168,6 +248,11 @@ impl Exchange {
         self.held.as_ref()
     }
 
+    /// The proxy's own answer to a gRPC client.
+    pub(crate) fn answers_grpc(&mut self, status: &HeaderValue) {
+        self.grpc_status = Some(status.clone());
+    }
+
     pub(crate) fn saw_trailers(&mut self, trailers: &HeaderMap) {
         if self.is_grpc && self.logged.is_some() {
             self.grpc_status = trailers.get(&GRPC_STATUS).cloned();
@@ -205,6 +290,7 @@ impl Drop for Exchange {
         }
         metrics.requests_active.decrement();
         metrics.responded(self.status, self.flag);
+        let (is_sampled, is_told) = self.judge_trace();
         let series = self.series.as_ref().unwrap_or_else(|| self.shared.metrics.nowhere());
         series.ended(&Ended {
             status: self.status,
@@ -213,9 +299,12 @@ impl Drop for Exchange {
             bytes_received: self.bytes_received,
             bytes_sent: self.bytes_sent,
             response_time: self.upstream_time,
+            trace: self.traced.as_ref().filter(|_| is_sampled).map(Traced::trace),
         });
+        if is_told {
+            self.tell_span();
+        }
         let (Some(log), Some(logged)) = (&self.shared.access_log, self.logged.take()) else { return };
-        let logged = *logged;
         log.write(LogLine::Http(Box::new(HttpEntry {
             start: logged.start,
             direction: self.direction,
@@ -237,6 +326,7 @@ impl Drop for Exchange {
             discovery_name: self.discovery_name.take(),
             is_grpc: self.is_grpc,
             grpc_status: self.grpc_status.take(),
+            trace_id: self.traced.as_ref().map(Traced::trace),
         })));
     }
 }

@@ -32,6 +32,7 @@ use crate::{
     refusal::{REFUSAL, Refusal, RefusalCause},
     reply::{Failure, TIME_IS_OVER},
     route, tcp,
+    trace::{EventKind, Timeline},
     worker::Worker,
 };
 
@@ -90,9 +91,12 @@ pub(crate) async fn forward(
         Some(deadline) => match timeout_at(deadline, tries).await {
             Ok(outcome) => outcome,
             Err(_) => {
+                let own = rule.policy.timeout.filter(|_| !asked.deadline.of_client);
+                exchange.timeline.note(|| EventKind::Timeout { of: "request", limit: own });
                 // Who was to answer in that time has not.
                 if let Some((cluster, endpoint, began)) = asked.trying.take().filter(|_| asked.blames) {
-                    tcp::failed(&cluster, &endpoint, OutlierFailure::Local, began.elapsed());
+                    let is_ejected = tcp::failed(&cluster, &endpoint, OutlierFailure::Local, began.elapsed());
+                    note_ejection(&mut exchange.timeline, is_ejected.then_some(endpoint.address));
                 }
                 Err(Failure::TIMEOUT)
             }
@@ -192,9 +196,12 @@ async fn try_upstreams(
         if let Target::Endpoint(endpoint) = &target {
             asked.trying.set(Some((Arc::clone(cluster), Arc::clone(endpoint), began)));
         }
-        let attempt = one_try(worker, cluster, &target, asked, races > 0);
+        let attempt = one_try(worker, cluster, &target, asked, races > 0, &mut exchange.timeline);
         let result = match policy.per_try_timeout {
-            Some(limit) => timeout(limit, attempt).await.unwrap_or(Err(TryError::TimedOut)),
+            Some(limit) => timeout(limit, attempt).await.unwrap_or_else(|_| {
+                exchange.timeline.note(|| EventKind::Timeout { of: "try", limit: Some(limit) });
+                Err(TryError::TimedOut)
+            }),
             None => attempt.await,
         };
         if let Err(TryError::StaleConnection) = result
@@ -208,7 +215,8 @@ async fn try_upstreams(
         // A try that its own time ends is its endpoint's fault, whoever set the request's.
         let own_time = policy.per_try_timeout.is_some_and(|limit| began.elapsed() >= limit);
         if asked.blames || own_time || !matches!(result, Err(TryError::TimedOut)) {
-            report(cluster, &target, &result, began.elapsed());
+            let is_ejected = report(cluster, &target, &result, began.elapsed());
+            note_ejection(&mut exchange.timeline, is_ejected.then(|| target.address()));
         }
         let progress = match &result {
             Err(TryError::Dial(_) | TryError::Refused | TryError::StaleConnection) => {
@@ -234,8 +242,13 @@ async fn try_upstreams(
                 Some(left) => policy.back_off.max.min(left.saturating_sub(wait) / 2),
                 None => policy.back_off.max,
             };
+            let mut queued = exchange.timeline.waiting("retry");
+            queued.begin();
             let place = cluster.load.retry(Live::Requests, policy.budget, &cluster.breakers, patience).await;
+            drop(queued);
             if let Some(place) = place {
+                let (number, at) = (retries + 1, target.address());
+                exchange.timeline.retries(number, || cause_of(&result), at, wait);
                 drop(result);
                 retrying = Some(place);
                 retries += 1;
@@ -336,6 +349,7 @@ async fn one_try(
     target: &Target,
     asked: &Asked<'_>,
     fresh: bool,
+    timeline: &mut Timeline,
 ) -> Result<Answer, TryError> {
     let Asked { rule: Forward { policy, .. }, parts, body, .. } = asked;
     let began = Instant::now();
@@ -344,7 +358,7 @@ async fn one_try(
         Target::Application(_) => None,
     };
     let mut lease =
-        worker.pools.lease(&worker.shared, cluster, target, fresh).await.map_err(TryError::Dial)?;
+        worker.pools.lease(&worker.shared, cluster, target, fresh, timeline).await.map_err(TryError::Dial)?;
     let mut request = head_for(cluster, parts, lease.is_h1());
     if let (Upstream::External(external), Target::Endpoint(endpoint)) = (&cluster.upstream, target) {
         external_head::adapt(&mut request, external, endpoint, lease.is_h1());
@@ -438,18 +452,43 @@ fn head_for(cluster: &Cluster, parts: &Parts, h1: bool) -> Request<()> {
     request
 }
 
-/// Tells outlier detection, and the balancer how long it took.
-fn report(cluster: &Cluster, target: &Target, result: &Result<Answer, TryError>, took: Duration) {
-    let Target::Endpoint(endpoint) = target else { return };
+/// Tells outlier detection, and the balancer how long it took. Whether the endpoint is ejected by that.
+fn report(cluster: &Cluster, target: &Target, result: &Result<Answer, TryError>, took: Duration) -> bool {
+    let Target::Endpoint(endpoint) = target else { return false };
     let failure = match result {
         Ok(answer) => OutlierFailure::of_status(answer.response.status().as_u16()),
-        Err(TryError::Dial(error)) if !error.blames_endpoint() => return,
-        Err(TryError::Client) => return,
+        Err(TryError::Dial(error)) if !error.blames_endpoint() => return false,
+        Err(TryError::Client) => return false,
         Err(_) => Some(OutlierFailure::Local),
     };
     match failure {
-        None => endpoint.health.succeeded(took, wall_clock::now()),
+        None => {
+            endpoint.health.succeeded(took, wall_clock::now());
+            false
+        }
         Some(failure) => tcp::failed(cluster, endpoint, failure, took),
+    }
+}
+
+fn note_ejection(timeline: &mut Timeline, ejected: Option<SocketAddr>) {
+    if let Some(endpoint) = ejected {
+        timeline.note(|| EventKind::Ejection { endpoint });
+    }
+}
+
+/// Why another try is made, in words.
+fn cause_of(result: &Result<Answer, TryError>) -> String {
+    match result {
+        Ok(answer) => match answer.response.headers().get("grpc-status") {
+            Some(status) => format!("gRPC status {}", String::from_utf8_lossy(status.as_bytes())),
+            None => answer.response.status().to_string(),
+        },
+        Err(TryError::Dial(error)) => error.to_string(),
+        Err(TryError::StaleConnection) => "the kept connection had closed".to_owned(),
+        Err(TryError::Refused) => "the server has not begun with it".to_owned(),
+        Err(TryError::Broken) => "the connection broke".to_owned(),
+        Err(TryError::TimedOut) => "the try's time was over".to_owned(),
+        Err(TryError::Client) => "the client broke off".to_owned(),
     }
 }
 

@@ -45,6 +45,7 @@ use crate::{
     server::{self, Reset, Terms},
     tcp::{self, TcpRecord},
     tls::{ALPN_H2, ALPN_UPGRADE, verify::peer_identity},
+    trace::Timings,
     upgrade,
     worker::{Connection, Worker},
 };
@@ -209,7 +210,7 @@ async fn handle(
     let From { listener, caller, series, source, http2 } = from;
     let on_upgrade = (!http2 && is_upgrade(request.headers())).then(|| hyper::upgrade::on(&mut request));
     let (mut parts, body) = request.into_parts();
-    let mut exchange = Exchange::begin(&worker.shared, Direction::Inbound, &parts);
+    let mut exchange = Exchange::begin(&worker, Direction::Inbound, &parts);
     let body = Replay::new(body);
     exchange.counts(&body);
     exchange.counts_in(&series);
@@ -256,6 +257,7 @@ async fn handle(
         Some(Action::Forward(rule)) => match (route::choose(rule, None), on_upgrade) {
             (None, _) => return Ok(reply::failure(&Failure::NO_CLUSTER, exchange)),
             (Some(cluster), on_upgrade) => {
+                exchange.carries_context(&worker, cluster, &mut parts);
                 let forwarding = async {
                     match on_upgrade {
                         Some(on_upgrade) => {
@@ -367,7 +369,7 @@ async fn relay_tcp<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut record = TcpRecord::begin(Direction::Inbound);
+    let mut record = TcpRecord::begin(&worker, Direction::Inbound);
     let series = row(&worker, listener, &caller);
     record.counts_in(&series);
     let _open = OpenConnection::new(series);
@@ -487,19 +489,25 @@ async fn connect_application(
                 std::net::SocketAddr::new(address.unwrap_or(worker.shared.application_address), *port);
             record.upstream = Some(address);
             match cluster.load.connection(&cluster.breakers, false) {
-                Some(counted) => dial(&worker.shared, cluster, &Target::Application(address), HopKind::Main)
-                    .await
-                    .map(|stream| (stream, counted)),
+                Some(counted) => {
+                    let (target, mut timings) = (Target::Application(address), Timings::default());
+                    let dialled = dial(&worker.shared, cluster, &target, HopKind::Main, &mut timings).await;
+                    record.timeline.dialled(address, &timings);
+                    dialled.map(|stream| (stream, counted))
+                }
                 None => {
                     cluster.metrics.overflows.increment();
                     Err(DialError::Overflow)
                 }
             }
         }
-        Upstream::Mesh(_) | Upstream::External(_) => tcp::connect(worker, cluster).await.map(|connected| {
-            record.upstream = Some(connected.endpoint.address);
-            (connected.stream, connected.counted)
-        }),
+        Upstream::Mesh(_) | Upstream::External(_) => {
+            let connected = tcp::connect(worker, cluster, &mut record.timeline).await;
+            connected.map(|connected| {
+                record.upstream = Some(connected.endpoint.address);
+                (connected.stream, connected.counted)
+            })
+        }
     };
     connected.map_err(|error| {
         tracing::warn!(listener = &*listener.name, %error, "the application does not accept a connection");

@@ -64,6 +64,7 @@ mod task_credentials;
 mod tcp;
 mod telemetry;
 mod tls;
+mod trace;
 mod upgrade;
 mod worker;
 

@@ -3,8 +3,10 @@
 //! - Here: what is counted for each direction and cluster, for whoever looks at one proxy.
 //! - `series`: who talks with whom, which is what the control plane is told.
 //! - `histogram`: durations.
+//! - `exemplars`: durations that lead to a trace.
 //! - `exposition`: all of it as Prometheus reads it.
 
+mod exemplars;
 mod exposition;
 pub(crate) mod histogram;
 pub(crate) mod series;
@@ -265,6 +267,10 @@ pub struct Metrics {
     pub(crate) certificates_issued: Counter,
     /// Connections to other proxies that a revocation has ended.
     pub(crate) hops_cut: Counter,
+    /// Spans to be told.
+    pub(crate) spans: Counter,
+    /// Spans that there was no room for, or that the control plane has refused.
+    pub(crate) spans_dropped: Counter,
     /// Who talks with whom.
     pub(crate) series: Arc<SeriesTable>,
     nowhere: OnceLock<Arc<Series>>,

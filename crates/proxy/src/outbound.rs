@@ -2,7 +2,11 @@
 //! → relay → log. The clients are the task's application (a client alias), or
 //! anyone (a gateway's public port); only the edges differ.
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bowline_discovery::v1::Protocol;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
@@ -31,6 +35,7 @@ use crate::{
     server::{self, Reset, Terms},
     tcp::{self, TcpRecord},
     tls::ALPN_H2,
+    trace::{EventKind, Timeline},
     upgrade,
     worker::{Connection, Worker},
 };
@@ -40,7 +45,7 @@ static FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 static TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
 /// Time for a client to finish its handshake, or to say its first word.
-pub(crate) const HANDSHAKE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves one accepted connection.
 pub(crate) async fn serve(
@@ -192,7 +197,7 @@ async fn respond(
         parts.headers.insert(REQUEST_ID.clone(), request_id(&worker));
         parts.extensions.insert(OwnRequestId);
     }
-    let mut exchange = Exchange::begin(&worker.shared, edge.direction, &parts);
+    let mut exchange = Exchange::begin(&worker, edge.direction, &parts);
     exchange.counts(&body);
     exchange.client = Some(client);
     let Some(listener) = worker.listener(&listener) else {
@@ -206,7 +211,10 @@ async fn respond(
     }
     if let Bind::Public(bind) = &listener.bind {
         parts.headers.remove(&deadline::EXPECTED);
-        set_forwarded(&worker, &mut parts, client, edge.https, bind.address.port());
+        set_forwarded(&mut parts, client, edge.https, bind.address.port());
+        if !exchange.is_traced() {
+            set_trace_id(&worker, &mut parts);
+        }
     }
     // Only the mesh may say who called.
     caller::strip(&mut parts.headers);
@@ -226,6 +234,9 @@ async fn respond(
         Some(Action::Forward(rule)) => {
             let (delayed, aborted) = fault::inject(&worker, &rule.faults, &parts).await;
             exchange.delayed = delayed;
+            if !delayed.is_zero() || aborted.is_some() {
+                note_fault(&mut exchange.timeline, delayed, aborted.as_ref());
+            }
             if let Some(failure) = aborted {
                 return reply::failure(&failure, exchange);
             }
@@ -233,6 +244,7 @@ async fn respond(
             let Some(cluster) = route::choose(rule, sticky.hash) else {
                 return reply::failure(&Failure::NO_CLUSTER, exchange);
             };
+            exchange.carries_context(&worker, cluster, &mut parts);
             let outcome = match on_upgrade {
                 Some(on_upgrade) => {
                     Box::pin(upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange))
@@ -248,6 +260,13 @@ async fn respond(
             response
         }
     }
+}
+
+fn note_fault(timeline: &mut Timeline, delayed: Duration, aborted: Option<&Failure>) {
+    let delay = (!delayed.is_zero()).then_some(delayed);
+    let abort = aborted.map(|failure| failure.status.as_u16());
+    let began = || Instant::now().checked_sub(delayed).unwrap_or_else(Instant::now);
+    timeline.note_at(began, || EventKind::Fault { delay, abort });
 }
 
 /// What no client may send.
@@ -275,11 +294,16 @@ pub(crate) fn check(parts: &Parts) -> Result<(), Failure> {
 }
 
 /// What an ALB says of its client.
-fn set_forwarded(worker: &Worker, parts: &mut Parts, client: std::net::IpAddr, https: bool, port: u16) {
+fn set_forwarded(parts: &mut Parts, client: std::net::IpAddr, https: bool, port: u16) {
     append_forwarded_for(&mut parts.headers, &FORWARDED_FOR, client);
     let headers = &mut parts.headers;
     headers.insert(FORWARDED_PROTO.clone(), HeaderValue::from_static(if https { "https" } else { "http" }));
     headers.insert(FORWARDED_PORT.clone(), HeaderValue::from(port));
+}
+
+/// An ALB names each request; where there are traces, the name is the trace's.
+fn set_trace_id(worker: &Worker, parts: &mut Parts) {
+    let headers = &mut parts.headers;
     if !headers.contains_key(&TRACE_ID) {
         let seconds = bowline_plumbing::wall_clock::now().as_secs();
         let (high, low) = (worker.random(), worker.random() as u32);
@@ -315,12 +339,12 @@ async fn serve_tcp(
     direction: Direction,
 ) {
     let (mut stream, traffic) = Metered::new(stream);
-    let mut record = TcpRecord::begin(direction);
+    let mut record = TcpRecord::begin(&worker, direction);
     if let Some(cluster) = &listener.cluster {
         cluster.metrics.requests.increment();
         record.discovery_name = Some(Arc::clone(&cluster.discovery_name));
         record.counts_in(cluster.series.row());
-        match tcp::connect(&worker, cluster).await {
+        match tcp::connect(&worker, cluster, &mut record.timeline).await {
             Ok(tcp::Connected { stream: mut upstream, endpoint, counted: _counted }) => {
                 record.upstream = Some(endpoint.address);
                 let _busy = Busy::with(&endpoint.health);

@@ -39,6 +39,7 @@ use crate::{
     load::Counted,
     metrics::HandshakeFailure,
     shared::Shared,
+    trace::{Timeline, Timings},
 };
 
 /// Requests on one HTTP/2 connection before another one is made.
@@ -163,7 +164,9 @@ fn present_configs(cluster: &Cluster) -> Option<&Arc<HopConfigs>> {
     }
 }
 
-type Connecting = SharedFuture<LocalBoxFuture<'static, Result<Rc<H2Connection>, DialError>>>;
+/// What making a connection came to, and how long it took.
+type Connected = (Result<Rc<H2Connection>, DialError>, Timings);
+type Connecting = SharedFuture<LocalBoxFuture<'static, Connected>>;
 
 /// The connections to one endpoint (or to the application).
 #[derive(Debug, Default)]
@@ -217,6 +220,7 @@ impl Pools {
         cluster: &Arc<Cluster>,
         target: &Target,
         fresh: bool,
+        timeline: &mut Timeline,
     ) -> Result<Lease, DialError> {
         if let Upstream::External(external) = &cluster.upstream
             && let ExternalSecurity::Refused(reason) = &external.security
@@ -227,9 +231,9 @@ impl Pools {
         let pool = self.of(cluster, target);
         let is_h1 = !matches!(cluster.upstream, Upstream::Mesh(_)) && cluster.protocol == Protocol::Http;
         if is_h1 {
-            lease_h1(pool, shared, cluster, target, fresh).await
+            lease_h1(pool, shared, cluster, target, fresh, timeline).await
         } else {
-            lease_h2(pool, shared, cluster, target).await
+            lease_h2(pool, shared, cluster, target, timeline).await
         }
     }
 }
@@ -240,10 +244,11 @@ async fn lease_h1(
     cluster: &Cluster,
     target: &Target,
     fresh: bool,
+    timeline: &mut Timeline,
 ) -> Result<Lease, DialError> {
     let config = present_configs(cluster);
     let most = if cluster.max_connections == 0 { H1_CONNECTIONS_DEFAULT } else { cluster.max_connections };
-    let mut waiting = None;
+    let (mut waiting, mut queued) = (None, timeline.waiting("connection"));
     let mut open = loop {
         while let Some(idle) = pool.h1_idle.borrow_mut().pop() {
             let same = made_with_same(idle.made_with.as_ref(), config);
@@ -261,15 +266,19 @@ async fn lease_h1(
         // The request's time bounds how long, the breaker how many.
         if waiting.is_none() {
             waiting = Some(cluster.load.pending(&cluster.breakers).ok_or(DialError::Overflow)?);
+            queued.begin();
         }
         pool.freed.notified().await;
     };
-    drop(waiting);
+    drop((waiting, queued));
     pool.h1_active.set(pool.h1_active.get() + 1);
     // Counts down again if dialling fails or is given up.
     let reserved = Reserved(Some(Rc::clone(&pool)));
     // Boxed: seldom needed, and every request's future would have room for it.
-    let stream = Box::pin(dial(shared, cluster, target, HopKind::Main)).await?;
+    let mut timings = Timings::default();
+    let dialled = Box::pin(dial(shared, cluster, target, HopKind::Main, &mut timings)).await;
+    timeline.dialled(target.address(), &timings);
+    let stream = dialled?;
     let (sender, connection) = http1::Builder::new()
         .handshake::<_, RequestBody>(TokioIo::new(stream))
         .await
@@ -328,6 +337,7 @@ async fn lease_h2(
     shared: &Arc<Shared>,
     cluster: &Arc<Cluster>,
     target: &Target,
+    timeline: &mut Timeline,
 ) -> Result<Lease, DialError> {
     let config = present_configs(cluster);
     let most = if cluster.max_connections == 0 { H2_CONNECTIONS_DEFAULT } else { cluster.max_connections };
@@ -364,19 +374,29 @@ async fn lease_h2(
         }
     }
     let _waiting = cluster.load.pending(&cluster.breakers).ok_or(DialError::Overflow)?;
-    let connecting = {
+    let (connecting, is_own) = {
         let mut slot = pool.connecting.borrow_mut();
         match slot.as_ref().filter(|connecting| connecting.peek().is_none()) {
-            Some(connecting) => connecting.clone(),
+            Some(connecting) => (connecting.clone(), false),
             None => {
                 let counted = cluster.load.connection(&cluster.breakers, true).ok_or(DialError::Overflow)?;
                 let connecting = start_connecting(&pool, shared, cluster, target, config.cloned(), counted);
                 *slot = Some(connecting.clone());
-                connecting
+                (connecting, true)
             }
         }
     };
-    let connection = connecting.await?;
+    let mut queued = timeline.waiting("connection");
+    queued.begin();
+    let (connection, timings) = connecting.await;
+    if is_own {
+        // It has not waited but made one.
+        queued.forget();
+        timeline.dialled(target.address(), &timings);
+    } else {
+        drop(queued);
+    }
+    let connection = connection?;
     Ok(Lease { inner: Some(Lent::H2(connection)) })
 }
 
@@ -393,7 +413,8 @@ fn start_connecting(
     let (home, shared, cluster, target) =
         (Rc::downgrade(pool), Arc::clone(shared), Arc::clone(cluster), target.clone());
     tokio::task::spawn_local(async move {
-        let result = connect_h2(&shared, &cluster, &target, counted).await.map(|sender| {
+        let mut timings = Timings::default();
+        let result = connect_h2(&shared, &cluster, &target, counted, &mut timings).await.map(|sender| {
             let connection = Rc::new(H2Connection { sender, made_with: config });
             if let Some(home) = home.upgrade() {
                 home.h2.borrow_mut().push(Rc::clone(&connection));
@@ -403,9 +424,9 @@ fn start_connecting(
         if let Some(home) = home.upgrade() {
             *home.connecting.borrow_mut() = None;
         }
-        let _ = tell.send(result);
+        let _ = tell.send((result, timings));
     });
-    async move { told.await.unwrap_or(Err(DialError::Timeout)) }.boxed_local().shared()
+    async move { told.await.unwrap_or((Err(DialError::Timeout), Timings::default())) }.boxed_local().shared()
 }
 
 /// Runs hyper's tasks on the worker's own thread; the first one, which is the connection itself, by
@@ -442,8 +463,9 @@ async fn connect_h2(
     cluster: &Cluster,
     target: &Target,
     mut counted: Counted,
+    timings: &mut Timings,
 ) -> Result<http2::SendRequest<RequestBody>, DialError> {
-    let stream = dial(shared, cluster, target, HopKind::Main).await?;
+    let stream = dial(shared, cluster, target, HopKind::Main, timings).await?;
     let stream = accepted(cluster, target, stream).await?;
     let (stream, first_read) = FirstRead::new(stream);
     let (stream, turns) = Coalesced::new(stream);

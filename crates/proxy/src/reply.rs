@@ -81,10 +81,12 @@ pub(crate) fn failure(failure: &Failure, mut exchange: Box<Exchange>) -> Respons
     }
     if exchange.is_grpc {
         exchange.status = 200;
+        let status = HeaderValue::from(grpc_status(failure));
+        exchange.answers_grpc(&status);
         let mut response = Response::new(ResponseBody::own(Bytes::new(), Some(exchange)));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert("grpc-status", HeaderValue::from(grpc_status(failure)));
+        headers.insert("grpc-status", status);
         if let Ok(message) = HeaderValue::from_str(&failure.text) {
             headers.insert("grpc-message", message);
         }

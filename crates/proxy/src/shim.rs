@@ -29,6 +29,7 @@ use crate::{
     task_credentials::{self, Listeners},
     telemetry::Reporter,
     tls::application::ApplicationAuthority,
+    trace::sender::SpanSender,
 };
 
 /// Runs a task's proxy until SIGTERM or SIGINT, then drains.
@@ -141,6 +142,8 @@ async fn follow(
     let reporter =
         Reporter { control_plane: control_plane.clone(), shared: Arc::clone(&control.lock().shared) };
     let reporting = tokio::spawn(reporter.run(is_certified.clone(), ending));
+    let spans = SpanSender::of(control_plane.clone(), &control.lock().shared);
+    let telling = spans.map(|sender| tokio::spawn(sender.run(is_certified.clone(), end.subscribe())));
     let upstream = hello.egress.is_some().then(Upstream::of_host);
     let tasks = [
         tokio::spawn(certificates.run(changed)),
@@ -163,6 +166,9 @@ async fn follow(
     // The drain's requests count, too.
     end.send_replace(true);
     let _ = reporting.await;
+    if let Some(telling) = telling {
+        let _ = telling.await;
+    }
     for task in tasks {
         task.abort();
     }

@@ -12,10 +12,10 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Poll,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use bowline_model::outlier::Failure;
+use bowline_model::{outlier::Failure, sampling::SampledCall};
 use bowline_plumbing::wall_clock;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
@@ -30,6 +30,7 @@ use crate::{
     load::{Counted, Live},
     metrics::{Direction, Flag, series::Series},
     refusal::Refusal,
+    trace::{EndedSpan, EventKind, Timeline, Timings, Traced, span::Carried},
     worker::{Connection, Worker},
 };
 
@@ -59,7 +60,11 @@ pub(crate) struct Connected {
 
 /// Connects to an endpoint of the cluster that accepts, with as many retries as its policy, its budget
 /// and its breakers let it.
-pub(crate) async fn connect(worker: &Rc<Worker>, cluster: &Arc<Cluster>) -> Result<Connected, DialError> {
+pub(crate) async fn connect(
+    worker: &Rc<Worker>,
+    cluster: &Arc<Cluster>,
+    timeline: &mut Timeline,
+) -> Result<Connected, DialError> {
     let Some(mut counted) = cluster.load.connection(&cluster.breakers, false) else {
         cluster.metrics.overflows.increment();
         return Err(DialError::Overflow);
@@ -77,14 +82,19 @@ pub(crate) async fn connect(worker: &Rc<Worker>, cluster: &Arc<Cluster>) -> Resu
         };
         let target = Target::Endpoint(Arc::clone(&endpoint));
         let began = Instant::now();
+        let mut timings = Timings::default();
         let connecting = async {
-            let stream = dial(&worker.shared, cluster, &target, HopKind::Main).await?;
+            let stream = dial(&worker.shared, cluster, &target, HopKind::Main, &mut timings).await?;
             verdict(cluster, &target, stream).await
         };
         let connected = match policy.per_try_timeout {
-            Some(limit) => timeout(limit, connecting).await.unwrap_or(Err(DialError::Timeout)),
+            Some(limit) => timeout(limit, connecting).await.unwrap_or_else(|_| {
+                timeline.note(|| EventKind::Timeout { of: "try", limit: Some(limit) });
+                Err(DialError::Timeout)
+            }),
             None => connecting.await,
         };
+        timeline.dialled(endpoint.address, &timings);
         let error = match connected {
             Ok(stream) => {
                 endpoint.health.succeeded(began.elapsed(), wall_clock::now());
@@ -93,8 +103,8 @@ pub(crate) async fn connect(worker: &Rc<Worker>, cluster: &Arc<Cluster>) -> Resu
             }
             Err(error) => error,
         };
-        if error.blames_endpoint() {
-            failed(cluster, &endpoint, Failure::Local, began.elapsed());
+        if error.blames_endpoint() && failed(cluster, &endpoint, Failure::Local, began.elapsed()) {
+            timeline.note(|| EventKind::Ejection { endpoint: endpoint.address });
         }
         let is_final = error.refusal().is_some() || matches!(error, DialError::Limited);
         if is_final || retries >= policy.max_retries {
@@ -110,16 +120,20 @@ pub(crate) async fn connect(worker: &Rc<Worker>, cluster: &Arc<Cluster>) -> Resu
         retries += 1;
         cluster.metrics.retries.increment();
         tried.push(endpoint.address);
-        tokio::time::sleep(policy.back_off.wait(retries, worker.random())).await;
+        let wait = policy.back_off.wait(retries, worker.random());
+        timeline.retries(retries, || error.to_string(), endpoint.address, wait);
+        tokio::time::sleep(wait).await;
     }
 }
 
-/// Holds a failure against an endpoint.
-pub(crate) fn failed(cluster: &Cluster, endpoint: &Endpoint, failure: Failure, took: Duration) {
-    if cluster.health.failed(&endpoint.health, failure, took, wall_clock::now()) {
+/// Holds a failure against an endpoint. Whether it is ejected by that.
+pub(crate) fn failed(cluster: &Cluster, endpoint: &Endpoint, failure: Failure, took: Duration) -> bool {
+    let is_ejected = cluster.health.failed(&endpoint.health, failure, took, wall_clock::now());
+    if is_ejected {
         cluster.metrics.ejections.increment();
         tracing::warn!(cluster = &*cluster.name, endpoint = %endpoint.address, task = endpoint.task_id, "ejected an endpoint that kept failing");
     }
+    is_ejected
 }
 
 /// Copies both ways until both sides have ended; half-closes are carried.
@@ -194,6 +208,9 @@ pub(crate) struct TcpRecord {
     series: Option<Arc<Series>>,
     /// Bytes that the row has been told of: received and sent.
     told: (u64, u64),
+    /// A trace of its own: bytes carry no context.
+    traced: Option<Traced>,
+    pub(crate) timeline: Timeline,
 }
 
 impl TcpRecord {
@@ -221,8 +238,11 @@ impl TcpRecord {
         self.told = (received, sent);
     }
 
-    pub(crate) fn begin(direction: Direction) -> Self {
+    pub(crate) fn begin(worker: &Worker, direction: Direction) -> Self {
+        let traced = Traced::of_connection(worker);
         Self {
+            timeline: Timeline::new(traced.is_some()),
+            traced,
             series: None,
             told: (0, 0),
             direction,
@@ -234,6 +254,35 @@ impl TcpRecord {
             flag: Flag::None,
             refusal: None,
         }
+    }
+
+    /// Hands its span over, if it is sampled, or failed where failures are told of.
+    fn tell_span(&mut self, worker: &Worker, traffic: &Traffic) {
+        let Some(mut traced) = self.traced.filter(|_| worker.shared.spans.is_open()) else { return };
+        let snapshot = worker.shared.snapshot.load();
+        let Some(sampler) = snapshot.tracing.as_deref() else { return };
+        let discovery_name = self.discovery_name.as_deref().unwrap_or_default();
+        let is_sampled = traced.decide(sampler, &SampledCall { discovery_name, ..SampledCall::default() });
+        let is_told = is_sampled || (sampler.failures && self.flag != Flag::None);
+        if !is_told {
+            return;
+        }
+        let is_proved = self.direction == Direction::Inbound || self.flag == Flag::None;
+        let span = EndedSpan {
+            traced,
+            direction: self.direction,
+            started: self.started,
+            carried: Carried::Connection,
+            discovery_name: self.discovery_name.clone(),
+            peer: self.series.clone().filter(|_| is_proved),
+            flag: self.flag,
+            bytes_received: traffic.received(),
+            bytes_sent: traffic.sent(),
+            upstream: self.upstream,
+            timeline: std::mem::take(&mut self.timeline),
+            ended: (Instant::now(), SystemTime::now()),
+        };
+        worker.shared.spans.put(&worker.shared.metrics, span);
     }
 
     pub(crate) fn end(mut self, worker: &Worker, connection: &Connection, traffic: &Traffic) {
@@ -248,6 +297,7 @@ impl TcpRecord {
         if let Some(refusal) = self.refusal {
             metrics.refused(refusal);
         }
+        self.tell_span(worker, traffic);
         let Some(log) = &worker.shared.access_log else { return };
         log.write(LogLine::Tcp(Box::new(TcpEntry {
             start: self.start,

@@ -299,6 +299,7 @@ mod tests {
             bytes_received: 1,
             bytes_sent: 2,
             response_time: Some(Duration::from_millis(milliseconds)),
+            trace: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Requests that leave HTTP (WebSocket): a hop of their own, over HTTP/1.1.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bowline_model::outlier;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header, request::Parts, uri::PathAndQuery};
@@ -20,6 +20,7 @@ use crate::{
     metrics::Flag,
     reply::Failure,
     tcp,
+    trace::{EventKind, Timings},
     worker::Worker,
 };
 
@@ -52,7 +53,10 @@ pub(crate) async fn forward(
     let deadline = exchange.deadline(policy.timeout, &parts.headers);
     let sending = send(worker, cluster, policy, &parts, deadline, &mut exchange);
     let outcome = match deadline.at {
-        Some(deadline) => timeout_at(deadline, sending).await.unwrap_or(Err(Failure::TIMEOUT)),
+        Some(deadline) => timeout_at(deadline, sending).await.unwrap_or_else(|_| {
+            exchange.timeline.note(|| EventKind::Timeout { of: "request", limit: policy.timeout });
+            Err(Failure::TIMEOUT)
+        }),
         None => sending.await,
     };
     let mut response = match outcome {
@@ -128,24 +132,32 @@ async fn send(
         };
         exchange.upstream = Some(target.address());
         let began = Instant::now();
+        let mut timings = Timings::default();
         let connecting = async {
-            let stream = dial(&worker.shared, cluster, &target, HopKind::Upgrade).await?;
+            let stream = dial(&worker.shared, cluster, &target, HopKind::Upgrade, &mut timings).await?;
             verdict(cluster, &target, stream).await
         };
-        match connecting.await {
+        let connected = connecting.await;
+        exchange.timeline.dialled(target.address(), &timings);
+        match connected {
             Ok(stream) => break (stream, target),
             Err(DialError::Identity { refusal, text, .. }) => return Err(Failure::refused(refusal, text)),
             Err(error) => {
                 if let Target::Endpoint(endpoint) = &target
                     && error.blames_endpoint()
                 {
-                    tcp::failed(cluster, endpoint, outlier::Failure::Local, began.elapsed());
+                    let took = began.elapsed();
+                    if tcp::failed(cluster, endpoint, outlier::Failure::Local, took) {
+                        exchange.timeline.note(|| EventKind::Ejection { endpoint: endpoint.address });
+                    }
                 }
                 if retries >= policy.max_retries || matches!(target, Target::Application(_)) {
                     return Err(broken(Flag::UpstreamConnectionFailure));
                 }
                 retries += 1;
-                tried.push(target.address());
+                let at = target.address();
+                exchange.timeline.retries(retries, || error.to_string(), at, Duration::ZERO);
+                tried.push(at);
             }
         }
     };

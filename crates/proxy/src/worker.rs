@@ -28,6 +28,7 @@ use crate::{
     pool::Pools,
     shared::Shared,
     tcp,
+    trace::Tracer,
 };
 
 /// Runs hyper's tasks on the worker's own thread.
@@ -74,6 +75,7 @@ pub(crate) struct Worker {
     pub(crate) pools: Pools,
     pub(crate) clusters: ClusterStates,
     random: Cell<u64>,
+    pub(crate) tracer: Tracer,
     connections: Cell<usize>,
     connection_ended: Notify,
     phases: RefCell<HashMap<Arc<str>, watch::Sender<Phase>>>,
@@ -214,6 +216,7 @@ pub(crate) fn start(
             pools: Pools::default(),
             clusters: ClusterStates::default(),
             random: Cell::new(u64::from_le_bytes(seed)),
+            tracer: Tracer::new(),
             connections: Cell::new(0),
             connection_ended: Notify::new(),
             phases: RefCell::default(),

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
-use bowline_discovery::{resource::ResourceType, telemetry::MetricReport};
+use bowline_discovery::{
+    resource::ResourceType,
+    telemetry::{MetricReport, SpanBatch},
+};
 use bowline_model::task::TaskId;
 use bowline_plumbing::wall_clock;
 use tokio::sync::watch;
@@ -26,7 +29,7 @@ use crate::{
         Acknowledgement, Directory, HeldCertificate, IssueError, IssuedCertificate, Peer, ResourceSet,
     },
     task_role::{TaskCredentials, TaskCredentialsError},
-    telemetry::{InvalidReport, Taken},
+    telemetry::{InvalidReport, InvalidSpans, Taken},
 };
 
 /// Resource sets that were computed for one generation but for their revocations.
@@ -216,6 +219,14 @@ impl Directory for Core {
         match registry.tasks.get(task.as_str()) {
             Some(task) => self.telemetry.take(&registry, task, report, now),
             None => Ok(Taken { sequence, interval: None }),
+        }
+    }
+
+    fn traced(&self, task: &TaskId, batch: SpanBatch) -> Result<(), InvalidSpans> {
+        let registry = self.registry();
+        match registry.tasks.get(task.as_str()) {
+            Some(task) => self.telemetry.take_spans(&registry, task, batch),
+            None => Ok(()),
         }
     }
 

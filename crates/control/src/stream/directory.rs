@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bowline_discovery::{
     resource::{Resource, ResourceType},
-    telemetry::MetricReport,
+    telemetry::{MetricReport, SpanBatch},
 };
 use bowline_model::{arn::Arn, clock::Timestamp, identity::SpiffeId, task::TaskId};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 pub use crate::task_role::{TaskCredentials, TaskCredentialsError};
-use crate::telemetry::{InvalidReport, Taken};
+use crate::telemetry::{InvalidReport, InvalidSpans, Taken};
 
 /// Everything that one proxy should have.
 pub type ResourceSet = BTreeMap<(ResourceType, String), VersionedResource>;
@@ -126,4 +126,9 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// The report is not as reports are.
     fn reported(&self, task: &TaskId, report: MetricReport) -> Result<Taken, InvalidReport>;
+    /// A proxy tells spans. What is told again is kept once.
+    ///
+    /// # Errors
+    /// The spans are not as spans are.
+    fn traced(&self, task: &TaskId, batch: SpanBatch) -> Result<(), InvalidSpans>;
 }

@@ -11,7 +11,7 @@ use bowline_discovery::{
         identity_client::IdentityClient,
     },
     resource::{Resource, ResourceType},
-    telemetry::MetricReport,
+    telemetry::{MetricReport, SpanBatch},
     v1,
     xds::{
         self, DeltaDiscoveryRequest, DeltaDiscoveryResponse,
@@ -42,7 +42,7 @@ use super::{
     tls::TlsMaterial,
     *,
 };
-use crate::telemetry::{InvalidReport, Taken};
+use crate::telemetry::{InvalidReport, InvalidSpans, Taken};
 
 /// Longest that a test waits for what should come at once.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -98,6 +98,7 @@ struct FakeDirectory {
     answers: mpsc::UnboundedSender<(TaskId, Acknowledgement)>,
     presence: watch::Sender<i64>,
     reports: Mutex<Vec<(TaskId, MetricReport)>>,
+    spans: Mutex<Vec<(TaskId, SpanBatch)>>,
 }
 
 impl FakeDirectory {
@@ -212,6 +213,14 @@ impl Directory for FakeDirectory {
         Ok(Taken { sequence, interval: Some(Duration::from_secs(1)) })
     }
 
+    fn traced(&self, task: &TaskId, batch: SpanBatch) -> Result<(), InvalidSpans> {
+        if batch.sequence == 0 {
+            return Err(InvalidSpans::Unnumbered);
+        }
+        self.spans.lock().expect("nothing panicked").push((task.clone(), batch));
+        Ok(())
+    }
+
     fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement) {
         self.answers.send((task.clone(), acknowledgement)).expect("the test listens");
     }
@@ -249,6 +258,7 @@ fn start() -> Fixture {
         answers,
         presence: watch::Sender::new(0),
         reports: Mutex::default(),
+        spans: Mutex::default(),
     });
     let tls = TlsHandle::new(&authority.material()).expect("good material");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -156,7 +156,7 @@ pub(super) fn write_durations(family: &mut Family<'_>, labels: &[Label<'_>], dur
         return;
     }
     let buckets: Vec<_> = POWERS.map(|power| bucket(durations, power)).collect();
-    family.histogram(labels, &buckets, durations.count() as u64, durations.sum() / 1e3, None);
+    family.histogram(labels, &buckets, durations.count() as u64, durations.sum() / 1e3, &[]);
 }
 
 /// A bound in seconds, and how many are at most it.

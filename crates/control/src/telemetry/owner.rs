@@ -1,6 +1,6 @@
 //! Whose a task is, in the words of metrics.
 
-use bowline_model::task_definition::TaskDefinition;
+use bowline_model::{task_definition::TaskDefinition, trace::SpanOrigin};
 
 use super::metric_data::Origin;
 use crate::registry::{Registry, TaskOwner, TaskRecord};
@@ -19,6 +19,22 @@ pub(super) fn origin_of(registry: &Registry, task: &TaskRecord) -> Option<Origin
         (TaskOwner::Standalone(task), _) => Origin::Standalone { cluster, group: task.group.clone() },
         (_, service) => Origin::Service { cluster, service: service?.to_owned() },
     })
+}
+
+/// Whose a proxy's spans are; `None` where the owner of its task is gone.
+pub(super) fn span_origin_of(registry: &Registry, task: &TaskRecord) -> Option<SpanOrigin> {
+    let id = task.id.as_str().to_owned();
+    if let TaskOwner::Gateway { load_balancer } = &task.owner {
+        let balancer = registry.load_balancers.get(load_balancer.as_str())?;
+        let service = balancer.name.clone();
+        return Some(SpanOrigin { cluster: String::new(), service, task: id, is_gateway: true });
+    }
+    let owner = owner_of(registry, task)?;
+    let service = match (owner.service, owner.definition) {
+        (Some(service), _) => service.to_owned(),
+        (None, definition) => format!("family:{}", definition?.family),
+    };
+    Some(SpanOrigin { cluster: owner.cluster.to_owned(), service, task: id, is_gateway: false })
 }
 
 /// Whose a task of ECS is.

@@ -30,7 +30,7 @@ impl Kept {
 
 fn telemetry() -> (Arc<Kept>, Telemetry) {
     let kept = Arc::new(Kept::default());
-    (Arc::clone(&kept), Telemetry::new(kept))
+    (Arc::clone(&kept), Telemetry::new(kept, Arc::new(RecentSpans::default())))
 }
 
 fn task(number: u8) -> TaskId {

@@ -16,6 +16,7 @@ use bowline_model::{
     cidr::Cidr,
     identity::{SpiffeId, SpiffePattern},
     outlier::OutlierPolicy,
+    sampling::{Sampler, SamplingPolicy, SamplingRule},
     wildcard::Wildcard,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -504,6 +505,21 @@ pub(crate) fn ipv4(address: SocketAddr) -> Option<Ipv4Addr> {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     }
+}
+
+/// A policy's rules, ready to be asked.
+pub(super) fn tracing(message: &v1::Tracing) -> Result<Sampler, Invalid> {
+    let rules = message.rules.iter().map(|rule| SamplingRule {
+        name: rule.name.clone(),
+        host: rule.host.clone(),
+        method: rule.method.clone(),
+        path: rule.path.clone(),
+        discovery_name: rule.discovery_name.clone(),
+        reservoir: rule.reservoir,
+        per_million: rule.per_million,
+    });
+    let policy = SamplingPolicy { rules: rules.collect(), failures: message.failures };
+    Sampler::new(&policy).map_err(|error| invalid("rules", error.to_string()))
 }
 
 /// Most private namespaces; AWS's quota for an account is 50.

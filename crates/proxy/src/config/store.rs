@@ -17,7 +17,7 @@ use bowline_discovery::{
     resource::{Resource, ResourceType},
     v1,
 };
-use bowline_model::{authorization::Rules, identity::SpiffeId};
+use bowline_model::{authorization::Rules, identity::SpiffeId, sampling::Sampler};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
 
@@ -90,6 +90,8 @@ pub(crate) struct ResourceStore {
     /// The proxy's own certificate that the control plane refuses.
     refused: Option<CertificateDer<'static>>,
     private_dns: BTreeMap<String, Arc<PrivateDns>>,
+    /// Their reservoirs outlive snapshots.
+    tracing: BTreeMap<String, Arc<Sampler>>,
     /// Grows when certificate, roots or revocations change: hops made before
     /// take no new requests.
     tls_generation: u64,
@@ -128,6 +130,7 @@ impl ResourceStore {
             identities: HashMap::new(),
             refused: None,
             private_dns: BTreeMap::new(),
+            tracing: BTreeMap::new(),
             tls_generation: 0,
             trust: Arc::default(),
             inbound_configs: HashMap::new(),
@@ -231,8 +234,9 @@ impl ResourceStore {
                     self.trust_changed();
                 }
             }
-            // Kept as it is, until the sampling of requests reads it.
-            Resource::Tracing(_) => {}
+            Resource::Tracing(message) => {
+                self.tracing.insert(message.name.clone(), Arc::new(convert::tracing(message)?));
+            }
             Resource::PrivateDns(message) => {
                 self.private_dns.insert(message.name.clone(), Arc::new(convert::private_dns(message)?));
             }
@@ -269,7 +273,7 @@ impl ResourceStore {
                 self.loads.remove(name);
             }
             ResourceType::Endpoints => drop(self.endpoints.remove(name)),
-            ResourceType::Tracing => {}
+            ResourceType::Tracing => drop(self.tracing.remove(name)),
             ResourceType::PrivateDns => drop(self.private_dns.remove(name)),
             ResourceType::Authorization => drop(self.authorizations.remove(name)),
             ResourceType::Trust => {

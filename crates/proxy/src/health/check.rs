@@ -27,6 +27,7 @@ use crate::{
     refusal::REFUSAL,
     run::Control,
     shared::Shared,
+    trace::Timings,
 };
 
 /// How often the set of checks is compared with the configuration, and endpoints with each other.
@@ -159,7 +160,7 @@ async fn check_once(
 ) -> Result<(), CheckError> {
     match &check.protocol {
         CheckProtocol::Tcp => {
-            let stream = dial(shared, cluster, target, HopKind::Main).await?;
+            let stream = dial(shared, cluster, target, HopKind::Main, &mut Timings::default()).await?;
             // A proxy in front of TCP says whether its application accepts.
             match cluster.protocol {
                 Protocol::Tcp => drop(verdict(cluster, target, stream).await?),
@@ -219,7 +220,7 @@ async fn ask(
     path: &PathAndQuery,
     body: Bytes,
 ) -> Result<(Response<Incoming>, Connection), CheckError> {
-    let stream = dial(shared, cluster, target, HopKind::Main).await?;
+    let stream = dial(shared, cluster, target, HopKind::Main, &mut Timings::default()).await?;
     let stream = accepted(cluster, target, stream).await?;
     let is_grpc = method == Method::POST;
     let mut request = Request::new(Full::new(body));

@@ -13,7 +13,7 @@ use crate::refusal::{RefusalCause, RefusedParty};
 
 /// Bounds of what is told of durations, as powers of two of milliseconds: 0.25 ms to 65.5 s. They are bounds of
 /// the histograms' own buckets, so that the counts are exact.
-const POWERS: std::ops::RangeInclusive<i32> = -2..=16;
+pub(super) const POWERS: std::ops::RangeInclusive<i32> = -2..=16;
 /// Classes of a status, by its hundreds.
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -101,17 +101,23 @@ const OF_SERIES: [Simple<Totals, u64>; 10] = [
     }),
 ];
 
-/// Name, help and value of a metric that is many durations.
-type Timed = (&'static str, &'static str, fn(&Totals) -> &Durations);
+/// Name, help and value of a metric that is many durations, and whether it is requests' (these have exemplars).
+type Timed = (&'static str, &'static str, fn(&Totals) -> &Durations, bool);
 
 const DURATIONS: [Timed; 3] = [
-    ("bowline_service_response_time_seconds", "From a request to its response's beginning.", |t| {
-        &t.response_time
-    }),
-    ("bowline_service_handshake_time_seconds", "TLS handshakes with the peer.", |t| &t.handshake_time),
-    ("bowline_service_connection_duration_seconds", "How long connections were open.", |t| {
-        &t.connection_time
-    }),
+    (
+        "bowline_service_response_time_seconds",
+        "From a request to its response's beginning.",
+        |t| &t.response_time,
+        true,
+    ),
+    ("bowline_service_handshake_time_seconds", "TLS handshakes with the peer.", |t| &t.handshake_time, false),
+    (
+        "bowline_service_connection_duration_seconds",
+        "How long connections were open.",
+        |t| &t.connection_time,
+        false,
+    ),
 ];
 
 impl Metrics {
@@ -140,6 +146,8 @@ impl Metrics {
                 &self.certificates_issued,
             ),
             ("bowline_hops_cut", "Connections ended by a revocation.", &self.hops_cut),
+            ("bowline_spans", "Spans to be told to the control plane.", &self.spans),
+            ("bowline_spans_dropped", "Spans that there was no room for.", &self.spans_dropped),
         ] {
             out.family(name, Kind::Counter, help).sample(&[], counter.get());
         }
@@ -233,7 +241,7 @@ impl Metrics {
                 family.sample(&labels(series), read(totals));
             }
         }
-        for (name, help, read) in DURATIONS {
+        for (name, help, read, is_of_requests) in DURATIONS {
             let mut family = out.family(name, Kind::Histogram, help);
             for (totals, series) in &rows {
                 let durations = read(totals);
@@ -243,7 +251,8 @@ impl Metrics {
                 }
                 let buckets: Vec<_> =
                     POWERS.map(|power| (f64::from(power).exp2() / 1e3, durations.at_most(power))).collect();
-                family.histogram(&labels(series), &buckets, count, seconds, None);
+                let exemplars = if is_of_requests { series.exemplars() } else { Vec::new() };
+                family.histogram(&labels(series), &buckets, count, seconds, &exemplars);
             }
         }
     }

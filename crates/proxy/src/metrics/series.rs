@@ -10,8 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bowline_model::trace::TraceId;
+use bowline_plumbing::exposition::Exemplar;
+
 use super::{
     Counter, Flag, Gauge,
+    exemplars::Exemplars,
     histogram::{Bounds, Durations, Histogram},
 };
 
@@ -121,6 +125,8 @@ pub(crate) struct Series {
     pub(crate) handshake_failures: Counter,
     handshake_time: OnceLock<Box<Histogram>>,
     connection_time: OnceLock<Box<Histogram>>,
+    /// Of response times.
+    exemplars: OnceLock<Box<Exemplars>>,
 }
 
 /// How a request ended.
@@ -133,6 +139,8 @@ pub(crate) struct Ended {
     pub(crate) bytes_sent: u64,
     /// Until the response began, where the called side gave one.
     pub(crate) response_time: Option<Duration>,
+    /// Its trace, if that is sampled.
+    pub(crate) trace: Option<TraceId>,
 }
 
 impl Series {
@@ -148,6 +156,7 @@ impl Series {
             handshake_failures: Counter::default(),
             handshake_time: OnceLock::new(),
             connection_time: OnceLock::new(),
+            exemplars: OnceLock::new(),
         }
     }
 
@@ -172,9 +181,19 @@ impl Series {
             shard.bytes_sent.add(ended.bytes_sent);
         }
         match ended.response_time {
-            Some(response_time) => shard.response_time.record(response_time),
+            Some(response_time) => {
+                shard.response_time.record(response_time);
+                if let Some(trace) = ended.trace {
+                    self.exemplars.get_or_init(Box::default).put(trace, response_time);
+                }
+            }
             None => shard.local_responses[usize::from(ended.status / 100).min(5)].increment(),
         }
+    }
+
+    /// Response times of sampled traces, the shortest first.
+    pub(super) fn exemplars(&self) -> Vec<Exemplar> {
+        self.exemplars.get().map_or_else(Vec::new, |exemplars| exemplars.all())
     }
 
     /// A TCP connection is carried, or is not to be.
@@ -398,6 +417,7 @@ mod tests {
         bytes_received: 10,
         bytes_sent: 20,
         response_time: Some(Duration::from_millis(3)),
+        trace: None,
     };
 
     #[test]

@@ -214,7 +214,11 @@ pub(crate) struct Got {
 
 impl Client {
     pub(crate) async fn of(proxy: &Proxy) -> Self {
-        Self(h2(proxy.address("out")).await)
+        Self::at(proxy.address("out")).await
+    }
+
+    pub(crate) async fn at(address: SocketAddr) -> Self {
+        Self(h2(address).await)
     }
 
     pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Got {

@@ -1,6 +1,7 @@
 //! A proxy in a task: a shim and a control plane of the test's own.
 
 mod reports;
+mod traces;
 
 use std::{
     collections::HashMap,
@@ -75,6 +76,10 @@ struct Seen {
     reports: Vec<MetricReport>,
     /// So many reports are taken without a word: the stream breaks instead.
     unanswered_reports: usize,
+    /// What it was told of traces, repeated batches included.
+    spans: Vec<SpanBatch>,
+    /// So many batches are taken without a word: the stream breaks instead.
+    unanswered_spans: usize,
 }
 
 struct ControlPlane {
@@ -147,9 +152,27 @@ impl Telemetry for ControlPlane {
 
     async fn trace(
         &self,
-        _: Request<Streaming<SpanBatch>>,
+        request: Request<Streaming<SpanBatch>>,
     ) -> Result<tonic::Response<Self::TraceStream>, Status> {
-        Err(Status::unimplemented("no spans are taken"))
+        assert_eq!(request.extensions().get::<bool>(), Some(&true), "a certificate was shown");
+        let mut batches = request.into_inner();
+        let (sender, receiver) = mpsc::channel(1);
+        let seen = Arc::clone(&self.seen);
+        tokio::spawn(async move {
+            while let Ok(Some(batch)) = batches.message().await {
+                let sequence = batch.sequence;
+                {
+                    let mut seen = seen.lock().expect("not poisoned");
+                    seen.spans.push(batch);
+                    if seen.unanswered_spans > 0 {
+                        seen.unanswered_spans -= 1;
+                        return;
+                    }
+                }
+                let _ = sender.send(Ok(ReportAck { sequence, interval_ms: 0 })).await;
+            }
+        });
+        Ok(tonic::Response::new(ReceiverStream::new(receiver)))
     }
 
     async fn report(
@@ -460,6 +483,15 @@ struct Task {
 impl Task {
     /// Service b's task behind a control plane; waits until it is ready.
     fn start(application: SocketAddr, lifetime_seconds: i64, more: Vec<Value>) -> Self {
+        Self::start_with(application, lifetime_seconds, more, &options())
+    }
+
+    fn start_with(
+        application: SocketAddr,
+        lifetime_seconds: i64,
+        more: Vec<Value>,
+        options: &ProxyOptions,
+    ) -> Self {
         let ca = Arc::new(Ca::new());
         let mut resources = vec![ca.trust()];
         resources.extend(inbound("HTTP", application, &[&id("a")]));
@@ -475,7 +507,7 @@ impl Task {
         let shim = Arc::<Mutex<Shim>>::default();
         let link =
             start_shim(hello(&ca, control_plane.address, Some("first"), state.clone()), Arc::clone(&shim));
-        let proxy = start_with_shim(link, &options()).expect("started");
+        let proxy = start_with_shim(link, options).expect("started");
         eventually("the shim is told: ready", || shim.lock().expect("not poisoned").ready);
         Self { ca, control_plane, shim, proxy, state }
     }

@@ -73,3 +73,44 @@ async fn a_drain_ends_streams_of_reports() {
     let ended = timeout(PATIENCE, one.acks.message()).await.expect("in time");
     assert!(!matches!(ended, Ok(Some(_))), "{ended:?}");
 }
+
+struct Batches {
+    batches: mpsc::Sender<SpanBatch>,
+    acks: Streaming<ReportAck>,
+}
+
+async fn trace(channel: Channel) -> Result<Batches, Status> {
+    let (batches, receiver) = mpsc::channel(4);
+    let mut client = TelemetryClient::new(channel);
+    let call = client.trace(ReceiverStream::new(receiver));
+    let acks = timeout(PATIENCE, call).await.expect("in time")?.into_inner();
+    Ok(Batches { batches, acks })
+}
+
+impl Batches {
+    async fn tell(&mut self, sequence: u64) -> Result<Option<ReportAck>, Status> {
+        let batch = SpanBatch { process: vec![1], sequence, ..SpanBatch::default() };
+        self.batches.send(batch).await.expect("the stream stands");
+        timeout(PATIENCE, self.acks.message()).await.expect("in time")
+    }
+}
+
+#[tokio::test]
+async fn spans_are_their_certificates_tasks_and_what_is_none_ends_the_stream() {
+    let fixture = start();
+    let refused = trace(fixture.connect(None).await).await;
+    assert_eq!(refused.err().map(|status| status.code()), Some(Code::Unauthenticated));
+    let mut one = trace(fixture.connect_as(A).await).await.expect("a stream");
+    let mut other = trace(fixture.connect_as(B).await).await.expect("a stream");
+    for sequence in [1, 2] {
+        let ack = one.tell(sequence).await.expect("it is taken").expect("an answer");
+        assert_eq!((ack.sequence, ack.interval_ms), (sequence, 0));
+    }
+    other.tell(7).await.expect("it is taken").expect("an answer");
+    let told = fixture.directory.spans.lock().expect("nothing panicked").clone();
+    let told: Vec<_> = told.into_iter().map(|(task, batch)| (task, batch.sequence)).collect();
+    assert_eq!(told, [(task(A), 1), (task(A), 2), (task(B), 7)]);
+    assert_eq!(one.tell(0).await.expect_err("it has no number").code(), Code::InvalidArgument);
+    fixture.directory.change(|world| drop(world.tasks.remove(B)));
+    assert_eq!(other.tell(8).await.expect_err("the task is over").code(), Code::PermissionDenied);
+}

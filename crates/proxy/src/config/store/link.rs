@@ -100,6 +100,7 @@ impl ResourceStore {
             trust: Arc::clone(&self.trust),
             names,
             private_dns: self.private_dns.values().next().cloned(),
+            tracing: self.tracing.values().next().cloned(),
         })
     }
 

@@ -22,6 +22,7 @@ use crate::{
     },
     refusal::Refusal,
     shared::Shared,
+    tap::{End, Watched},
 };
 
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -72,6 +73,8 @@ pub(crate) struct Exchange {
     pub(crate) delayed: Duration,
     /// Judged again when what is allowed changes.
     held: Option<Held>,
+    /// Kept where somebody looks at requests.
+    watched: Option<Box<Watched>>,
 }
 
 impl Exchange {
@@ -118,6 +121,7 @@ impl Exchange {
             client: None,
             delayed: Duration::ZERO,
             held: None,
+            watched: shared.taps.watch(request),
         })
     }
 
@@ -137,6 +141,13 @@ impl Exchange {
     /// The upstream's response has begun.
     pub(crate) fn answered(&mut self) {
         self.upstream_time = Some(self.started.elapsed());
+    }
+
+    /// The response's head, as it goes back.
+    pub(crate) fn answers_with(&mut self, headers: &HeaderMap) {
+        if let Some(watched) = &mut self.watched {
+            watched.answered(headers);
+        }
     }
 
     /// When the call is over: by this proxy's limit, or by what the client says.
@@ -169,7 +180,7 @@ impl Exchange {
     }
 
     pub(crate) fn saw_trailers(&mut self, trailers: &HeaderMap) {
-        if self.is_grpc && self.logged.is_some() {
+        if self.is_grpc && (self.logged.is_some() || self.watched.is_some()) {
             self.grpc_status = trailers.get(&GRPC_STATUS).cloned();
         }
     }
@@ -214,6 +225,26 @@ impl Drop for Exchange {
             bytes_sent: self.bytes_sent,
             response_time: self.upstream_time,
         });
+        if let Some(watched) = self.watched.take() {
+            watched.end(
+                &self.shared,
+                &End {
+                    direction: self.direction,
+                    series: self.series.as_deref(),
+                    status: self.status,
+                    flag: self.flag,
+                    refusal: self.refusal,
+                    is_grpc: self.is_grpc,
+                    grpc_status: self.grpc_status.as_ref(),
+                    bytes_received: self.bytes_received,
+                    bytes_sent: self.bytes_sent,
+                    duration: self.started.elapsed(),
+                    response: self.upstream_time,
+                    endpoint: self.upstream,
+                    discovery_name: self.discovery_name.as_deref(),
+                },
+            );
+        }
         let (Some(log), Some(logged)) = (&self.shared.access_log, self.logged.take()) else { return };
         let logged = *logged;
         log.write(LogLine::Http(Box::new(HttpEntry {

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     access_log::AccessLog, application::Dialer, config::Snapshot, hops::Hops, metrics::Metrics,
-    overload::Overload, tls::application::ApplicationAuthority,
+    overload::Overload, tap::Taps, tls::application::ApplicationAuthority,
 };
 
 /// See the module.
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) names_changed: tokio::sync::Notify,
     /// What new work is given up.
     pub(crate) overload: Overload,
+    /// Who looks at requests while they pass.
+    pub(crate) taps: Taps,
 }
 
 impl Shared {
@@ -53,6 +55,7 @@ impl Shared {
             hops: Arc::default(),
             names_changed: tokio::sync::Notify::new(),
             overload: Overload::default(),
+            taps: Taps::default(),
         }
     }
 }

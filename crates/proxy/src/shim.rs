@@ -20,7 +20,9 @@ use crate::{
     control_plane::ControlPlane,
     dns::{self, upstream::Upstream},
     health,
+    introspection::Introspector,
     last_good::{self, Keeper},
+    log_level::LogLevel,
     options::{ProxyError, ProxyOptions},
     overload, resolver,
     run::{Control, End, ProxyHandle, build},
@@ -78,13 +80,14 @@ pub fn start_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<ProxyHa
     let key = seal_key(&hello.seal_key)?;
     let (stop, stopping) = watch::channel(false);
     let (of_thread, drain) = (control.clone(), options.drain);
+    let log_level = LogLevel::new(options.log_filter.clone());
     let thread = std::thread::Builder::new().name("proxy".to_owned()).spawn(move || {
         runtime.block_on(follow(
             &of_thread,
             &link,
             hello,
             key,
-            Opened { admin, credentials },
+            Opened { admin, credentials, log_level },
             stopping,
             drain,
         ));
@@ -92,10 +95,11 @@ pub fn start_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<ProxyHa
     Ok(ProxyHandle::new(control, None, stop, thread))
 }
 
-/// Sockets that are not traffic's.
+/// What is open, and none of the traffic's.
 struct Opened {
     admin: AdminSocket,
     credentials: Option<Listeners>,
+    log_level: LogLevel,
 }
 
 async fn follow(
@@ -103,7 +107,7 @@ async fn follow(
     link: &Arc<ShimLink>,
     hello: Hello,
     key: SealKey,
-    Opened { admin, credentials }: Opened,
+    Opened { admin, credentials, log_level }: Opened,
     mut stopping: watch::Receiver<bool>,
     drain: Duration,
 ) {
@@ -141,9 +145,12 @@ async fn follow(
     let reporter =
         Reporter { control_plane: control_plane.clone(), shared: Arc::clone(&control.lock().shared) };
     let reporting = tokio::spawn(reporter.run(is_certified.clone(), ending));
+    let introspector =
+        Introspector::new(control_plane.clone(), log_level, hello.state_file.clone());
     let upstream = hello.egress.is_some().then(Upstream::of_host);
     let tasks = [
         tokio::spawn(certificates.run(changed)),
+        tokio::spawn(introspector.run(is_certified.clone())),
         tokio::spawn(task_credentials::serve(credentials, control_plane.clone())),
         tokio::spawn(watch_certified(control_plane, published.clone(), certified)),
         tokio::spawn(stream.run(is_certified.clone())),

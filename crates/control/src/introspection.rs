@@ -32,8 +32,6 @@ use self::tap::OpenTap;
 
 /// Orders that may wait for a proxy to take them.
 pub(crate) const ORDERS_MAX: usize = 32;
-/// Time for a proxy to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest dump that is taken, in bytes.
 const DUMP_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most questions at once that proxies have not answered.
@@ -51,7 +49,7 @@ pub enum IntrospectionError {
     #[error("the proxy of task {0} is busy with what it was asked before")]
     Busy(TaskId),
     /// Nothing came in time.
-    #[error("the proxy of task {0} did not answer in {} s", ANSWER_TIMEOUT.as_secs())]
+    #[error("the proxy of task {0} did not answer in time")]
     Timeout(TaskId),
     /// It could not do what it was asked.
     #[error("the proxy of task {task}: {reason}")]
@@ -73,7 +71,7 @@ pub struct ProxyProcess {
     pub version: String,
     /// When it began, by its own clock.
     pub started: Timestamp,
-    /// Its clock less this one's when its stream began, in milliseconds.
+    /// Since when it can be asked.
     pub connected_at: Timestamp,
 }
 
@@ -101,9 +99,31 @@ struct State {
     questions: HashMap<u64, Question>,
 }
 
+/// How long is waited for proxies, and for those who ask.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    /// For a proxy to answer.
+    answer: Duration,
+    /// So long after the last reading a tap is over.
+    unread: Duration,
+    /// How often proxies are told that a tap goes on.
+    renewed: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            answer: Duration::from_secs(10),
+            unread: Duration::from_secs(15),
+            renewed: Duration::from_secs(4),
+        }
+    }
+}
+
 /// See the module.
 #[derive(Default)]
 pub struct Introspection {
+    times: Times,
     state: Mutex<State>,
     taps: Mutex<BTreeMap<u64, std::sync::Arc<OpenTap>>>,
     next: AtomicU64,
@@ -256,7 +276,7 @@ impl Introspection {
         // Whoever asks may give up: nothing of the question stays.
         let _question = Asked { of: self, id };
         self.order(task, order(id))?;
-        match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
+        match tokio::time::timeout(self.times.answer, answered).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(IntrospectionError::NotConnected(task.clone())),
             Err(_) => Err(IntrospectionError::Timeout(task.clone())),

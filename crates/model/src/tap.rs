@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn so_many_go_through_in_a_second_and_no_more() {
         let mut limit = PerSecond::new(2);
-        let at = |millis| Timestamp::from_millis(10_000 + millis);
+        let at = |millis: u64| Timestamp::from_millis(10_000 + millis);
         let taken: Vec<_> = [0, 1, 999, 1_000, 1_001, 1_002].map(|millis| limit.takes(at(millis))).into();
         assert_eq!(taken, [true, true, false, true, true, false]);
     }

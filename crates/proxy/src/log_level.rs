@@ -96,31 +96,38 @@ impl LogLevel {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    /// Waits until it logs so.
+    async fn until(level: &LogLevel, is: impl Fn(&LogState) -> bool) {
+        let waited = async {
+            while !is(&level.state()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), waited).await.expect("in time");
+    }
+
+    #[tokio::test]
     async fn another_level_returns_by_itself_and_the_latest_decides_when() {
         let (_layer, filter) = LogFilter::new("warn".parse().expect("a filter"));
         let level = LogLevel::new(Some(filter));
         let own = level.state();
-        let set = level.set("debug", Duration::from_secs(60)).expect("set");
-        assert!(set.filter.contains("bowline=debug") && set.until.is_some(), "{set:?}");
-        tokio::time::sleep(Duration::from_secs(30)).await;
-        level.set("trace", Duration::from_secs(60)).expect("set");
-        // The first one's time is over, which is nothing to the second.
-        tokio::time::sleep(Duration::from_secs(31)).await;
-        assert!(level.state().filter.contains("bowline=trace"), "{:?}", level.state());
-        tokio::time::sleep(Duration::from_secs(30)).await;
-        assert_eq!(level.state(), own);
+        let first = level.set("debug", Duration::from_millis(40)).expect("set");
+        assert!(first.filter.contains("bowline=debug") && first.until.is_some(), "{first:?}");
+        let second = level.set("trace", Duration::from_millis(400)).expect("set");
+        // The first one's time is over before the second's, which is nothing to that one.
+        until(&level, |_| wall_clock::now() > first.until.expect("a time") + Duration::from_millis(100)).await;
+        assert_eq!(level.state(), second);
+        until(&level, |state| *state == own).await;
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn it_can_be_taken_back_and_what_is_no_level_changes_nothing() {
         let (_layer, filter) = LogFilter::new("warn".parse().expect("a filter"));
         let level = LogLevel::new(Some(filter));
         let own = level.state();
-        level.set("debug", Duration::from_secs(60)).expect("set");
-        assert!(level.set("loud", Duration::from_secs(1)).is_err());
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        assert!(level.state().filter.contains("bowline=debug"), "the refused one's time is nobody's");
+        let set = level.set("debug", Duration::from_secs(60)).expect("set");
+        assert!(level.set("loud", Duration::from_millis(1)).is_err());
+        assert_eq!(level.state(), set, "the refused one's time is nobody's");
         assert_eq!(level.set("", Duration::ZERO).expect("taken back"), own);
         assert!(LogLevel::new(None).set("debug", Duration::from_secs(1)).is_err());
     }

@@ -19,6 +19,7 @@ use crate::{
     acm::serving,
     authorities::LeafOrder,
     ca::CheckedCsr,
+    introspection::Introspection,
     publish::{self, MESH_IDENTITY, PublishOptions},
     registry::Registry,
     revocation,
@@ -217,6 +218,10 @@ impl Directory for Core {
             Some(task) => self.telemetry.take(&registry, task, report, now),
             None => Ok(Taken { sequence, interval: None }),
         }
+    }
+
+    fn introspection(&self) -> &Introspection {
+        &self.introspection
     }
 
     fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement) {

@@ -24,12 +24,8 @@ use super::{Introspection, bounded, read};
 pub const TAPS_MAX: usize = 16;
 /// Most requests that wait to be read.
 const QUEUE_MAX: usize = 2_048;
-/// So long after the last reading a tap is over.
-const UNREAD_MAX: Duration = Duration::from_secs(15);
 /// How long proxies go on without being told to.
 const LIFETIME: Duration = Duration::from_secs(15);
-/// How often proxies are told to go on.
-const RENEWED_EVERY: Duration = Duration::from_secs(4);
 /// Most reasons of proxies that are kept.
 const ERRORS_MAX: usize = 16;
 
@@ -78,7 +74,7 @@ pub enum TapError {
     #[error("{TAPS_MAX} taps are open already")]
     TooMany,
     /// Nobody has read it for too long, or there never was one.
-    #[error("there is no such tap; one that nobody reads for {} s is over", UNREAD_MAX.as_secs())]
+    #[error("there is no such tap: one that nobody reads for a while is over")]
     NoSuchTap,
     /// The filter is longer than filters may be.
     #[error("the filter is too long")]
@@ -181,7 +177,7 @@ impl Introspection {
         let gathered = Gathered {
             reading: TapReading::default(),
             queue: VecDeque::new(),
-            until: now + UNREAD_MAX,
+            until: now + self.times.unread,
             renew_at: now,
             asked: BTreeSet::new(),
             second: now,
@@ -205,7 +201,7 @@ impl Introspection {
     ) -> Result<TapReading, TapError> {
         self.end_unread_taps();
         let tap = self.lock_taps().get(&id).cloned().ok_or(TapError::NoSuchTap)?;
-        tap.lock().until = Instant::now() + wait + UNREAD_MAX;
+        tap.lock().until = Instant::now() + wait + self.times.unread;
         self.ask_proxies(&tap, tasks);
         let end = Instant::now() + wait;
         loop {
@@ -217,7 +213,7 @@ impl Introspection {
                     let mut reading = std::mem::take(&mut gathered.reading);
                     reading.requests = gathered.queue.drain(..).collect();
                     reading.proxies = gathered.asked.len();
-                    gathered.until = Instant::now() + UNREAD_MAX;
+                    gathered.until = Instant::now() + self.times.unread;
                     return Ok(reading);
                 }
             }
@@ -264,7 +260,7 @@ impl Introspection {
             let mut gathered = tap.lock();
             let renews = now >= gathered.renew_at;
             if renews {
-                gathered.renew_at = now + RENEWED_EVERY;
+                gathered.renew_at = now + self.times.renewed;
             }
             (renews, gathered.asked.clone())
         };

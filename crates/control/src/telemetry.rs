@@ -42,7 +42,7 @@ use self::{
 };
 pub use self::{
     report::{InvalidReport, Security, Side},
-    view::{Edge, EdgeView, TelemetryView, Workload},
+    view::{Edge, EdgeView, ReportState, TelemetryView, Workload},
 };
 use crate::registry::{Registry, TaskRecord};
 

@@ -22,6 +22,7 @@ use crate::{
     },
     registry::{Registry, TaskOwner, TaskRecord},
     stream::directory::Directory,
+    telemetry::ReportState,
 };
 
 /// How often a proxy is asked whether it is in step before it counts as not.
@@ -240,6 +241,16 @@ impl ControlPlane {
             refused: by_name(link.refused),
             at: wall_clock::now(),
         }
+    }
+
+    /// What is known of proxies' reports, by task.
+    pub fn report_states(&self) -> BTreeMap<TaskId, ReportState> {
+        self.core.telemetry().reports()
+    }
+
+    /// When the reconciler last passed over everything, and whether that failed.
+    pub fn last_reconciled(&self) -> Option<(Timestamp, bool)> {
+        self.core.telemetry().own.last_pass()
     }
 
     /// All tasks' proxies, as far as they are known without being asked.

@@ -1,5 +1,6 @@
 //! A proxy in a task: a shim and a control plane of the test's own.
 
+mod introspection;
 mod reports;
 
 use std::{
@@ -20,6 +21,7 @@ use bowline_discovery::{
         TaskCredentialsResponse,
         identity_server::{Identity, IdentityServer},
     },
+    introspection::introspection_server::IntrospectionServer,
     prost_types::Any,
     resource::{Resource, ResourceType},
     telemetry::{
@@ -75,6 +77,8 @@ struct Seen {
     reports: Vec<MetricReport>,
     /// So many reports are taken without a word: the stream breaks instead.
     unanswered_reports: usize,
+    /// What it was told when it looked into the proxy.
+    asked: introspection::Asked,
 }
 
 struct ControlPlane {
@@ -321,7 +325,8 @@ impl Running {
         let served = tonic::transport::Server::builder()
             .add_service(AggregatedDiscoveryServiceServer::new(make()))
             .add_service(IdentityServer::new(make()))
-            .add_service(TelemetryServer::new(make()));
+            .add_service(TelemetryServer::new(make()))
+            .add_service(IntrospectionServer::new(make()));
         runtime.spawn(served.serve_with_incoming(ReceiverStream::new(receiver)));
         Self { address, seen, runtime }
     }
@@ -460,6 +465,15 @@ struct Task {
 impl Task {
     /// Service b's task behind a control plane; waits until it is ready.
     fn start(application: SocketAddr, lifetime_seconds: i64, more: Vec<Value>) -> Self {
+        Self::start_with(application, lifetime_seconds, more, &options())
+    }
+
+    fn start_with(
+        application: SocketAddr,
+        lifetime_seconds: i64,
+        more: Vec<Value>,
+        options: &ProxyOptions,
+    ) -> Self {
         let ca = Arc::new(Ca::new());
         let mut resources = vec![ca.trust()];
         resources.extend(inbound("HTTP", application, &[&id("a")]));
@@ -475,7 +489,7 @@ impl Task {
         let shim = Arc::<Mutex<Shim>>::default();
         let link =
             start_shim(hello(&ca, control_plane.address, Some("first"), state.clone()), Arc::clone(&shim));
-        let proxy = start_with_shim(link, &options()).expect("started");
+        let proxy = start_with_shim(link, options).expect("started");
         eventually("the shim is told: ready", || shim.lock().expect("not poisoned").ready);
         Self { ca, control_plane, shim, proxy, state }
     }

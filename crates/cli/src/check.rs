@@ -103,8 +103,7 @@ impl Report {
             let checks = groups.iter().flat_map(|group| &group.checks);
             checks.filter(|check| check.outcome == outcome).count()
         };
-        let (ok, warnings, failures) =
-            (count(Outcome::Ok), count(Outcome::Warning), count(Outcome::Failure));
+        let (ok, warnings, failures) = (count(Outcome::Ok), count(Outcome::Warning), count(Outcome::Failure));
         Self { groups, running, ok, warnings, failures }
     }
 

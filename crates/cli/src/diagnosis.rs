@@ -355,7 +355,11 @@ mod tests {
                     active: 1,
                 }],
             }],
-            resources: vec![HeldResource { kind: "Cluster".into(), name: "cart.n".into(), version: "1".into() }],
+            resources: vec![HeldResource {
+                kind: "Cluster".into(),
+                name: "cart.n".into(),
+                version: "1".into(),
+            }],
             refused: vec![],
             config: vec![serde_json::json!({"cluster": {}})],
         }
@@ -378,7 +382,9 @@ mod tests {
         let view = view(diagnosis(), false);
         assert!(view.in_step && view.proxy.as_ref().is_some_and(|proxy| proxy.config.is_empty()));
         let text = text(&view, None);
-        for part in ["√ in step", "up 1m 30s", "spiffe://d/web", "1h 0m", "ejected for 30s, draining", "× not open"] {
+        for part in
+            ["√ in step", "up 1m 30s", "spiffe://d/web", "1h 0m", "ejected for 30s, draining", "× not open"]
+        {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains("out of step"), "{text}");

@@ -45,7 +45,19 @@ mod tests {
         for (text, seconds) in [("0s", 0), ("30s", 30), ("10m", 600), ("2h", 7_200), ("1d", 86_400)] {
             assert_eq!(parse(text), Some(Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "s", "10", "-1s", "+1s", "1.5h", "10 m", "1w", "99999999999999999999s", "999999999999999999d", "é"] {
+        for text in [
+            "",
+            "s",
+            "10",
+            "-1s",
+            "+1s",
+            "1.5h",
+            "10 m",
+            "1w",
+            "99999999999999999999s",
+            "999999999999999999d",
+            "é",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
         assert!(argument("0s").is_err() && argument("1s").is_ok());

@@ -177,7 +177,14 @@ mod tests {
         let row = of(tapped());
         assert_eq!((row.from.as_deref(), row.to.as_deref()), (Some("web"), Some("cart")));
         let text = lines(&row, None);
-        for part in ["15:04:05.123  200  GET", "5.21ms", "web → cart", "√ mutual TLS", "cart:8202/items", "127.0.0.2:15006"] {
+        for part in [
+            "15:04:05.123  200  GET",
+            "5.21ms",
+            "web → cart",
+            "√ mutual TLS",
+            "cart:8202/items",
+            "127.0.0.2:15006",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert_eq!(text.lines().count(), 1);
@@ -185,7 +192,8 @@ mod tests {
 
     #[test]
     fn headers_follow_redacted_ones_without_their_values() {
-        let header = |name: &str, value: Option<&str>| TapHeader { name: name.into(), value: value.map(Into::into) };
+        let header =
+            |name: &str, value: Option<&str>| TapHeader { name: name.into(), value: value.map(Into::into) };
         let request = Tapped {
             request_headers: vec![header("accept", Some("*/*")), header("cookie", None)],
             response_headers: vec![header("server", Some("x\u{1b}[2J"))],
@@ -210,10 +218,15 @@ mod tests {
         };
         let row = of(request);
         let text = lines(&row, None);
-        assert!(text.contains("---") && text.contains("unknown → cart") && text.contains("refused caller:revoked"), "{text}");
+        assert!(
+            text.contains("---")
+                && text.contains("unknown → cart")
+                && text.contains("refused caller:revoked"),
+            "{text}"
+        );
         let narrow = lines(&row, Some(80));
         assert!(narrow.trim_end().chars().count() == 80 && narrow.ends_with("…\n"), "{narrow}");
         let tcp = Tapped { protocol: TapProtocol::Tcp, status: 0, ..tapped() };
-        assert!(lines(&of(tcp), None).contains("tcp") , "a connection");
+        assert!(lines(&of(tcp), None).contains("tcp"), "a connection");
     }
 }

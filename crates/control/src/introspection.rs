@@ -25,6 +25,7 @@ use bowline_model::{
     diagnostics::{LogState, ProxyDump},
     task::TaskId,
 };
+use bowline_plumbing::wall_clock;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -121,12 +122,25 @@ impl Default for Times {
 }
 
 /// See the module.
-#[derive(Default)]
 pub struct Introspection {
+    /// Since when proxies can come.
+    began: Timestamp,
     times: Times,
     state: Mutex<State>,
     taps: Mutex<BTreeMap<u64, std::sync::Arc<OpenTap>>>,
     next: AtomicU64,
+}
+
+impl Default for Introspection {
+    fn default() -> Self {
+        Self {
+            began: wall_clock::now(),
+            times: Times::default(),
+            state: Mutex::default(),
+            taps: Mutex::default(),
+            next: AtomicU64::new(0),
+        }
+    }
 }
 
 impl std::fmt::Debug for Introspection {
@@ -216,6 +230,11 @@ impl Introspection {
         let mut state = self.lock();
         state.questions.get(&id).filter(|question| question.task == *task && is(&question.answer))?;
         state.questions.remove(&id).map(|question| question.answer)
+    }
+
+    /// Since when proxies can come: since the control plane began.
+    pub fn began(&self) -> Timestamp {
+        self.began
     }
 
     /// What is known of the processes that can be asked.

@@ -30,7 +30,7 @@ use crate::{
 };
 
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Time to open the stream, and for the control plane to take a message.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often taps are looked at: what they have told is sent, those whose time is over end.

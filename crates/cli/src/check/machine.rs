@@ -301,8 +301,16 @@ mod tests {
             ("machine-namespaces", MachineFacts { namespaces: no(), ..good() }, warning),
             ("machine-control-groups", MachineFacts { control_groups: no(), ..good() }, warning),
             ("machine-endpoint-port", MachineFacts { endpoint_port: no(), ..good() }, warning),
-            ("machine-state-dir", MachineFacts { state_dir: state_dir(Some(0o755), Ok(())), ..good() }, failure),
-            ("machine-state-dir", MachineFacts { state_dir: state_dir(Some(0o700), no()), ..good() }, failure),
+            (
+                "machine-state-dir",
+                MachineFacts { state_dir: state_dir(Some(0o755), Ok(())), ..good() },
+                failure,
+            ),
+            (
+                "machine-state-dir",
+                MachineFacts { state_dir: state_dir(Some(0o700), no()), ..good() },
+                failure,
+            ),
             ("machine-state-dir", MachineFacts { state_dir: state_dir(None, Ok(())), ..good() }, Outcome::Ok),
             ("machine-disk", MachineFacts { free_bytes: Some(ROOM_MIN - 1), ..good() }, failure),
             ("machine-disk", MachineFacts { free_bytes: Some(ROOM_LOW - 1), ..good() }, warning),
@@ -321,7 +329,8 @@ mod tests {
     fn the_kernels_tables_are_read() {
         assert_eq!(memory_available("MemTotal: 9 kB\nMemAvailable:   2048 kB\n"), Some(2 << 20));
         assert_eq!(memory_available("MemAvailable: much kB"), None);
-        let limits = "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024       4096    files\n";
+        let limits =
+            "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024       4096    files\n";
         assert_eq!(files_max(limits), Some(1_024));
         assert_eq!(files_max("Max open files unlimited unlimited files"), Some(u64::MAX));
         assert_eq!(files_max(""), None);

@@ -36,6 +36,8 @@ pub(crate) struct MeshFacts {
     pub(crate) version: String,
     /// Its clock.
     pub(crate) now: Timestamp,
+    /// When it began: proxies are given time to come back to it.
+    pub(crate) began: Timestamp,
     /// When the reconciler last passed over everything, and whether that failed.
     pub(crate) reconciled: Option<(Timestamp, bool)>,
     /// Who signs.
@@ -194,6 +196,7 @@ pub(crate) fn gather(control: &ControlPlane) -> MeshFacts {
     MeshFacts {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         now: wall_clock::now(),
+        began: control.began(),
         reconciled: control.last_reconciled(),
         authorities: control
             .authorities()
@@ -207,7 +210,10 @@ pub(crate) fn gather(control: &ControlPlane) -> MeshFacts {
         certificates: of_tasks.chain(imported).collect(),
         proxies: control.proxy_links().into_iter().map(proxy).collect(),
         services: services.collect(),
-        gateways: view::gateways(&registry).into_iter().map(|gateway| (gateway.name, gateway.ready)).collect(),
+        gateways: view::gateways(&registry)
+            .into_iter()
+            .map(|gateway| (gateway.name, gateway.ready))
+            .collect(),
         alarms: in_alarm.map(|alarm| (alarm.name.clone(), alarm.state.reason.clone())).collect(),
         alarms_total: registry.alarms.values().count(),
     }
@@ -370,7 +376,10 @@ fn proxies(facts: &MeshFacts) -> Vec<Check> {
         if proxy.refused.is_empty() && !proxy.has_latest {
             checks.push(Check::warning(
                 "proxies-in-step",
-                format!("{}: the proxy of task {task} has not acknowledged the latest endpoints", proxy.owner),
+                format!(
+                    "{}: the proxy of task {task} has not acknowledged the latest endpoints",
+                    proxy.owner
+                ),
                 format!("give it a moment, or --wait 1m; bowline diagnostics {task} tells what differs"),
                 page,
             ));
@@ -386,7 +395,10 @@ fn proxies(facts: &MeshFacts) -> Vec<Check> {
         match &proxy.version {
             None => checks.push(Check::warning(
                 "proxies-version",
-                format!("{}: the proxy of task {task} cannot be asked: an older version", proxy.owner),
+                format!(
+                    "{}: the proxy of task {task} cannot be asked yet, or is of an older version",
+                    proxy.owner
+                ),
                 hint,
                 page,
             )),
@@ -446,7 +458,9 @@ fn services(facts: &MeshFacts) -> Vec<Check> {
     let before = checks.len();
     for (service, mode) in called().filter(|(_, mode)| *mode != "MUTUAL_TLS") {
         let (what, hint) = match mode {
-            "PLAINTEXT" => ("calls to it are NOT ENCRYPTED, by --aws-plaintext", "leave --aws-plaintext away"),
+            "PLAINTEXT" => {
+                ("calls to it are NOT ENCRYPTED, by --aws-plaintext", "leave --aws-plaintext away")
+            }
             _ => ("its callers need not prove who they are", "set its tls mode to mutual"),
         };
         let what = format!("{}: {what}", service.name);
@@ -458,7 +472,12 @@ fn services(facts: &MeshFacts) -> Vec<Check> {
     for service in &facts.services {
         for warning in &service.warnings {
             let what = format!("{}: {warning}", service.name);
-            checks.push(Check::warning("services-weaker", what, "bowline check --pre tells of the machine", page));
+            checks.push(Check::warning(
+                "services-weaker",
+                what,
+                "bowline check --pre tells of the machine",
+                page,
+            ));
         }
     }
     checks
@@ -467,7 +486,8 @@ fn services(facts: &MeshFacts) -> Vec<Check> {
 fn telemetry(facts: &MeshFacts) -> Vec<Check> {
     let mut checks = Vec::new();
     let settled = |proxy: &&ProxyFact| {
-        proxy.connected && proxy.serving_since.is_some_and(|since| facts.now.since(since) > SETTLING)
+        let since = proxy.serving_since.map(|since| since.max(facts.began));
+        proxy.connected && since.is_some_and(|since| facts.now.since(since) > SETTLING)
     };
     let asked: Vec<_> = facts.proxies.iter().filter(settled).collect();
     for proxy in &asked {

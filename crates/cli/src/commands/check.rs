@@ -1,6 +1,11 @@
 //! `bowline check`: whether everything is as it should be.
 
-use std::{net::ToSocketAddrs, path::{Path, PathBuf}, process::ExitCode, time::Duration};
+use std::{
+    net::ToSocketAddrs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::bail;
 use tokio::{net::TcpStream, time::Instant};
@@ -76,7 +81,9 @@ async fn look(state_dir: &Path, pre: bool) -> anyhow::Result<Report> {
 }
 
 async fn of_mesh(client: &mut Client) -> anyhow::Result<Vec<Group>> {
-    let Inspected::Facts(facts) = client.inspect(Inspect::Facts).await? else { bail!("an unexpected answer") };
+    let Inspected::Facts(facts) = client.inspect(Inspect::Facts).await? else {
+        bail!("an unexpected answer")
+    };
     let Response::Topology(topology) = client.call(&Request::Topology).await? else {
         bail!("an unexpected answer");
     };

@@ -1,6 +1,12 @@
 //! `bowline diagnostics`: what proxies go by, and whether that is what they should.
 
-use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::{Path, PathBuf}, process::ExitCode};
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, bail};
 
@@ -67,7 +73,8 @@ async fn write_all(directory: &Path, client: &mut Client, views: &[DiagnosisView
     fs::create_dir(directory)
         .with_context(|| format!("{} cannot be made: name a new directory", directory.display()))?;
     for view in views {
-        let name: String = view.service.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let name: String =
+            view.service.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         write_json(&directory.join(format!("proxy-{name}-{}.json", view.task)), view)?;
     }
     let Response::Topology(topology) = client.call(&Request::Topology).await? else {
@@ -77,7 +84,9 @@ async fn write_all(directory: &Path, client: &mut Client, views: &[DiagnosisView
     let everything = Request::Events { services: Vec::new(), after: 0 };
     let Response::Events(events) = client.call(&everything).await? else { bail!("an unexpected answer") };
     write_json(&directory.join("events.json"), &events)?;
-    let Inspected::Facts(facts) = client.inspect(Inspect::Facts).await? else { bail!("an unexpected answer") };
+    let Inspected::Facts(facts) = client.inspect(Inspect::Facts).await? else {
+        bail!("an unexpected answer")
+    };
     write_json(&directory.join("facts.json"), &facts)?;
     eprintln!("{} proxies are in {}", views.len(), directory.display());
     Ok(())

@@ -248,6 +248,11 @@ impl ControlPlane {
         self.core.telemetry().reports()
     }
 
+    /// When this process began to serve proxies.
+    pub fn began(&self) -> Timestamp {
+        self.core.introspection().began()
+    }
+
     /// When the reconciler last passed over everything, and whether that failed.
     pub fn last_reconciled(&self) -> Option<(Timestamp, bool)> {
         self.core.telemetry().own.last_pass()

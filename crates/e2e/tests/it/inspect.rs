@@ -63,7 +63,9 @@ fn what_passes_what_proxies_go_by_and_whether_all_is_well_is_told() {
     let (success, report) = checks(&mesh, &["--wait", "1m"]);
     assert!(success && report["failures"] == 0 && report["running"] == true, "{report}");
     assert_eq!(ids(&report, "failure"), [""; 0], "{report}");
-    for id in ["control-store", "proxies-connected", "proxies-in-step", "services-running", "services-mutual-tls"] {
+    for id in
+        ["control-store", "proxies-connected", "proxies-in-step", "services-running", "services-mutual-tls"]
+    {
         assert!(ids(&report, "ok").contains(&id), "{id}: {report}");
     }
 
@@ -75,11 +77,19 @@ fn what_passes_what_proxies_go_by_and_whether_all_is_well_is_told() {
     };
     let rows = tapped(&mesh, &["service-b", "--headers", "--query", "--count", "1"], call);
     let row = &rows[0];
-    assert_eq!((&row["service"], &row["side"], &row["to"]), (&"service-b".into(), &"inbound".into(), &"service-b".into()), "{row}");
+    assert_eq!(
+        (&row["service"], &row["side"], &row["to"]),
+        (&"service-b".into(), &"inbound".into(), &"service-b".into()),
+        "{row}"
+    );
     assert_eq!((&row["method"], &row["security"]), (&"GET".into(), &"MUTUAL_TLS".into()), "{row}");
     assert!(row["caller"].as_str().is_some_and(|id| id.starts_with("spiffe://")), "{row}");
     assert!(!row.to_string().contains(SECRET), "{row}");
-    assert_eq!((header(row, "authorization"), header(row, "x-plain")), (&Value::Null, &"shown".into()), "{row}");
+    assert_eq!(
+        (header(row, "authorization"), header(row, "x-plain")),
+        (&Value::Null, &"shown".into()),
+        "{row}"
+    );
     assert!(row["path"].as_str().is_some_and(|path| path.ends_with("?token=REDACTED")), "{row}");
     // With it, where it was asked for by name; the twin of what is above.
     let rows = tapped(&mesh, &["service-b", "--show-header", "Authorization", "--count", "1"], call);

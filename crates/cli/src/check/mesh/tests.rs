@@ -44,6 +44,7 @@ fn good() -> MeshFacts {
     MeshFacts {
         version: "1".into(),
         now: NOW,
+        began: NOW - DAY,
         reconciled: Some((NOW - Duration::from_secs(8), false)),
         authorities: vec![AuthorityFact {
             name: "mesh".into(),
@@ -96,7 +97,11 @@ fn each_thing_that_is_wrong_is_told_with_what_to_do() {
         ("certificates-authorities", MeshFacts { authorities: authority(-1), ..good() }, failure),
         ("certificates-authorities", MeshFacts { authorities: authority(29), ..good() }, warning),
         ("certificates-authorities", MeshFacts { authorities: authority(31), ..good() }, Outcome::Ok),
-        ("certificates-leaves", with_certificate(CertificateFact { not_after: NOW, ..certificate() }), failure),
+        (
+            "certificates-leaves",
+            with_certificate(CertificateFact { not_after: NOW, ..certificate() }),
+            failure,
+        ),
         (
             "certificates-leaves",
             with_certificate(CertificateFact { renews_at: Some(NOW - DAY / 5), ..certificate() }),
@@ -130,7 +135,11 @@ fn each_thing_that_is_wrong_is_told_with_what_to_do() {
             with_service(ServiceFact { mode: Some("PLAINTEXT".into()), ..service() }),
             warning,
         ),
-        ("services-weaker", with_service(ServiceFact { warnings: vec!["host".into()], ..service() }), warning),
+        (
+            "services-weaker",
+            with_service(ServiceFact { warnings: vec!["host".into()], ..service() }),
+            warning,
+        ),
         ("telemetry-reports", with_proxy(ProxyFact { reported: None, ..proxy() }), failure),
         ("telemetry-reports", with_proxy(ProxyFact { reported: Some(NOW - DAY), ..proxy() }), failure),
         ("telemetry-access-log", with_proxy(ProxyFact { access_log_dropped: 1, ..proxy() }), warning),
@@ -152,6 +161,10 @@ fn a_task_that_has_just_come_is_given_time() {
     let new = ProxyFact { serving_since: Some(NOW - Duration::from_secs(3)), reported: None, ..proxy() };
     let facts = MeshFacts { proxies: vec![proxy(), new], ..good() };
     assert_eq!(worst(&facts, "telemetry-reports"), Outcome::Ok);
+    let silent = || vec![ProxyFact { reported: None, ..proxy() }];
+    let restarted = MeshFacts { began: NOW - Duration::from_secs(3), proxies: silent(), ..good() };
+    let groups = judge(&restarted, &endpoint(), "1");
+    assert!(groups.iter().all(|group| group.title != "telemetry" || group.checks.is_empty()), "{groups:?}");
     let starting = ProxyFact { serving_since: None, connected: false, ..proxy() };
     assert_eq!(worst(&MeshFacts { proxies: vec![starting], ..good() }, "proxies-connected"), Outcome::Ok);
 }
@@ -159,12 +172,19 @@ fn a_task_that_has_just_come_is_given_time() {
 #[test]
 fn an_installation_without_services_has_fewer_checks() {
     let bare = MeshFacts { authorities: vec![], ..MeshFacts { version: "1".into(), ..good() } };
-    let bare = MeshFacts { proxies: vec![], services: vec![], gateways: vec![], certificates: vec![], ..bare };
+    let bare =
+        MeshFacts { proxies: vec![], services: vec![], gateways: vec![], certificates: vec![], ..bare };
     let bare = MeshFacts { alarms_total: 0, ..bare };
     let groups = judge(&bare, &endpoint(), "1");
     let ids: Vec<_> = groups.iter().flat_map(|group| &group.checks).map(|check| check.id).collect();
     assert_eq!(
         ids,
-        ["control-reachable", "control-store", "control-endpoint", "control-version", "certificates-authorities"]
+        [
+            "control-reachable",
+            "control-store",
+            "control-endpoint",
+            "control-version",
+            "certificates-authorities"
+        ]
     );
 }

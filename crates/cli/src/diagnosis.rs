@@ -138,12 +138,16 @@ fn process(view: &DiagnosisView, dump: &ProxyDump) -> String {
         ("workers", process.workers.to_string()),
         ("memory", format!("{memory}{shedding}")),
         ("open", if open.is_empty() { "nothing".into() } else { open.join("; ") }),
-        ("stream", format!("opened {} times, generation {}", process.stream_connects, process.generation)),
+        ("stream", format!("opened {}, generation {}", times(process.stream_connects), process.generation)),
         ("last good", process.last_good_written.map_or_else(|| "never written".into(), ago)),
         ("log", level),
     ];
     let lines = lines.map(|(name, value)| format!("  {name:<10} {}\n", printable(&value)));
     lines.concat()
+}
+
+fn times(number: u64) -> String {
+    if number == 1 { "once".to_owned() } else { format!("{number} times") }
 }
 
 fn differences(view: &DiagnosisView, width: Option<u16>) -> Table {

@@ -119,8 +119,11 @@ pub(crate) async fn answer(control: &ControlPlane, asked: Inspect) -> anyhow::Re
                 let owner = control.owner_of_task(&tapped.task);
                 tapped::row(tapped, owner, &who)
             };
+            let mut rows: Vec<_> = reading.requests.into_iter().map(row).collect();
+            // Of several proxies, that tell in turn.
+            rows.sort_by_key(|row| row.request.start);
             Inspected::Tapped(TapRows {
-                rows: reading.requests.into_iter().map(row).collect(),
+                rows,
                 dropped: reading.dropped,
                 proxies: reading.proxies,
                 errors: reading.errors,

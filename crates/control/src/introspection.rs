@@ -44,7 +44,9 @@ const TEXT_BYTES_MAX: usize = 1_024;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IntrospectionError {
     /// It has no stream for this: it is not connected, or of an older version.
-    #[error("the proxy of task {0} cannot be asked: it is not connected, or of a version that does not know how")]
+    #[error(
+        "the proxy of task {0} cannot be asked: it is not connected, or of a version that does not know how"
+    )]
     NotConnected(TaskId),
     /// It is asked too much already.
     #[error("the proxy of task {0} is busy with what it was asked before")]
@@ -193,7 +195,8 @@ impl Introspection {
             }
             Some(Report::Dump(part)) => self.take_dump(task, part),
             Some(Report::LogLevel(set)) => {
-                let question = self.take_question(task, set.id, |answer| matches!(answer, Answer::LogLevel(_)));
+                let question =
+                    self.take_question(task, set.id, |answer| matches!(answer, Answer::LogLevel(_)));
                 if let Some(Answer::LogLevel(done)) = question {
                     // Whoever asked may have gone.
                     let _ = done.send(set);
@@ -205,7 +208,8 @@ impl Introspection {
 
     fn take_dump(&self, task: &TaskId, part: DumpPart) {
         let mut state = self.lock();
-        let Some(question) = state.questions.get_mut(&part.id).filter(|question| question.task == *task) else {
+        let Some(question) = state.questions.get_mut(&part.id).filter(|question| question.task == *task)
+        else {
             return;
         };
         let Answer::Dump { json, .. } = &mut question.answer else { return };

@@ -16,8 +16,7 @@ pub mod tls;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bowline_discovery::{
-    identity::identity_server::IdentityServer,
-    introspection::introspection_server::IntrospectionServer,
+    identity::identity_server::IdentityServer, introspection::introspection_server::IntrospectionServer,
     telemetry::telemetry_server::TelemetryServer,
     xds::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer,
 };
@@ -95,8 +94,7 @@ impl StreamServer {
         let telemetry = TelemetryServer::new(telemetry)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let introspection =
-            IntrospectionService { directory: Arc::clone(&directory), drain: drain.clone() };
+        let introspection = IntrospectionService { directory: Arc::clone(&directory), drain: drain.clone() };
         let introspection = IntrospectionServer::new(introspection)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);

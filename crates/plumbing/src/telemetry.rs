@@ -30,7 +30,9 @@ const FILTER_BYTES_MAX: usize = 1_024;
 #[derive(Debug, Error)]
 pub enum LogFilterError {
     /// The filter cannot be read.
-    #[error("{0:?} is no level (off, error, warn, info, debug, trace) and no list of levels by module, as bowline_proxy::tls=trace")]
+    #[error(
+        "{0:?} is no level (off, error, warn, info, debug, trace) and no list of levels by module, as bowline_proxy::tls=trace"
+    )]
     Unreadable(String),
     /// The log that it was of is no more.
     #[error("the process does not log")]
@@ -60,9 +62,9 @@ impl LogFilter {
     /// # Errors
     /// It cannot be read, or nothing is logged at all.
     pub fn set(&self, filter: &str) -> Result<(), LogFilterError> {
-        let targets = self.read(filter).ok_or_else(|| {
-            LogFilterError::Unreadable(filter.chars().take(FILTER_BYTES_MAX).collect())
-        })?;
+        let targets = self
+            .read(filter)
+            .ok_or_else(|| LogFilterError::Unreadable(filter.chars().take(FILTER_BYTES_MAX).collect()))?;
         self.handle.reload(targets).map_err(|_| LogFilterError::Gone)
     }
 
@@ -145,7 +147,10 @@ mod tests {
     }
 
     fn enabled(filter: &LogFilter, target: &str, level: Level) -> bool {
-        filter.handle.with_current(|targets| targets.would_enable(target, &level)).expect("the layer is there")
+        filter
+            .handle
+            .with_current(|targets| targets.would_enable(target, &level))
+            .expect("the layer is there")
     }
 
     #[test]
@@ -155,7 +160,10 @@ mod tests {
         filter.set("debug").expect("a level");
         assert!(enabled(&filter, "bowline_proxy::tls", Level::DEBUG));
         assert!(enabled(&filter, "bowline_plumbing", Level::DEBUG));
-        assert!(enabled(&filter, "bowline_proxy::egress", Level::DEBUG), "the narrower one does not hold it back");
+        assert!(
+            enabled(&filter, "bowline_proxy::egress", Level::DEBUG),
+            "the narrower one does not hold it back"
+        );
         assert!(!enabled(&filter, "h2::codec", Level::DEBUG) && enabled(&filter, "h2", Level::WARN));
         filter.set("error").expect("a level");
         assert!(!enabled(&filter, "h2", Level::WARN) && !enabled(&filter, "bowline_proxy", Level::WARN));

@@ -139,9 +139,7 @@ impl Introspector {
                 until_ms: state.until.map_or(0, Timestamp::as_millis),
                 error: String::new(),
             },
-            Err(error) => {
-                LogLevelSet { id: order.id, error: error.to_string(), ..LogLevelSet::default() }
-            }
+            Err(error) => LogLevelSet { id: order.id, error: error.to_string(), ..LogLevelSet::default() },
         }
     }
 

@@ -115,7 +115,8 @@ mod tests {
         assert!(first.filter.contains("bowline=debug") && first.until.is_some(), "{first:?}");
         let second = level.set("trace", Duration::from_millis(400)).expect("set");
         // The first one's time is over before the second's, which is nothing to that one.
-        until(&level, |_| wall_clock::now() > first.until.expect("a time") + Duration::from_millis(100)).await;
+        until(&level, |_| wall_clock::now() > first.until.expect("a time") + Duration::from_millis(100))
+            .await;
         assert_eq!(level.state(), second);
         until(&level, |state| *state == own).await;
     }

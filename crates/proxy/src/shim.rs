@@ -145,8 +145,7 @@ async fn follow(
     let reporter =
         Reporter { control_plane: control_plane.clone(), shared: Arc::clone(&control.lock().shared) };
     let reporting = tokio::spawn(reporter.run(is_certified.clone(), ending));
-    let introspector =
-        Introspector::new(control_plane.clone(), log_level, hello.state_file.clone());
+    let introspector = Introspector::new(control_plane.clone(), log_level, hello.state_file.clone());
     let upstream = hello.egress.is_some().then(Upstream::of_host);
     let tasks = [
         tokio::spawn(certificates.run(changed)),

@@ -134,7 +134,10 @@ impl Taps {
     /// How many requests each tap has not told of, since it was last asked.
     pub(crate) fn take_dropped(&self) -> Vec<(u64, u64)> {
         let open = self.open.load();
-        open.iter().map(|tap| (tap.id, tap.dropped.swap(0, Relaxed))).filter(|(_, count)| *count > 0).collect()
+        open.iter()
+            .map(|tap| (tap.id, tap.dropped.swap(0, Relaxed)))
+            .filter(|(_, count)| *count > 0)
+            .collect()
     }
 
     fn retain(&self, keep: impl Fn(&Tap) -> bool) {
@@ -449,7 +452,8 @@ mod tests {
         let (id, redacted) = told.try_recv().expect("told");
         assert_eq!((id, redacted.path.as_str()), (1, "/p?page=1&token=REDACTED"));
         assert!(!format!("{redacted:?}").contains("S3CRET"), "{redacted:?}");
-        let names: Vec<_> = redacted.request_headers.iter().map(|it| (it.name.as_str(), it.redacted)).collect();
+        let names: Vec<_> =
+            redacted.request_headers.iter().map(|it| (it.name.as_str(), it.redacted)).collect();
         assert_eq!(names, [("authorization", true), ("cookie", true), ("accept", false)]);
         assert!(redacted.response_headers[0].redacted);
         let (id, shown) = told.try_recv().expect("told");

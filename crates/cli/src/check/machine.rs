@@ -36,8 +36,8 @@ pub(crate) struct MachineFacts {
     pub(crate) namespaces: Result<(), String>,
     /// Why limits of tasks are not enforced.
     pub(crate) control_groups: Result<(), String>,
-    /// Why the AWS endpoint's usual port cannot be had.
-    pub(crate) endpoint_port: Result<(), String>,
+    /// Why the AWS endpoint's usual port cannot be had; `None`: it may be Bowline's own.
+    pub(crate) endpoint_port: Option<Result<(), String>>,
     /// Whether the state directory may be used: by its owner alone, and writable.
     pub(crate) state_dir: StateDir,
     /// Bytes that are free where the state directory is, or will be.
@@ -74,7 +74,7 @@ pub(crate) fn gather(state_dir: &Path, running: bool) -> MachineFacts {
             false => Err(namespaces.reason.unwrap_or_default()),
         },
         control_groups: bowline_agent::probe_control_groups(),
-        endpoint_port: if running { Ok(()) } else { bind(DEFAULT_LISTEN) },
+        endpoint_port: (!running).then(|| bind(DEFAULT_LISTEN)),
         state_dir: look_at(state_dir, existing),
         free_bytes: machine::free_bytes(existing).ok(),
         memory_available: memory_available(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
@@ -121,7 +121,7 @@ fn newest_file(directory: &Path) -> Option<Timestamp> {
 /// What is well with a machine, and what is not.
 pub(crate) fn judge(facts: &MachineFacts) -> Group {
     let page = "operating.md";
-    let checks = vec![
+    let mut checks = vec![
         kernel(&facts.kernel),
         match &facts.namespaces {
             Ok(()) => Check::ok("machine-namespaces", "tasks have networks of their own"),
@@ -141,15 +141,17 @@ pub(crate) fn judge(facts: &MachineFacts) -> Group {
                 page,
             ),
         },
-        match &facts.endpoint_port {
-            Ok(()) => Check::ok("machine-endpoint-port", "the AWS endpoint's port can be had"),
-            Err(reason) => Check::warning(
-                "machine-endpoint-port",
-                format!("the AWS endpoint's usual port cannot be had: {reason}"),
-                "`bowline up` takes a free one; name one with --listen to know it before",
-                "aws-endpoint.md",
-            ),
-        },
+    ];
+    checks.extend(facts.endpoint_port.as_ref().map(|port| match port {
+        Ok(()) => Check::ok("machine-endpoint-port", "the AWS endpoint's port can be had"),
+        Err(reason) => Check::warning(
+            "machine-endpoint-port",
+            format!("the AWS endpoint's usual port cannot be had: {reason}"),
+            "`bowline up` takes a free one; name one with --listen to know it before",
+            "aws-endpoint.md",
+        ),
+    }));
+    checks.extend([
         state_dir(&facts.state_dir),
         room(facts.free_bytes),
         low(
@@ -170,7 +172,7 @@ pub(crate) fn judge(facts: &MachineFacts) -> Group {
             "ulimit -n 65536 before `bowline up`: each connection of a proxy is a file or two",
         ),
         clock(facts),
-    ];
+    ]);
     Group { title: "machine", checks }
 }
 
@@ -267,7 +269,7 @@ mod tests {
             kernel: "6.1.0-18-amd64".into(),
             namespaces: Ok(()),
             control_groups: Ok(()),
-            endpoint_port: Ok(()),
+            endpoint_port: Some(Ok(())),
             state_dir: StateDir { path: "/state".into(), mode: Some(0o700), writable: Ok(()) },
             free_bytes: Some(10 << 30),
             memory_available: Some(1 << 30),
@@ -300,7 +302,7 @@ mod tests {
             ("machine-kernel", MachineFacts { kernel: String::new(), ..good() }, warning),
             ("machine-namespaces", MachineFacts { namespaces: no(), ..good() }, warning),
             ("machine-control-groups", MachineFacts { control_groups: no(), ..good() }, warning),
-            ("machine-endpoint-port", MachineFacts { endpoint_port: no(), ..good() }, warning),
+            ("machine-endpoint-port", MachineFacts { endpoint_port: Some(no()), ..good() }, warning),
             (
                 "machine-state-dir",
                 MachineFacts { state_dir: state_dir(Some(0o755), Ok(())), ..good() },

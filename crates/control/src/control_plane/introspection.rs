@@ -110,9 +110,9 @@ impl ControlPlane {
                 found.extend(of_owner.into_iter().map(|task| task.id.clone()));
                 continue;
             }
-            let id = name.rsplit_once(":task/").map_or(name.as_str(), |(_, path)| {
-                path.rsplit_once('/').map_or(path, |(_, id)| id)
-            });
+            let id = name
+                .rsplit_once(":task/")
+                .map_or(name.as_str(), |(_, path)| path.rsplit_once('/').map_or(path, |(_, id)| id));
             let mut by_id = proxied().filter(|task| !id.is_empty() && task.id.as_str().starts_with(id));
             match (by_id.next(), by_id.next()) {
                 (Some(task), None) => drop(found.insert(task.id.clone())),
@@ -120,7 +120,10 @@ impl ControlPlane {
                 (None, _) if is_idle(&registry, name) => {}
                 (None, _) => {
                     let known: BTreeSet<_> = proxied().map(|task| owner_of(&registry, task)).collect();
-                    return Err(NameError::Unknown { name: name.clone(), known: known.into_iter().collect() });
+                    return Err(NameError::Unknown {
+                        name: name.clone(),
+                        known: known.into_iter().collect(),
+                    });
                 }
             }
         }

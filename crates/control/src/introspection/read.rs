@@ -80,9 +80,7 @@ fn headers(told: Vec<wire::Header>) -> Option<Vec<TapHeader>> {
     if told.len() > HEADERS_MAX || !told.iter().all(fits) {
         return None;
     }
-    let header = |told: wire::Header| TapHeader {
-        name: told.name,
-        value: (!told.redacted).then_some(told.value),
-    };
+    let header =
+        |told: wire::Header| TapHeader { name: told.name, value: (!told.redacted).then_some(told.value) };
     Some(told.into_iter().map(header).collect())
 }

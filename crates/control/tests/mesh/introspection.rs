@@ -84,8 +84,7 @@ async fn a_proxy_is_in_step_or_what_differs_is_named_with_the_reason() {
     assert!(diagnosis.dump.is_err() && !diagnosis.in_step(), "{diagnosis:?}");
 
     let told = Arc::new(Mutex::new(dump()));
-    let answering =
-        tokio::spawn(answer_dumps(mesh.place.channel(Some(&credentials)), Arc::clone(&told)));
+    let answering = tokio::spawn(answer_dumps(mesh.place.channel(Some(&credentials)), Arc::clone(&told)));
     let asked = async {
         loop {
             let diagnosis = mesh.control.diagnose(&task).await;

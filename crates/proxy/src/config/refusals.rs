@@ -24,7 +24,14 @@ pub(crate) struct Refusals(BTreeMap<(ResourceType, String), Refused>);
 
 impl Refusals {
     /// It is not taken, for this reason.
-    pub(crate) fn note(&mut self, kind: ResourceType, name: &str, version: String, reason: &str, now: Timestamp) {
+    pub(crate) fn note(
+        &mut self,
+        kind: ResourceType,
+        name: &str,
+        version: String,
+        reason: &str,
+        now: Timestamp,
+    ) {
         let key = (kind, name.to_owned());
         if self.0.len() >= REFUSALS_MAX && !self.0.contains_key(&key) {
             return;

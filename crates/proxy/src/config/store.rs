@@ -374,7 +374,8 @@ impl ResourceStore {
 
     /// All certificates, by name.
     pub(crate) fn held(&self) -> impl Iterator<Item = (&str, &HeldIdentity)> {
-        let sorted: BTreeMap<_, _> = self.identities.iter().map(|(name, held)| (name.as_str(), held)).collect();
+        let sorted: BTreeMap<_, _> =
+            self.identities.iter().map(|(name, held)| (name.as_str(), held)).collect();
         sorted.into_iter()
     }
 

@@ -207,7 +207,10 @@ async fn a_dump_has_all_that_a_proxy_goes_by_what_it_refuses_and_no_key() {
         eventually("the answer came", || task.control_plane.answer_to("second").is_some());
         let dump = task.dump(2);
         let [refused] = dump.refused.as_slice() else { panic!("{:?}", dump.refused) };
-        assert_eq!((refused.kind.as_str(), refused.name.as_str(), refused.version.as_str()), ("Cluster", "app", "v2"));
+        assert_eq!(
+            (refused.kind.as_str(), refused.name.as_str(), refused.version.as_str()),
+            ("Cluster", "app", "v2")
+        );
         assert!(refused.reason.contains("local.port"), "{}", refused.reason);
         let held = dump.resources.iter().find(|held| held.kind == "Cluster" && held.name == "app");
         assert_eq!(held.map(|held| held.version.as_str()), Some("v1"), "the last good one stays");

@@ -219,6 +219,22 @@ fn place(controller: Controller, task: &str) -> io::Result<Group> {
     Err(failure.unwrap_or_else(|| io::Error::other("this process's control group is not visible")))
 }
 
+/// Tries what a task with limits needs, and says why that cannot be had.
+///
+/// # Errors
+/// For people: limits of tasks would not be enforced.
+pub fn probe_control_groups() -> Result<(), String> {
+    let name = format!("probe-{}", std::process::id());
+    for controller in [Controller::Cpu, Controller::Memory] {
+        let group = place(controller, &name).map_err(|error| format!("{}: {error}", controller.name()))?;
+        let removed = fs::remove_dir(&group.path);
+        // Where no task is there, nothing is left behind.
+        let _ = group.path.parent().map(fs::remove_dir);
+        removed.map_err(|error| described(&group.path, &error).to_string())?;
+    }
+    Ok(())
+}
+
 fn place_unified(base: &Path, controller: &str, task: &str) -> io::Result<PathBuf> {
     let parent = base.join("bowline");
     let path = parent.join(task);

@@ -33,4 +33,5 @@ mod usage;
 
 pub use agent::{Agent, AgentError, AgentHandle};
 pub use config::{AgentConfig, NetworkMode, OutputLine, OutputSource, OutputStream, ProgramCommand};
+pub use control_groups::probe_control_groups;
 pub use probe::{NetworkSupport, probe_network};

@@ -1,7 +1,5 @@
 //! Certificates, as the CLI's commands show them.
 
-use std::time::Duration;
-
 use bowline_control::{
     ca::{CertificateSummary, summaries},
     control_plane::{
@@ -11,7 +9,7 @@ use bowline_control::{
 use bowline_model::{clock::Timestamp, task::TaskId};
 use serde::{Deserialize, Serialize};
 
-use crate::display::Table;
+use crate::{display::Table, span::text as span};
 
 /// Whose certificates are meant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,18 +254,6 @@ pub(crate) fn table(rows: &[CertificateRow], now: Timestamp) -> String {
     text
 }
 
-/// `3d 4h`, `2h 5m`, `40s`: two units at most.
-fn span(span: Duration) -> String {
-    let seconds = span.as_secs();
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
-        (0, _, _) => format!("{hours}h {minutes}m"),
-        _ => format!("{days}d {hours}h"),
-    }
-}
-
 /// The text of `bowline identity`: what each certificate says, before its PEM.
 pub(crate) fn text_of(identity: &TaskIdentity) -> String {
     let mut text = format!("task {}\n", identity.task);
@@ -315,18 +301,4 @@ fn push_link(text: &mut String, what: &str, link: &ChainLink) {
         link.fingerprint,
         link.pem
     ));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_have_two_units_at_most() {
-        for (seconds, text) in
-            [(0, "0s"), (59, "59s"), (61, "1m 1s"), (3_600, "1h 0m"), (90_000, "1d 1h"), (86_399, "23h 59m")]
-        {
-            assert_eq!(span(Duration::from_secs(seconds)), text);
-        }
-    }
 }

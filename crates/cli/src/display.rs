@@ -1,6 +1,6 @@
 //! Tables and progress on a terminal.
 
-use std::fmt;
+use std::{fmt, io::IsTerminal};
 
 use comfy_table::{ContentArrangement, presets};
 
@@ -51,6 +51,36 @@ impl fmt::Display for Table {
         }
         Ok(())
     }
+}
+
+/// What others have written must not steer the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// How text stands out on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Colour {
+    /// All is well.
+    Green,
+    /// Something to know.
+    Yellow,
+    /// Something to do.
+    Red,
+}
+
+/// Text in a colour; as it is where standard output is no terminal, or colours are not wanted (`NO_COLOR`).
+pub(crate) fn coloured(text: &str, colour: Colour) -> String {
+    let wanted = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    if !wanted {
+        return text.to_owned();
+    }
+    let code = match colour {
+        Colour::Green => 32,
+        Colour::Yellow => 33,
+        Colour::Red => 31,
+    };
+    format!("\u{1b}[{code}m{text}\u{1b}[0m")
 }
 
 /// Columns and lines of the terminal that standard output is; `None` where it is none.

@@ -4,7 +4,7 @@ use bowline_control::reconcile::Event;
 use bowline_model::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::display::Table;
+use crate::display::{Table, printable};
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,11 +59,6 @@ fn second(at: Timestamp) -> String {
     let text = at.to_string();
     let text = text.trim_end_matches('Z');
     format!("{}Z", text.split('.').next().unwrap_or(text))
-}
-
-/// A message may have what an application said in it, which must not steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

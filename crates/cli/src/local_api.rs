@@ -26,6 +26,7 @@ use crate::{
     authorities::{AuthorityRow, MoveAuthority, MovedAuthority},
     certificates::{CertificateRow, CertificateTarget, RevokedCertificates, TaskIdentity},
     events::EventRow,
+    inspection::{Inspect, Inspected},
     measured::{
         edges::EdgeRow,
         stat::{By, StatRow},
@@ -165,6 +166,8 @@ pub(crate) enum Request {
         /// Whose; all callers' where none is named.
         services: Vec<String>,
     },
+    /// What commands that look into proxies ask.
+    Inspect(Inspect),
     /// Takes everything down and ends.
     Down,
 }
@@ -242,6 +245,8 @@ pub(crate) enum Response {
     Events(Vec<EventRow>),
     /// To `Routes`.
     Routes(Vec<RouteRow>),
+    /// To `Inspect`.
+    Inspected(Inspected),
     /// Done.
     Done,
     /// Not done, and why.
@@ -418,6 +423,14 @@ impl Client {
     pub(crate) async fn call(&mut self, request: &Request) -> anyhow::Result<Response> {
         write_line(self.stream.get_mut(), request).await?;
         self.response().await
+    }
+
+    /// Asks what bears on proxies.
+    pub(crate) async fn inspect(&mut self, asked: Inspect) -> anyhow::Result<Inspected> {
+        match self.call(&Request::Inspect(asked)).await? {
+            Response::Inspected(answer) => Ok(answer),
+            _ => bail!("Bowline gave another answer than was asked for"),
+        }
     }
 
     async fn response(&mut self) -> anyhow::Result<Response> {

@@ -3,11 +3,14 @@
 mod authorities;
 mod build_step;
 mod certificates;
+mod check;
 mod commands;
+mod diagnosis;
 mod display;
 mod dns_args;
 mod endpoint;
 mod events;
+mod inspection;
 mod local_api;
 mod machine;
 mod master_key_args;
@@ -16,7 +19,9 @@ mod output;
 mod project;
 mod routes;
 mod running;
+mod span;
 mod state_dir;
+mod tapped;
 mod topology;
 mod verify;
 
@@ -26,9 +31,9 @@ use bowline_plumbing::telemetry::{self, LogFormat};
 use clap::{Parser, Subcommand};
 
 use commands::{
-    access_key, audit, ca, certs, completions, down, edges, events as events_command, exec, identity,
-    master_key, policy, probe, proxy, routes as routes_command, server, shim, stat, status, top, up,
-    verify as verify_command,
+    access_key, audit, ca, certs, check as check_command, completions, diagnostics, down, edges,
+    events as events_command, exec, identity, log_level, master_key, policy, probe, proxy,
+    routes as routes_command, server, shim, stat, status, tap, top, up, verify as verify_command,
 };
 
 /// AWS ECS Service Connect with TLS, anywhere.
@@ -51,6 +56,8 @@ enum Command {
     MasterKey(master_key::Args),
     /// Take down what a running `bowline up` brought up
     Down(down::Args),
+    /// Check the whole installation, and tell what to do about what is not well
+    Check(check_command::Args),
     /// Show services, tasks, certificates and gateways
     Status(status::Args),
     /// Show how services fare: success, rate, latency
@@ -63,6 +70,12 @@ enum Command {
     Routes(routes_command::Args),
     /// Show what has happened to services and load balancers
     Events(events_command::Args),
+    /// Show requests while they pass
+    Tap(tap::Args),
+    /// Show what proxies go by, and whether that is what they should
+    Diagnostics(diagnostics::Args),
+    /// Change what a running proxy logs, for a time
+    LogLevel(log_level::Args),
     /// Show certificates; revoke them, or let who was revoked have them again
     Certs(certs::Args),
     /// Show certificate authorities; replace one by another while everything goes on
@@ -114,6 +127,10 @@ fn main() -> ExitCode {
         Command::Top(args) => asynchronously("warn", top::run(args)),
         Command::Events(args) => asynchronously("warn", events_command::run(args)),
         Command::Routes(args) => asynchronously("warn", routes_command::run(args)),
+        Command::Check(args) => asynchronously("warn", check_command::run(args)),
+        Command::Tap(args) => asynchronously("warn", tap::run(args)),
+        Command::Diagnostics(args) => asynchronously("warn", diagnostics::run(args)),
+        Command::LogLevel(args) => asynchronously("warn", log_level::run(args)),
         Command::Status(args) => asynchronously("warn", status::run(args)),
         Command::Verify(args) => asynchronously("warn", verify_command::run(args)),
     };

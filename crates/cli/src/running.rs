@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::{
     authorities,
     certificates::{self, CertificateTarget},
-    events,
+    events, inspection,
     local_api::{AccessKey, Request, Response, Stdio},
     measured, routes,
     topology::{
@@ -149,6 +149,9 @@ impl Running {
                 Ok(Response::Events(events::rows(self.control.events_since(after), &services)))
             }
             Request::Routes { services } => Ok(Response::Routes(routes::rows(&self.control, &services)?)),
+            Request::Inspect(asked) => {
+                Ok(Response::Inspected(inspection::answer(&self.control, asked).await?))
+            }
             Request::Down => {
                 self.ended.send_replace(true);
                 Ok(Response::Done)

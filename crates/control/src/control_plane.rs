@@ -3,6 +3,7 @@
 mod audit_trail;
 mod authorities;
 mod certificates;
+mod introspection;
 mod measurements;
 mod private_dns;
 mod renewals;
@@ -74,6 +75,7 @@ pub(crate) use certificates::authority_named;
 pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,
 };
+pub use introspection::{Diagnosis, NameError, ProxyLink};
 pub use served::ServedCertificate;
 
 /// The store in a state directory.

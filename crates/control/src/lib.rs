@@ -16,6 +16,7 @@
 //! - [`publish`]: the registry becomes what each proxy should have.
 //! - [`stream`]: the servers that proxies connect to.
 //! - [`telemetry`]: what proxies tell of what they counted.
+//! - [`introspection`]: looking into proxies that run.
 //! - [`audit`]: who called what, in files that show whether they were changed.
 //! - [`dns`]: answers for names of Cloud Map's private namespaces.
 //! - [`alarms`]: CloudWatch's alarms, judged and acted on.
@@ -42,6 +43,7 @@ pub mod fis;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod iam;
+pub mod introspection;
 pub mod kms;
 pub mod master_key;
 pub mod private_ca;

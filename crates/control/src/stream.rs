@@ -1,4 +1,4 @@
-//! The stream's servers: delta discovery, identity and telemetry, on one TLS port.
+//! The stream's servers: delta discovery, identity, telemetry and introspection, on one TLS port.
 //!
 //! - [`directory`]: what they ask the rest of the control plane.
 //! - [`subscription`]: what a proxy asked for, has, and is to be sent.
@@ -8,6 +8,7 @@ mod connection;
 pub mod directory;
 mod discovery;
 mod identity;
+mod introspection;
 pub mod subscription;
 mod telemetry;
 pub mod tls;
@@ -15,7 +16,8 @@ pub mod tls;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bowline_discovery::{
-    identity::identity_server::IdentityServer, telemetry::telemetry_server::TelemetryServer,
+    identity::identity_server::IdentityServer, introspection::introspection_server::IntrospectionServer,
+    telemetry::telemetry_server::TelemetryServer,
     xds::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer,
 };
 use bowline_plumbing::drain::DrainWatch;
@@ -36,6 +38,7 @@ use self::{
     directory::Directory,
     discovery::DiscoveryService,
     identity::IdentityService,
+    introspection::IntrospectionService,
     telemetry::TelemetryService,
     tls::TlsHandle,
 };
@@ -91,10 +94,15 @@ impl StreamServer {
         let telemetry = TelemetryServer::new(telemetry)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let introspection = IntrospectionService { directory: Arc::clone(&directory), drain: drain.clone() };
+        let introspection = IntrospectionServer::new(introspection)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let identity = IdentityServer::new(IdentityService { directory })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let routes = Routes::new(discovery).add_service(identity).add_service(telemetry).prepare();
+        let routes = Routes::new(discovery).add_service(identity).add_service(telemetry);
+        let routes = routes.add_service(introspection).prepare();
         let accepting = tokio::spawn(accept(listener, tls, routes, drain));
         Ok(Self { address, accepting })
     }

@@ -49,7 +49,7 @@ pub use self::{
     recent_spans::RecentSpans,
     report::{InvalidReport, Security, Side},
     spans::InvalidSpans,
-    view::{Edge, EdgeView, TelemetryView, Workload},
+    view::{Edge, EdgeView, ReportState, TelemetryView, Workload},
 };
 use crate::registry::{Registry, TaskRecord};
 

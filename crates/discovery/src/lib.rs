@@ -6,6 +6,7 @@
 //! - [`identity`]: the service that turns a token or a certificate into a
 //!   fresh certificate.
 //! - [`telemetry`]: the service that proxies tell their counters.
+//! - [`introspection`]: the service by which the control plane looks into proxies.
 //! - [`text_enum`]: how enumerations are written in `bowline proxy --config`.
 //!
 //! The Rust under `generated` is committed; `tools/protogen` makes it from
@@ -33,6 +34,12 @@ pub mod identity {
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod telemetry {
     include!("generated/bowline.telemetry.v1.rs");
+}
+
+/// The Introspection service.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod introspection {
+    include!("generated/bowline.introspection.v1.rs");
 }
 
 /// Envoy's aggregated delta discovery, as far as Bowline speaks it.

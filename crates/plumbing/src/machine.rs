@@ -1,6 +1,6 @@
 //! What this machine has.
 
-use std::io;
+use std::{io, path::Path};
 
 /// Processors and memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,15 @@ impl Machine {
     }
 }
 
+/// Bytes that a file beneath `path` may take, for who is not root.
+///
+/// # Errors
+/// There is no such path.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let room = rustix::fs::statvfs(path)?;
+    Ok(room.f_bavail.saturating_mul(room.f_frsize))
+}
+
 /// `MemTotal` in MiB.
 fn total_memory(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
@@ -41,6 +50,7 @@ mod tests {
         assert_eq!(total_memory("MemTotal:       16316508 kB\nMemFree: 1 kB\n"), Some(15_934));
         assert_eq!(total_memory("MemFree: 1 kB\n"), None);
         assert_eq!(total_memory("MemTotal: much kB\n"), None);
+        assert!(free_bytes(Path::new("/")).is_ok() && free_bytes(Path::new("/no/such/path")).is_err());
         let machine = Machine::this().expect("Linux tells");
         assert!(machine.processors > 0 && machine.memory_mib > 0);
     }

@@ -10,6 +10,7 @@ mod endpoints;
 pub(crate) mod external;
 mod handshakes;
 pub(crate) mod origins;
+pub(crate) mod refusals;
 pub(crate) mod series;
 pub(crate) mod store;
 

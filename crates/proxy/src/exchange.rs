@@ -22,6 +22,7 @@ use crate::{
     },
     refusal::Refusal,
     shared::Shared,
+    tap::{End, Watched},
     trace::{self, EndedSpan, Timeline, Traced, span},
     worker::Worker,
 };
@@ -78,6 +79,8 @@ pub(crate) struct Exchange {
     /// Its part of a trace, where there are traces.
     traced: Option<Traced>,
     pub(crate) timeline: Timeline,
+    /// Kept where somebody looks at requests.
+    watched: Option<Box<Watched>>,
 }
 
 impl Exchange {
@@ -124,6 +127,7 @@ impl Exchange {
             held: None,
             timeline: Timeline::new(traced.is_some()),
             traced,
+            watched: shared.taps.watch(request),
         })
     }
 
@@ -219,6 +223,13 @@ impl Exchange {
         self.upstream_time = Some(self.started.elapsed());
     }
 
+    /// The response's head, as it goes back.
+    pub(crate) fn answers_with(&mut self, headers: &HeaderMap) {
+        if let Some(watched) = &mut self.watched {
+            watched.answered(headers);
+        }
+    }
+
     /// When the call is over: by this proxy's limit, or by what the client says.
     pub(crate) fn deadline(&self, own: Option<Duration>, headers: &HeaderMap) -> Deadline {
         let asked = deadline::asked(headers, self.is_grpc);
@@ -254,7 +265,7 @@ impl Exchange {
     }
 
     pub(crate) fn saw_trailers(&mut self, trailers: &HeaderMap) {
-        if self.is_grpc && self.logged.is_some() {
+        if self.is_grpc && (self.logged.is_some() || self.traced.is_some() || self.watched.is_some()) {
             self.grpc_status = trailers.get(&GRPC_STATUS).cloned();
         }
     }
@@ -303,6 +314,26 @@ impl Drop for Exchange {
         });
         if is_told {
             self.tell_span();
+        }
+        if let Some(watched) = self.watched.take() {
+            watched.end(
+                &self.shared,
+                &End {
+                    direction: self.direction,
+                    series: self.series.as_deref(),
+                    status: self.status,
+                    flag: self.flag,
+                    refusal: self.refusal,
+                    is_grpc: self.is_grpc,
+                    grpc_status: self.grpc_status.as_ref(),
+                    bytes_received: self.bytes_received,
+                    bytes_sent: self.bytes_sent,
+                    duration: self.started.elapsed(),
+                    response: self.upstream_time,
+                    endpoint: self.upstream,
+                    discovery_name: self.discovery_name.as_deref(),
+                },
+            );
         }
         let (Some(log), Some(logged)) = (&self.shared.access_log, self.logged.take()) else { return };
         log.write(LogLine::Http(Box::new(HttpEntry {

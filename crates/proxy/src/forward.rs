@@ -124,6 +124,7 @@ pub(crate) async fn forward(
     if let Some(cookie) = stickiness.cookie {
         head.headers.append(header::SET_COOKIE, cookie);
     }
+    exchange.answers_with(&head.headers);
     exchange.holds(request, busy);
     let deadline = deadline.at.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
     let body = ResponseBody::relayed(incoming, deadline, Some(lease), Some(exchange));

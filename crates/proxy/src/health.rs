@@ -61,6 +61,11 @@ impl EndpointHealth {
         (now < until).then_some(until)
     }
 
+    /// Whether an active check says that it does not answer.
+    pub(crate) fn is_checked_unhealthy(&self) -> bool {
+        self.unhealthy.load(Relaxed)
+    }
+
     /// Since when it is there, or back.
     pub(crate) fn since(&self, now: Timestamp) -> Timestamp {
         let (since, returned) = (self.since.load(Relaxed), self.ejected_until.load(Relaxed));

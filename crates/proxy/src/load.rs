@@ -80,6 +80,11 @@ impl ClusterLoad {
         &self.counts[kind as usize]
     }
 
+    /// Requests that are under way, and connections that are open or being made.
+    pub(crate) fn open(&self) -> (usize, usize) {
+        (self.count(Kind::Request).load(Relaxed), self.count(Kind::Connection).load(Relaxed))
+    }
+
     /// One more where `may` says so of how many there are.
     fn one_more(self: &Arc<Self>, kind: Kind, may: impl Fn(usize) -> bool) -> Option<Counted> {
         let more = |count: usize| may(count).then(|| count + 1);

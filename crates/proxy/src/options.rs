@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
-use bowline_plumbing::shim_link::LinkError;
+use bowline_plumbing::{shim_link::LinkError, telemetry::LogFilter};
 use thiserror::Error;
 
 use crate::{access_log::AccessLogTarget, config_file::ConfigFileError, tls::TlsError};
@@ -25,6 +25,8 @@ pub struct ProxyOptions {
     /// connections are accepted. Default: the control group's limit, or a quarter of the machine's
     /// memory if that is less.
     pub memory_limit: Option<u64>,
+    /// What changes the level of the process's log for a time. Default: nothing does.
+    pub log_filter: Option<LogFilter>,
 }
 
 impl Default for ProxyOptions {
@@ -36,6 +38,7 @@ impl Default for ProxyOptions {
             admin: None,
             drain: Duration::from_secs(20),
             memory_limit: None,
+            log_filter: None,
         }
     }
 }

@@ -88,6 +88,11 @@ fn default_limit() -> Option<u64> {
     of_group.into_iter().chain(of_machine).min()
 }
 
+/// Bytes of this process in memory.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    Some(resident_pages()? * page_bytes()?)
+}
+
 /// Pages of this process in memory. Source: proc(5), `statm`, which costs less than `status`.
 fn resident_pages() -> Option<u64> {
     fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()

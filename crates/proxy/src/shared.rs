@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     access_log::AccessLog, application::Dialer, config::Snapshot, hops::Hops, metrics::Metrics,
-    overload::Overload, tls::application::ApplicationAuthority, trace::SpanQueue,
+    overload::Overload, tap::Taps, tls::application::ApplicationAuthority, trace::SpanQueue,
 };
 
 /// See the module.
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) overload: Overload,
     /// Spans that have ended.
     pub(crate) spans: SpanQueue,
+    /// Who looks at requests while they pass.
+    pub(crate) taps: Taps,
 }
 
 impl Shared {
@@ -56,6 +58,7 @@ impl Shared {
             names_changed: tokio::sync::Notify::new(),
             overload: Overload::default(),
             spans: SpanQueue::default(),
+            taps: Taps::default(),
         }
     }
 }

@@ -20,7 +20,9 @@ use crate::{
     control_plane::ControlPlane,
     dns::{self, upstream::Upstream},
     health,
+    introspection::Introspector,
     last_good::{self, Keeper},
+    log_level::LogLevel,
     options::{ProxyError, ProxyOptions},
     overload, resolver,
     run::{Control, End, ProxyHandle, build},
@@ -79,13 +81,14 @@ pub fn start_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<ProxyHa
     let key = seal_key(&hello.seal_key)?;
     let (stop, stopping) = watch::channel(false);
     let (of_thread, drain) = (control.clone(), options.drain);
+    let log_level = LogLevel::new(options.log_filter.clone());
     let thread = std::thread::Builder::new().name("proxy".to_owned()).spawn(move || {
         runtime.block_on(follow(
             &of_thread,
             &link,
             hello,
             key,
-            Opened { admin, credentials },
+            Opened { admin, credentials, log_level },
             stopping,
             drain,
         ));
@@ -93,10 +96,11 @@ pub fn start_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<ProxyHa
     Ok(ProxyHandle::new(control, None, stop, thread))
 }
 
-/// Sockets that are not traffic's.
+/// What is open, and none of the traffic's.
 struct Opened {
     admin: AdminSocket,
     credentials: Option<Listeners>,
+    log_level: LogLevel,
 }
 
 async fn follow(
@@ -104,7 +108,7 @@ async fn follow(
     link: &Arc<ShimLink>,
     hello: Hello,
     key: SealKey,
-    Opened { admin, credentials }: Opened,
+    Opened { admin, credentials, log_level }: Opened,
     mut stopping: watch::Receiver<bool>,
     drain: Duration,
 ) {
@@ -144,9 +148,11 @@ async fn follow(
     let reporting = tokio::spawn(reporter.run(is_certified.clone(), ending));
     let spans = SpanSender::of(control_plane.clone(), &control.lock().shared);
     let telling = spans.map(|sender| tokio::spawn(sender.run(is_certified.clone(), end.subscribe())));
+    let introspector = Introspector::new(control_plane.clone(), log_level, hello.state_file.clone());
     let upstream = hello.egress.is_some().then(Upstream::of_host);
     let tasks = [
         tokio::spawn(certificates.run(changed)),
+        tokio::spawn(introspector.run(is_certified.clone())),
         tokio::spawn(task_credentials::serve(credentials, control_plane.clone())),
         tokio::spawn(watch_certified(control_plane, published.clone(), certified)),
         tokio::spawn(stream.run(is_certified.clone())),

@@ -14,7 +14,7 @@ use bowline_discovery::{
         aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
     },
 };
-use bowline_plumbing::backoff::Backoff;
+use bowline_plumbing::{backoff::Backoff, wall_clock};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -163,25 +163,37 @@ impl Stream {
 
     fn apply(&self, kind: ResourceType, response: DeltaDiscoveryResponse) -> Vec<String> {
         let mut reasons = Vec::new();
+        let mut unread = Vec::new();
         let mut changed = Vec::with_capacity(response.resources.len());
         for held in response.resources {
-            let refused = |reason: String| format!("{} {:?}: {reason}", kind.name(), held.name);
+            let mut refuse = |reason: String, name: String, version: String| {
+                reasons.push(format!("{} {name:?}: {reason}", kind.name()));
+                unread.push((name, version, reason));
+            };
+            let (name, version) = (held.name, held.version);
             let Some(any) = &held.resource else {
-                reasons.push(refused("holds no message".to_owned()));
+                refuse("holds no message".to_owned(), name, version);
                 continue;
             };
             if any.type_url != response.type_url {
-                reasons.push(refused(format!("is of another type, {}", any.type_url)));
+                refuse(format!("is of another type, {}", any.type_url), name, version);
                 continue;
             }
             match Resource::decode(kind, &any.value) {
-                Ok(resource) if resource.name() == held.name => changed.push((held.version, resource)),
-                Ok(resource) => reasons.push(refused(format!("calls itself {:?}", resource.name()))),
-                Err(error) => reasons.push(refused(chain_text(&error))),
+                Ok(resource) if resource.name() == name => changed.push((version, resource)),
+                Ok(resource) => refuse(format!("calls itself {:?}", resource.name()), name, version),
+                Err(error) => refuse(chain_text(&error), name, version),
             }
         }
         let removed: Vec<_> = response.removed_resources.into_iter().map(|name| (kind, name)).collect();
-        let rejections = self.control_plane.control.lock().apply(changed, &removed);
+        let rejections = {
+            let mut data_plane = self.control_plane.control.lock();
+            for (name, version, reason) in unread {
+                let now = wall_clock::now();
+                data_plane.store.refusals.note(kind, &name, version, &reason, now);
+            }
+            data_plane.apply(changed, &removed)
+        };
         reasons.extend(rejections.iter().map(describe));
         self.changed.notify_one();
         self.revision.send_modify(|revision| *revision += 1);

@@ -30,6 +30,7 @@ use crate::{
     load::{Counted, Live},
     metrics::{Direction, Flag, series::Series},
     refusal::Refusal,
+    tap::End,
     trace::{EndedSpan, EventKind, Timeline, Timings, Traced, span::Carried},
     worker::{Connection, Worker},
 };
@@ -298,6 +299,26 @@ impl TcpRecord {
             metrics.refused(refusal);
         }
         self.tell_span(worker, traffic);
+        if let Some(watched) = worker.shared.taps.watch_connection(self.start) {
+            watched.end(
+                &worker.shared,
+                &End {
+                    direction: self.direction,
+                    series: self.series.as_deref(),
+                    status: 0,
+                    flag: self.flag,
+                    refusal: self.refusal,
+                    is_grpc: false,
+                    grpc_status: None,
+                    bytes_received: traffic.received(),
+                    bytes_sent: traffic.sent(),
+                    duration: self.started.elapsed(),
+                    response: None,
+                    endpoint: self.upstream,
+                    discovery_name: self.discovery_name.as_deref(),
+                },
+            );
+        }
         let Some(log) = &worker.shared.access_log else { return };
         log.write(LogLine::Tcp(Box::new(TcpEntry {
             start: self.start,

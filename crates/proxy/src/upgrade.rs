@@ -72,8 +72,10 @@ pub(crate) async fn forward(
             return Err((Failure::refused(refusal, ""), exchange));
         }
         strip_hop_by_hop(&mut head.headers);
+        exchange.answers_with(&head.headers);
         return Ok(Response::from_parts(head, ResponseBody::relayed(body, None, None, Some(exchange))));
     }
+    exchange.answers_with(response.headers());
     open.opened(cluster.series.row());
     let upstream = hyper::upgrade::on(&mut response);
     let limit = cluster.connect_timeout;

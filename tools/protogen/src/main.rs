@@ -47,6 +47,7 @@ fn main() -> std::io::Result<()> {
             proto.join("bowline/discovery/v1/resources.proto"),
             proto.join("bowline/identity/v1/identity.proto"),
             proto.join("bowline/telemetry/v1/telemetry.proto"),
+            proto.join("bowline/introspection/v1/introspection.proto"),
             proto.join("envoy/service/discovery/v3/ads.proto"),
         ],
         &[proto],

@@ -37,13 +37,14 @@ pub(crate) struct Args {
 /// Serves until it is told to end, and drains.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     // What a task reaches beyond its aliases is for its user to see, as what it is denied is.
-    telemetry::init("warn,bowline_proxy::egress=info", LogFormat::Text);
+    let log_filter = telemetry::init("warn,bowline_proxy::egress=info", LogFormat::Text);
     let options = ProxyOptions {
         workers: usize::from(args.workers),
         access_log: args.access_log.map(|path| {
             if path.as_os_str() == "-" { AccessLogTarget::Stdout } else { AccessLogTarget::File(path) }
         }),
         admin: args.admin.map(AdminAddress::Tcp),
+        log_filter: Some(log_filter),
         memory_limit: args.memory_limit.map(|mebibytes| mebibytes << 20),
         ..ProxyOptions::default()
     };

@@ -22,6 +22,7 @@ use crate::{
     acm::serving,
     authorities::LeafOrder,
     ca::CheckedCsr,
+    introspection::Introspection,
     publish::{self, MESH_IDENTITY, PublishOptions},
     registry::Registry,
     revocation,
@@ -228,6 +229,10 @@ impl Directory for Core {
             Some(task) => self.telemetry.take_spans(&registry, task, batch),
             None => Ok(()),
         }
+    }
+
+    fn introspection(&self) -> &Introspection {
+        &self.introspection
     }
 
     fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement) {

@@ -28,6 +28,17 @@ pub(super) struct ProxyState {
     pub(super) refused: BTreeMap<ResourceType, String>,
 }
 
+/// What is known of a task's proxy without asking it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KnownProxy {
+    /// Its stream of resources is open.
+    pub(crate) connected: bool,
+    /// It has acknowledged the endpoints that are published now.
+    pub(crate) has_latest: bool,
+    /// What it refuses, by type.
+    pub(crate) refused: BTreeMap<ResourceType, String>,
+}
+
 impl Core {
     pub(crate) fn divert(&self, task: &TaskId, cluster: &str, to: Option<(SocketAddr, Instant)>) {
         {
@@ -82,6 +93,24 @@ impl Core {
         })
         .await
         .ok()
+    }
+
+    /// What is known of a task's proxy.
+    pub(crate) fn proxy_link(&self, task: &TaskId) -> KnownProxy {
+        let wanted = {
+            // Computed anew where it has to be: what is wanted is known then.
+            let is_over = self.resources(task).is_none();
+            let since = self.endpoints_since.lock().unwrap_or_else(PoisonError::into_inner);
+            since.get(task).map(|(_, generation)| *generation).filter(|_| !is_over)
+        };
+        let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(state) = proxies.get(task) else { return KnownProxy::default() };
+        let reached = state.acknowledged.get(&ResourceType::Endpoints);
+        KnownProxy {
+            connected: state.streams > 0,
+            has_latest: wanted.zip(reached).is_some_and(|(wanted, reached)| *reached >= wanted),
+            refused: state.refused.clone(),
+        }
     }
 
     /// What connected proxies refuse of their configuration.

@@ -11,7 +11,10 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 pub use crate::task_role::{TaskCredentials, TaskCredentialsError};
-use crate::telemetry::{InvalidReport, InvalidSpans, Taken};
+use crate::{
+    introspection::Introspection,
+    telemetry::{InvalidReport, InvalidSpans, Taken},
+};
 
 /// Everything that one proxy should have.
 pub type ResourceSet = BTreeMap<(ResourceType, String), VersionedResource>;
@@ -131,4 +134,6 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// The spans are not as spans are.
     fn traced(&self, task: &TaskId, batch: SpanBatch) -> Result<(), InvalidSpans>;
+    /// Where proxies that can be asked are known.
+    fn introspection(&self) -> &Introspection;
 }

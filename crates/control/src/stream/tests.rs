@@ -1,3 +1,4 @@
+mod introspection;
 mod telemetry;
 
 use std::{
@@ -99,6 +100,7 @@ struct FakeDirectory {
     presence: watch::Sender<i64>,
     reports: Mutex<Vec<(TaskId, MetricReport)>>,
     spans: Mutex<Vec<(TaskId, SpanBatch)>>,
+    introspection: crate::introspection::Introspection,
 }
 
 impl FakeDirectory {
@@ -221,6 +223,10 @@ impl Directory for FakeDirectory {
         Ok(())
     }
 
+    fn introspection(&self) -> &crate::introspection::Introspection {
+        &self.introspection
+    }
+
     fn acknowledged(&self, task: &TaskId, acknowledgement: Acknowledgement) {
         self.answers.send((task.clone(), acknowledgement)).expect("the test listens");
     }
@@ -259,6 +265,7 @@ fn start() -> Fixture {
         presence: watch::Sender::new(0),
         reports: Mutex::default(),
         spans: Mutex::default(),
+        introspection: crate::introspection::Introspection::default(),
     });
     let tls = TlsHandle::new(&authority.material()).expect("good material");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

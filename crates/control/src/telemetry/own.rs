@@ -3,13 +3,16 @@
 use std::{
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use bowline_model::metric::Distribution;
-use bowline_plumbing::exposition::{Exposition, Kind};
+use bowline_model::{clock::Timestamp, metric::Distribution};
+use bowline_plumbing::{
+    exposition::{Exposition, Kind},
+    wall_clock,
+};
 
 use super::exposition::write_durations;
 
@@ -23,6 +26,9 @@ pub(crate) struct OwnCounters {
     /// In milliseconds.
     passes: Mutex<Distribution>,
     failed_passes: AtomicU64,
+    /// When the last one ended, in milliseconds since 1970; 0: none has.
+    passed_at: AtomicU64,
+    last_failed: AtomicBool,
 }
 
 impl OwnCounters {
@@ -39,8 +45,16 @@ impl OwnCounters {
     /// The reconciler has passed over everything.
     pub(crate) fn passed(&self, took: Duration, failed: bool) {
         self.failed_passes.fetch_add(u64::from(failed), Relaxed);
+        self.last_failed.store(failed, Relaxed);
+        self.passed_at.store(wall_clock::now().as_millis(), Relaxed);
         let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
         passes.record(took.as_secs_f64() * 1e3, 1.0);
+    }
+
+    /// When the reconciler last passed over everything, and whether that failed.
+    pub(crate) fn last_pass(&self) -> Option<(Timestamp, bool)> {
+        let at = self.passed_at.load(Relaxed);
+        (at > 0).then(|| (Timestamp::from_millis(at), self.last_failed.load(Relaxed)))
     }
 
     /// Writes all of it; `streams` are open now.

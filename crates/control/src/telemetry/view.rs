@@ -86,6 +86,15 @@ pub struct EdgeView {
     pub bytes_per_second: f64,
 }
 
+/// What is known of a proxy's reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReportState {
+    /// Until when the last one of the last minute tells; `None`: there was none.
+    pub last: Option<Timestamp>,
+    /// Lines that its access log had no room for.
+    pub access_log_dropped: u64,
+}
+
 /// All edges over some time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TelemetryView {
@@ -111,6 +120,16 @@ impl Telemetry {
             edges.entry(edge).or_default().add(task, gained, told);
         });
         tasks.into_iter().map(|(task, edges)| (task, finish(edges))).collect()
+    }
+
+    /// What is known of each proxy's reports.
+    pub fn reports(&self) -> BTreeMap<TaskId, ReportState> {
+        let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = |proxy: &super::Proxy| ReportState {
+            last: proxy.recent.back().map(|recent| recent.until),
+            access_log_dropped: proxy.access_log_dropped,
+        };
+        proxies.iter().map(|(task, proxy)| (task.clone(), state(proxy))).collect()
     }
 
     /// Gives each proxy's rows, with what they have gained and how long that took.

@@ -50,6 +50,11 @@ impl ClusterSeries {
         self.row.get_or_init(|| self.table.of(self.key.clone()))
     }
 
+    /// Whether both sides of its hop prove who they are.
+    pub(crate) fn is_mutual(&self) -> bool {
+        self.key.security == Security::MutualTls
+    }
+
     #[cfg(test)]
     pub(crate) fn of_test(name: &str) -> Self {
         let name: Arc<str> = Arc::from(name);

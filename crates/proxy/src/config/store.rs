@@ -18,6 +18,7 @@ use bowline_discovery::{
     v1,
 };
 use bowline_model::{authorization::Rules, identity::SpiffeId, sampling::Sampler};
+use bowline_plumbing::wall_clock;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
 
@@ -29,6 +30,7 @@ use super::{
     },
     handshakes::{CachedHop, CachedPublic, InboundKey},
     origins::Origins,
+    refusals::Refusals,
 };
 use crate::{
     fault::FaultRule,
@@ -89,6 +91,8 @@ pub(crate) struct ResourceStore {
     identities: HashMap<String, HeldIdentity>,
     /// The proxy's own certificate that the control plane refuses.
     refused: Option<CertificateDer<'static>>,
+    /// What was sent and is not taken.
+    pub(crate) refusals: Refusals,
     private_dns: BTreeMap<String, Arc<PrivateDns>>,
     /// Their reservoirs outlive snapshots.
     tracing: BTreeMap<String, Arc<Sampler>>,
@@ -129,6 +133,7 @@ impl ResourceStore {
             imported: BTreeMap::new(),
             identities: HashMap::new(),
             refused: None,
+            refusals: Refusals::default(),
             private_dns: BTreeMap::new(),
             tracing: BTreeMap::new(),
             tls_generation: 0,
@@ -151,10 +156,12 @@ impl ResourceStore {
     /// Applies one resource, or says why not and keeps the one before.
     pub(crate) fn apply(&mut self, version: String, resource: Resource) -> Result<(), Rejection> {
         let (kind, name) = (resource.kind(), resource.name().to_owned());
-        self.convert(&resource).map_err(|reason| {
+        if let Err(reason) = self.convert(&resource) {
             self.metrics.configuration_rejected.increment();
-            Rejection { kind, name: name.clone(), reason }
-        })?;
+            self.refusals.note(kind, &name, version, &reason.to_string(), wall_clock::now());
+            return Err(Rejection { kind, name, reason });
+        }
+        self.refusals.forget(kind, &name);
         self.raw.insert((kind, name), Versioned { version, resource });
         self.rules_may_differ(kind);
         Ok(())
@@ -255,6 +262,7 @@ impl ResourceStore {
 
     /// Forgets a resource. One that is not known is none to forget.
     pub(crate) fn remove(&mut self, kind: ResourceType, name: &str) {
+        self.refusals.forget(kind, name);
         if self.raw.remove(&(kind, name.to_owned())).is_none() {
             return;
         }
@@ -366,6 +374,13 @@ impl ResourceStore {
     /// The certificate of that name, if it is there.
     pub(crate) fn identity(&self, name: &str) -> Option<&HeldIdentity> {
         self.identities.get(name)
+    }
+
+    /// All certificates, by name.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (&str, &HeldIdentity)> {
+        let sorted: BTreeMap<_, _> =
+            self.identities.iter().map(|(name, held)| (name.as_str(), held)).collect();
+        sorted.into_iter()
     }
 
     /// What is held of a type: names and versions.

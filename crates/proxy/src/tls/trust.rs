@@ -51,6 +51,11 @@ impl Revoked {
         self.by_domain.values().any(|serials| serials.contains(serial))
     }
 
+    /// How many are refused of a trust domain.
+    pub(crate) fn count(&self, trust_domain: &str) -> usize {
+        self.by_domain.get(trust_domain).map_or(0, HashSet::len)
+    }
+
     pub(crate) fn contains(&self, trust_domain: &str, serial: &str) -> bool {
         self.by_domain.get(trust_domain).is_some_and(|serials| serials.contains(serial))
     }

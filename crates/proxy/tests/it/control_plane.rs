@@ -1,5 +1,6 @@
 //! A proxy in a task: a shim and a control plane of the test's own.
 
+mod introspection;
 mod reports;
 mod traces;
 
@@ -21,6 +22,7 @@ use bowline_discovery::{
         TaskCredentialsResponse,
         identity_server::{Identity, IdentityServer},
     },
+    introspection::introspection_server::IntrospectionServer,
     prost_types::Any,
     resource::{Resource, ResourceType},
     telemetry::{
@@ -80,6 +82,8 @@ struct Seen {
     spans: Vec<SpanBatch>,
     /// So many batches are taken without a word: the stream breaks instead.
     unanswered_spans: usize,
+    /// What it was told when it looked into the proxy.
+    asked: introspection::Asked,
 }
 
 struct ControlPlane {
@@ -344,7 +348,8 @@ impl Running {
         let served = tonic::transport::Server::builder()
             .add_service(AggregatedDiscoveryServiceServer::new(make()))
             .add_service(IdentityServer::new(make()))
-            .add_service(TelemetryServer::new(make()));
+            .add_service(TelemetryServer::new(make()))
+            .add_service(IntrospectionServer::new(make()));
         runtime.spawn(served.serve_with_incoming(ReceiverStream::new(receiver)));
         Self { address, seen, runtime }
     }

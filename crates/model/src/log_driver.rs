@@ -3,6 +3,7 @@
 //! Sources: Amazon ECS API reference, `LogConfiguration`; Docker's documentation of its log drivers.
 
 mod datetime;
+mod figures;
 mod forwarding;
 mod metadata;
 mod output;
@@ -15,6 +16,7 @@ use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use figures::{DriverFigures, LogFigures};
 pub use forwarding::{Fluentd, TagTemplate};
 pub use metadata::{CONTAINER_OF_PROXY, container_id};
 pub use output::{

@@ -23,6 +23,7 @@ use bowline_aws::cfn::{Revision, Stack};
 use bowline_model::{
     arn::Scope,
     identity::SpiffeId,
+    log_driver::LogFigures,
     task::{
         DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskStatus, TaskUsage, TokenIssuer,
     },
@@ -236,6 +237,8 @@ pub struct AgentPort {
     pub usage: mpsc::Sender<Vec<TaskUsage>>,
     /// Makes the tokens for first certificates.
     pub tokens: Arc<dyn TokenIssuer>,
+    /// Where it counts what becomes of lines.
+    pub logs: Arc<LogFigures>,
 }
 
 /// A running control plane.
@@ -406,6 +409,7 @@ impl ControlPlane {
             reports: self.reports.clone(),
             usage: self.usage.clone(),
             tokens: Arc::clone(&self.core) as _,
+            logs: Arc::clone(&self.core.telemetry().logs),
         }
     }
 

@@ -34,7 +34,7 @@ pub const INPUTS: &str = "inputs";
 const ROUTES: &str = "routes.json";
 
 /// Part of a task that has lines.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum SourceName {
     /// A container.
@@ -352,14 +352,14 @@ fn read_file(
     }
     let mut looked_for = Vec::new();
     for place in places {
-        // A path of the image is, here, a file beside the template, or of that very path.
+        // A path of the image is, here, that very path, or a file beside the template.
         let relative = place.strip_prefix("/").unwrap_or(place);
         let beside = directories.iter().flat_map(|directory| {
             let by_name = place.file_name().map(|name| directory.join(name));
             [Some(directory.join(relative)), by_name].into_iter().flatten()
         });
         let exact = place.is_absolute().then(|| place.clone());
-        looked_for.extend(beside.chain(exact));
+        looked_for.extend(exact.into_iter().chain(beside));
     }
     looked_for.dedup();
     let Some(path) = looked_for.iter().find(|path| path.is_file()) else {

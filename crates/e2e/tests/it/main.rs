@@ -12,6 +12,7 @@ mod egress;
 mod examples;
 mod exec;
 mod external;
+mod logs;
 mod metrics;
 mod modes;
 mod reference;

@@ -1,7 +1,10 @@
 //! The task's log router: a container with `firelensConfiguration` is not run. Its inputs listen in the task's network, and
 //! what they take waits in a spool for the agent, which does the rest.
 
-use std::{net::Ipv4Addr, time::Instant};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Instant,
+};
 
 use bowline_logs::{input, route::SourceName};
 use bowline_model::task::Secret;
@@ -41,18 +44,17 @@ impl Task {
         };
         let mut addresses = Vec::new();
         for input in self.inputs.clone() {
-            let address = (self.router_address(input.listen), input.port);
+            let address = SocketAddrV4::new(self.router_address(input.listen), input.port);
             let init = self.init.as_deref().filter(|_| self.host_network.is_none());
-            match log_router::listener(init, address.into()) {
+            match log_router::listener(init, address) {
                 Ok(listener) => {
-                    addresses.push(format!("{}:{} ({:?})", address.0, address.1, input.kind));
+                    addresses.push(format!("{address} ({:?})", input.kind));
                     self.listening.push(spawn_local(input::listen(listener, input, source.clone())));
                 }
                 Err(error) => {
-                    let (address, port) = address;
                     return self.containers.failed(
                         index,
-                        format!("CannotStartContainerError: the log router's input {address}:{port}: {error}"),
+                        format!("CannotStartContainerError: the log router's input {address}: {error}"),
                     );
                 }
             }

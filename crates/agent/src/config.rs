@@ -44,7 +44,9 @@ pub struct LogDelivery {
 
 impl fmt::Debug for LogDelivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogDelivery").field("file_directories", &self.file_directories).finish_non_exhaustive()
+        f.debug_struct("LogDelivery")
+            .field("file_directories", &self.file_directories)
+            .finish_non_exhaustive()
     }
 }
 

@@ -32,5 +32,7 @@ mod task_directory;
 mod usage;
 
 pub use agent::{Agent, AgentError, AgentHandle};
-pub use config::{AgentConfig, LogDelivery, NetworkMode, OutputLine, OutputSource, OutputStream, ProgramCommand};
+pub use config::{
+    AgentConfig, LogDelivery, NetworkMode, OutputLine, OutputSource, OutputStream, ProgramCommand,
+};
 pub use probe::{NetworkSupport, probe_network};

@@ -257,10 +257,7 @@ fn log_spec(options: &SpecOptions, log: &LogConfiguration) -> LogSpec {
     let value = |(name, value_from): (&String, &String)| {
         Some((name.clone(), secrets::resolve(&options.secrets, value_from)?))
     };
-    LogSpec {
-        configuration: log.clone(),
-        secrets: log.secret_options.iter().filter_map(value).collect(),
-    }
+    LogSpec { configuration: log.clone(), secrets: log.secret_options.iter().filter_map(value).collect() }
 }
 
 /// Where a log router's file may be: in a volume that the container has there, in the directory of its local command,
@@ -275,9 +272,9 @@ fn config_files(
         .mounts
         .iter()
         .filter_map(|mount| Some(mount.source.join(file.strip_prefix(&mount.target).ok()?)));
-    let beside = local.and_then(|local| local.working_directory.as_ref()).map(|directory| {
-        directory.join(file.strip_prefix("/").unwrap_or(&file))
-    });
+    let beside = local
+        .and_then(|local| local.working_directory.as_ref())
+        .map(|directory| directory.join(file.strip_prefix("/").unwrap_or(&file)));
     mounted.chain(beside).chain([file.clone()]).collect()
 }
 

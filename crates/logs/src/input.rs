@@ -141,7 +141,10 @@ mod tests {
     fn objects_lines_and_what_is_between_are_taken() {
         let mut buffer = b"{\"a\":1}{\"a\":\n2}\nplain text\n{broken\n{\"a\"".to_vec();
         let taken = take(&mut buffer, InputKind::Json, false, false);
-        assert_eq!(taken, [json!({"a": 1}), json!({"a": 2}), json!({"log": "plain text"}), json!({"log": "{broken"})]);
+        assert_eq!(
+            taken,
+            [json!({"a": 1}), json!({"a": 2}), json!({"log": "plain text"}), json!({"log": "{broken"})]
+        );
         assert_eq!(buffer, b"{\"a\"");
         assert_eq!(take(&mut buffer, InputKind::Json, true, false), [json!({"log": "{\"a\""})]);
         let mut buffer = b"{\"a\":1}\nrest".to_vec();

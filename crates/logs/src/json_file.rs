@@ -82,7 +82,9 @@ mod tests {
         let limits = JsonFile { bytes_max: 400, files_max: 3 };
         let mut writer = JsonFileWriter::open(&path, limits).expect("it opens");
         for number in 0..100 {
-            writer.write(Timestamp::from_secs(number), number % 2 == 1, &number.to_string()).expect("it writes");
+            writer
+                .write(Timestamp::from_secs(number), number % 2 == 1, &number.to_string())
+                .expect("it writes");
         }
         let mut read = Vec::new();
         for number in [2, 1, 0] {
@@ -90,7 +92,9 @@ mod tests {
             assert!(text.len() <= 400);
             for line in text.lines() {
                 let object: serde_json::Value = serde_json::from_str(line).expect("JSON");
-                read.push(object["log"].as_str().expect("a line").trim_end().parse::<u64>().expect("a number"));
+                read.push(
+                    object["log"].as_str().expect("a line").trim_end().parse::<u64>().expect("a number"),
+                );
             }
         }
         assert_eq!(read.last(), Some(&99));

@@ -43,7 +43,8 @@ mod tests {
             (number as u64, LogEvent { at, message: (*line).to_owned() })
         });
         let joined = join(&pattern, lines);
-        let messages: Vec<_> = joined.events.iter().map(|(next, event)| (*next, event.message.as_str())).collect();
+        let messages: Vec<_> =
+            joined.events.iter().map(|(next, event)| (*next, event.message.as_str())).collect();
         assert_eq!(messages, [(3, "ERROR it failed\n  at a.rs:1\n  at b.rs:2"), (4, "INFO next")]);
     }
 }

@@ -80,17 +80,21 @@ pub enum Plan {
 
 /// What a shim does with the lines of each of a task's sources.
 pub fn plans(spec: &TaskSpec) -> Vec<(SourceName, Plan)> {
-    let plan = |configuration: Option<&LogConfiguration>| match configuration.map(|c| (&c.driver, c.buffering())) {
-        None => Plan::Spool(SpoolLimits::default(), Buffering::default()),
-        Some((LogDriver::JsonFile(limits), _)) => Plan::JsonFile(*limits),
-        Some((LogDriver::None, _)) => Plan::Nothing,
-        Some((LogDriver::AwsFireLens(firelens), buffering)) => {
-            let said = firelens.options.iter().find(|(name, _)| name.eq_ignore_ascii_case("storage.total_limit_size"));
-            let limit = said.and_then(|(_, text)| bytes(text));
-            Plan::Spool(limit.map_or_else(SpoolLimits::default, SpoolLimits::of_total), buffering)
-        }
-        Some((_, buffering)) => Plan::Spool(SpoolLimits::default(), buffering),
-    };
+    let plan =
+        |configuration: Option<&LogConfiguration>| match configuration.map(|c| (&c.driver, c.buffering())) {
+            None => Plan::Spool(SpoolLimits::default(), Buffering::default()),
+            Some((LogDriver::JsonFile(limits), _)) => Plan::JsonFile(*limits),
+            Some((LogDriver::None, _)) => Plan::Nothing,
+            Some((LogDriver::AwsFireLens(firelens), buffering)) => {
+                let said = firelens
+                    .options
+                    .iter()
+                    .find(|(name, _)| name.eq_ignore_ascii_case("storage.total_limit_size"));
+                let limit = said.and_then(|(_, text)| bytes(text));
+                Plan::Spool(limit.map_or_else(SpoolLimits::default, SpoolLimits::of_total), buffering)
+            }
+            Some((_, buffering)) => Plan::Spool(SpoolLimits::default(), buffering),
+        };
     let mut plans: Vec<_> = spec
         .containers
         .iter()
@@ -109,7 +113,10 @@ pub fn plans(spec: &TaskSpec) -> Vec<(SourceName, Plan)> {
     }
     plans.push((SourceName::Launcher, plan(None)));
     if spec.containers.iter().any(|container| container.firelens.is_some()) {
-        plans.push((SourceName::Inputs, Plan::Spool(SpoolLimits::default(), Buffering { blocking: true, ..Buffering::default() })));
+        plans.push((
+            SourceName::Inputs,
+            Plan::Spool(SpoolLimits::default(), Buffering { blocking: true, ..Buffering::default() }),
+        ));
     }
     plans
 }
@@ -236,7 +243,12 @@ impl TaskRoutes {
             let configuration = spec.proxy_log.as_ref().map(|log| log.configuration.clone());
             let own = configuration.is_none() || proxy.role == ProxyRole::Gateway;
             let container = if own { "proxy" } else { CONTAINER_OF_PROXY }.to_owned();
-            sources.push(SourceRoute { source: SourceName::Proxy, container, image: String::new(), configuration });
+            sources.push(SourceRoute {
+                source: SourceName::Proxy,
+                container,
+                image: String::new(),
+                configuration,
+            });
         }
         let plain = |source: SourceName, container: &str| SourceRoute {
             source,
@@ -343,10 +355,7 @@ impl RouteSecrets {
 }
 
 /// The first of the places that is a file.
-fn read_file(
-    places: &[PathBuf],
-    directories: &[PathBuf],
-) -> Result<Option<(PathBuf, String)>, RouteError> {
+fn read_file(places: &[PathBuf], directories: &[PathBuf]) -> Result<Option<(PathBuf, String)>, RouteError> {
     if places.is_empty() {
         return Ok(None);
     }

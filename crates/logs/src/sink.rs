@@ -206,7 +206,8 @@ fn events(batch: &Batch, multiline: Option<&Regex>, hold: bool) -> Shaped {
     let lines = batch.records.iter().map(|(number, record)| (*number, line(record)));
     let Some(pattern) = multiline else {
         // CloudWatch Logs takes no empty event; Docker's driver drops empty lines, too.
-        let events: Vec<_> = lines.map(|(_, event)| event).filter(|event| !event.message.is_empty()).collect();
+        let events: Vec<_> =
+            lines.map(|(_, event)| event).filter(|event| !event.message.is_empty()).collect();
         let count = events.len() as u64;
         let filtered = batch.records.len() as u64 - count;
         return Shaped { payload: Payload::Events(events), next: batch.next, lines: count, filtered };
@@ -225,3 +226,6 @@ fn events(batch: &Batch, multiline: Option<&Regex>, hold: bool) -> Shaped {
     let events = joined.into_iter().map(|(_, event)| event).filter(|event| !event.message.is_empty());
     Shaped { payload: Payload::Events(events.collect()), next, lines: count, filtered: 0 }
 }
+
+#[cfg(test)]
+mod tests;

@@ -199,7 +199,15 @@ const AWSLOGS: [&str; 8] = [
     "mode",
 ];
 const JSON_FILE: [&str; 9] = [
-    "compress", "env", "env-regex", "labels", "labels-regex", "max-buffer-size", "max-file", "max-size", "mode",
+    "compress",
+    "env",
+    "env-regex",
+    "labels",
+    "labels-regex",
+    "max-buffer-size",
+    "max-file",
+    "max-size",
+    "mode",
 ];
 /// Options of `awsfirelens` that are the log driver's own, not the router's.
 const FIRELENS_OWN: [&str; 4] = ["log-driver-buffer-limit", "max-buffer-size", "mode", "Tag"];
@@ -238,7 +246,9 @@ impl LogConfiguration {
     pub fn buffering(&self) -> Buffering {
         match &self.driver {
             LogDriver::AwsLogs(awslogs) => awslogs.buffering,
-            LogDriver::AwsFireLens(firelens) => buffering("awsfirelens", &firelens.options).unwrap_or_default(),
+            LogDriver::AwsFireLens(firelens) => {
+                buffering("awsfirelens", &firelens.options).unwrap_or_default()
+            }
             LogDriver::Fluentd(fluentd) => fluentd.buffering,
             LogDriver::JsonFile(_) | LogDriver::None => Buffering::default(),
         }
@@ -281,7 +291,8 @@ impl AwsLogs {
             return Err(LogDriverError::Value {
                 driver: DRIVER,
                 option: "awslogs-multiline-pattern".into(),
-                reason: "you cannot configure both awslogs-datetime-format and awslogs-multiline-pattern".into(),
+                reason: "you cannot configure both awslogs-datetime-format and awslogs-multiline-pattern"
+                    .into(),
             });
         }
         let multiline = match (format, pattern) {
@@ -417,11 +428,12 @@ impl FireLensConfiguration {
                 return Err(LogDriverError::FireLens(reason.into()));
             }
         }
-        let metadata = options.get("enable-ecs-log-metadata").map_or(Some(true), |text| match text.as_str() {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => None,
-        });
+        let metadata =
+            options.get("enable-ecs-log-metadata").map_or(Some(true), |text| match text.as_str() {
+                "true" => Some(true),
+                "false" => Some(false),
+                _ => None,
+            });
         let metadata = metadata
             .ok_or_else(|| LogDriverError::FireLens("enable-ecs-log-metadata is true or false".into()))?;
         Ok(Self { metadata, config_file: value })

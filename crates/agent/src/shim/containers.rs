@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use bowline_model::task::{
-    ContainerDependency, ContainerReport, ContainerSpec, DependencyCondition, HealthStatus, StopCode, TaskStatus,
+    ContainerDependency, ContainerReport, ContainerSpec, DependencyCondition, HealthStatus, StopCode,
+    TaskStatus,
 };
 
 use super::health::Health;
@@ -367,7 +368,7 @@ impl Containers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bowline_model::task::ResourceLimits;
+    use bowline_model::task::{FireLensSpec, ResourceLimits};
 
     fn container(name: &str, depends_on: &[(&str, DependencyCondition)]) -> ContainerSpec {
         ContainerSpec {
@@ -395,6 +396,28 @@ mod tests {
             log: None,
             firelens: None,
         }
+    }
+
+    #[test]
+    fn a_log_router_is_served_before_others_start_and_after_they_end() {
+        let now = Instant::now();
+        let mut router = container("log_router", &[]);
+        router.command = Vec::new();
+        router.firelens = Some(FireLensSpec { metadata: true, config_files: Vec::new() });
+        let waits = container("waits", &[("log_router", DependencyCondition::Healthy)]);
+        let mut containers = Containers::new(&[container("app", &[]), waits, router]);
+        assert_eq!(containers.due(now), [Action::Start(2)]);
+        assert!(containers.get(2).is_served());
+        containers.started(2, None, now);
+        assert_eq!(containers.due(now), [Action::Start(0), Action::Start(1)]);
+        assert_eq!(containers.reports(false)[2].health, HealthStatus::Healthy);
+        containers.started(0, None, now);
+        containers.started(1, None, now);
+        assert_eq!(containers.due_for_stop(now), [Action::Terminate(0), Action::Terminate(1)]);
+        containers.exited(0, 0, None);
+        assert_eq!(containers.due_for_stop(now), []);
+        containers.exited(1, 0, None);
+        assert_eq!(containers.due_for_stop(now), [Action::Terminate(2)]);
     }
 
     #[test]

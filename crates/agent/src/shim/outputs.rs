@@ -33,7 +33,10 @@ pub(crate) struct Outputs {
 #[derive(Debug)]
 enum Driver {
     /// They wait in a spool. `blocking`: who writes waits when the disk is slow; else lines are lost, and counted.
-    Spool { source: Source, blocking: bool },
+    Spool {
+        source: Source,
+        blocking: bool,
+    },
     JsonFile(RefCell<JsonFileWriter>),
     Nothing,
 }

@@ -331,6 +331,40 @@ fn wire_name(value: &impl Serialize) -> String {
 mod tests {
     use super::*;
 
+    fn read(containers: serde_json::Value) -> (TaskDefinition, Vec<String>) {
+        let body = serde_json::json!({"family": "f", "containerDefinitions": containers});
+        let body: RegisterTaskDefinitionRequest = serde_json::from_value(body).expect("it is one");
+        definition(bowline_model::arn::Scope::default().arn("ecs", "task-definition/f:1"), &body)
+    }
+
+    #[test]
+    fn log_configurations_are_read_once_and_wrong_ones_refused() {
+        let router = serde_json::json!({
+            "name": "log_router", "image": "r",
+            "firelensConfiguration": {
+                "type": "fluentbit",
+                "options": {"config-file-type": "file", "config-file-value": "/fluent-bit.conf"},
+            },
+        });
+        let app = serde_json::json!({
+            "name": "app", "image": "a",
+            "logConfiguration": {
+                "logDriver": "awsfirelens",
+                "options": {"Name": "http", "Host": "h", "http_User": "u"},
+                "secretOptions": [{"name": "http_Passwd", "valueFrom": "/logs/password"}],
+            },
+        });
+        let (definition, faults) = read(serde_json::json!([router, app]));
+        assert_eq!(faults, Vec::<String>::new());
+        let file = definition.containers[0].firelens.as_ref().and_then(|router| router.config_file.as_deref());
+        assert_eq!(file, Some("/fluent-bit.conf"));
+        assert_eq!(crate::task_spec::wanted_secrets(&definition), [("app", "/logs/password")]);
+        let (_, faults) = read(serde_json::json!([app]));
+        assert!(faults[0].contains("must have a container with a firelensConfiguration"), "{faults:?}");
+        let (_, faults) = read(serde_json::json!([router, router]));
+        assert!(faults[0].contains("only one container"), "{faults:?}");
+    }
+
     #[test]
     fn reads_cpu_and_memory_as_ecs_does() {
         assert_eq!(

@@ -180,7 +180,8 @@ fn no_line_is_lost_whatever_fails_and_each_sources_order_is_kept() {
     println!("{repeated} lines came more than once");
 
     let endpoint = mesh.topology["endpoint"].as_str().expect("the endpoint");
-    let figures = run_limited(Command::new("curl").args(["-sS", &format!("{endpoint}/metrics")]), LIMIT).stdout;
+    let figures =
+        run_limited(Command::new("curl").args(["-sS", &format!("{endpoint}/metrics")]), LIMIT).stdout;
     let figure = |name: &str| {
         let line = figures.lines().find(|line| line.starts_with(name) && line.contains("\"awsfirelens\""));
         line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
@@ -219,14 +220,21 @@ fn json_files(state: &Path) {
 fn a_wrong_log_configuration_is_refused_with_what_is_allowed() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut options = options(directory.path(), 1);
-    let wrong = TEMPLATE.replace("LogDriver: json-file, Options: {max-size: 1k", "LogDriver: syslog, Options: {max-size: 1k");
+    let wrong = TEMPLATE
+        .replace("LogDriver: json-file, Options: {max-size: 1k", "LogDriver: syslog, Options: {max-size: 1k");
     std::fs::write(&options.template, wrong).expect("written");
     let log = TestMesh::try_up(&options).expect_err("there is no such driver here");
-    assert!(log.contains("Log driver syslog is not supported on this platform: allowed are awsfirelens"), "{log}");
+    assert!(
+        log.contains("Log driver syslog is not supported on this platform: allowed are awsfirelens"),
+        "{log}"
+    );
     // What the router's file says is only read when a task starts.
     std::fs::write(&options.template, TEMPLATE.replace("PORT", "1")).expect("written");
     std::fs::write(directory.path().join("fluent-bit.conf"), "[INPUT]\n  Name tail\n").expect("written");
     options.arguments.extend(["--wait-timeout".into(), "3".into()]);
     let log = TestMesh::try_up(&options).expect_err("there is no such input here");
-    assert!(log.contains("fluent-bit.conf:2: the input \"tail\" is not here: known are tcp, forward"), "{log}");
+    assert!(
+        log.contains("fluent-bit.conf:2: the input \"tail\" is not here: known are tcp, forward"),
+        "{log}"
+    );
 }

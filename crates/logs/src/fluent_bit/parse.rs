@@ -4,10 +4,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 use bowline_model::log_driver::{OutputRule, is_on};
 
-use super::{
-    ConfigError, Fault, FluentBit, Input, InputKind,
-    filter,
-};
+use super::{ConfigError, Fault, FluentBit, Input, InputKind, filter};
 
 /// Longest file.
 const BYTES_MAX: usize = 1024 * 1024;
@@ -69,7 +66,9 @@ pub(super) fn parse(
             "SERVICE" => service(&section, &mut config).map_err(fail)?,
             "INPUT" => {
                 if config.inputs.len() == INPUTS_MAX {
-                    return Err(at(section.line)(Fault::Syntax(format!("there are more than {INPUTS_MAX} inputs"))));
+                    return Err(at(section.line)(Fault::Syntax(format!(
+                        "there are more than {INPUTS_MAX} inputs"
+                    ))));
                 }
                 let input = input(&section, config.inputs.len()).map_err(fail)?;
                 config.inputs.push(input);
@@ -203,7 +202,10 @@ fn service(section: &Section, config: &mut FluentBit) -> Located<()> {
         && is_on(text) == Some(true)
     {
         // Somebody who asks for it is told that it is not there.
-        return Err((line, value("HTTP_Server", "the built-in router has none: the figures are at /metrics")));
+        return Err((
+            line,
+            value("HTTP_Server", "the built-in router has none: the figures are at /metrics"),
+        ));
     }
     Ok(())
 }

@@ -34,7 +34,10 @@ fn the_notes_own_file_is_read() {
     let [output] = config.outputs.as_slice() else { panic!("one output") };
     assert_eq!(output.matches.as_deref(), Some("ecs-application"));
     let Output::Http(http) = &output.output else { panic!("it is another") };
-    assert_eq!((http.host.as_str(), http.port, http.format), ("logstash.mycompany.com", 5049, BodyFormat::Json));
+    assert_eq!(
+        (http.host.as_str(), http.port, http.format),
+        ("logstash.mycompany.com", 5049, BodyFormat::Json)
+    );
 }
 
 #[test]
@@ -50,7 +53,10 @@ fn variables_comments_and_services_are_read() {
 #[test]
 fn what_is_not_here_is_refused_with_its_line() {
     for (text, words) in [
-        ("[INPUT]\n Name tail\n", "fluent-bit.conf:2: the input \"tail\" is not here: known are tcp, forward"),
+        (
+            "[INPUT]\n Name tail\n",
+            "fluent-bit.conf:2: the input \"tail\" is not here: known are tcp, forward",
+        ),
         ("[OUTPUT]\n Name es\n", ":2: there is no output \"es\" here: known are cloudwatch_logs"),
         ("[OUTPUT]\n Name http\n Match *\n Hots x\n", ":4: the output http has no option Hots here"),
         ("[FILTER]\n Name lua\n", ":2: the filter \"lua\" is not here"),

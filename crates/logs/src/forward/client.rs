@@ -63,7 +63,8 @@ impl ForwardClient {
                 None => Ok(()),
             }
         };
-        let timed_out = |_| io::Error::new(io::ErrorKind::TimedOut, "the server did not take a chunk in time");
+        let timed_out =
+            |_| io::Error::new(io::ErrorKind::TimedOut, "the server did not take a chunk in time");
         tokio::time::timeout(TIMEOUT, exchange).await.map_err(timed_out)??;
         self.connection = Some(connection);
         Ok(())

@@ -34,12 +34,21 @@ pub(crate) struct Pipeline {
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
     /// Lines, to a stream.
-    Lines { group: String, stream: String, create_group: bool, multiline: Option<Regex> },
+    Lines {
+        group: String,
+        stream: String,
+        create_group: bool,
+        multiline: Option<Regex>,
+    },
     Http(HttpOutput),
     Forward(ForwardOutput),
     CloudWatch(CloudWatchOutput),
     /// The router's own stream, as Fluent Bit's `stdout` writes.
-    Stdout { group: String, stream: String, create_group: bool },
+    Stdout {
+        group: String,
+        stream: String,
+        create_group: bool,
+    },
     Null,
 }
 

@@ -69,9 +69,10 @@ impl Delivery {
             };
             let over = over || marked;
             let full = batch.records.len() >= RECORDS_MAX || cost(&batch) >= BYTES_MAX;
-            let recent = batch.records.last().is_some_and(|(_, last)| {
-                wall_clock::now().since(last.at) < EVENT_COMPLETE
-            });
+            let recent = batch
+                .records
+                .last()
+                .is_some_and(|(_, last)| wall_clock::now().since(last.at) < EVENT_COMPLETE);
             let hold = !over && !full && recent;
             let shaped =
                 self.sink.shape(&batch, &self.pipeline.shape, self.pipeline.matches.as_deref(), hold);
@@ -119,20 +120,15 @@ impl Delivery {
     async fn deliver(&mut self, shaped: Shaped, lost: u64) {
         let Shaped { payload, next, lines, filtered } = shaped;
         let driver = self.pipeline.driver;
-        let dropped = if self.sink.is_nowhere() {
-            Some(("no_store", lines))
-        } else {
-            self.deliver_all(payload).await
-        };
+        let dropped =
+            if self.sink.is_nowhere() { Some(("no_store", lines)) } else { self.deliver_all(payload).await };
         let (reason, given_up) = dropped.unwrap_or(("", 0));
         self.figures.delivered(driver, lines.saturating_sub(given_up));
         self.figures.dropped(driver, reason, given_up);
         self.figures.dropped(driver, "filtered", filtered);
         self.figures.dropped(driver, "no_room", lost);
         let (reader, name) = (Arc::clone(&self.reader), self.pipeline.name.clone());
-        let commit = move || {
-            reader.lock().unwrap_or_else(PoisonError::into_inner).commit(&name, next)
-        };
+        let commit = move || reader.lock().unwrap_or_else(PoisonError::into_inner).commit(&name, next);
         match tokio::task::spawn_blocking(commit).await {
             Ok(Ok(())) => {}
             // It goes on in memory: they are delivered twice only if it also ends.

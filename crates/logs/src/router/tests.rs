@@ -224,7 +224,13 @@ async fn a_receiver_that_fails_closes_and_is_replaced_has_every_line_in_order() 
     let options = [("Name", "http"), ("Host", "127.0.0.1"), ("Port", &port), ("compress", "gzip")];
     let mut spec = spec(vec![
         container("app", Some(("awsfirelens", &options))),
-        container("log_router", Some(("awslogs", &[("awslogs-group", "made"), ("awslogs-region", "r"), ("awslogs-create-group", "true")]))),
+        container(
+            "log_router",
+            Some((
+                "awslogs",
+                &[("awslogs-group", "made"), ("awslogs-region", "r"), ("awslogs-create-group", "true")],
+            )),
+        ),
     ]);
     spec.containers[1].firelens = Some(FireLensSpec { metadata: true, config_files: Vec::new() });
     let router = bench.router(true);
@@ -250,7 +256,10 @@ async fn a_receiver_that_fails_closes_and_is_replaced_has_every_line_in_order() 
     let first = accepted.lock().expect("nobody failed")[0].clone();
     assert_eq!(first["date"], 1_700_000_000.123);
     assert_eq!((first["source"].as_str(), first["container_name"].as_str()), (Some("stdout"), Some("app")));
-    assert_eq!((first["ecs_cluster"].as_str(), first["ecs_task_definition"].as_str()), (Some("main"), Some("shop:3")));
+    assert_eq!(
+        (first["ecs_cluster"].as_str(), first["ecs_task_definition"].as_str()),
+        (Some("main"), Some("shop:3"))
+    );
     // A task that is over leaves nothing.
     router.ended(&spec.id);
     router.drained(Duration::from_secs(20)).await;
@@ -267,7 +276,13 @@ async fn lines_go_to_streams_and_wait_for_groups() {
     let bench = Bench::new();
     bench.store.failures.store(2, Ordering::SeqCst);
     let router = bench.router(true);
-    let named = [("awslogs-group", "made"), ("awslogs-region", "r"), ("awslogs-stream-prefix", "p"), ("awslogs-create-group", "true"), ("awslogs-multiline-pattern", "[02468]$")];
+    let named = [
+        ("awslogs-group", "made"),
+        ("awslogs-region", "r"),
+        ("awslogs-stream-prefix", "p"),
+        ("awslogs-create-group", "true"),
+        ("awslogs-multiline-pattern", "[02468]$"),
+    ];
     let spec = spec(vec![container("app", Some(("awslogs", &named))), container("other", None)]);
     let logs = router.prepare(&spec).expect("it can be routed");
     write(&logs.directory, &SourceName::Container("app".into()), 0..4);
@@ -275,7 +290,8 @@ async fn lines_go_to_streams_and_wait_for_groups() {
     router.ended(&spec.id);
     router.drained(Duration::from_secs(20)).await;
     let kept = bench.store.events.lock().expect("nobody failed").clone();
-    let stream = |group: &str, stream: String| kept.get(&(group.to_owned(), stream)).cloned().unwrap_or_default();
+    let stream =
+        |group: &str, stream: String| kept.get(&(group.to_owned(), stream)).cloned().unwrap_or_default();
     assert_eq!(stream("made", format!("p/app/{}", spec.id)), ["line 0\nline 1", "line 2\nline 3"]);
     assert_eq!(stream("/bowline/main/web", format!("other/{}", spec.id)), ["line 0", "line 1"]);
 }
@@ -320,7 +336,10 @@ async fn what_cannot_be_routed_does_not_start() {
     assert!(error.contains("not on this machine: looked for"), "{error}");
     fs::write(bench.root.path().join("fluent-bit.conf"), "[INPUT]\n Name tail\n").expect("it writes");
     let error = router.prepare(&spec).expect_err("it is wrong").to_string();
-    assert!(error.ends_with("fluent-bit.conf:2: the input \"tail\" is not here: known are tcp, forward"), "{error}");
+    assert!(
+        error.ends_with("fluent-bit.conf:2: the input \"tail\" is not here: known are tcp, forward"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -65,7 +65,8 @@ impl SpoolReader {
     pub fn queued_bytes(&self, output: &str) -> u64 {
         let cursor = self.cursor(output);
         let Ok(segments) = segments(&self.directory) else { return 0 };
-        let total = |from: u64| segments.iter().filter(|(first, _)| *first >= from).map(|(_, b)| b).sum::<u64>();
+        let total =
+            |from: u64| segments.iter().filter(|(first, _)| *first >= from).map(|(_, b)| b).sum::<u64>();
         match self.known.get(&cursor) {
             Some((segment, offset)) => total(*segment).saturating_sub(*offset),
             None => total(cursor),
@@ -137,7 +138,9 @@ impl SpoolReader {
             let begun = at;
             while let Some((record, length)) = decode(&chunk[at..]) {
                 if number >= batch.next {
-                    if batch.records.len() >= records_max || (*bytes >= bytes_max && !batch.records.is_empty()) {
+                    if batch.records.len() >= records_max
+                        || (*bytes >= bytes_max && !batch.records.is_empty())
+                    {
                         self.remember(number, first, offset + at as u64);
                         return Ok(Ended::Full);
                     }

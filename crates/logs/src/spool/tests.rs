@@ -14,10 +14,14 @@ fn line(number: u64) -> Record {
 }
 
 fn numbers(batch: &Batch) -> Vec<u64> {
-    batch.records.iter().map(|(number, record)| {
-        assert_eq!(record, &line(*number), "a record is what was appended");
-        *number
-    }).collect()
+    batch
+        .records
+        .iter()
+        .map(|(number, record)| {
+            assert_eq!(record, &line(*number), "a record is what was appended");
+            *number
+        })
+        .collect()
 }
 
 fn all(directory: &Path) -> Batch {

@@ -210,10 +210,13 @@ impl SpoolWriter {
 impl Segment {
     fn create(directory: &Path, first: u64) -> io::Result<Self> {
         let path = segment_path(directory, first);
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        // One that could not be begun before, for want of room, has this very number.
-        file.set_len(0)?;
-        file.write_all(&MAGIC)?;
+        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        let begun = file.set_len(0).and_then(|()| file.write_all(&MAGIC));
+        if let Err(error) = begun {
+            // A full disk must not be filled with names, too.
+            let _ = fs::remove_file(path);
+            return Err(error);
+        }
         Ok(Self { file, bytes: MAGIC.len() as u64, unsynced: true })
     }
 }

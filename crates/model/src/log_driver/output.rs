@@ -418,9 +418,9 @@ fn http(options: &Options<'_>) -> Result<HttpOutput, OutputError> {
         gzip: options.gzip()?,
         headers,
         header_tag: options.get("header_tag").map(str::to_owned),
-        basic: options.get("http_User").map(|user| {
-            (user.to_owned(), options.get("http_Passwd").unwrap_or_default().to_owned())
-        }),
+        basic: options
+            .get("http_User")
+            .map(|user| (user.to_owned(), options.get("http_Passwd").unwrap_or_default().to_owned())),
         is_put,
         date_key,
         date_format,

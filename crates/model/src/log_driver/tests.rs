@@ -37,14 +37,26 @@ fn awslogs_is_read_as_ecs_documents_it() {
 fn what_is_wrong_is_refused_with_what_is_allowed() {
     for (driver, pairs, words) in [
         ("awslogs", &[("awslogs-group", "g")][..], "requires options: awslogs-region"),
-        ("awslogs", &[("awslog-group", "g")][..], "disallows options: awslog-group (allowed are awslogs-create-group"),
+        (
+            "awslogs",
+            &[("awslog-group", "g")][..],
+            "disallows options: awslog-group (allowed are awslogs-create-group",
+        ),
         ("syslog", &[][..], "Log driver syslog is not supported on this platform"),
         ("logfile", &[][..], "allowed are awsfirelens, awslogs, fluentd, json-file, none"),
         ("json-file", &[("max-size", "big")][..], "it is a size"),
         ("none", &[("a", "b")][..], "disallows options: a"),
         ("fluentd", &[("tag", "{{.DaemonName}}")][..], "known placeholders"),
-        ("awsfirelens", &[("Name", "kafka")][..], "no output \"kafka\" here: known are cloudwatch_logs, forward"),
-        ("awsfirelens", &[("Name", "http"), ("Hots", "x")][..], "has no option Hots here: known are compress"),
+        (
+            "awsfirelens",
+            &[("Name", "kafka")][..],
+            "no output \"kafka\" here: known are cloudwatch_logs, forward",
+        ),
+        (
+            "awsfirelens",
+            &[("Name", "http"), ("Hots", "x")][..],
+            "has no option Hots here: known are compress",
+        ),
         ("awsfirelens", &[("Name", "http"), ("Format", "msgpack")][..], "it is json, json_lines"),
         ("awsfirelens", &[("Name", "http"), ("Header", "a\nb c")][..], "a name, a space and a value"),
     ] {
@@ -77,7 +89,8 @@ fn firelens_reads_what_people_write() {
     assert_eq!(http.headers, [("X-Key".to_owned(), "abc def".to_owned())]);
     assert!(http.tls.is_none());
     // The notes' own form: what the router's file says, by tag.
-    let tagged = parse("awsfirelens", &[("Name", "firelens"), ("Tag", "ecs-application")]).expect("it is right");
+    let tagged =
+        parse("awsfirelens", &[("Name", "firelens"), ("Tag", "ecs-application")]).expect("it is right");
     let LogDriver::AwsFireLens(tagged) = tagged.driver else { panic!("it is another") };
     let route = tagged.route(&BTreeMap::new()).expect("it is right");
     assert_eq!((route.tag.as_deref(), route.output), (Some("ecs-application"), None));

@@ -39,7 +39,8 @@ impl Task {
         let name = self.containers.get(index).spec.name.clone();
         let image = self.containers.get(index).spec.image.clone();
         let Some(source) = self.outputs.source(&SourceName::Inputs) else {
-            let reason = "CannotStartContainerError: the log router has no place for what it takes".to_owned();
+            let reason =
+                "CannotStartContainerError: the log router has no place for what it takes".to_owned();
             return self.containers.failed(index, reason);
         };
         let mut addresses = Vec::new();

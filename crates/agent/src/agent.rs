@@ -7,8 +7,13 @@ use std::{
     os::{fd::OwnedFd, unix::fs::DirBuilderExt},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
+use bowline_logs::{
+    route::SPOOLS,
+    router::{Router, RouterConfig},
+};
 use bowline_model::task::{DesiredStatus, TaskDesire, TaskId, TaskReport, TokenIssuer};
 use thiserror::Error;
 use tokio::{
@@ -48,6 +53,7 @@ pub struct Agent;
 pub struct AgentHandle {
     worker: JoinHandle<()>,
     watching: Option<JoinHandle<()>>,
+    router: Arc<Router>,
     orders: mpsc::Sender<Order>,
 }
 
@@ -74,10 +80,22 @@ impl Agent {
         reports: mpsc::Sender<TaskReport>,
         tokens: Arc<dyn TokenIssuer>,
     ) -> Result<AgentHandle, AgentError> {
-        let AgentConfig { state_dir, shim_command, proxy_command, network, output, usage } = config;
+        let AgentConfig { state_dir, shim_command, proxy_command, network, output, usage, logs } = config;
         let failed = |source| AgentError::StateDirectory { path: state_dir.clone(), source };
         let state_dir = std::path::absolute(&state_dir).map_err(failed)?;
+        let failed = |source| AgentError::StateDirectory { path: state_dir.clone(), source };
+        let router_config = RouterConfig {
+            directory: state_dir.join(SPOOLS),
+            file_directories: logs.file_directories,
+            writer: logs.writer,
+            figures: logs.figures,
+        };
+        let tasks = state_dir.join("tasks");
+        let router = Router::start(router_config, |task| tasks.join(task.as_str()).exists())
+            .map(Arc::new)
+            .map_err(failed)?;
         let context = Arc::new(Context {
+            router: Arc::clone(&router),
             state_dir: state_dir.clone(),
             shim_command,
             proxy_command,
@@ -89,7 +107,6 @@ impl Agent {
             shims: Arc::default(),
         });
         let watching = usage.map(|usage| tokio::spawn(usage::watch(Arc::clone(&context.shims), usage)));
-        let failed = |source| AgentError::StateDirectory { path: state_dir.clone(), source };
         for directory in [context.tasks(), context.logs()] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         }
@@ -104,7 +121,7 @@ impl Agent {
         state.adopt().map_err(failed)?;
         let (orders, receiver) = mpsc::channel(64);
         let worker = tokio::spawn(state.run(desired, receiver));
-        Ok(AgentHandle { worker, watching, orders })
+        Ok(AgentHandle { worker, watching, router, orders })
     }
 }
 
@@ -135,6 +152,12 @@ impl AgentHandle {
         if self.orders.send(Order::StopAll { done }).await.is_ok() {
             let _ = stopped.await;
         }
+    }
+
+    /// Returns once the lines of ended tasks are delivered, but no later than after `limit`; what is not delivered by
+    /// then is kept for the next agent on the same state directory.
+    pub async fn deliver_logs(&self, limit: Duration) {
+        self.router.drained(limit).await;
     }
 }
 
@@ -249,6 +272,7 @@ impl Loop {
         }
         for desire in desired {
             let id = &desire.spec.id;
+            self.context.router.told(&desire.spec);
             if self.drivers.contains_key(id) || self.ended.contains_key(id) {
                 continue;
             }

@@ -1,8 +1,12 @@
 //! What an agent is told when it starts.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf, sync::Arc};
 
-use bowline_model::task::{TaskId, TaskUsage};
+use bowline_model::{
+    log::LogWriter,
+    log_driver::LogFigures,
+    task::{TaskId, TaskUsage},
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -23,6 +27,27 @@ pub struct AgentConfig {
     pub output: mpsc::Sender<OutputLine>,
     /// Takes what tasks use of the machine, every 10 s; `None`: it is not looked at.
     pub usage: Option<mpsc::Sender<Vec<TaskUsage>>>,
+    /// Where lines are delivered.
+    pub logs: LogDelivery,
+}
+
+/// What it takes to deliver lines.
+#[derive(Clone, Default)]
+pub struct LogDelivery {
+    /// Takes what goes to CloudWatch Logs; `None`: there is no store, and those lines are dropped, and counted.
+    pub writer: Option<Arc<dyn LogWriter>>,
+    /// Counts what becomes of lines.
+    pub figures: Arc<LogFigures>,
+    /// Where a log router's file is looked for that is one of its image's: beside the template.
+    pub file_directories: Vec<PathBuf>,
+}
+
+impl fmt::Debug for LogDelivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogDelivery")
+            .field("file_directories", &self.file_directories)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A program and the arguments before our own.

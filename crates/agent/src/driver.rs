@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use bowline_logs::router::{Router, TaskLogs};
 use bowline_model::task::{
     HealthStatus, Secret, StopCode, TaskId, TaskReport, TaskSpec, TaskStatus, TokenIssuer,
 };
@@ -38,7 +39,7 @@ use tokio::{
 use crate::{
     config::{NetworkMode, OutputLine, ProgramCommand},
     packet::PacketSocket,
-    protocol::{FromShim, Start, ToShim},
+    protocol::{FromShim, Start, StartLogs, ToShim},
     task_directory::TaskDirectory,
     usage::Shims,
 };
@@ -65,6 +66,8 @@ pub(crate) struct Context {
     pub(crate) reports: mpsc::Sender<TaskReport>,
     pub(crate) starting: Semaphore,
     pub(crate) tokens: Arc<dyn TokenIssuer>,
+    /// Delivers what tasks print.
+    pub(crate) router: Arc<Router>,
     /// For what tasks use.
     pub(crate) shims: Arc<Shims>,
 }
@@ -143,6 +146,7 @@ pub(crate) async fn drive(
         Err(error) => why = Some(format!("CannotStartContainerError: the task's shim: {error}")),
     }
     context.shims.ended(&id);
+    context.router.ended(&id);
     let groups = directory.control_groups();
     if !groups.is_empty() {
         // The shim has done it, unless it was killed.
@@ -159,6 +163,10 @@ pub(crate) async fn drive(
 
 async fn start(context: &Context, spec: &TaskSpec, directory: &TaskDirectory) -> io::Result<Shim> {
     directory.create()?;
+    let logs = match context.router.prepare(spec) {
+        Ok(TaskLogs { directory, inputs }) => Ok(StartLogs { directory, inputs }),
+        Err(error) => Err(format!("ResourceInitializationError: failed to validate logger args: {error}")),
+    };
     let lock = directory.lock().map_err(io::Error::other)?;
     let (ours, theirs) = fd_message::pair()?;
     let log = OpenOptions::new().append(true).create(true).mode(0o600).open(directory.log("shim"))?;
@@ -189,6 +197,7 @@ async fn start(context: &Context, spec: &TaskSpec, directory: &TaskDirectory) ->
         proxy_command: context.proxy_command.clone(),
         network: context.network,
         directory: directory.path().to_owned(),
+        logs,
     }));
     shim.socket.send(&start, &[lock.as_fd()]).await?;
     Ok(shim)
@@ -249,6 +258,7 @@ async fn follow(
                     }
                 }
                 Ok(Some((FromShim::Output(line), _))) => {
+                    context.router.wake(id);
                     let _ = context.output.try_send(line);
                 }
                 Ok(Some((FromShim::TokenWanted, _))) => {

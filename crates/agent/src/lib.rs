@@ -32,6 +32,8 @@ mod task_directory;
 mod usage;
 
 pub use agent::{Agent, AgentError, AgentHandle};
-pub use config::{AgentConfig, NetworkMode, OutputLine, OutputSource, OutputStream, ProgramCommand};
+pub use config::{
+    AgentConfig, LogDelivery, NetworkMode, OutputLine, OutputSource, OutputStream, ProgramCommand,
+};
 pub use control_groups::probe_control_groups;
 pub use probe::{NetworkSupport, probe_network};

@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddrV4, path::PathBuf};
 
+use bowline_logs::fluent_bit::Input;
 use bowline_model::task::{BindMount, Secret, StopCode, TaskReport, TaskSpec, Ulimit};
 use bowline_plumbing::shim_link::Transport;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,17 @@ pub(crate) struct Start {
     pub(crate) proxy_command: ProgramCommand,
     pub(crate) network: NetworkMode,
     pub(crate) directory: PathBuf,
+    /// Where lines go, or why that is not known: the task must not run.
+    pub(crate) logs: Result<StartLogs, String>,
+}
+
+/// Where a task's lines wait to be delivered, and what takes more of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StartLogs {
+    /// The directory of the task's spools. It outlives the task's own.
+    pub(crate) directory: PathBuf,
+    /// The inputs of the task's log router.
+    pub(crate) inputs: Vec<Input>,
 }
 
 /// Shim to agent.

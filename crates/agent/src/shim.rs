@@ -17,6 +17,7 @@ pub(crate) mod init;
 pub(crate) mod init_process;
 mod link;
 mod listeners;
+mod log_router;
 mod mounts;
 mod netlink;
 mod network;
@@ -88,9 +89,13 @@ fn start(control_fd: RawFd) -> io::Result<()> {
 
 /// Everything that must be done while the process has a single thread.
 fn prepare(start: Start, control: OwnedFd) -> io::Result<Prepared> {
-    let Start { spec, token, proxy_command, network, directory } = start;
+    let Start { spec, token, proxy_command, network, directory, logs } = start;
     let directory = TaskDirectory::new(directory);
     let listener = directory.listen()?;
+    let (logs, log_fault) = match logs {
+        Ok(logs) => (Some(logs), None),
+        Err(fault) => (None, Some(fault)),
+    };
     let mut prepared = Prepared {
         directory,
         token,
@@ -101,7 +106,8 @@ fn prepare(start: Start, control: OwnedFd) -> io::Result<Prepared> {
         trust: None,
         control_groups: ControlGroups::default(),
         warnings: Vec::new(),
-        failure: cannot_run(&spec),
+        failure: cannot_run(&spec).or(log_fault),
+        logs,
         spec,
         control,
         listener,
@@ -214,7 +220,11 @@ fn prepare_egress(prepared: &mut Prepared, init: &InitProcess) {
 
 /// Why the task cannot be run as processes at all, in AWS's words.
 fn cannot_run(spec: &TaskSpec) -> Option<String> {
-    let container = spec.containers.iter().find(|container| container.command.is_empty())?;
+    let container = spec
+        .containers
+        .iter()
+        // A log router is not run, but served.
+        .find(|container| container.command.is_empty() && container.firelens.is_none())?;
     Some(format!(
         "CannotPullContainerError: image {} of container {name} cannot be pulled: tasks run as processes here. \
          Give a local command in its place: --exec {name}=COMMAND",

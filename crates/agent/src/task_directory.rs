@@ -143,7 +143,7 @@ impl TaskDirectory {
             let entry = entry?;
             let name = entry.file_name();
             let text = name.to_string_lossy();
-            if text.ends_with(".log") || text.ends_with(".log.1") || text == "report.json" {
+            if text.ends_with(".log") || text.contains(".log.") || text == "report.json" {
                 fs::rename(entry.path(), kept.join(&name))?;
             }
         }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use bowline_agent::{Agent, AgentConfig, AgentHandle, NetworkMode, OutputLine, ProgramCommand};
+use bowline_agent::{Agent, AgentConfig, AgentHandle, LogDelivery, NetworkMode, OutputLine, ProgramCommand};
 use bowline_control::{
     api::{AuthorizationMode, EndpointCertificate},
     control_plane::{AgentPort, ControlConfig, ControlPlane, MetricLimits, MetricRetention},
@@ -39,6 +39,9 @@ use crate::{
 
 /// How long tasks have to end after Ctrl-C; ECS's longest `stopTimeout`.
 const STOP_LIMIT: Duration = Duration::from_secs(125);
+
+/// How long receivers of logs have to take the last lines; what they do not take is kept.
+const DELIVERY_LIMIT: Duration = Duration::from_secs(3);
 
 /// Arguments that `up` and `server` share.
 #[derive(Debug, clap::Args)]
@@ -106,6 +109,9 @@ pub(crate) struct MachineArgs {
     /// Networks whose clients the DNS server serves besides this machine; others are refused.
     #[arg(long, value_delimiter = ',', value_name = "CIDR")]
     pub(crate) dns_allow: Vec<Network>,
+    /// Where the template is.
+    #[arg(skip)]
+    pub(crate) project_dir: Option<PathBuf>,
 }
 
 fn account_id(text: &str) -> Result<String, String> {
@@ -241,7 +247,7 @@ impl MachineArgs {
 
 fn start_agent(
     port: AgentPort,
-    network: NetworkArg,
+    args: &MachineArgs,
     state_dir: &Path,
     output: mpsc::Sender<OutputLine>,
 ) -> anyhow::Result<AgentHandle> {
@@ -249,9 +255,14 @@ fn start_agent(
         state_dir: state_dir.to_owned(),
         shim_command: ProgramCommand::this_program("shim")?,
         proxy_command: ProgramCommand::this_program("proxy")?,
-        network: report_network(network),
+        network: report_network(args.network),
         output,
         usage: Some(port.usage),
+        logs: LogDelivery {
+            writer: None,
+            figures: port.logs,
+            file_directories: args.project_dir.iter().cloned().chain(std::env::current_dir()).collect(),
+        },
     };
     Ok(Agent::start(config, port.desired, port.reports, port.tokens)?)
 }
@@ -279,7 +290,7 @@ impl Machine {
         let (output, lines) = mpsc::channel(4_096);
         let port = control.agent_port();
         let agent = match args.launcher {
-            LauncherArg::Process => Some(start_agent(port, args.network, state_dir, output)?),
+            LauncherArg::Process => Some(start_agent(port, args, state_dir, output)?),
             LauncherArg::Record => {
                 eprintln!("‼ --launcher record: tasks are records, nothing runs");
                 tokio::spawn(record_launcher::run(port));
@@ -317,6 +328,7 @@ impl Machine {
             all = self.running.control.stop_all(STOP_LIMIT) => {
                 if let Some(agent) = &self.running.agent {
                     agent.stop_all().await;
+                    agent.deliver_logs(DELIVERY_LIMIT).await;
                 }
                 self.running.control.close_audit_trail().await;
                 if !all {

@@ -24,6 +24,7 @@ use bowline_aws::cfn::{Revision, Stack};
 use bowline_model::{
     arn::Scope,
     identity::SpiffeId,
+    log_driver::LogFigures,
     sampling::SamplingPolicy,
     task::{
         DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskStatus, TaskUsage, TokenIssuer,
@@ -243,6 +244,8 @@ pub struct AgentPort {
     pub usage: mpsc::Sender<Vec<TaskUsage>>,
     /// Makes the tokens for first certificates.
     pub tokens: Arc<dyn TokenIssuer>,
+    /// Where it counts what becomes of lines.
+    pub logs: Arc<LogFigures>,
 }
 
 /// A running control plane.
@@ -414,6 +417,7 @@ impl ControlPlane {
             reports: self.reports.clone(),
             usage: self.usage.clone(),
             tokens: Arc::clone(&self.core) as _,
+            logs: Arc::clone(&self.core.telemetry().logs),
         }
     }
 

@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use bowline_model::{
     arn::Arn,
+    log_driver::LogConfiguration,
     service::Service,
     task::{
-        ContainerSpec, ControlPlaneAddress, Egress, InboundPort, ProxyRole, ProxySpec, PublishedPort,
-        ResourceLimits, TaskSpec,
+        ContainerSpec, ControlPlaneAddress, Egress, FireLensSpec, InboundPort, LogSpec, ProxyRole, ProxySpec,
+        PublishedPort, ResourceLimits, TaskSpec,
     },
     task_definition::{ContainerDefinition, TaskDefinition},
 };
@@ -66,6 +67,7 @@ pub fn build(registry: &Registry, options: &SpecOptions, task: &TaskRecord) -> O
                 egress: options.egress,
                 limits: ResourceLimits::default(),
                 role: None,
+                proxy_log: None,
             })
         }
     }
@@ -126,6 +128,11 @@ fn service_task(
         egress: options.egress,
         limits: definition.limits,
         role: task_role::told(registry, task, proxied),
+        proxy_log: service
+            .connect
+            .as_ref()
+            .and_then(|connect| connect.log.as_ref())
+            .map(|log| log_spec(options, log)),
     }
 }
 
@@ -177,6 +184,7 @@ fn standalone_task(
         egress: options.egress,
         limits: definition.limits,
         role: task_role::told(registry, task, proxied),
+        proxy_log: None,
     }
 }
 
@@ -232,7 +240,42 @@ fn container(
         mounts: container.mounts.clone(),
         limits: container.limits,
         readonly_root: container.readonly_root,
+        log: container.log.as_ref().map(|log| log_spec(options, log)),
+        firelens: container.firelens.as_ref().map(|firelens| FireLensSpec {
+            metadata: firelens.metadata,
+            config_files: firelens
+                .config_file
+                .as_deref()
+                .map(|file| config_files(container, local, file))
+                .unwrap_or_default(),
+        }),
     }
+}
+
+/// With the values of its secrets.
+fn log_spec(options: &SpecOptions, log: &LogConfiguration) -> LogSpec {
+    let value = |(name, value_from): (&String, &String)| {
+        Some((name.clone(), secrets::resolve(&options.secrets, value_from)?))
+    };
+    LogSpec { configuration: log.clone(), secrets: log.secret_options.iter().filter_map(value).collect() }
+}
+
+/// Where a log router's file may be: in a volume that the container has there, in the directory of its local command,
+/// or at that very path of this machine.
+fn config_files(
+    container: &ContainerDefinition,
+    local: Option<&LocalCommandRecord>,
+    file: &str,
+) -> Vec<PathBuf> {
+    let file = PathBuf::from(file);
+    let mounted = container
+        .mounts
+        .iter()
+        .filter_map(|mount| Some(mount.source.join(file.strip_prefix(&mount.target).ok()?)));
+    let beside = local
+        .and_then(|local| local.working_directory.as_ref())
+        .map(|directory| directory.join(file.strip_prefix("/").unwrap_or(&file)));
+    mounted.chain(beside).chain([file.clone()]).collect()
 }
 
 /// The definition's own command, where it says all: a command alone is only the
@@ -279,7 +322,9 @@ pub fn wanted_secrets(definition: &TaskDefinition) -> Vec<(&str, &str)> {
     let containers = definition.containers.iter();
     containers
         .flat_map(|container| {
-            container.secrets.values().map(|secret| (container.name.as_str(), secret.as_str()))
+            let of_log = container.log.iter().flat_map(|log| log.secret_options.values());
+            let secrets = container.secrets.values().chain(of_log);
+            secrets.map(|secret| (container.name.as_str(), secret.as_str()))
         })
         .collect()
 }

@@ -32,6 +32,7 @@ use std::{
 use bowline_discovery::telemetry::{MetricReport, SpanBatch};
 use bowline_model::{
     clock::Timestamp,
+    log_driver::LogFigures,
     metric::MetricWriter,
     task::{TaskId, TaskUsage},
     trace::SpanWriter,
@@ -150,6 +151,8 @@ pub struct Telemetry {
     machine: Machine,
     /// The control plane's own.
     pub(crate) own: OwnCounters,
+    /// What the agent counts of lines.
+    pub(crate) logs: Arc<LogFigures>,
 }
 
 impl std::fmt::Debug for Telemetry {
@@ -179,6 +182,7 @@ impl Telemetry {
             repeated: AtomicU64::new(0),
             stopped: Mutex::default(),
             own: OwnCounters::default(),
+            logs: Arc::default(),
             // Where the kernel does not tell, utilization is of what definitions reserve alone.
             machine: Machine::this().unwrap_or(Machine { processors: 1, memory_mib: 1_024 }),
         }

@@ -10,6 +10,7 @@ mod authority;
 mod aws;
 mod data_plane;
 mod links;
+mod logs;
 mod metrics;
 mod name_server;
 mod policies;
@@ -22,6 +23,7 @@ pub use self::{
     aws::{cbor, cloudformation, json, query, sigv4},
     data_plane::{dns, http_framing, peer_certificate, proxy_config, proxy_file, proxy_request},
     links::{discovery, packets, sealed},
+    logs::{fluent_bit, forward},
     metrics::metric_math,
     name_server::name_server,
     policies::policy,
@@ -40,6 +42,8 @@ pub const TARGETS: &[Target] = &[
     ("csr", csr),
     ("discovery", discovery),
     ("dns", dns),
+    ("fluent_bit", fluent_bit),
+    ("forward", forward),
     ("http_framing", http_framing),
     ("imported_certificate", imported_certificate),
     ("json", json),

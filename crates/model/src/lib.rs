@@ -15,6 +15,7 @@ pub mod identity;
 pub mod limit;
 pub mod load_balancer;
 pub mod log;
+pub mod log_driver;
 pub mod metric;
 pub mod network;
 pub mod outlier;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{arn::Arn, rollout::shift::Shift};
+use crate::{arn::Arn, log_driver::LogConfiguration, rollout::shift::Shift};
 
 /// A service: so many tasks of a task definition, under one name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +82,9 @@ pub struct ServiceConnect {
     /// How its ports are protected.
     #[serde(default)]
     pub encryption: Encryption,
+    /// `logConfiguration`: where the sidecars' lines go.
+    #[serde(default)]
+    pub log: Option<LogConfiguration>,
 }
 
 /// How the hops to a service's ports are protected.

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{arn::Arn, clock::Timestamp};
+use crate::{arn::Arn, clock::Timestamp, log_driver::LogConfiguration};
 
 /// A task's id: 32 lower-case hexadecimal digits, as ECS's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -121,6 +121,27 @@ pub struct TaskSpec {
     /// The role whose credentials the task's sidecar gives out; `None` where it has none.
     #[serde(default)]
     pub role: Option<TaskRole>,
+    /// Where the sidecar's lines go; `None` is Bowline's own place.
+    #[serde(default)]
+    pub proxy_log: Option<LogSpec>,
+}
+
+/// Where a container's lines go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogSpec {
+    /// The driver with its options.
+    pub configuration: LogConfiguration,
+    /// Values of `secretOptions`; never logged, and never on the disk.
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+/// What makes a container the task's log router, which is served without running it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FireLensSpec {
+    /// Records say which task and container they are of.
+    pub metadata: bool,
+    /// Where the router's file may be, the likeliest place first; none where it has no file.
+    pub config_files: Vec<PathBuf>,
 }
 
 /// What a task's containers are told of the task's role.
@@ -252,6 +273,12 @@ pub struct ContainerSpec {
     pub limits: ResourceLimits,
     /// Files that the container's root must not be able to change.
     pub readonly_root: bool,
+    /// Where its lines go; `None` is Bowline's own place.
+    #[serde(default)]
+    pub log: Option<LogSpec>,
+    /// `firelensConfiguration`: it is the task's log router.
+    #[serde(default)]
+    pub firelens: Option<FireLensSpec>,
 }
 
 /// ECS's container health check.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     arn::Arn,
+    log_driver::{FireLensConfiguration, LogConfiguration},
     task::{BindMount, ContainerDependency, HealthCheckSpec, ResourceLimits, Ulimit},
 };
 
@@ -60,6 +61,12 @@ pub struct ContainerDefinition {
     pub limits: ResourceLimits,
     /// `readonlyRootFilesystem`.
     pub readonly_root: bool,
+    /// `logConfiguration`.
+    #[serde(default)]
+    pub log: Option<LogConfiguration>,
+    /// `firelensConfiguration`.
+    #[serde(default)]
+    pub firelens: Option<FireLensConfiguration>,
 }
 
 /// Stands, as a mount's source, for a directory that lives as long as the task.

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use bowline_model::task::{
-    ContainerReport, ContainerSpec, DependencyCondition, HealthStatus, StopCode, TaskStatus,
+    ContainerDependency, ContainerReport, ContainerSpec, DependencyCondition, HealthStatus, StopCode,
+    TaskStatus,
 };
 
 use super::health::Health;
@@ -50,6 +51,32 @@ pub(crate) struct Container {
     health: Option<Health>,
 }
 
+impl Container {
+    /// It is the log router: it has no program of its own.
+    pub(crate) fn is_served(&self) -> bool {
+        self.spec.firelens.is_some()
+    }
+
+    fn health_status(&self) -> HealthStatus {
+        match self.is_served() && self.phase == Phase::Running {
+            true => HealthStatus::Healthy,
+            false => self.health.as_ref().map(Health::status).unwrap_or_default(),
+        }
+    }
+}
+
+/// As ECS has it, containers start after their task's log router, and end before it.
+fn after_router(spec: &ContainerSpec, router: Option<&str>) -> ContainerSpec {
+    let mut spec = spec.clone();
+    if let Some(router) = router.filter(|_| spec.firelens.is_none())
+        && !spec.depends_on.iter().any(|dependency| dependency.container == router)
+    {
+        let condition = DependencyCondition::Start;
+        spec.depends_on.push(ContainerDependency { container: router.to_owned(), condition });
+    }
+    spec
+}
+
 /// A task's containers.
 #[derive(Debug)]
 pub(crate) struct Containers {
@@ -65,11 +92,13 @@ enum Dependency {
 
 impl Containers {
     pub(crate) fn new(specs: &[ContainerSpec]) -> Self {
+        let router = specs.iter().find(|spec| spec.firelens.is_some()).map(|spec| spec.name.as_str());
         let list = specs
             .iter()
             .map(|spec| Container {
-                health: spec.health_check.clone().map(Health::new),
-                spec: spec.clone(),
+                // Nothing runs in a log router that could be asked.
+                health: spec.health_check.clone().filter(|_| spec.firelens.is_none()).map(Health::new),
+                spec: after_router(spec, router),
                 phase: Phase::Waiting,
                 pid: None,
                 started_at: None,
@@ -258,7 +287,7 @@ impl Containers {
                     Phase::Running => TaskStatus::Running,
                     Phase::Stopped => TaskStatus::Stopped,
                 },
-                health: container.health.as_ref().map(Health::status).unwrap_or_default(),
+                health: container.health_status(),
                 exit_code: container.exit_code,
                 reason: container.reason.clone(),
                 pid: container.pid,
@@ -314,6 +343,7 @@ impl Containers {
             }
             DependencyCondition::Success => ended,
             DependencyCondition::Healthy if ended => return never("it exited".to_owned()),
+            DependencyCondition::Healthy if other.is_served() => other.phase == Phase::Running,
             DependencyCondition::Healthy => match other.health.as_ref().map(Health::status) {
                 None => return never("it has no health check".to_owned()),
                 Some(HealthStatus::Unhealthy) => return never("it is unhealthy".to_owned()),
@@ -338,7 +368,7 @@ impl Containers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bowline_model::task::{ContainerDependency, ResourceLimits};
+    use bowline_model::task::{FireLensSpec, ResourceLimits};
 
     fn container(name: &str, depends_on: &[(&str, DependencyCondition)]) -> ContainerSpec {
         ContainerSpec {
@@ -363,7 +393,31 @@ mod tests {
             mounts: Vec::new(),
             limits: ResourceLimits::default(),
             readonly_root: false,
+            log: None,
+            firelens: None,
         }
+    }
+
+    #[test]
+    fn a_log_router_is_served_before_others_start_and_after_they_end() {
+        let now = Instant::now();
+        let mut router = container("log_router", &[]);
+        router.command = Vec::new();
+        router.firelens = Some(FireLensSpec { metadata: true, config_files: Vec::new() });
+        let waits = container("waits", &[("log_router", DependencyCondition::Healthy)]);
+        let mut containers = Containers::new(&[container("app", &[]), waits, router]);
+        assert_eq!(containers.due(now), [Action::Start(2)]);
+        assert!(containers.get(2).is_served());
+        containers.started(2, None, now);
+        assert_eq!(containers.due(now), [Action::Start(0), Action::Start(1)]);
+        assert_eq!(containers.reports(false)[2].health, HealthStatus::Healthy);
+        containers.started(0, None, now);
+        containers.started(1, None, now);
+        assert_eq!(containers.due_for_stop(now), [Action::Terminate(0), Action::Terminate(1)]);
+        containers.exited(0, 0, None);
+        assert_eq!(containers.due_for_stop(now), []);
+        containers.exited(1, 0, None);
+        assert_eq!(containers.due_for_stop(now), [Action::Terminate(2)]);
     }
 
     #[test]

@@ -1,8 +1,14 @@
 //! Where a task's lines go: its log files, and the agents that listen.
 
-use std::{cell::RefCell, collections::HashMap, fs::File, io, os::fd::OwnedFd};
+use std::{cell::RefCell, collections::HashMap, fs::File, io, os::fd::OwnedFd, path::Path};
 
-use bowline_model::task::TaskId;
+use bowline_logs::{
+    json_file::JsonFileWriter,
+    route::{Plan, SourceName, plans},
+    spool::{Record, RecordKind, Source, Spools, SyncPolicy},
+};
+use bowline_model::task::{TaskId, TaskSpec};
+use bowline_plumbing::wall_clock;
 use tokio::{io::AsyncReadExt, net::unix::pipe, sync::mpsc};
 
 use crate::{
@@ -19,11 +25,73 @@ pub(crate) struct Outputs {
     directory: TaskDirectory,
     logs: RefCell<HashMap<String, LogFile>>,
     listeners: RefCell<HashMap<u64, mpsc::Sender<FromShim>>>,
+    spools: RefCell<Option<Spools>>,
+    drivers: HashMap<SourceName, Driver>,
+}
+
+/// What is done with a source's lines, besides.
+#[derive(Debug)]
+enum Driver {
+    /// They wait in a spool. `blocking`: who writes waits when the disk is slow; else lines are lost, and counted.
+    Spool {
+        source: Source,
+        blocking: bool,
+    },
+    JsonFile(RefCell<JsonFileWriter>),
+    Nothing,
 }
 
 impl Outputs {
-    pub(crate) fn new(task: TaskId, directory: TaskDirectory) -> Self {
-        Self { task, directory, logs: RefCell::default(), listeners: RefCell::default() }
+    /// `spools` is where lines wait to be delivered; without, they are not delivered.
+    pub(crate) fn new(spec: &TaskSpec, directory: TaskDirectory, spools: Option<&Path>) -> Self {
+        let started = spools.and_then(|spools| match Spools::start(spools, SyncPolicy::default()) {
+            Ok(spools) => Some(spools),
+            Err(error) => {
+                tracing::warn!(%error, "the task's lines are not delivered");
+                None
+            }
+        });
+        let mut drivers = HashMap::new();
+        for (name, plan) in plans(spec) {
+            let driver = match (plan, &started) {
+                (Plan::Spool(limits, buffering), Some(spools)) => Driver::Spool {
+                    source: spools.source(&name.directory(), limits, buffering.bytes_max),
+                    blocking: buffering.blocking,
+                },
+                (Plan::JsonFile(limits), _) => {
+                    let of = match &name {
+                        SourceName::Container(container) => container,
+                        _ => "proxy",
+                    };
+                    let path = directory.log(&format!("{of}-json"));
+                    match JsonFileWriter::open(&path, limits) {
+                        Ok(writer) => Driver::JsonFile(RefCell::new(writer)),
+                        Err(error) => {
+                            tracing::warn!(%error, "the task's lines are not in json-file's files");
+                            Driver::Nothing
+                        }
+                    }
+                }
+                (Plan::Nothing, _) | (Plan::Spool(..), None) => Driver::Nothing,
+            };
+            drivers.insert(name, driver);
+        }
+        Self {
+            task: spec.id.clone(),
+            directory,
+            logs: RefCell::default(),
+            listeners: RefCell::default(),
+            spools: RefCell::new(started),
+            drivers,
+        }
+    }
+
+    /// The queue of a source that is spooled.
+    pub(crate) fn source(&self, name: &SourceName) -> Option<Source> {
+        match self.drivers.get(name)? {
+            Driver::Spool { source, .. } => Some(source.clone()),
+            Driver::JsonFile(_) | Driver::Nothing => None,
+        }
     }
 
     pub(crate) fn listen(&self, client: u64, sender: mpsc::Sender<FromShim>) {
@@ -34,14 +102,50 @@ impl Outputs {
         self.listeners.borrow_mut().remove(&client);
     }
 
-    /// Ends the listeners' queues: nothing more comes.
+    /// Ends the listeners' queues, and the spools: nothing more comes.
     pub(crate) fn close(&self) {
         self.listeners.borrow_mut().clear();
+        if let Some(spools) = self.spools.borrow_mut().take() {
+            spools.close();
+        }
     }
 
     /// Something that the launcher itself has to say.
     pub(crate) fn launcher(&self, line: String) {
-        self.line(&OutputSource::Launcher, OutputStream::Stderr, line);
+        self.says(&OutputSource::Launcher, OutputStream::Stderr, line);
+    }
+
+    /// A line that nobody waits for.
+    pub(crate) fn says(&self, source: &OutputSource, stream: OutputStream, line: String) {
+        if let Some(Driver::Spool { source, .. }) = self.drive(source, stream, &line) {
+            source.push_or_lose(record(stream, &line));
+        }
+        self.line(source, stream, line);
+    }
+
+    /// A line of a program, which may have to wait until it is queued.
+    async fn printed(&self, source: &OutputSource, stream: OutputStream, line: String) {
+        match self.drive(source, stream, &line) {
+            Some(Driver::Spool { source, blocking: true }) => source.push(record(stream, &line)).await,
+            Some(Driver::Spool { source, .. }) => source.push_or_lose(record(stream, &line)),
+            _ => {}
+        }
+        self.line(source, stream, line);
+    }
+
+    /// Writes to Docker's files, or gives the driver that a spool is.
+    fn drive(&self, source: &OutputSource, stream: OutputStream, line: &str) -> Option<&Driver> {
+        let name = match source {
+            OutputSource::Container(name) => SourceName::Container(name.clone()),
+            OutputSource::Proxy => SourceName::Proxy,
+            OutputSource::Launcher => SourceName::Launcher,
+        };
+        let driver = self.drivers.get(&name)?;
+        if let Driver::JsonFile(writer) = driver {
+            // A full disk must not stop the task.
+            let _ = writer.borrow_mut().write(wall_clock::now(), stream == OutputStream::Stderr, line);
+        }
+        Some(driver)
     }
 
     fn line(&self, source: &OutputSource, stream: OutputStream, line: String) {
@@ -73,18 +177,30 @@ impl Outputs {
     pub(crate) async fn capture(&self, source: OutputSource, stream: OutputStream, mut pipe: pipe::Receiver) {
         let mut splitter = LineSplitter::default();
         let mut buffer = vec![0; 8 * 1024];
+        let mut lines = Vec::new();
         loop {
             match pipe.read(&mut buffer).await {
                 Ok(0) | Err(_) => break,
                 Ok(length) => {
-                    splitter.push(&buffer[..length], |line| self.line(&source, stream, line));
+                    splitter.push(&buffer[..length], |line| lines.push(line));
+                    for line in lines.drain(..) {
+                        self.printed(&source, stream, line).await;
+                    }
                 }
             }
         }
         if let Some(line) = splitter.finish() {
-            self.line(&source, stream, line);
+            self.printed(&source, stream, line).await;
         }
     }
+}
+
+fn record(stream: OutputStream, line: &str) -> Record {
+    let kind = match stream {
+        OutputStream::Stdout => RecordKind::Stdout,
+        OutputStream::Stderr => RecordKind::Stderr,
+    };
+    Record { at: wall_clock::now(), kind, tag: String::new(), body: line.as_bytes().to_vec() }
 }
 
 /// A pipe: our end to read, and the end that a program writes to.

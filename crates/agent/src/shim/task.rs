@@ -7,6 +7,7 @@
 //! When all have ended, the sidecar is: it drains for up to 20 s and is gone
 //! as soon as it is idle. Then the namespaces go, and with them all the rest.
 
+mod log_router;
 mod program;
 
 use std::{
@@ -17,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bowline_logs::fluent_bit::Input;
 use bowline_model::task::{
     Egress, HealthStatus, ProxyRole, Secret, StopCode, TaskReport, TaskSpec, TaskStatus,
 };
@@ -44,7 +46,7 @@ use super::{
 use crate::{
     config::{OutputSource, OutputStream, ProgramCommand},
     control_groups::ControlGroups,
-    protocol::{ContainerSetUp, FromShim, MAIN_PROGRAM, Program, ToContainer},
+    protocol::{ContainerSetUp, FromShim, MAIN_PROGRAM, Program, StartLogs, ToContainer},
     task_directory::TaskDirectory,
 };
 
@@ -77,6 +79,8 @@ pub(crate) struct Prepared {
     pub(crate) trust: Option<Trust>,
     pub(crate) control_groups: ControlGroups,
     pub(crate) warnings: Vec<String>,
+    /// Where lines go.
+    pub(crate) logs: Option<StartLogs>,
     /// Why the task cannot run at all.
     pub(crate) failure: Option<String>,
     pub(crate) control: OwnedFd,
@@ -153,6 +157,9 @@ struct Task {
     stopping: Option<Stopping>,
     warnings: Vec<String>,
     outputs: Rc<Outputs>,
+    /// What listens for the log router.
+    inputs: Vec<Input>,
+    listening: Vec<JoinHandle<()>>,
     reports: watch::Sender<Option<TaskReport>>,
     clients: client::Clients,
     events: mpsc::Sender<Event>,
@@ -195,7 +202,8 @@ impl Task {
                 Err(reason) => failure = Some(reason),
             }
         }
-        let outputs = Rc::new(Outputs::new(spec.id.clone(), directory.clone()));
+        let spools = prepared.logs.as_ref().map(|logs| logs.directory.as_path());
+        let outputs = Rc::new(Outputs::new(&spec, directory.clone(), spools));
         let (reports, _) = watch::channel(None);
         let clients = client::Clients::new(
             outputs.clone(),
@@ -228,6 +236,8 @@ impl Task {
                 .map(|reason| Stopping { code: Some(StopCode::TaskFailedToStart), reason: Some(reason) }),
             warnings,
             outputs,
+            inputs: prepared.logs.map(|logs| logs.inputs).unwrap_or_default(),
+            listening: Vec::new(),
             reports,
             clients,
             events,
@@ -323,6 +333,10 @@ impl Task {
 
     async fn act(&mut self, action: Action) {
         match action {
+            Action::Start(index) if self.containers.get(index).is_served() => self.serve_router(index),
+            Action::Terminate(index) | Action::Kill(index) if self.containers.get(index).is_served() => {
+                self.end_router(index);
+            }
             Action::Start(index) => {
                 if let Err(reason) = self.start_container(index) {
                     self.containers.failed(index, reason);

@@ -73,6 +73,7 @@ impl Machine {
             network,
             output,
             usage: None,
+            logs: bowline_agent::LogDelivery::default(),
         };
         let agent = Agent::start(config, desired_watch, reports_sender, Arc::new(Tokens::default()))
             .expect("the agent starts");
@@ -210,6 +211,8 @@ pub(crate) fn container(name: &str, command: &[&str]) -> ContainerSpec {
         mounts: Vec::new(),
         limits: ResourceLimits::default(),
         readonly_root: false,
+        log: None,
+        firelens: None,
     }
 }
 
@@ -228,6 +231,7 @@ pub(crate) fn task(containers: Vec<ContainerSpec>) -> TaskSpec {
         egress: Egress::Deny,
         limits: ResourceLimits::default(),
         role: None,
+        proxy_log: None,
     }
 }
 

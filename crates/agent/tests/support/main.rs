@@ -261,6 +261,7 @@ async fn agent(state_dir: &str) {
         network: NetworkMode::Isolated,
         output: tokio::sync::mpsc::channel(1).0,
         usage: None,
+        logs: bowline_agent::LogDelivery::default(),
     };
     let _agent = Agent::start(config, desired, reports, Arc::new(NoTokens)).expect("starts");
     while let Some(report) = receiver.recv().await {

@@ -53,8 +53,9 @@ pub(crate) struct Args {
 }
 
 /// Brings the template up, follows until it is told to end, takes it down.
-pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     let begin = Instant::now();
+    args.machine.project_dir = std::path::absolute(&args.template)?.parent().map(PathBuf::from);
     // From here on Ctrl-C ends what was begun; it does not cut it off.
     let mut stop = Stop::new()?;
     let state_dir = state_dir::resolve(args.machine.state_dir.clone())?;

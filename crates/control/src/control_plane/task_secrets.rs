@@ -12,7 +12,7 @@ use bowline_plumbing::wall_clock;
 use crate::{
     api::role_call::RoleCall,
     core::Core,
-    registry::{Registry, RegistryError, TaskRecord},
+    registry::{Registry, RegistryError, TaskOwner, TaskRecord},
     secrets::{Vault, commands, day_of, reference::SecretReference},
     stack::secrets::{self, SecretValues},
     task_spec,
@@ -35,10 +35,20 @@ pub(crate) fn of_task(
     let parameters = core.secrets();
     let definition = task.owner.task_definition();
     let definition = definition.and_then(|arn| registry.task_definitions.get(arn.as_str()));
+    let service = match &task.owner {
+        TaskOwner::Service { service, .. } => registry.services.get(service.as_str()),
+        TaskOwner::Standalone(_) | TaskOwner::Gateway { .. } => None,
+    };
+    let of_proxy = service
+        .iter()
+        .filter_map(|service| service.connect.as_ref()?.log.as_ref())
+        .flat_map(|log| log.secret_options.values())
+        .map(String::as_str);
     let wanted: Vec<&str> = definition
         .iter()
         .flat_map(|definition| task_spec::wanted_secrets(definition))
         .map(|(_, value_from)| value_from)
+        .chain(of_proxy)
         .filter(|value_from| {
             SecretReference::is_meant(value_from) || secrets::resolve(&parameters, value_from).is_none()
         })

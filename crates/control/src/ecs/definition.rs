@@ -6,6 +6,7 @@ use bowline_aws::ecs::{self, RegisterTaskDefinitionRequest};
 use bowline_model::{
     arn::Arn,
     clock::Timestamp,
+    log_driver::{FireLensConfiguration, LogConfiguration, LogDriver, LogDriverError},
     task::{BindMount, ContainerDependency, DependencyCondition, HealthCheckSpec, ResourceLimits, Ulimit},
     task_definition::{AppProtocol, ContainerDefinition, PortMapping, TASK_VOLUMES, TaskDefinition},
 };
@@ -109,11 +110,12 @@ pub fn find(registry: &Registry, name: &str) -> Option<Arn> {
 pub(crate) fn definition(arn: Arn, body: &RegisterTaskDefinitionRequest) -> (TaskDefinition, Vec<String>) {
     let mut faults = Vec::new();
     let revision = arn.resource().rsplit(':').next().and_then(|revision| revision.parse().ok()).unwrap_or(1);
-    let containers = body
+    let containers: Vec<_> = body
         .container_definitions
         .iter()
         .map(|container| container_of(body, container, &mut faults))
         .collect();
+    log_router(&containers, &mut faults);
     let definition = TaskDefinition {
         arn,
         family: body.family.clone(),
@@ -197,6 +199,58 @@ fn container_of(
             memory_mib: container.memory.and_then(|memory| u32::try_from(memory).ok()),
         },
         readonly_root: container.readonly_root_filesystem.unwrap_or(false),
+        log: of_container(container, faults, container.log_configuration.as_ref().map(log_configuration)),
+        firelens: of_container(
+            container,
+            faults,
+            container.firelens_configuration.as_ref().map(|given| {
+                let is_fluentd = given.r#type == Some(ecs::FirelensConfigurationType::Fluentd);
+                FireLensConfiguration::parse(is_fluentd, &given.options)
+            }),
+        ),
+    }
+}
+
+/// What was read, or nothing, and the fault with the container's name.
+fn of_container<T>(
+    container: &ecs::ContainerDefinition,
+    faults: &mut Vec<String>,
+    read: Option<Result<T, LogDriverError>>,
+) -> Option<T> {
+    match read? {
+        Ok(read) => Some(read),
+        Err(error) => {
+            faults.push(format!("container {}: {error}", container.name));
+            None
+        }
+    }
+}
+
+/// A `logConfiguration` in our own terms.
+///
+/// # Errors
+/// The driver or its options are wrong.
+pub(super) fn log_configuration(given: &ecs::LogConfiguration) -> Result<LogConfiguration, LogDriverError> {
+    let secrets = given.secret_options.iter().map(|secret| (secret.name.clone(), secret.value_from.clone()));
+    LogConfiguration::parse(&given.log_driver, &given.options, secrets.collect())
+}
+
+/// A task has at most one log router, and needs one for `awsfirelens`.
+fn log_router(containers: &[ContainerDefinition], faults: &mut Vec<String>) {
+    let routers = containers.iter().filter(|container| container.firelens.is_some()).count();
+    if routers > 1 {
+        faults.push("A task definition can have only one container with a firelensConfiguration.".into());
+    }
+    let routed = containers.iter().find(|container| {
+        let driver = container.log.as_ref().map(|log| &log.driver);
+        matches!(driver, Some(LogDriver::AwsFireLens(_)))
+    });
+    if let Some(routed) = routed.filter(|_| routers == 0) {
+        faults.push(format!(
+            "container {}: when a container uses the awsfirelens log driver, the task definition must have a \
+             container with a firelensConfiguration.",
+            routed.name
+        ));
     }
 }
 
@@ -276,6 +330,41 @@ fn wire_name(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(containers: serde_json::Value) -> (TaskDefinition, Vec<String>) {
+        let body = serde_json::json!({"family": "f", "containerDefinitions": containers});
+        let body: RegisterTaskDefinitionRequest = serde_json::from_value(body).expect("it is one");
+        definition(bowline_model::arn::Scope::default().arn("ecs", "task-definition/f:1"), &body)
+    }
+
+    #[test]
+    fn log_configurations_are_read_once_and_wrong_ones_refused() {
+        let router = serde_json::json!({
+            "name": "log_router", "image": "r",
+            "firelensConfiguration": {
+                "type": "fluentbit",
+                "options": {"config-file-type": "file", "config-file-value": "/fluent-bit.conf"},
+            },
+        });
+        let app = serde_json::json!({
+            "name": "app", "image": "a",
+            "logConfiguration": {
+                "logDriver": "awsfirelens",
+                "options": {"Name": "http", "Host": "h", "http_User": "u"},
+                "secretOptions": [{"name": "http_Passwd", "valueFrom": "/logs/password"}],
+            },
+        });
+        let (definition, faults) = read(serde_json::json!([router, app]));
+        assert_eq!(faults, Vec::<String>::new());
+        let file =
+            definition.containers[0].firelens.as_ref().and_then(|router| router.config_file.as_deref());
+        assert_eq!(file, Some("/fluent-bit.conf"));
+        assert_eq!(crate::task_spec::wanted_secrets(&definition), [("app", "/logs/password")]);
+        let (_, faults) = read(serde_json::json!([app]));
+        assert!(faults[0].contains("must have a container with a firelensConfiguration"), "{faults:?}");
+        let (_, faults) = read(serde_json::json!([router, router]));
+        assert!(faults[0].contains("only one container"), "{faults:?}");
+    }
 
     #[test]
     fn reads_cpu_and_memory_as_ecs_does() {

@@ -347,6 +347,12 @@ fn connect(
         namespace,
         services: services.collect::<Result<_, _>>()?,
         encryption: encryption::of_service(registry, configuration, &body.tags)?,
+        log: configuration
+            .log_configuration
+            .as_ref()
+            .map(definition::log_configuration)
+            .transpose()
+            .map_err(|error| format!("ServiceConnectConfiguration: {error}"))?,
     }))
 }
 

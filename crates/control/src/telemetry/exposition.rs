@@ -2,7 +2,7 @@
 
 use std::sync::{PoisonError, atomic::Ordering::Relaxed};
 
-use bowline_model::metric::Distribution;
+use bowline_model::{log_driver::LogFigures, metric::Distribution};
 use bowline_observe::metrics::MetricStore;
 use bowline_plumbing::exposition::{Exposition, Family, Format, Kind, Label};
 
@@ -94,6 +94,38 @@ fn write_store(out: &mut Exposition, store: &MetricStore) {
     out.family("bowline_metrics_dropped_bytes", Kind::Counter, help).sample(&[], dropped.bytes);
 }
 
+/// What became of the lines of containers and sidecars.
+fn write_logs(out: &mut Exposition, figures: &LogFigures) {
+    let all = figures.all();
+    let help = "Lines and records taken from spools, for each place that they go to.";
+    let mut family = out.family("bowline_logs_lines", Kind::Counter, help);
+    for (driver, figures) in &all {
+        family.sample(&[("driver", driver)], figures.taken);
+    }
+    let help = "Lines and records that receivers have taken.";
+    let mut family = out.family("bowline_logs_delivered_lines", Kind::Counter, help);
+    for (driver, figures) in &all {
+        family.sample(&[("driver", driver)], figures.delivered);
+    }
+    let help = "Lines and records that were given up, by reason.";
+    let mut family = out.family("bowline_logs_dropped_lines", Kind::Counter, help);
+    for (driver, figures) in &all {
+        for (reason, count) in &figures.dropped {
+            family.sample(&[("driver", driver), ("reason", reason)], *count);
+        }
+    }
+    let help = "Deliveries that failed, and were tried again.";
+    let mut family = out.family("bowline_logs_retries", Kind::Counter, help);
+    for (driver, figures) in &all {
+        family.sample(&[("driver", driver)], figures.retries);
+    }
+    let help = "Bytes that wait to be delivered.";
+    let mut family = out.family("bowline_logs_queued_bytes", Kind::Gauge, help);
+    for (driver, figures) in &all {
+        family.sample(&[("driver", driver)], figures.queued_bytes());
+    }
+}
+
 impl Telemetry {
     /// What proxies have told, and the control plane's own; `streams` are open now.
     pub(crate) fn render(&self, format: Format, streams: usize, store: &MetricStore) -> String {
@@ -101,6 +133,7 @@ impl Telemetry {
         self.write(&mut out);
         self.own.write(&mut out, streams);
         write_store(&mut out, store);
+        write_logs(&mut out, &self.logs);
         out.finish()
     }
 

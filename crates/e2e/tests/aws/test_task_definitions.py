@@ -56,7 +56,10 @@ def test_everything_of_a_container_comes_back(ecs):
         "environment": [{"name": "A", "value": "1"}],
         "healthCheck": {"command": ["CMD-SHELL", "true"], "interval": 5, "timeout": 2, "retries": 3, "startPeriod": 1},
         "portMappings": [{"name": "http", "containerPort": 80, "hostPort": 80, "protocol": "tcp"}],
-        "logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "/ecs/full"}},
+        "logConfiguration": {
+            "logDriver": "awslogs",
+            "options": {"awslogs-group": "/ecs/full", "awslogs-region": "us-east-1"},
+        },
         "ulimits": [{"name": "nofile", "softLimit": 1024, "hardLimit": 2048}],
         "mountPoints": [{"sourceVolume": "scratch", "containerPath": "/scratch", "readOnly": False}],
         "dockerLabels": {"a": "b"},
@@ -105,6 +108,57 @@ def test_definitions_that_are_refused(loose, changes, message):
     with refused("ClientException", message):
         loose.register_task_definition(**{"family": "x", "containerDefinitions": [WEB], **changes})
     assert loose.list_task_definition_families()["families"] == []
+
+
+def logged(driver, **options):
+    options = {name.replace("_", "-"): value for name, value in options.items()}
+    return {**WEB, "logConfiguration": {"logDriver": driver, "options": options}}
+
+
+FLUENT_BIT = {"type": "fluentbit"}
+ROUTER = {"name": "log_router", "image": "amazon/aws-for-fluent-bit:latest", "firelensConfiguration": FLUENT_BIT}
+S3 = {**ROUTER, "firelensConfiguration": {**FLUENT_BIT, "options": {"config-file-type": "s3"}}}
+
+
+@pytest.mark.parametrize(
+    "containers, message",
+    [
+        ([logged("syslog")], "Log driver syslog is not supported on this platform: allowed are awsfirelens, awslogs"),
+        ([logged("logfile")], "Unknown log driver 'logfile'"),
+        ([logged("awslogs", awslogs_group="g")], "Log driver awslogs requires options: awslogs-region"),
+        ([logged("json-file", max_sise="1m")], "disallows options: max-sise .allowed are compress"),
+        ([logged("awsfirelens", Name="http")], "must have a container with a firelensConfiguration"),
+        ([ROUTER, logged("awsfirelens", Name="kafka")], 'no output "kafka" here: known are cloudwatch_logs, forward'),
+        ([ROUTER, logged("awsfirelens", Name="http", Port="0")], "option Port: it is a number from 1 to 65535"),
+        ([ROUTER, {**ROUTER, "name": "another"}], "only one container with a firelensConfiguration"),
+        ([S3], "s3 is not here"),
+    ],
+)
+def test_log_configurations_that_are_refused(loose, containers, message):
+    with refused("ClientException", message):
+        loose.register_task_definition(family="logged", containerDefinitions=containers)
+
+
+def test_the_notes_log_router_is_taken(ecs):
+    router = {
+        **ROUTER,
+        "firelensConfiguration": {
+            "type": "fluentbit",
+            "options": {"config-file-type": "file", "config-file-value": "/fluent-bit.conf"},
+        },
+        "logConfiguration": {
+            "logDriver": "awslogs",
+            "options": {
+                "awslogs-group": "/ecs/service-connect",
+                "awslogs-region": "us-east-1",
+                "awslogs-create-group": "true",
+            },
+        },
+    }
+    app = logged("awsfirelens", Name="firelens", Tag="ecs-application")
+    told = ecs.register_task_definition(family="notes", containerDefinitions=[app, router])["taskDefinition"]
+    assert told["containerDefinitions"][1]["firelensConfiguration"] == router["firelensConfiguration"]
+    assert told["containerDefinitions"][0]["logConfiguration"] == app["logConfiguration"]
 
 
 def test_members_that_are_refused(ecs, loose):

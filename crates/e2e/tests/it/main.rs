@@ -13,6 +13,7 @@ mod examples;
 mod exec;
 mod external;
 mod inspect;
+mod logs;
 mod metrics;
 mod modes;
 mod prometheus;

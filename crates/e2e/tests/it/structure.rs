@@ -17,13 +17,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["bowline-aws", "bowline-discovery", "bowline-model", "bowline-observe", "bowline-plumbing"],
     ),
     ("bowline-proxy", &["bowline-discovery", "bowline-model", "bowline-plumbing"]),
-    ("bowline-agent", &["bowline-model", "bowline-plumbing"]),
+    ("bowline-logs", &["bowline-model", "bowline-plumbing"]),
+    ("bowline-agent", &["bowline-logs", "bowline-model", "bowline-plumbing"]),
     (
         "bowline-fuzz",
         &[
             "bowline-aws",
             "bowline-control",
             "bowline-discovery",
+            "bowline-logs",
             "bowline-model",
             "bowline-plumbing",
             "bowline-proxy",

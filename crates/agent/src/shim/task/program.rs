@@ -43,6 +43,9 @@ impl Task {
         for (name, value) in credentials.into_iter().flat_map(Credentials::variables) {
             environment.insert(name.to_owned(), value);
         }
+        if spec.firelens.is_none() {
+            environment.extend(self.router_variables());
+        }
         for (name, value) in &spec.environment {
             let replaced = self
                 .host_network

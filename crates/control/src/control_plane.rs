@@ -69,6 +69,7 @@ pub use authorities::{AuthorityError, AuthorityView, Moved};
 pub use bowline_observe::metrics::{
     MetricLimits, MetricStore, MetricStoreError, Retention as MetricRetention,
 };
+pub use bowline_observe::traces::{TraceLimits, TraceStore, TraceStoreError};
 pub(crate) use certificates::authority_named;
 pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,
@@ -80,6 +81,9 @@ pub const STORE_FILE: &str = "store.redb";
 
 /// Where metrics are kept, in a state directory.
 pub const METRICS_DIRECTORY: &str = "metrics";
+
+/// Where traces are kept, in a state directory.
+pub const TRACES_DIRECTORY: &str = "traces";
 
 /// Most events kept.
 const EVENTS_MAX: usize = 1_000;
@@ -120,6 +124,8 @@ pub struct ControlConfig {
     pub master_key: MasterKeySource,
     /// How much is kept of metrics.
     pub metrics: MetricLimits,
+    /// How much is kept of traces.
+    pub traces: TraceLimits,
 }
 
 impl ControlConfig {
@@ -142,6 +148,7 @@ impl ControlConfig {
             dns: Some(DnsConfig::new(SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)))),
             master_key: MasterKeySource::default(),
             metrics: MetricLimits::default(),
+            traces: TraceLimits::default(),
         }
     }
 }
@@ -191,6 +198,9 @@ pub enum StartError {
     /// Metrics cannot be kept.
     #[error(transparent)]
     Metrics(#[from] MetricStoreError),
+    /// Traces cannot be kept.
+    #[error(transparent)]
+    Traces(#[from] TraceStoreError),
     /// A certificate authority cannot be made or opened.
     #[error(transparent)]
     Authorities(#[from] AuthoritiesError),
@@ -271,6 +281,7 @@ impl ControlPlane {
         let master_key = Arc::new(open_master_key(&config, &writer)?);
         let audit = audit_trail::open(&config, &master_key).await?;
         let metrics = Arc::new(open_metrics(&config)?);
+        let traces = Arc::new(open_traces(&config)?);
         let authorities = Authorities::open(&writer, Arc::clone(&master_key), wall_clock::now())?;
         write_gateway_ca(&config.state_dir, &authorities)?;
 
@@ -282,7 +293,7 @@ impl ControlPlane {
         let core = Arc::new(Core::new(
             writer,
             authorities,
-            Kept { audit, metrics },
+            Kept { audit, metrics, traces },
             Credentials::new(master_key),
             Authorizer::new(config.authorization),
             config.certificate_ttl,
@@ -392,6 +403,11 @@ impl ControlPlane {
     /// measure.
     pub fn metrics(&self) -> Arc<MetricStore> {
         Arc::clone(self.core.metrics())
+    }
+
+    /// Where traces are kept: to read them, and for whoever takes in what proxies and applications tell.
+    pub fn traces(&self) -> Arc<TraceStore> {
+        Arc::clone(self.core.traces())
     }
 
     #[cfg(test)]
@@ -566,7 +582,12 @@ impl ControlPlane {
         audit_trail::close(&self.core).await;
         let metrics = Arc::clone(self.core.metrics());
         // It waits for the disk.
-        let _ = tokio::task::spawn_blocking(move || metrics.close()).await;
+        let traces = Arc::clone(self.core.traces());
+        let close = move || {
+            metrics.close();
+            traces.close();
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
         for task in self.tasks {
             task.abort();
             let _ = task.await;
@@ -597,6 +618,10 @@ fn write_gateway_ca(state_dir: &Path, authorities: &Authorities) -> Result<(), A
 
 fn open_metrics(config: &ControlConfig) -> Result<MetricStore, MetricStoreError> {
     MetricStore::open(&config.state_dir.join(METRICS_DIRECTORY), config.metrics, Arc::new(wall_clock::now))
+}
+
+fn open_traces(config: &ControlConfig) -> Result<TraceStore, TraceStoreError> {
+    TraceStore::open(&config.state_dir.join(TRACES_DIRECTORY), config.traces, Arc::new(wall_clock::now))
 }
 
 fn open_master_key(config: &ControlConfig, writer: &RegistryWriter) -> Result<MasterKey, StartError> {

@@ -23,7 +23,7 @@ use bowline_model::{
     service::Service,
     task::{Secret, TaskId},
 };
-use bowline_observe::metrics::MetricStore;
+use bowline_observe::{metrics::MetricStore, traces::TraceStore};
 use bowline_plumbing::{exposition::Format, wall_clock};
 use tokio::sync::watch;
 
@@ -49,6 +49,7 @@ use crate::{
     stream::{directory::IssuedCertificate, tls::TlsMaterial},
     telemetry::Telemetry,
     tokens::Tokens,
+    xray::sampling::SamplingStatistics,
 };
 
 use self::{
@@ -69,6 +70,8 @@ pub(crate) struct Kept {
     pub(crate) audit: Arc<AuditLog>,
     /// Metrics.
     pub(crate) metrics: Arc<MetricStore>,
+    /// Traces.
+    pub(crate) traces: Arc<TraceStore>,
 }
 
 /// What the control plane's servers and loops share.
@@ -77,6 +80,7 @@ pub(crate) struct Core {
     authorities: Authorities,
     kept: Kept,
     telemetry: Telemetry,
+    sampling: SamplingStatistics,
     credentials: Credentials,
     authorizer: Authorizer,
     tokens: Tokens,
@@ -136,6 +140,7 @@ impl Core {
             authorities,
             kept,
             telemetry,
+            sampling: SamplingStatistics::default(),
             credentials,
             authorizer,
             tokens: Tokens::default(),
@@ -179,6 +184,16 @@ impl Core {
     /// Metrics.
     pub(crate) fn metrics(&self) -> &Arc<MetricStore> {
         &self.kept.metrics
+    }
+
+    /// Traces.
+    pub(crate) fn traces(&self) -> &Arc<TraceStore> {
+        &self.kept.traces
+    }
+
+    /// What X-Ray's clients have told of their sampling.
+    pub(crate) fn sampling(&self) -> &SamplingStatistics {
+        &self.sampling
     }
 
     /// All that proxies have told, and the control plane's own counters.
@@ -270,6 +285,7 @@ impl Core {
         let ended = tokio::time::timeout(limit, ended).await.is_ok();
         self.events.clear();
         self.kept.metrics.clear();
+        self.kept.traces.clear();
         self.change::<_, RegistryError>(|registry| {
             registry.forget_resources();
             Ok(())

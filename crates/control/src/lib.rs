@@ -19,6 +19,7 @@
 //! - [`audit`]: who called what, in files that show whether they were changed.
 //! - [`dns`]: answers for names of Cloud Map's private namespaces.
 //! - [`alarms`]: CloudWatch's alarms, judged and acted on.
+//! - [`xray`]: X-Ray over what is kept of traces, and its sampling rules.
 //! - [`scaling`]: Application Auto Scaling of services.
 //! - [`acm`]: Certificate Manager's certificates.
 //! - [`private_ca`]: AWS Private CA's authorities and what they issue.
@@ -64,4 +65,5 @@ pub mod telemetry;
 pub mod tokens;
 pub mod view;
 mod x509;
+pub mod xray;
 pub mod zone;

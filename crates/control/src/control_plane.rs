@@ -48,6 +48,7 @@ use crate::{
     credentials::Credentials,
     dns::DnsConfig,
     master_key::{MasterKey, MasterKeyError, MasterKeySource, Rotated},
+    otlp::{Otlp, OtlpConfig},
     publish::PublishOptions,
     reconcile::{self, Event, Histories},
     registry::{LocalCommandRecord, Registry, RegistryError, RegistryWriter, SETTINGS, Settings},
@@ -91,6 +92,9 @@ const EVENTS_MAX: usize = 1_000;
 /// How long a diversion may last.
 const DIVERSION_MAX: Duration = Duration::from_secs(60);
 
+/// How long the last spans may take to be sent on.
+const OTLP_LAST: Duration = Duration::from_secs(4);
+
 /// How a control plane is set up.
 #[derive(Clone, Debug)]
 pub struct ControlConfig {
@@ -126,6 +130,8 @@ pub struct ControlConfig {
     pub metrics: MetricLimits,
     /// How much is kept of traces.
     pub traces: TraceLimits,
+    /// Where spans and metrics are sent on to.
+    pub otlp: OtlpConfig,
 }
 
 impl ControlConfig {
@@ -149,6 +155,7 @@ impl ControlConfig {
             master_key: MasterKeySource::default(),
             metrics: MetricLimits::default(),
             traces: TraceLimits::default(),
+            otlp: OtlpConfig::default(),
         }
     }
 }
@@ -260,6 +267,8 @@ pub struct ControlPlane {
     tasks: Vec<tokio::task::JoinHandle<()>>,
     dns: Option<Arc<PrivateDns>>,
     stopping: watch::Sender<bool>,
+    /// What sends spans and metrics on, and what ends it.
+    otlp: (watch::Sender<bool>, tokio::task::JoinHandle<()>),
     _lock: StateLock,
 }
 
@@ -293,7 +302,7 @@ impl ControlPlane {
         let core = Arc::new(Core::new(
             writer,
             authorities,
-            Kept { audit, metrics, traces },
+            Kept { audit, metrics, traces, otlp: Arc::new(Otlp::new(config.otlp.clone())) },
             Credentials::new(master_key),
             Authorizer::new(config.authorization),
             config.certificate_ttl,
@@ -332,6 +341,11 @@ impl ControlPlane {
             tokio::spawn(evaluator::run(Arc::clone(&core), core.metrics().clone() as _)),
             tokio::spawn(server.stopped()),
         ];
+        if let Some(queue) = core.otlp().spans() {
+            core.traces().follow(queue);
+        }
+        let (sending, sending_receiver) = watch::channel(false);
+        let sender = tokio::spawn(Arc::clone(core.otlp()).run(Arc::clone(&core), sending_receiver));
         if let Some(dns) = &dns {
             tasks.push(tokio::spawn(Arc::clone(dns).follow(Arc::clone(&core))));
         }
@@ -346,6 +360,7 @@ impl ControlPlane {
             tasks,
             dns,
             stopping,
+            otlp: (sending, sender),
             _lock: lock,
         })
     }
@@ -579,6 +594,13 @@ impl ControlPlane {
         drop(self.drain_watch);
         // Streams end when their proxies see the connection close.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.drain.drain()).await;
+        // Proxies have told their last spans.
+        let (sending, sender) = self.otlp;
+        sending.send_replace(true);
+        let abort = sender.abort_handle();
+        if tokio::time::timeout(OTLP_LAST, sender).await.is_err() {
+            abort.abort();
+        }
         audit_trail::close(&self.core).await;
         let metrics = Arc::clone(self.core.metrics());
         // It waits for the disk.

@@ -39,6 +39,7 @@ use crate::{
     control_plane::{EventLog, verifier_id},
     credentials::Credentials,
     ecs::definition,
+    otlp::Otlp,
     private_ca,
     publish::{self, MESH_IDENTITY, PublishOptions},
     random,
@@ -47,7 +48,7 @@ use crate::{
     revocation, secrets,
     stack::secrets::SecretValues,
     stream::{directory::IssuedCertificate, tls::TlsMaterial},
-    telemetry::Telemetry,
+    telemetry::{Telemetry, exposition},
     tokens::Tokens,
     xray::sampling::SamplingStatistics,
 };
@@ -72,6 +73,8 @@ pub(crate) struct Kept {
     pub(crate) metrics: Arc<MetricStore>,
     /// Traces.
     pub(crate) traces: Arc<TraceStore>,
+    /// Where spans and metrics are sent on to.
+    pub(crate) otlp: Arc<Otlp>,
 }
 
 /// What the control plane's servers and loops share.
@@ -191,6 +194,11 @@ impl Core {
         &self.kept.traces
     }
 
+    /// Where spans and metrics are sent on to.
+    pub(crate) fn otlp(&self) -> &Arc<Otlp> {
+        &self.kept.otlp
+    }
+
     /// What X-Ray's clients have told of their sampling.
     pub(crate) fn sampling(&self) -> &SamplingStatistics {
         &self.sampling
@@ -201,7 +209,10 @@ impl Core {
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         let streams = proxies.values().map(|proxy| proxy.streams as usize).sum();
         drop(proxies);
-        self.telemetry.render(format, streams, self.metrics())
+        self.telemetry.render(format, streams, self.metrics(), |out| {
+            exposition::write_traces(out, self.traces().counts());
+            exposition::write_otlp(out, self.otlp().counts());
+        })
     }
 
     /// What proxies tell of what they counted.

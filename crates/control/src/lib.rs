@@ -16,6 +16,8 @@
 //! - [`publish`]: the registry becomes what each proxy should have.
 //! - [`stream`]: the servers that proxies connect to.
 //! - [`telemetry`]: what proxies tell of what they counted.
+//! - [`otlp`]: spans and metrics, sent on by OpenTelemetry's protocol.
+//! - [`traces`]: traces as people look at them.
 //! - [`audit`]: who called what, in files that show whether they were changed.
 //! - [`dns`]: answers for names of Cloud Map's private namespaces.
 //! - [`alarms`]: CloudWatch's alarms, judged and acted on.
@@ -45,6 +47,7 @@ pub mod fuzzing;
 pub mod iam;
 pub mod kms;
 pub mod master_key;
+pub mod otlp;
 pub mod private_ca;
 pub mod publish;
 mod random;
@@ -63,6 +66,7 @@ mod task_role;
 pub mod task_spec;
 pub mod telemetry;
 pub mod tokens;
+pub mod traces;
 pub mod view;
 mod x509;
 pub mod xray;

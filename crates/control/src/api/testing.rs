@@ -30,6 +30,7 @@ use crate::{
     core::{Core, Kept},
     credentials::Credentials,
     master_key::MasterKey,
+    otlp::{Otlp, OtlpConfig},
     publish::PublishOptions,
     registry::{Registry, RegistryError, RegistryWriter, SETTINGS, Settings},
     store::EmbeddedStore,
@@ -119,7 +120,12 @@ pub(crate) fn core_in_memory(mode: AuthorizationMode) -> (Arc<Core>, tempfile::T
     let core = Arc::new(Core::new(
         writer,
         authorities,
-        Kept { audit, metrics: Arc::new(metrics), traces: Arc::new(traces) },
+        Kept {
+            audit,
+            metrics: Arc::new(metrics),
+            traces: Arc::new(traces),
+            otlp: Arc::new(Otlp::new(OtlpConfig::default())),
+        },
         Credentials::new(key),
         Authorizer::new(mode),
         Duration::from_secs(3600),

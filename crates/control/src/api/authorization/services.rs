@@ -1,5 +1,7 @@
 //! The resources of requests to the other services.
 
+use bowline_aws::protocol::Document;
+
 use super::demand::{Asked, Demand};
 
 /// The ARNs that a request to `service` is about; `*` where its action knows no resources.

@@ -39,31 +39,27 @@ fn tokens(text: &str) -> Result<Vec<(Token, usize)>, FilterError> {
     let mut rest = text;
     let mut at = 1;
     while let Some(first) = rest.chars().next() {
-        let begins = at;
-        let mut advance = |bytes: usize| {
-            at += rest[..bytes].chars().count();
-            rest = &rest[bytes..];
-        };
-        if first.is_whitespace() {
-            advance(first.len_utf8());
+        let bytes = if first.is_whitespace() {
+            first.len_utf8()
         } else if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
-            advance(sign.len());
-            tokens.push((Token::Sign(sign), begins));
+            tokens.push((Token::Sign(sign), at));
+            sign.len()
         } else if first == '"' || first == '\'' {
             let (quoted, bytes) = quoted(&rest[1..], first)
-                .ok_or_else(|| FilterError { what: "a quote is not closed".to_owned(), at: begins })?;
-            advance(bytes + 1);
-            tokens.push((Token::Quoted(quoted), begins));
+                .ok_or_else(|| FilterError { what: "a quote is not closed".to_owned(), at })?;
+            tokens.push((Token::Quoted(quoted), at));
+            bytes + 1
         } else {
             let is_word = |c: char| c.is_alphanumeric() || "._-+/*@".contains(c);
             let bytes = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
             if bytes == 0 {
-                return Err(FilterError { what: format!("unexpected {first:?}"), at: begins });
+                return Err(FilterError { what: format!("unexpected {first:?}"), at });
             }
-            let word = rest[..bytes].to_owned();
-            advance(bytes);
-            tokens.push((Token::Word(word), begins));
-        }
+            tokens.push((Token::Word(rest[..bytes].to_owned()), at));
+            bytes
+        };
+        at += rest[..bytes].chars().count();
+        rest = &rest[bytes..];
     }
     Ok(tokens)
 }

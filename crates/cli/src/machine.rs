@@ -88,6 +88,10 @@ pub(crate) struct MachineArgs {
     /// OTEL_EXPORTER_OTLP_PROTOCOL, _HEADERS and the other variables of OpenTelemetry are read too.
     #[arg(long, value_name = "URL")]
     pub(crate) otlp_endpoint: Option<String>,
+    /// Listen for segments of AWS X-Ray's SDKs on this address of loopback, by UDP and TCP as X-Ray's daemon does; it
+    /// uses port 2000.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) xray_daemon: Option<SocketAddr>,
     /// What becomes of requests to the AWS endpoint that IAM's policies do not allow. The root
     /// user, whose the key `test` is, may do everything.
     #[arg(long, default_value = "enforce")]
@@ -207,6 +211,7 @@ impl MachineArgs {
             },
             otlp: OtlpConfig::read(self.otlp_endpoint.as_deref(), |name| std::env::var(name).ok())
                 .context("OTLP cannot be sent")?,
+            xray_daemon: self.xray_daemon,
             traces: TraceLimits {
                 retention: Duration::from_secs(self.traces_hours * 3600),
                 bytes_max: self.traces_mib * 1024 * 1024,

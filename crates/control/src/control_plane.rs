@@ -40,6 +40,7 @@ use crate::{
         limits::Limits,
         server::Api,
         tls::{EndpointCertificate, EndpointTls, EndpointTlsError},
+        xray::daemon::DaemonSockets,
     },
     audit::AuditError,
     authorities::{Authorities, AuthoritiesError},
@@ -132,6 +133,9 @@ pub struct ControlConfig {
     pub traces: TraceLimits,
     /// Where spans and metrics are sent on to.
     pub otlp: OtlpConfig,
+    /// Where X-Ray's daemon listens, by UDP and TCP: on loopback, for there is no other proof of who comes. `None`:
+    /// there is none.
+    pub xray_daemon: Option<SocketAddr>,
 }
 
 impl ControlConfig {
@@ -156,6 +160,7 @@ impl ControlConfig {
             metrics: MetricLimits::default(),
             traces: TraceLimits::default(),
             otlp: OtlpConfig::default(),
+            xray_daemon: None,
         }
     }
 }
@@ -216,6 +221,14 @@ pub enum StartError {
     Dns {
         /// Where it should.
         addresses: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// X-Ray's daemon cannot listen.
+    #[error("X-Ray's daemon cannot listen on {address}")]
+    XrayDaemon {
+        /// Where it should.
+        address: SocketAddr,
         /// Why.
         source: io::Error,
     },
@@ -299,6 +312,7 @@ impl ControlPlane {
             .local_addr()
             .map_err(|source| StartError::Listen { address: config.discovery_listen, source })?;
         let dns = config.dns.as_ref().map(|dns| PrivateDns::start(dns, &writer)).transpose()?;
+        let xray_daemon = config.xray_daemon.map(listen_as_xray_daemon).transpose()?;
         let core = Arc::new(Core::new(
             writer,
             authorities,
@@ -329,6 +343,7 @@ impl ControlPlane {
             egress: config.egress,
             exec: config.exec.clone(),
             secrets: Arc::default(),
+            xray_daemon: xray_daemon.as_ref().and_then(|sockets| sockets.local_addr().ok()),
         };
         let dns = dns.map(Arc::new);
         let mut tasks = vec![
@@ -346,6 +361,9 @@ impl ControlPlane {
         }
         let (sending, sending_receiver) = watch::channel(false);
         let sender = tokio::spawn(Arc::clone(core.otlp()).run(Arc::clone(&core), sending_receiver));
+        if let Some(sockets) = xray_daemon {
+            tasks.push(tokio::spawn(sockets.serve(Arc::clone(&core), drain_watch.clone())));
+        }
         if let Some(dns) = &dns {
             tasks.push(tokio::spawn(Arc::clone(dns).follow(Arc::clone(&core))));
         }
@@ -640,6 +658,14 @@ fn write_gateway_ca(state_dir: &Path, authorities: &Authorities) -> Result<(), A
 
 fn open_metrics(config: &ControlConfig) -> Result<MetricStore, MetricStoreError> {
     MetricStore::open(&config.state_dir.join(METRICS_DIRECTORY), config.metrics, Arc::new(wall_clock::now))
+}
+
+fn listen_as_xray_daemon(address: SocketAddr) -> Result<DaemonSockets, StartError> {
+    let bound = match address.ip().is_loopback() {
+        true => DaemonSockets::bind(address),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "only on loopback")),
+    };
+    bound.map_err(|source| StartError::XrayDaemon { address, source })
 }
 
 fn open_traces(config: &ControlConfig) -> Result<TraceStore, TraceStoreError> {

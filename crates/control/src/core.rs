@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use crate::{
     acm::rollover,
     alarms,
-    api::authorization::Authorizer,
+    api::{authorization::Authorizer, xray::daemon::DaemonCounters},
     audit::AuditLog,
     authorities::{self, Authorities, AuthoritiesError, LeafOrder},
     authorization::{self, PolicyAnswer, PolicyQuestion, PolicyQuestionError},
@@ -84,6 +84,7 @@ pub(crate) struct Core {
     kept: Kept,
     telemetry: Telemetry,
     sampling: SamplingStatistics,
+    daemon: DaemonCounters,
     credentials: Credentials,
     authorizer: Authorizer,
     tokens: Tokens,
@@ -144,6 +145,7 @@ impl Core {
             kept,
             telemetry,
             sampling: SamplingStatistics::default(),
+            daemon: DaemonCounters::default(),
             credentials,
             authorizer,
             tokens: Tokens::default(),
@@ -204,6 +206,11 @@ impl Core {
         &self.sampling
     }
 
+    /// What X-Ray's daemon has counted.
+    pub(crate) fn daemon(&self) -> &DaemonCounters {
+        &self.daemon
+    }
+
     /// All that proxies have told, and the control plane's own counters.
     pub(crate) fn metrics_text(&self, format: Format) -> String {
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -212,6 +219,7 @@ impl Core {
         self.telemetry.render(format, streams, self.metrics(), |out| {
             exposition::write_traces(out, self.traces().counts());
             exposition::write_otlp(out, self.otlp().counts());
+            exposition::write_daemon(out, &self.daemon);
         })
     }
 

@@ -19,7 +19,7 @@ mod transport;
 
 pub use config::{Header, OtlpConfig, OtlpConfigError, OtlpProtocol, OtlpTarget};
 pub use export::OtlpCounts;
-pub(crate) use export::{Otlp, SpanQueue};
+pub(crate) use export::Otlp;
 
 use bowline_discovery::opentelemetry::proto::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},

@@ -30,6 +30,8 @@ pub struct SpecOptions {
     pub egress: Egress,
     /// Values of secrets that containers want injected.
     pub secrets: Arc<SecretValues>,
+    /// Where X-Ray's daemon listens on loopback, if it does.
+    pub xray_daemon: Option<SocketAddr>,
     /// `--exec`: wins over a template's local commands.
     pub exec: Vec<LocalCommandRecord>,
 }
@@ -66,6 +68,7 @@ pub fn build(registry: &Registry, options: &SpecOptions, task: &TaskRecord) -> O
                 egress: options.egress,
                 limits: ResourceLimits::default(),
                 role: None,
+                xray_daemon: None,
             })
         }
     }
@@ -126,6 +129,7 @@ fn service_task(
         egress: options.egress,
         limits: definition.limits,
         role: task_role::told(registry, task, proxied),
+        xray_daemon: options.xray_daemon,
     }
 }
 
@@ -177,6 +181,7 @@ fn standalone_task(
         egress: options.egress,
         limits: definition.limits,
         role: task_role::told(registry, task, proxied),
+        xray_daemon: options.xray_daemon,
     }
 }
 

@@ -121,6 +121,9 @@ pub struct TaskSpec {
     /// The role whose credentials the task's sidecar gives out; `None` where it has none.
     #[serde(default)]
     pub role: Option<TaskRole>,
+    /// Where X-Ray's daemon listens on the host's loopback; `None` where there is none.
+    #[serde(default)]
+    pub xray_daemon: Option<SocketAddr>,
 }
 
 /// What a task's containers are told of the task's role.

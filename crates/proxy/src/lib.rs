@@ -66,6 +66,7 @@ mod telemetry;
 mod tls;
 mod upgrade;
 mod worker;
+mod xray_daemon;
 
 pub use crate::{
     access_log::AccessLogTarget,

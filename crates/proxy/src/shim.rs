@@ -29,6 +29,7 @@ use crate::{
     task_credentials::{self, Listeners},
     telemetry::Reporter,
     tls::application::ApplicationAuthority,
+    xray_daemon,
 };
 
 /// Runs a task's proxy until SIGTERM or SIGINT, then drains.
@@ -70,6 +71,7 @@ pub fn start_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<ProxyHa
     publish_ports(&control, &link, &hello)?;
     open_egress(&control, &link, &hello)?;
     let credentials = Listeners::open(&link, &hello)?;
+    let xray = xray_daemon::Sockets::open(&link, &hello)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let admin = {
         let _entered = runtime.enter();
@@ -84,7 +86,7 @@ pub fn start_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<ProxyHa
             &link,
             hello,
             key,
-            Opened { admin, credentials },
+            Opened { admin, credentials, xray },
             stopping,
             drain,
         ));
@@ -96,6 +98,7 @@ pub fn start_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<ProxyHa
 struct Opened {
     admin: AdminSocket,
     credentials: Option<Listeners>,
+    xray: Option<xray_daemon::Sockets>,
 }
 
 async fn follow(
@@ -103,7 +106,7 @@ async fn follow(
     link: &Arc<ShimLink>,
     hello: Hello,
     key: SealKey,
-    Opened { admin, credentials }: Opened,
+    Opened { admin, credentials, xray }: Opened,
     mut stopping: watch::Receiver<bool>,
     drain: Duration,
 ) {
@@ -145,6 +148,7 @@ async fn follow(
     let tasks = [
         tokio::spawn(certificates.run(changed)),
         tokio::spawn(task_credentials::serve(credentials, control_plane.clone())),
+        tokio::spawn(xray_daemon::serve(xray)),
         tokio::spawn(watch_certified(control_plane, published.clone(), certified)),
         tokio::spawn(stream.run(is_certified.clone())),
         tokio::spawn(keeper.keep(control.clone(), published, revised)),

@@ -228,6 +228,7 @@ pub(crate) fn task(containers: Vec<ContainerSpec>) -> TaskSpec {
         egress: Egress::Deny,
         limits: ResourceLimits::default(),
         role: None,
+        xray_daemon: None,
     }
 }
 

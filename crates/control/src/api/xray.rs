@@ -2,11 +2,13 @@
 //!
 //! - `traces` takes and tells traces, `graphs` tells graphs.
 //! - `rules` keeps sampling rules, `targets` tells clients of their share of them.
+//! - `daemon` is X-Ray's daemon, by UDP and TCP.
 //! - `tags` is what rules are tagged with; `telemetry` takes what daemons count.
 //!
 //! Source of names, shapes and errors: AWS's X-Ray API reference. Groups and insights are not kept: there is the group
 //! `Default`, which all traces are of.
 
+pub(crate) mod daemon;
 mod graphs;
 mod rules;
 mod tags;
@@ -55,6 +57,7 @@ impl From<RuleError> for Fault {
     fn from(error: RuleError) -> Self {
         let code = match error {
             RuleError::Invalid(_) => "InvalidRequestException",
+            RuleError::TooManyTags => "TooManyTagsException",
             RuleError::Limit => "RuleLimitExceededException",
         };
         Self::new(code, error.to_string())

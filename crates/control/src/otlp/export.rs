@@ -240,20 +240,18 @@ impl Exporter {
         let mut delays = Backoff::new(DELAYS.0, DELAYS.1);
         let began = tokio::time::Instant::now();
         loop {
-            let is_over = *stopping.borrow();
-            let error = if is_over {
-                match tokio::time::timeout(LAST, self.transport.send(message)).await {
-                    Ok(sent) => sent,
-                    Err(_) => return None,
-                }
-            } else {
+            let sent = {
+                let sending = self.transport.send(message);
+                tokio::pin!(sending);
                 tokio::select! {
-                    sent = self.transport.send(message) => sent,
-                    // It is sent once more, for the last time.
-                    () = ended(stopping) => continue,
+                    biased;
+                    sent = &mut sending => sent,
+                    // What is under way is waited for, for a moment: it may have been taken.
+                    () = ended(stopping) => tokio::time::timeout(LAST, sending).await.ok()?,
                 }
             };
-            let (why, wait) = match error {
+            let is_over = *stopping.borrow();
+            let (why, wait) = match sent {
                 Ok(answer) => {
                     if std::mem::take(&mut self.is_failing) {
                         tracing::info!(to = self.transport.peer(), "OTLP's receiver takes messages again");

@@ -7,7 +7,7 @@ use bowline_discovery::{
     opentelemetry::proto::{
         collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
         metrics::v1::metric::Data,
-        trace::v1::{span::SpanKind as WireKind, status::StatusCode},
+        trace::v1::{span::SpanKind as WireKind, status::StatusCode as WireCode},
     },
     prost::Message as _,
 };
@@ -128,7 +128,7 @@ fn a_span_has_the_conventions_attributes() {
     assert_eq!((&span["traceId"], &span["spanId"], &span["parentSpanId"]), (&json!("07".repeat(16)), &json!("01".repeat(8)), &json!("02".repeat(8))));
     assert_eq!((&span["name"], &span["kind"]), (&json!("GET"), &json!(WireKind::Client as i32)));
     assert_eq!(span["endTimeUnixNano"], "1700000000001500000");
-    assert_eq!(span["status"]["code"], StatusCode::Error as i32, "a client's 404 is an error");
+    assert_eq!(span["status"]["code"], WireCode::Error as i32, "a client's 404 is an error");
     let attributes = &span["attributes"];
     for (key, expected) in [
         ("http.request.method", json!({"stringValue": "GET"})),

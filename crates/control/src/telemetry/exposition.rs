@@ -14,7 +14,7 @@ use super::{
     report::{Counts, RowKey},
     view::Workload,
 };
-use crate::otlp::OtlpCounts;
+use crate::{api::xray::daemon::DaemonCounters, otlp::OtlpCounts};
 
 /// Bounds of what is told of durations, as powers of two of milliseconds.
 const POWERS: std::ops::RangeInclusive<i32> = -2..=16;
@@ -114,6 +114,14 @@ pub(crate) fn write_traces(out: &mut Exposition, counts: TraceCounts) {
     out.family("bowline_traces_dropped", Kind::Counter, help).sample(&[], counts.dropped);
     let help = "Spans and documents that were given up for newer ones, or for their age.";
     out.family("bowline_traces_given_up", Kind::Counter, help).sample(&[], counts.given_up);
+}
+
+/// What came by X-Ray's daemon protocol.
+pub(crate) fn write_daemon(out: &mut Exposition, counters: &DaemonCounters) {
+    let help = "Datagrams to X-Ray's daemon, by outcome.";
+    let mut family = out.family("bowline_xray_daemon_datagrams", Kind::Counter, help);
+    family.sample(&[("outcome", "taken")], counters.taken.load(Relaxed));
+    family.sample(&[("outcome", "refused")], counters.refused.load(Relaxed));
 }
 
 /// What was sent on by OTLP, and what was not.

@@ -45,6 +45,9 @@ pub(crate) enum RuleError {
     /// It cannot be one, or there is none.
     #[error("{0}")]
     Invalid(String),
+    /// It has more tags than it may have.
+    #[error("A resource can have at most {TAGS_MAX} tags.")]
+    TooManyTags,
     /// There are as many as there may be.
     #[error("The maximum number of sampling rules has been reached: {RULES_MAX}.")]
     Limit,
@@ -161,7 +164,9 @@ fn check(rule: &SamplingRule) -> Result<(), RuleError> {
 
 /// Checks what a rule is tagged with.
 pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), RuleError> {
-    constraint::items("tags", tags.len(), 0..=TAGS_MAX).map_err(invalid)?;
+    if tags.len() > TAGS_MAX {
+        return Err(RuleError::TooManyTags);
+    }
     for (key, value) in tags {
         constraint::length("tags", key, 1..=128).map_err(invalid)?;
         constraint::length("tags", value, 0..=256).map_err(invalid)?;
@@ -187,7 +192,8 @@ pub(crate) fn create(
         return Err(invalid("The default sampling rule cannot be created."));
     }
     check(&rule)?;
-    check_tags(&tags)?;
+    // Its model has no error of its own for that.
+    check_tags(&tags).map_err(|error| invalid(error.to_string()))?;
     if registry.sampling_rules.get(&name).is_some() {
         return Err(invalid("Sampling rule already exists."));
     }

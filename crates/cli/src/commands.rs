@@ -24,5 +24,6 @@ pub(crate) mod stat;
 pub(crate) mod status;
 pub(crate) mod tap;
 pub(crate) mod top;
+pub(crate) mod trace;
 pub(crate) mod up;
 pub(crate) mod verify;

@@ -12,14 +12,15 @@ use anyhow::{Context, bail};
 use bowline_agent::{Agent, AgentConfig, AgentHandle, LogDelivery, NetworkMode, OutputLine, ProgramCommand};
 use bowline_control::{
     api::{AuthorizationMode, EndpointCertificate},
-    control_plane::{AgentPort, ControlConfig, ControlPlane, MetricLimits, MetricRetention},
+    control_plane::{AgentPort, ControlConfig, ControlPlane, MetricLimits, MetricRetention, TraceLimits},
     dns::Network,
+    otlp::OtlpConfig,
     record_launcher,
     registry::LocalCommandRecord,
 };
 use bowline_model::{
     arn::Scope,
-    sampling::{MILLION, SamplingPolicy},
+    sampling::{DefaultSampling, MILLION},
     task::Egress,
 };
 use tokio::{
@@ -88,6 +89,20 @@ pub(crate) struct MachineArgs {
     /// proxy. 0: none. Failed calls are traced in any case.
     #[arg(long, default_value = "5", value_parser = per_million, value_name = "PERCENT")]
     pub(crate) trace_sampling: u32,
+    /// How long traces are kept, in hours.
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=720), value_name = "HOURS")]
+    pub(crate) traces_hours: u64,
+    /// How much room traces may take on the disk, in MiB; the oldest are given up for newer ones.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(16..=1_024), value_name = "MIB")]
+    pub(crate) traces_mib: u64,
+    /// Send spans and metrics on to this receiver of OpenTelemetry's protocol, as http://127.0.0.1:4318.
+    /// OTEL_EXPORTER_OTLP_PROTOCOL, _HEADERS and the other variables of OpenTelemetry are read too.
+    #[arg(long, value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
+    /// Listen for segments of AWS X-Ray's SDKs on this address of loopback, by UDP and TCP as X-Ray's daemon does; it
+    /// uses port 2000.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) xray_daemon: Option<SocketAddr>,
     /// What becomes of requests to the AWS endpoint that IAM's policies do not allow. The root
     /// user, whose the key `test` is, may do everything.
     #[arg(long, default_value = "enforce")]
@@ -128,17 +143,6 @@ fn per_million(text: &str) -> Result<u32, String> {
         true => Ok((percent * f64::from(MILLION) / 100.0).round() as u32),
         false => Err("a percentage is between 0 and 100".into()),
     }
-}
-
-/// X-Ray's default rule, with this share.
-fn sampling(per_million: u32) -> SamplingPolicy {
-    let mut policy = SamplingPolicy::default();
-    for rule in &mut policy.rules {
-        rule.per_million = per_million;
-        // None is none.
-        rule.reservoir = rule.reservoir.min(per_million);
-    }
-    policy
 }
 
 /// `--authorization`.
@@ -228,7 +232,17 @@ impl MachineArgs {
                 bytes_max: self.metrics_mib * 1024 * 1024,
                 ..MetricLimits::default()
             },
-            sampling: sampling(self.trace_sampling),
+            sampling: DefaultSampling::of_share(self.trace_sampling),
+            otlp: OtlpConfig::read(self.otlp_endpoint.as_deref(), |name| std::env::var(name).ok())
+                .context("OTLP cannot be sent")?,
+            xray_daemon: self.xray_daemon,
+            traces: TraceLimits {
+                retention: Duration::from_secs(self.traces_hours * 3600),
+                bytes_max: self.traces_mib * 1024 * 1024,
+                // A span takes some 250 bytes.
+                records_max: self.traces_mib as usize * 4096,
+                ..TraceLimits::default()
+            },
         })
     }
 

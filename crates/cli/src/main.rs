@@ -23,6 +23,7 @@ mod span;
 mod state_dir;
 mod tapped;
 mod topology;
+mod traces;
 mod verify;
 
 use std::process::ExitCode;
@@ -33,7 +34,7 @@ use clap::{Parser, Subcommand};
 use commands::{
     access_key, audit, ca, certs, check as check_command, completions, diagnostics, down, edges,
     events as events_command, exec, identity, log_level, master_key, policy, probe, proxy,
-    routes as routes_command, server, shim, stat, status, tap, top, up, verify as verify_command,
+    routes as routes_command, server, shim, stat, status, tap, top, trace, up, verify as verify_command,
 };
 
 /// AWS ECS Service Connect with TLS, anywhere.
@@ -76,6 +77,8 @@ enum Command {
     Diagnostics(diagnostics::Args),
     /// Change what a running proxy logs, for a time
     LogLevel(log_level::Args),
+    /// Show a trace along its time, or list traces
+    Trace(trace::Args),
     /// Show certificates; revoke them, or let who was revoked have them again
     Certs(certs::Args),
     /// Show certificate authorities; replace one by another while everything goes on
@@ -126,6 +129,7 @@ fn main() -> ExitCode {
         Command::Edges(args) => asynchronously("warn", edges::run(args)),
         Command::Top(args) => asynchronously("warn", top::run(args)),
         Command::Events(args) => asynchronously("warn", events_command::run(args)),
+        Command::Trace(args) => asynchronously("warn", trace::run(args)),
         Command::Routes(args) => asynchronously("warn", routes_command::run(args)),
         Command::Check(args) => asynchronously("warn", check_command::run(args)),
         Command::Tap(args) => asynchronously("warn", tap::run(args)),

@@ -36,6 +36,7 @@ mod sts;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod tls;
+pub(crate) mod xray;
 
 pub use authentication::DEFAULT_ACCESS_KEY;
 pub use authorization::AuthorizationMode;

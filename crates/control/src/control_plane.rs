@@ -25,7 +25,7 @@ use bowline_model::{
     arn::Scope,
     identity::SpiffeId,
     log_driver::LogFigures,
-    sampling::SamplingPolicy,
+    sampling::DefaultSampling,
     task::{
         DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskStatus, TaskUsage, TokenIssuer,
     },
@@ -43,6 +43,7 @@ use crate::{
         limits::Limits,
         server::Api,
         tls::{EndpointCertificate, EndpointTls, EndpointTlsError},
+        xray::daemon::DaemonSockets,
     },
     audit::AuditError,
     authorities::{Authorities, AuthoritiesError},
@@ -51,6 +52,7 @@ use crate::{
     credentials::Credentials,
     dns::DnsConfig,
     master_key::{MasterKey, MasterKeyError, MasterKeySource, Rotated},
+    otlp::{Otlp, OtlpConfig},
     publish::PublishOptions,
     reconcile::{self, Event, Histories},
     registry::{LocalCommandRecord, Registry, RegistryError, RegistryWriter, SETTINGS, Settings},
@@ -72,6 +74,7 @@ pub use authorities::{AuthorityError, AuthorityView, Moved};
 pub use bowline_observe::metrics::{
     MetricLimits, MetricStore, MetricStoreError, Retention as MetricRetention,
 };
+pub use bowline_observe::traces::{TraceLimits, TraceStore, TraceStoreError};
 pub(crate) use certificates::authority_named;
 pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,
@@ -85,11 +88,17 @@ pub const STORE_FILE: &str = "store.redb";
 /// Where metrics are kept, in a state directory.
 pub const METRICS_DIRECTORY: &str = "metrics";
 
+/// Where traces are kept, in a state directory.
+pub const TRACES_DIRECTORY: &str = "traces";
+
 /// Most events kept.
 const EVENTS_MAX: usize = 1_000;
 
 /// How long a diversion may last.
 const DIVERSION_MAX: Duration = Duration::from_secs(60);
+
+/// How long the last spans may take to be sent on.
+const OTLP_LAST: Duration = Duration::from_secs(4);
 
 /// How a control plane is set up.
 #[derive(Clone, Debug)]
@@ -124,8 +133,15 @@ pub struct ControlConfig {
     pub master_key: MasterKeySource,
     /// How much is kept of metrics.
     pub metrics: MetricLimits,
-    /// Which requests are traced.
-    pub sampling: SamplingPolicy,
+    /// Which requests are traced that no sampling rule is about.
+    pub sampling: DefaultSampling,
+    /// How much is kept of traces.
+    pub traces: TraceLimits,
+    /// Where spans and metrics are sent on to.
+    pub otlp: OtlpConfig,
+    /// Where X-Ray's daemon listens, by UDP and TCP: on loopback, for there is no other proof of who comes. `None`:
+    /// there is none.
+    pub xray_daemon: Option<SocketAddr>,
 }
 
 impl ControlConfig {
@@ -149,7 +165,10 @@ impl ControlConfig {
             dns: Some(DnsConfig::new(SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)))),
             master_key: MasterKeySource::default(),
             metrics: MetricLimits::default(),
-            sampling: SamplingPolicy::default(),
+            sampling: DefaultSampling::default(),
+            traces: TraceLimits::default(),
+            otlp: OtlpConfig::default(),
+            xray_daemon: None,
         }
     }
 }
@@ -199,6 +218,9 @@ pub enum StartError {
     /// Metrics cannot be kept.
     #[error(transparent)]
     Metrics(#[from] MetricStoreError),
+    /// Traces cannot be kept.
+    #[error(transparent)]
+    Traces(#[from] TraceStoreError),
     /// A certificate authority cannot be made or opened.
     #[error(transparent)]
     Authorities(#[from] AuthoritiesError),
@@ -207,6 +229,14 @@ pub enum StartError {
     Dns {
         /// Where it should.
         addresses: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// X-Ray's daemon cannot listen.
+    #[error("X-Ray's daemon cannot listen on {address}")]
+    XrayDaemon {
+        /// Where it should.
+        address: SocketAddr,
         /// Why.
         source: io::Error,
     },
@@ -260,6 +290,8 @@ pub struct ControlPlane {
     tasks: Vec<tokio::task::JoinHandle<()>>,
     dns: Option<Arc<PrivateDns>>,
     stopping: watch::Sender<bool>,
+    /// What sends spans and metrics on, and what ends it.
+    otlp: (watch::Sender<bool>, tokio::task::JoinHandle<()>),
     _lock: StateLock,
 }
 
@@ -279,8 +311,15 @@ impl ControlPlane {
         let store: Arc<dyn Store> = Arc::new(store);
         let writer = RegistryWriter::load(store)?;
         let master_key = Arc::new(open_master_key(&config, &writer)?);
+        if writer.snapshot().settings().sampling != config.sampling {
+            writer.change::<_, RegistryError>(|registry| {
+                registry.settings.update(SETTINGS, |settings| settings.sampling = config.sampling);
+                Ok(())
+            })?;
+        }
         let audit = audit_trail::open(&config, &master_key).await?;
         let metrics = Arc::new(open_metrics(&config)?);
+        let traces = Arc::new(open_traces(&config)?);
         let authorities = Authorities::open(&writer, Arc::clone(&master_key), wall_clock::now())?;
         write_gateway_ca(&config.state_dir, &authorities)?;
 
@@ -289,10 +328,11 @@ impl ControlPlane {
             .local_addr()
             .map_err(|source| StartError::Listen { address: config.discovery_listen, source })?;
         let dns = config.dns.as_ref().map(|dns| PrivateDns::start(dns, &writer)).transpose()?;
+        let xray_daemon = config.xray_daemon.map(listen_as_xray_daemon).transpose()?;
         let core = Arc::new(Core::new(
             writer,
             authorities,
-            Kept { audit, metrics },
+            Kept { audit, metrics, traces, otlp: Arc::new(Otlp::new(config.otlp.clone())) },
             Credentials::new(master_key),
             Authorizer::new(config.authorization),
             config.certificate_ttl,
@@ -300,7 +340,6 @@ impl ControlPlane {
                 plaintext_services: config.plaintext_services.clone(),
                 certificate_ttl_seconds: config.certificate_ttl.as_secs(),
                 private_dns: dns.as_ref().map(|dns| dns.server.local_addr()),
-                sampling: config.sampling.clone(),
                 ..PublishOptions::default()
             },
         ));
@@ -320,6 +359,7 @@ impl ControlPlane {
             egress: config.egress,
             exec: config.exec.clone(),
             secrets: Arc::default(),
+            xray_daemon: xray_daemon.as_ref().and_then(|sockets| sockets.local_addr().ok()),
         };
         let dns = dns.map(Arc::new);
         let mut tasks = vec![
@@ -332,6 +372,14 @@ impl ControlPlane {
             tokio::spawn(evaluator::run(Arc::clone(&core), core.metrics().clone() as _)),
             tokio::spawn(server.stopped()),
         ];
+        if let Some(queue) = core.otlp().spans() {
+            core.traces().follow(queue);
+        }
+        let (sending, sending_receiver) = watch::channel(false);
+        let sender = tokio::spawn(Arc::clone(core.otlp()).run(Arc::clone(&core), sending_receiver));
+        if let Some(sockets) = xray_daemon {
+            tasks.push(tokio::spawn(sockets.serve(Arc::clone(&core), drain_watch.clone())));
+        }
         if let Some(dns) = &dns {
             tasks.push(tokio::spawn(Arc::clone(dns).follow(Arc::clone(&core))));
         }
@@ -346,6 +394,7 @@ impl ControlPlane {
             tasks,
             dns,
             stopping,
+            otlp: (sending, sender),
             _lock: lock,
         })
     }
@@ -403,6 +452,11 @@ impl ControlPlane {
     /// measure.
     pub fn metrics(&self) -> Arc<MetricStore> {
         Arc::clone(self.core.metrics())
+    }
+
+    /// Where traces are kept: to read them, and for whoever takes in what proxies and applications tell.
+    pub fn traces(&self) -> Arc<TraceStore> {
+        Arc::clone(self.core.traces())
     }
 
     #[cfg(test)]
@@ -575,10 +629,22 @@ impl ControlPlane {
         drop(self.drain_watch);
         // Streams end when their proxies see the connection close.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.drain.drain()).await;
+        // Proxies have told their last spans.
+        let (sending, sender) = self.otlp;
+        sending.send_replace(true);
+        let abort = sender.abort_handle();
+        if tokio::time::timeout(OTLP_LAST, sender).await.is_err() {
+            abort.abort();
+        }
         audit_trail::close(&self.core).await;
         let metrics = Arc::clone(self.core.metrics());
         // It waits for the disk.
-        let _ = tokio::task::spawn_blocking(move || metrics.close()).await;
+        let traces = Arc::clone(self.core.traces());
+        let close = move || {
+            metrics.close();
+            traces.close();
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
         for task in self.tasks {
             task.abort();
             let _ = task.await;
@@ -609,6 +675,18 @@ fn write_gateway_ca(state_dir: &Path, authorities: &Authorities) -> Result<(), A
 
 fn open_metrics(config: &ControlConfig) -> Result<MetricStore, MetricStoreError> {
     MetricStore::open(&config.state_dir.join(METRICS_DIRECTORY), config.metrics, Arc::new(wall_clock::now))
+}
+
+fn listen_as_xray_daemon(address: SocketAddr) -> Result<DaemonSockets, StartError> {
+    let bound = match address.ip().is_loopback() {
+        true => DaemonSockets::bind(address),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "only on loopback")),
+    };
+    bound.map_err(|source| StartError::XrayDaemon { address, source })
+}
+
+fn open_traces(config: &ControlConfig) -> Result<TraceStore, TraceStoreError> {
+    TraceStore::open(&config.state_dir.join(TRACES_DIRECTORY), config.traces, Arc::new(wall_clock::now))
 }
 
 fn open_master_key(config: &ControlConfig, writer: &RegistryWriter) -> Result<MasterKey, StartError> {

@@ -23,14 +23,14 @@ use bowline_model::{
     service::Service,
     task::{Secret, TaskId},
 };
-use bowline_observe::metrics::MetricStore;
+use bowline_observe::{metrics::MetricStore, traces::TraceStore};
 use bowline_plumbing::{exposition::Format, wall_clock};
 use tokio::sync::watch;
 
 use crate::{
     acm::rollover,
     alarms,
-    api::authorization::Authorizer,
+    api::{authorization::Authorizer, xray::daemon::DaemonCounters},
     audit::AuditLog,
     authorities::{self, Authorities, AuthoritiesError, LeafOrder},
     authorization::{self, PolicyAnswer, PolicyQuestion, PolicyQuestionError},
@@ -40,6 +40,7 @@ use crate::{
     credentials::Credentials,
     ecs::definition,
     introspection::Introspection,
+    otlp::Otlp,
     private_ca,
     publish::{self, MESH_IDENTITY, PublishOptions},
     random,
@@ -48,8 +49,9 @@ use crate::{
     revocation, secrets,
     stack::secrets::SecretValues,
     stream::{directory::IssuedCertificate, tls::TlsMaterial},
-    telemetry::{RecentSpans, Telemetry},
+    telemetry::{Telemetry, exposition},
     tokens::Tokens,
+    xray::sampling::SamplingStatistics,
 };
 
 use self::{
@@ -70,6 +72,10 @@ pub(crate) struct Kept {
     pub(crate) audit: Arc<AuditLog>,
     /// Metrics.
     pub(crate) metrics: Arc<MetricStore>,
+    /// Traces.
+    pub(crate) traces: Arc<TraceStore>,
+    /// Where spans and metrics are sent on to.
+    pub(crate) otlp: Arc<Otlp>,
 }
 
 /// What the control plane's servers and loops share.
@@ -79,6 +85,8 @@ pub(crate) struct Core {
     kept: Kept,
     telemetry: Telemetry,
     introspection: Introspection,
+    sampling: SamplingStatistics,
+    daemon: DaemonCounters,
     credentials: Credentials,
     authorizer: Authorizer,
     tokens: Tokens,
@@ -132,13 +140,15 @@ impl Core {
         let (published, _) = watch::channel(1);
         let (answered, _) = watch::channel(0);
         let bundle = Bundle { roots_pem: authorities.mesh_roots_pem(), since: 1 };
-        let telemetry = Telemetry::new(Arc::clone(&kept.metrics) as _, Arc::new(RecentSpans::default()));
+        let telemetry = Telemetry::new(Arc::clone(&kept.metrics) as _, Arc::clone(&kept.traces) as _);
         Self {
             writer,
             authorities,
             kept,
             telemetry,
             introspection: Introspection::default(),
+            sampling: SamplingStatistics::default(),
+            daemon: DaemonCounters::default(),
             credentials,
             authorizer,
             tokens: Tokens::default(),
@@ -184,12 +194,36 @@ impl Core {
         &self.kept.metrics
     }
 
+    /// Traces.
+    pub(crate) fn traces(&self) -> &Arc<TraceStore> {
+        &self.kept.traces
+    }
+
+    /// Where spans and metrics are sent on to.
+    pub(crate) fn otlp(&self) -> &Arc<Otlp> {
+        &self.kept.otlp
+    }
+
+    /// What X-Ray's clients have told of their sampling.
+    pub(crate) fn sampling(&self) -> &SamplingStatistics {
+        &self.sampling
+    }
+
+    /// What X-Ray's daemon has counted.
+    pub(crate) fn daemon(&self) -> &DaemonCounters {
+        &self.daemon
+    }
+
     /// All that proxies have told, and the control plane's own counters.
     pub(crate) fn metrics_text(&self, format: Format) -> String {
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         let streams = proxies.values().map(|proxy| proxy.streams as usize).sum();
         drop(proxies);
-        self.telemetry.render(format, streams, self.metrics())
+        self.telemetry.render(format, streams, self.metrics(), |out| {
+            exposition::write_traces(out, self.traces().counts());
+            exposition::write_otlp(out, self.otlp().counts());
+            exposition::write_daemon(out, &self.daemon);
+        })
     }
 
     /// What proxies tell of what they counted.
@@ -273,6 +307,7 @@ impl Core {
         let ended = tokio::time::timeout(limit, ended).await.is_ok();
         self.events.clear();
         self.kept.metrics.clear();
+        self.kept.traces.clear();
         self.change::<_, RegistryError>(|registry| {
             registry.forget_resources();
             Ok(())

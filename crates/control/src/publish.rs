@@ -14,7 +14,6 @@ use bowline_discovery::{
 use bowline_model::{
     arn::Arn,
     outlier::OutlierPolicy,
-    sampling::SamplingPolicy,
     service::{ConnectService, Service, TlsMode},
     task::{DesiredStatus, TaskId},
     task_definition::{AppProtocol, PortMapping, TaskDefinition},
@@ -67,8 +66,6 @@ pub struct PublishOptions {
     pub signing_keys: BTreeMap<Arn, String>,
     /// Endpoints that stand in for a cluster's at one task's proxy.
     pub diversions: BTreeMap<(TaskId, String), SocketAddr>,
-    /// Which requests are traced.
-    pub sampling: SamplingPolicy,
 }
 
 /// What the proxy of `task` should have; `None` when there is nothing to serve
@@ -112,6 +109,7 @@ pub(crate) fn bears_on_proxies(before: &Registry, after: &Registry) -> bool {
         && before.rules.is_same(&after.rules)
         && before.traffic_policies.is_same(&after.traffic_policies)
         && before.authorization_policies.is_same(&after.authorization_policies)
+        && before.sampling_rules.is_same(&after.sampling_rules)
         && before.authorities.is_same(&after.authorities)
         && before.acm_certificates.is_same(&after.acm_certificates)
         && (before.bars.is_same(&after.bars) || !serving::is_asked_for(after))
@@ -131,7 +129,7 @@ fn common(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> O
         }),
         Resource::Trust(v1::Trust { name: trust_domain, roots_pem: options.roots_pem.clone() }),
         revocation(registry),
-        tracing::resource(&options.sampling),
+        tracing::resource(registry),
     ];
     let believed = serving::believed(registry).into_iter().map(Resource::ImportedCertificate);
     Some(resources.into_iter().chain(believed).collect())

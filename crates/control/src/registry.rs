@@ -15,6 +15,7 @@ use bowline_model::{
     identity::SpiffeId,
     load_balancer::{GatewayListener, GatewayRule, LoadBalancer, TargetGroup},
     network::AliasAddresses,
+    sampling::DefaultSampling,
     service::{DeploymentId, Service},
     succession::Slot,
     task::{Alias, DesiredStatus, HealthStatus, StopCode, TaskId, TaskReport, TaskStatus},
@@ -38,6 +39,7 @@ use crate::{
     scaling::{ScalableTargetRecord, ScalingActivities, ScalingPolicyRecord, ScheduledActionRecord},
     secrets::{SealedValue, SecretRecord},
     stack::record::{ChangeSetRecord, StackRecord},
+    xray::SamplingRuleRow,
     zone::SubnetRecord,
 };
 
@@ -139,6 +141,8 @@ pub struct Registry {
     pub kms_aliases: Table<AliasRecord>,
     /// FIS's experiment templates, by id.
     pub experiment_templates: Table<ExperimentTemplateRecord>,
+    /// X-Ray's sampling rules, by name.
+    pub sampling_rules: Table<SamplingRuleRow>,
     /// CloudWatch's alarms, by name.
     pub alarms: Table<Alarm>,
     /// What happened to them, by name; that of an alarm that is gone is kept for a while.
@@ -176,6 +180,9 @@ pub struct Settings {
     /// ECS's account settings that differ from their defaults.
     #[serde(default)]
     pub account_settings: BTreeMap<String, String>,
+    /// What X-Ray's default rule samples where nobody has changed it.
+    #[serde(default)]
+    pub sampling: DefaultSampling,
     /// Proves that the master key is the right one.
     pub master_key_canary: Vec<u8>,
 }

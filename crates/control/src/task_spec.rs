@@ -31,6 +31,8 @@ pub struct SpecOptions {
     pub egress: Egress,
     /// Values of secrets that containers want injected.
     pub secrets: Arc<SecretValues>,
+    /// Where X-Ray's daemon listens on loopback, if it does.
+    pub xray_daemon: Option<SocketAddr>,
     /// `--exec`: wins over a template's local commands.
     pub exec: Vec<LocalCommandRecord>,
 }
@@ -68,6 +70,7 @@ pub fn build(registry: &Registry, options: &SpecOptions, task: &TaskRecord) -> O
                 limits: ResourceLimits::default(),
                 role: None,
                 proxy_log: None,
+                xray_daemon: None,
             })
         }
     }
@@ -133,6 +136,7 @@ fn service_task(
             .as_ref()
             .and_then(|connect| connect.log.as_ref())
             .map(|log| log_spec(options, log)),
+        xray_daemon: options.xray_daemon,
     }
 }
 
@@ -185,6 +189,7 @@ fn standalone_task(
         limits: definition.limits,
         role: task_role::told(registry, task, proxied),
         proxy_log: None,
+        xray_daemon: options.xray_daemon,
     }
 }
 

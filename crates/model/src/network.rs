@@ -30,6 +30,9 @@ pub const CREDENTIALS_PORT: u16 = 80;
 /// Port of [`CREDENTIALS_ADDRESS`] that leads to the control plane's AWS endpoint.
 pub const AWS_ENDPOINT_PORT: u16 = 4_566;
 
+/// Port of [`CREDENTIALS_ADDRESS`] that leads to the control plane's X-Ray daemon, by UDP and TCP: the daemon's own.
+pub const XRAY_PORT: u16 = 2_000;
+
 /// Networks that no task reaches, whatever its egress: what is this machine's
 /// own, what is nobody's, and where clouds keep a machine's credentials.
 pub const NEVER_EGRESS: [(Ipv4Addr, u8); 9] = [

@@ -36,6 +36,30 @@ pub struct SamplingRule {
     pub per_million: u32,
 }
 
+/// What is sampled of requests that no other rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DefaultSampling {
+    /// So many a second of each proxy first.
+    pub reservoir: u32,
+    /// Of a million others.
+    pub per_million: u32,
+}
+
+/// X-Ray's: the first request each second, and five percent of any others.
+impl Default for DefaultSampling {
+    fn default() -> Self {
+        Self { reservoir: 1, per_million: 50_000 }
+    }
+}
+
+impl DefaultSampling {
+    /// This share of all requests, beside the first one a second of each proxy; 0: none at all.
+    pub fn of_share(per_million: u32) -> Self {
+        Self { reservoir: per_million.min(1), per_million }
+    }
+}
+
 /// What a proxy samples by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

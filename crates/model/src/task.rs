@@ -124,6 +124,9 @@ pub struct TaskSpec {
     /// Where the sidecar's lines go; `None` is Bowline's own place.
     #[serde(default)]
     pub proxy_log: Option<LogSpec>,
+    /// Where X-Ray's daemon listens on the host's loopback; `None` where there is none.
+    #[serde(default)]
+    pub xray_daemon: Option<SocketAddr>,
 }
 
 /// Where a container's lines go.

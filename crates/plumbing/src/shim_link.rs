@@ -185,6 +185,11 @@ pub struct Hello {
     /// the alias network (asked for with `Listen { place: Aliases }`).
     #[serde(default)]
     pub credentials: Option<CredentialsAccess>,
+    /// Where X-Ray's daemon listens on the host's loopback, to which the
+    /// proxy leads from [`CREDENTIALS_ADDRESS`](bowline_model::network::CREDENTIALS_ADDRESS)
+    /// of the alias network (asked for with `Listen { place: Aliases }`).
+    #[serde(default)]
+    pub xray_daemon: Option<SocketAddr>,
     /// The CA that the task's application trusts, the same for every proxy of
     /// the task; `None` where no application calls through this proxy.
     pub task_authority: Option<TaskAuthority>,

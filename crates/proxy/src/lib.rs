@@ -71,6 +71,7 @@ mod tls;
 mod trace;
 mod upgrade;
 mod worker;
+mod xray_daemon;
 
 pub use crate::{
     access_log::AccessLogTarget,

@@ -32,6 +32,7 @@ use crate::{
     telemetry::Reporter,
     tls::application::ApplicationAuthority,
     trace::sender::SpanSender,
+    xray_daemon,
 };
 
 /// Runs a task's proxy until SIGTERM or SIGINT, then drains.
@@ -73,6 +74,7 @@ pub fn start_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<ProxyHa
     publish_ports(&control, &link, &hello)?;
     open_egress(&control, &link, &hello)?;
     let credentials = Listeners::open(&link, &hello)?;
+    let xray = xray_daemon::Sockets::open(&link, &hello)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let admin = {
         let _entered = runtime.enter();
@@ -88,7 +90,7 @@ pub fn start_with_shim(link: ShimLink, options: &ProxyOptions) -> Result<ProxyHa
             &link,
             hello,
             key,
-            Opened { admin, credentials, log_level },
+            Opened { admin, credentials, log_level, xray },
             stopping,
             drain,
         ));
@@ -101,6 +103,7 @@ struct Opened {
     admin: AdminSocket,
     credentials: Option<Listeners>,
     log_level: LogLevel,
+    xray: Option<xray_daemon::Sockets>,
 }
 
 async fn follow(
@@ -108,7 +111,7 @@ async fn follow(
     link: &Arc<ShimLink>,
     hello: Hello,
     key: SealKey,
-    Opened { admin, credentials, log_level }: Opened,
+    Opened { admin, credentials, log_level, xray }: Opened,
     mut stopping: watch::Receiver<bool>,
     drain: Duration,
 ) {
@@ -154,6 +157,7 @@ async fn follow(
         tokio::spawn(certificates.run(changed)),
         tokio::spawn(introspector.run(is_certified.clone())),
         tokio::spawn(task_credentials::serve(credentials, control_plane.clone())),
+        tokio::spawn(xray_daemon::serve(xray)),
         tokio::spawn(watch_certified(control_plane, published.clone(), certified)),
         tokio::spawn(stream.run(is_certified.clone())),
         tokio::spawn(keeper.keep(control.clone(), published, revised)),

@@ -23,8 +23,8 @@ pub(crate) fn tap(init: &InitProcess) -> io::Result<AsyncFd<OwnedFd>> {
     watch_fd(socket, Interest::READABLE)
 }
 
-/// Logs attempts that `egress` denies until the limit is reached. Where the task has a role,
-/// `credentials`, its credentials are no attempt.
+/// Logs attempts that `egress` denies until the limit is reached. Where the task has a role, or X-Ray's daemon,
+/// `credentials`, what is at their address is no attempt.
 pub(crate) async fn watch(tap: AsyncFd<OwnedFd>, egress: Egress, credentials: bool, outputs: &Outputs) {
     let mut seen = HashSet::new();
     let mut packet = [0u8; 64];

@@ -232,6 +232,7 @@ impl Link {
             published: self.published.iter().map(|port| (v4(port.address), port.container_port)).collect(),
             egress: (self.egress == Egress::Allow).then(|| SocketAddrV4::new(ALIAS_GATEWAY, EGRESS_PORT)),
             credentials: self.credentials.as_ref().map(|credentials| credentials.access().clone()),
+            xray_daemon: self.spec.xray_daemon.filter(|_| isolated),
             task_authority: self.trust.as_ref().map(|trust| trust.authority().clone()),
         }
     }

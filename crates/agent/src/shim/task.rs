@@ -266,7 +266,8 @@ impl Task {
         match super::egress::tap(init) {
             Ok(tap) => {
                 let (outputs, egress) = (self.outputs.clone(), self.egress);
-                let credentials = self.link.as_ref().is_some_and(|link| link.credentials().is_some());
+                let credentials = self.spec.xray_daemon.is_some()
+                    || self.link.as_ref().is_some_and(|link| link.credentials().is_some());
                 spawn_local(async move { super::egress::watch(tap, egress, credentials, &outputs).await });
             }
             Err(error) => tracing::warn!(%error, "what the task tries to reach is denied but not logged"),

@@ -232,6 +232,7 @@ pub(crate) fn task(containers: Vec<ContainerSpec>) -> TaskSpec {
         limits: ResourceLimits::default(),
         role: None,
         proxy_log: None,
+        xray_daemon: None,
     }
 }
 

@@ -63,6 +63,7 @@ fn spec(api: &TestApi, task: &TaskId) -> (bool, bool) {
         roots_pem: String::new(),
         egress: Egress::Deny,
         secrets: Arc::default(),
+        xray_daemon: None,
         exec: Vec::new(),
     };
     let record = registry.tasks.get(task.as_str()).expect("the task");

@@ -84,6 +84,7 @@ NEVER = {
         "TagPolicyException": "there is no organization",
         "ThrottlingException": "no case asks so often",
     },
+    "xray": {"ThrottledException": "no case asks so often"},
     "cloudtrail": {
         "NoManagementAccountSLRExistsException": "there is no organization",
         "OperationNotPermittedException": "there is one trail, of this account",
@@ -224,6 +225,7 @@ NOT_OF_OPERATION = {
         "PutScheduledAction": {"LimitExceededException": "200 scheduled actions take too long to put"},
         "RegisterScalableTarget": {"LimitExceededException": "3,000 services are too many for a case"},
     },
+    "xray": {"GetEncryptionConfig": {"InvalidRequestException": "nothing is asked that could be wrong"}},
     "cloudwatch": {"PutMetricAlarm": {"LimitExceededFault": "5,000 alarms are too many for a case"}},
     "acm-pca": {
         "CreateCertificateAuthority": {"InvalidPolicyException": "what is said of S3 is recorded: no bucket's policy is asked"},

@@ -122,7 +122,7 @@ XML = {"cloudformation", "iam", "sts"}
 SEVERAL = {"cloudwatch"}
 
 # Services of restJson1: their errors have statuses of their own.
-REST = {"fis"}
+REST = {"fis", "xray"}
 
 # Errors that an operation has although its model does not say so: FIS's have no errors at all for tags.
 _BEYOND_THE_MODEL = {

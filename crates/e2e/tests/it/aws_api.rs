@@ -14,10 +14,25 @@ use serde_json::Value;
 fn boto3_and_the_cli_find_all_that_is_served() {
     let server = TestServer::start(["--ephemeral"]);
     let outcome = pytest(
-        &["--ignore", "test_reference.py"],
+        &["--ignore", "test_reference.py", "--ignore", "test_xray_daemon.py"],
         // Of the coverage page, every operation and every error that it may have.
         &[("BOWLINE_ENDPOINT", &server.endpoint), ("BOWLINE_COVERAGE", "1")],
         Duration::from_secs(180),
+    );
+    assert!(outcome.success(), "{}{}\n{}", outcome.stdout, outcome.stderr, server.log());
+    assert_eq!(server.interrupt(), Some(0));
+}
+
+#[test]
+fn x_rays_sdk_speaks_with_the_daemon() {
+    // Free a moment ago, by UDP and TCP.
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let daemon = port.expect("a free port").to_string();
+    let server = TestServer::start(["--ephemeral", "--xray-daemon", &daemon]);
+    let outcome = pytest(
+        &["test_xray_daemon.py"],
+        &[("BOWLINE_ENDPOINT", &server.endpoint), ("BOWLINE_XRAY_DAEMON", &daemon)],
+        Duration::from_secs(120),
     );
     assert!(outcome.success(), "{}{}\n{}", outcome.stdout, outcome.stderr, server.log());
     assert_eq!(server.interrupt(), Some(0));

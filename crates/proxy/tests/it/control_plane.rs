@@ -470,6 +470,7 @@ fn hello(ca: &Ca, control_plane: SocketAddr, token: Option<&str>, state: PathBuf
         published: vec![],
         egress: None,
         credentials: None,
+        xray_daemon: None,
         task_authority: Some(TaskAuthority {
             certificate_pem: ca.root_pem.clone(),
             key_pem: Secret::new(ca.key_pem.clone()),

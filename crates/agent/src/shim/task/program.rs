@@ -1,8 +1,11 @@
 //! What a container's programs are run with: environment and directory.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use bowline_model::task::Secret;
+use bowline_model::{
+    network::{CREDENTIALS_ADDRESS, XRAY_PORT},
+    task::Secret,
+};
 
 use super::Task;
 use crate::{
@@ -15,6 +18,9 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 
 /// Variables by which many applications take their bind address.
 const BIND_VARIABLES: [&str; 3] = ["HOST", "BIND_ADDRESS", "SERVER_HOST"];
+
+/// By what X-Ray's SDKs find the daemon. Source: X-Ray's developer guide.
+const XRAY_VARIABLE: &str = "AWS_XRAY_DAEMON_ADDRESS";
 
 impl Task {
     /// A program with the container's environment and directory.
@@ -46,6 +52,9 @@ impl Task {
         if spec.firelens.is_none() {
             environment.extend(self.router_variables());
         }
+        if let Some(daemon) = self.xray_daemon() {
+            environment.insert(XRAY_VARIABLE.to_owned(), Secret::new(daemon.to_string()));
+        }
         for (name, value) in &spec.environment {
             let replaced = self
                 .host_network
@@ -59,5 +68,16 @@ impl Task {
         let working_directory: PathBuf =
             spec.working_directory.clone().unwrap_or_else(|| self.directory.work());
         Program { id: MAIN_PROGRAM, command, environment, working_directory, ulimits: Vec::new() }
+    }
+
+    /// Where programs find X-Ray's daemon: in networks of their own the sidecar leads to it.
+    fn xray_daemon(&self) -> Option<SocketAddr> {
+        let daemon = self.spec.xray_daemon?;
+        let is_isolated = self.init.is_some() && self.host_network.is_none();
+        match (is_isolated, &self.link) {
+            (false, _) => Some(daemon),
+            (true, Some(_)) => Some((CREDENTIALS_ADDRESS, XRAY_PORT).into()),
+            (true, None) => None,
+        }
     }
 }

@@ -46,6 +46,7 @@ use crate::{
     authorization::{PolicyAnswer, PolicyQuestion, PolicyQuestionError},
     core::{Core, Kept},
     credentials::Credentials,
+    dashboard::Dashboard,
     dns::DnsConfig,
     master_key::{MasterKey, MasterKeyError, MasterKeySource, Rotated},
     publish::PublishOptions,
@@ -368,6 +369,7 @@ impl ControlPlane {
             resettable: self.config.ephemeral && local,
             audit_data_events: self.config.audit_data_events,
             limits: Limits::new(local, Instant::now()),
+            dashboard: Some(Dashboard::new(Arc::clone(&self.core), self.drain_watch.clone())),
         });
         task_endpoint::serve(&self.core, self.config.audit_data_events, self.drain_watch.clone())?;
         let serving = ApiServer::serve(listener, api, tls.clone(), self.drain_watch.clone());

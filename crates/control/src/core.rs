@@ -189,6 +189,11 @@ impl Core {
         self.telemetry.render(format, streams, self.metrics())
     }
 
+    /// Services left without encryption on purpose.
+    pub(crate) fn plaintext_services(&self) -> &std::collections::BTreeSet<String> {
+        &self.options.plaintext_services
+    }
+
     /// What proxies tell of what they counted.
     pub(crate) fn telemetry(&self) -> &Telemetry {
         &self.telemetry

@@ -18,6 +18,7 @@
 //! - [`telemetry`]: what proxies tell of what they counted.
 //! - [`audit`]: who called what, in files that show whether they were changed.
 //! - [`dns`]: answers for names of Cloud Map's private namespaces.
+//! - `dashboard`: pages for people who look.
 //! - [`alarms`]: CloudWatch's alarms, judged and acted on.
 //! - [`scaling`]: Application Auto Scaling of services.
 //! - [`acm`]: Certificate Manager's certificates.
@@ -36,6 +37,7 @@ mod cloud_map;
 pub mod control_plane;
 mod core;
 mod credentials;
+mod dashboard;
 pub mod dns;
 pub mod ecs;
 pub mod fis;

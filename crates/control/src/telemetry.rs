@@ -139,6 +139,8 @@ pub struct Telemetry {
     repeated: AtomicU64,
     /// Tasks that have stopped since the minute's last end, by cluster and service.
     stopped: Mutex<BTreeMap<(String, String), u64>>,
+    /// What each task has used lately.
+    usage: Mutex<BTreeMap<TaskId, tasks::Utilization>>,
     machine: Machine,
     /// The control plane's own.
     pub(crate) own: OwnCounters,
@@ -169,6 +171,7 @@ impl Telemetry {
             reports: AtomicU64::new(0),
             repeated: AtomicU64::new(0),
             stopped: Mutex::default(),
+            usage: Mutex::default(),
             own: OwnCounters::default(),
             // Where the kernel does not tell, utilization is of what definitions reserve alone.
             machine: Machine::this().unwrap_or(Machine { processors: 1, memory_mib: 1_024 }),
@@ -265,7 +268,16 @@ impl Telemetry {
 
     /// What tasks have used of this machine.
     pub fn used(&self, registry: &Registry, usage: &[TaskUsage], now: Timestamp) {
+        let mut latest = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.extend(tasks::utilization(registry, self.machine, usage));
+        latest.retain(|task, _| registry.tasks.get(task.as_str()).is_some());
+        drop(latest);
         self.writer.put(tasks::usage(registry, self.machine, usage, now));
+    }
+
+    /// What each task has used lately, of what it may.
+    pub fn utilization(&self) -> BTreeMap<TaskId, tasks::Utilization> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Forgets everything.

@@ -128,6 +128,7 @@ fn api_of(core: Arc<Core>, local: bool) -> Api {
         resettable: false,
         audit_data_events: false,
         limits: Limits::new(local, Instant::now()),
+        dashboard: None,
     }
 }
 

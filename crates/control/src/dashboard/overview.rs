@@ -1,5 +1,4 @@
-//! What everybody who looks is told: a pure function of the registry, of what proxies tell, of events and of the
-//! time.
+//! What everybody who looks is told: a pure function of the registry, of what proxies tell and of events.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -36,7 +35,6 @@ pub(super) struct Seen<'a> {
     pub(super) events: &'a [(u64, Event)],
     /// Services left without encryption on purpose.
     pub(super) plaintext: &'a BTreeSet<String>,
-    pub(super) now: Timestamp,
 }
 
 /// A node of the graph.

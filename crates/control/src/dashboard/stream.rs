@@ -167,7 +167,7 @@ impl Hub {
         let telemetry = self.core.telemetry().view(WINDOW, now);
         let plaintext = self.core.plaintext_services();
         let events = self.core.events_since(0);
-        let seen = Seen { registry: &registry, telemetry: &telemetry, events: &events, plaintext, now };
+        let seen = Seen { registry: &registry, telemetry: &telemetry, events: &events, plaintext };
         let overview = Arc::new(overview::items(&seen));
         let usage =
             if subjects.is_empty() { Default::default() } else { self.core.telemetry().utilization() };

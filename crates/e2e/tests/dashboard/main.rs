@@ -119,7 +119,7 @@ fn pages_load_and_are_usable_by_keyboard_and_for_those_who_do_not_see() {
     browser.open(&mesh.page(""));
     browser.wait_for("document.querySelectorAll('.node').length >= 13");
     browser.wait_for("document.querySelectorAll('.edge.ok, .edge.idle, .edge.bad').length >= 1");
-    browser.wait_for("document.querySelector('.node.alarm')");
+    browser.wait_for("document.querySelector('.node.firing')");
     assert_named(&mut browser);
     browser.picture("graph-light");
     browser.media(&[("prefers-color-scheme", "dark")]);

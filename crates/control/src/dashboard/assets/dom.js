@@ -20,6 +20,12 @@ function append(element, children) {
   }
 }
 
+/** Puts these in the place of what an element holds; what is `false` or nothing is left out. */
+export function put(element, ...children) {
+  element.replaceChildren();
+  append(element, children);
+}
+
 /** An element: `h("a", {href: "#/"}, "text", …)`. */
 export function h(tag, properties, ...children) {
   return fill(document.createElement(tag), properties, children);
@@ -45,11 +51,11 @@ export function attribute(element, name, value) {
 const ICONS = {
   lock: "M5 7V5a3 3 0 0 1 6 0v2h1v7H4V7zm1.5 0h3V5a1.5 1.5 0 0 0-3 0z",
   unlock: "M5 7V4.5a3 3 0 0 1 5.8-1.1l-1.4.6A1.5 1.5 0 0 0 6.5 4.5V7H12v7H4V7z",
-  bell: "M8 1.500a4 4 0 0 1 4 4V9l1.5 2.500h-11L4 9V5.500a4 4 0 0 1 4-4zM6.5 13h3a1.5 1.5 0 0 1-3 0z",
+  bell: "M8 1.5a4 4 0 0 1 4 4V9l1.5 2.5h-11L4 9V5.5a4 4 0 0 1 4-4zM6.5 13h3a1.5 1.5 0 0 1-3 0z",
   ok: "M8 3a5 5 0 1 0 0 10A5 5 0 0 0 8 3z",
   degraded: "M8 2.5 14 13H2z",
   down: "M3 3h10v10H3z",
-  none: "M8 3a5 5 0 1 0 0 10A5 5 0 0 0 8 3zm0 1.500a3.5 3.5 0 1 1 0 7 3.5 3.5 0 0 1 0-7z",
+  none: "M8 3a5 5 0 1 0 0 10A5 5 0 0 0 8 3zm0 1.5a3.5 3.5 0 1 1 0 7 3.5 3.5 0 0 1 0-7z",
   search: "M7 2a5 5 0 1 0 3 9l3 3 1.2-1.2-3-3A5 5 0 0 0 7 2zm0 1.600a3.4 3.4 0 1 1 0 6.8 3.4 3.4 0 0 1 0-6.800z",
 };
 

@@ -41,6 +41,9 @@ export function bytes(value) {
 
 const pad = (value) => String(value).padStart(2, "0");
 
+/** The time of a moment, to the minute. */
+export const clock = (at) => `${pad(new Date(at).getHours())}:${pad(new Date(at).getMinutes())}`;
+
 /** A moment, with its date if that is not today. */
 export function moment(at) {
   if (!at) return "–";

@@ -1,7 +1,7 @@
 // The graph: nodes and edges in SVG, moved and zoomed by pointer and keys. One element of the page's tab order; the
 // arrow keys go from node to node. What changes each second are texts and classes, never places.
 
-import { attribute, h, outline, s, text } from "./dom.js";
+import { attribute, h, outline, s } from "./dom.js";
 import { MODES, STATES, lasted, number, percent, perSecond } from "./format.js";
 import { HEIGHT, WIDTH, layout } from "./layout.js";
 
@@ -69,17 +69,18 @@ export class Graph extends HTMLElement {
     const key = `${scope}\n${nodes.map(([id]) => id).join("\n")}\n\n${edges.map(([id]) => id).join("\n")}`;
     const isNew = key !== this.#key;
     if (isNew) {
+      this.labelled = edges.length <= LABELLED_MAX;
       const same = this.scope === scope;
       this.scope = scope;
       this.#key = key;
-      this.#places = layout(nodes.map(([id]) => id), edges.map(([, edge]) => [edge.from, edge.to]), same ? this.#places : null);
+      this.#places = layout(nodes.map(([id]) => id), edges.map(([, edge]) => [edge.from, edge.to]), same ? this.#places : null, this.labelled ? 168 : undefined);
       this.#drop(this.#nodes, new Set(nodes.map(([id]) => id)));
       this.#drop(this.#edges, new Set(edges.map(([id]) => id)));
     }
-    this.labelled = edges.length <= LABELLED_MAX;
     for (const [id, edge] of edges) this.#edge(id, edge, isNew);
     for (const [id, node] of nodes) this.#node(id, node, isNew);
     if (isNew) {
+      if (this.labelled) this.#spread();
       this.#rove();
       if (this.#fitted) this.fit();
       this.match(this.#matches);
@@ -95,9 +96,10 @@ export class Graph extends HTMLElement {
   /** Dims all nodes but these; `null`: none. */
   match(ids) {
     this.#matches = ids;
-    for (const [id, part] of this.#nodes) part.element.classList.toggle("dim", ids !== null && !ids.has(id));
+    const dim = (part, is) => attribute(part.element, "data-dim", is);
+    for (const [id, part] of this.#nodes) dim(part, ids !== null && !ids.has(id));
     for (const part of this.#edges.values()) {
-      part.element.classList.toggle("dim", ids !== null && !(ids.has(part.edge.from) || ids.has(part.edge.to)));
+      dim(part, ids !== null && !(ids.has(part.edge.from) || ids.has(part.edge.to)));
     }
   }
 
@@ -110,7 +112,7 @@ export class Graph extends HTMLElement {
     for (const [id, part] of parts) {
       if (kept.has(id)) continue;
       part.element.remove();
-      part.label?.element.remove();
+      part.label?.remove();
       parts.delete(id);
     }
   }
@@ -120,40 +122,40 @@ export class Graph extends HTMLElement {
     if (!part) {
       const name = s("text", { class: "name", x: 26, y: 19 }, shortened(node.name || "clients"));
       part = {
-        name,
-        mark: s("path", { class: "mark", transform: "translate(7 6.5)", d: outline(node.state) }),
+        kept: {},
+        mark: s("path", { class: "mark", transform: "translate(7 6.5)" }),
         rate: s("text", { class: "figure", x: 26, y: 36 }),
-        bell: s("path", { class: "bell", transform: `translate(${WIDTH - 22} 5)`, d: outline("bell") }),
         tasks: s("text", { class: "figure right", x: WIDTH - 10, y: 36 }),
       };
+      const bell = s("path", { class: "bell", transform: `translate(${WIDTH - 22} 5)`, d: outline("bell") });
       const page = node.kind === "service" || node.kind === "loadBalancer";
-      part.element = s("a", { class: `node ${node.kind}`, "data-id": id, tabindex: "-1", href: page ? `#/${id}` : undefined, role: page ? undefined : "img" },
+      part.element = s("a", { "data-id": id, tabindex: "-1", href: page ? `#/${id}` : undefined, role: page ? undefined : "img" },
         s("title", {}, `${node.name || "clients"} (${KINDS[node.kind]}${node.cluster ? ` in ${node.cluster}` : ""})`),
-        s("rect", { width: WIDTH, height: HEIGHT, rx: 8 }), part.mark, name, part.rate, part.tasks, part.bell);
+        s("rect", { width: WIDTH, height: HEIGHT, rx: 8 }), part.mark, name, part.rate, part.tasks, bell);
       this.#nodes.set(id, part);
       this.cards.append(part.element);
       moved = true;
     }
+    part.node = node;
     if (moved) {
       const { x, y } = this.#places.get(id) ?? { x: 0, y: 0 };
       attribute(part.element, "transform", `translate(${x} ${y})`);
     }
-    part.node = node;
-    const state = node.alarms > 0 ? "alarm" : node.state;
-    attribute(part.element, "class", ["node", node.kind, state, node.deploying && "deploying", this.#matches && !this.#matches.has(id) && "dim", part.lit].filter(Boolean).join(" "));
-    attribute(part.mark, "d", outline(node.state));
-    text(part.rate, node.rps > 0 || node.tps > 0 ? figures(node) : "idle");
-    text(part.tasks, node.desired > 0 ? `${node.running}/${node.desired}` : "");
-    // Names are for those who hear them: they change with the state, not with each figure.
-    const said = `${node.name || "clients"}, ${KINDS[node.kind]}, ${STATES[node.state]}${node.alarms > 0 ? `, ${node.alarms} in alarm` : ""}${node.deploying ? ", deploying" : ""}`;
-    if (part.said !== said) attribute(part.element, "aria-label", (part.said = said));
+    if (changed(part, "look", `node ${node.kind} ${node.state}${node.alarms > 0 ? " firing" : ""}${node.deploying ? " deploying" : ""}`)) {
+      part.element.setAttribute("class", part.kept.look);
+      part.mark.setAttribute("d", outline(node.state));
+      // Names are for those who hear them: they change with the state, not with each figure.
+      part.element.setAttribute("aria-label", `${node.name || "clients"}, ${KINDS[node.kind]}, ${STATES[node.state]}${node.alarms > 0 ? `, ${node.alarms} in alarm` : ""}${node.deploying ? ", deploying" : ""}`);
+    }
+    if (changed(part, "rate", figures(node))) part.rate.textContent = part.kept.rate;
+    if (changed(part, "tasks", node.desired > 0 ? `${node.running}/${node.desired}` : "")) part.tasks.textContent = part.kept.tasks;
   }
 
   #edge(id, edge, moved) {
     let part = this.#edges.get(id);
     if (!part) {
-      part = { line: s("path", { class: "line" }), sign: s("path", { class: "sign" }) };
-      part.element = s("g", { class: "edge" }, part.line, part.sign);
+      part = { kept: {}, line: s("path", { class: "line" }), sign: s("path", { class: "sign" }) };
+      part.element = s("g", {}, part.line, part.sign);
       this.#edges.set(id, part);
       this.lines.append(part.element);
       moved = true;
@@ -161,46 +163,64 @@ export class Graph extends HTMLElement {
     part.edge = edge;
     if (moved) this.#route(part);
     const health = edge.rps > 0 || edge.tps > 0 ? judged(edge) : "idle";
-    const mode = edge.mode ?? "unknown";
-    const look = `edge ${health} ${mode}`;
-    if (part.look !== look) {
-      part.look = look;
-      attribute(part.element, "class", [look, part.lit, this.#matches && !(this.#matches.has(edge.from) || this.#matches.has(edge.to)) && "dim"].filter(Boolean).join(" "));
-      attribute(part.line, "marker-end", `url(#arrow-${health})`);
-      attribute(part.sign, "d", edge.mode ? outline(edge.mode === "mutual_tls" ? "lock" : "unlock") : "");
+    if (changed(part, "look", `edge ${health} ${edge.mode ?? "unknown"}`)) {
+      part.element.setAttribute("class", part.kept.look);
+      part.line.setAttribute("marker-end", `url(#arrow-${health})`);
+      part.sign.setAttribute("d", edge.mode ? outline(edge.mode === "mutual_tls" ? "lock" : "unlock") : "");
     }
-    const width = (1 + Math.min(3, Math.log10(1 + edge.rps + edge.tps) * 0.9)).toFixed(1);
-    if (part.width !== width) attribute(part.line, "stroke-width", (part.width = width));
-    if (this.labelled || part.lit === "lit") this.#label(part);
-    else if (part.label) part.label.element.style.display = "none";
+    if (changed(part, "width", (1 + Math.min(3, Math.log10(1 + edge.rps + edge.tps) * 0.9)).toFixed(1))) {
+      part.line.setAttribute("stroke-width", part.kept.width);
+    }
+    if (this.labelled || part.kept.lit === "lit") this.#label(part);
   }
 
   #route(part) {
     const from = this.#places.get(part.edge.from) ?? { x: 0, y: 0 };
     const to = this.#places.get(part.edge.to) ?? { x: 0, y: 0 };
     const a = { x: from.x + WIDTH, y: from.y + HEIGHT / 2 };
-    const b = { x: to.x - 3, y: to.y + HEIGHT / 2 };
-    const bend = b.x > a.x ? Math.max(36, (b.x - a.x) / 2) : 110;
-    const lift = b.x > a.x ? 0 : (Math.abs(b.y - a.y) < HEIGHT ? HEIGHT * 1.6 : 0);
-    attribute(part.line, "d", `M${a.x} ${a.y}C${a.x + bend} ${a.y + lift} ${b.x - bend} ${b.y + lift} ${b.x} ${b.y}`);
-    part.middle = { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 + lift * 0.75 };
-    attribute(part.sign, "transform", `translate(${part.middle.x - 6} ${part.middle.y - 6}) scale(.75)`);
-    if (part.label) attribute(part.label.element, "transform", `translate(${part.middle.x} ${part.middle.y})`);
+    const d = { x: to.x - 3, y: to.y + HEIGHT / 2 };
+    const isForth = d.x > a.x;
+    const bend = isForth ? Math.max(36, (d.x - a.x) / 2) : 110;
+    const lift = isForth || Math.abs(d.y - a.y) >= HEIGHT ? 0 : HEIGHT * 1.6;
+    const [b, c] = [{ x: a.x + bend, y: a.y + lift }, { x: d.x - bend, y: d.y + lift }];
+    attribute(part.line, "d", `M${a.x} ${a.y}C${b.x} ${b.y} ${c.x} ${c.y} ${d.x} ${d.y}`);
+    part.curve = (t) => {
+      const [p, q, r, u] = [(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t ** 3];
+      return { x: p * a.x + q * b.x + r * c.x + u * d.x, y: p * a.y + q * b.y + r * c.y + u * d.y };
+    };
+    this.#put(part, part.curve(0.5));
+  }
+
+  #put(part, { x, y }) {
+    part.middle = { x, y };
+    part.sign.setAttribute("transform", `translate(${x - 6} ${y - 6}) scale(.75)`);
+    part.label?.setAttribute("transform", `translate(${x} ${y - 9})`);
+  }
+
+  /** Moves labels along their edges, so that they do not cover each other. */
+  #spread() {
+    const taken = [];
+    for (const [, part] of [...this.#edges].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      const near = (at) => taken.reduce((sum, other) => sum + Math.max(0, 1 - Math.abs(at.x - other.x) / 120) * Math.max(0, 1 - Math.abs(at.y - other.y) / 30), 0);
+      const places = [0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74].map(part.curve);
+      const best = places.reduce((best, at) => (near(at) < near(best) - 0.01 ? at : best));
+      taken.push(best);
+      this.#put(part, best);
+    }
   }
 
   #label(part) {
     const { edge } = part;
     if (!edge.mode) return;
     if (!part.label) {
-      const first = s("text", { y: -11, "text-anchor": "middle" });
-      const second = s("text", { y: 19, "text-anchor": "middle" });
-      part.label = { first, second, element: s("g", { class: "label", transform: `translate(${part.middle.x} ${part.middle.y})` }, first, second) };
-      this.labels.append(part.label.element);
+      part.label = s("text", { class: "label", "text-anchor": "middle", transform: `translate(${part.middle.x} ${part.middle.y - 9})` });
+      this.labels.append(part.label);
     }
-    part.label.element.style.display = "";
-    attribute(part.label.element, "class", `label ${judged(edge)}`);
-    text(part.label.first, edge.tps > edge.rps ? `${number(edge.tps)} conn/s` : perSecond(edge.rps));
-    text(part.label.second, edge.success === null ? "" : `${percent(edge.success)} · ${lasted(edge.p99)}`);
+    if (changed(part, "shown", "")) part.label.style.display = "";
+    if (changed(part, "health", `label ${judged(edge)}`)) part.label.setAttribute("class", part.kept.health);
+    const rate = edge.tps > edge.rps ? `${number(edge.tps)} conn/s` : perSecond(edge.rps);
+    const how = edge.success === null ? "" : ` · ${percent(edge.success)} · ${lasted(edge.p99)}`;
+    if (changed(part, "words", rate + how)) part.label.textContent = part.kept.words;
   }
 
   #choose(id) {
@@ -209,19 +229,13 @@ export class Graph extends HTMLElement {
     const near = new Set(id ? [id] : []);
     for (const part of this.#edges.values()) {
       const is = id !== null && (part.edge.from === id || part.edge.to === id);
-      this.#light(part, id === null ? null : is ? "lit" : "faint");
-      if (is) near.add(part.edge.from).add(part.edge.to);
-      if (is) this.#label(part);
-      else if (!this.labelled && part.label) part.label.element.style.display = "none";
+      light(part, id === null ? undefined : is ? "lit" : "faint");
+      if (is) {
+        near.add(part.edge.from).add(part.edge.to);
+        this.#label(part);
+      } else if (!this.labelled && part.label && changed(part, "shown", "none")) part.label.style.display = "none";
     }
-    for (const [other, part] of this.#nodes) this.#light(part, id === null ? null : near.has(other) ? "lit" : "faint");
-  }
-
-  #light(part, lit) {
-    if (part.lit === lit) return;
-    if (part.lit) part.element.classList.remove(part.lit);
-    if (lit) part.element.classList.add(lit);
-    part.lit = lit;
+    for (const [other, part] of this.#nodes) light(part, id === null ? undefined : near.has(other) ? "lit" : "faint");
   }
 
   // Where one is: the first node, or the one that had the focus last, is the one that Tab comes to.
@@ -344,12 +358,21 @@ customElements.define("bowline-graph", Graph);
 
 const shortened = (name) => (name.length > 20 ? `${name.slice(0, 19)}…` : name);
 
+/** Whether a part of a drawing is to have another value than it has. What it has is remembered: to read it would cost more. */
+function changed(part, name, value) {
+  if (part.kept[name] === value) return false;
+  part.kept[name] = value;
+  return true;
+}
+
+function light(part, lit) {
+  if (changed(part, "lit", lit)) attribute(part.element, "data-lit", lit);
+}
+
 function figures(node) {
+  if (!(node.rps > 0 || node.tps > 0)) return "idle";
   if (node.rps === 0) return `${number(node.tps)} conn/s`;
-  const parts = [perSecond(node.rps)];
-  if (node.success !== null && node.success < 1) parts.push(percent(node.success));
-  if (node.p99 !== null) parts.push(lasted(node.p99));
-  return parts.slice(0, 3).join("  ");
+  return `${perSecond(node.rps)}  ${node.success !== null && node.success < 0.999 ? percent(node.success) : lasted(node.p99)}`;
 }
 
 /** How calls go: `ok`, `warn` below 99.9 %, `bad` below 99 %. */

@@ -3,22 +3,24 @@
 
 export const WIDTH = 176;
 export const HEIGHT = 46;
-const COLUMN = WIDTH + 96;
 const ROW = HEIGHT + 18;
+/** Width to height of what is to be filled. */
+const ASPECT = 1.8;
 /** Share of new nodes from which on everything is placed anew. */
 const RENEW = 0.25;
 
 /**
  * Places for `nodes` (ids) with `edges` (pairs of ids): a map of ids to `{x, y}`. `before` is the result for what was
- * there until now.
+ * there until now, `gap` the room between columns.
  */
-export function layout(nodes, edges, before) {
+export function layout(nodes, edges, before, gap = 84) {
+  const column = WIDTH + gap;
   const ids = [...nodes].sort();
   const known = before ? ids.filter((id) => before.has(id)) : [];
   if (known.length > 0 && ids.length - known.length <= Math.max(2, ids.length * RENEW)) {
-    return extended(ids, edges, before);
+    return extended(ids, edges, before, column);
   }
-  return placed(ids, edges);
+  return placed(ids, edges, column);
 }
 
 function neighbours(ids, edges) {
@@ -32,24 +34,23 @@ function neighbours(ids, edges) {
   return { next, back };
 }
 
-function placed(ids, edges) {
+function placed(ids, edges, width) {
   const { next, back } = acyclic(ids, neighbours(ids, edges));
   const alone = ids.filter((id) => next.get(id).length === 0 && back.get(id).length === 0);
   const linked = ids.filter((id) => !alone.includes(id));
   const layers = ordered(ranked(linked, next, back), next, back);
-  const rows = Math.max(8, Math.ceil(Math.sqrt(ids.length) * 1.25));
-  const columns = layers.flatMap((layer) => chunks(layer, rows));
+  const columns = filled(layers, width);
   const places = new Map();
   const height = Math.max(0, ...columns.map((column) => column.length)) * ROW;
   columns.forEach((column, x) => {
     const top = (height - column.length * ROW) / 2;
-    column.forEach((id, y) => places.set(id, { x: x * COLUMN, y: top + y * ROW }));
+    column.forEach((id, y) => places.set(id, { x: x * width, y: top + y * ROW }));
   });
   // Who neither calls nor is called stands below, as wide as the rest.
   const wide = Math.max(columns.length, Math.min(6, Math.ceil(Math.sqrt(alone.length * 0.6))), 1);
   const below = height > 0 ? height + ROW * 0.6 : 0;
   alone.forEach((id, place) =>
-    places.set(id, { x: (place % wide) * COLUMN, y: below + Math.floor(place / wide) * ROW }));
+    places.set(id, { x: (place % wide) * width, y: below + Math.floor(place / wide) * ROW }));
   return places;
 }
 
@@ -125,6 +126,19 @@ function ordered(layers, next, back) {
   return layers;
 }
 
+/** Columns of layers, long ones divided such that all is as large as can be in the space there is. */
+function filled(layers, width) {
+  const longest = Math.max(0, ...layers.map((layer) => layer.length));
+  let [best, size] = [layers, Infinity];
+  for (let rows = 6; rows <= Math.max(6, longest); rows++) {
+    const columns = layers.flatMap((layer) => chunks(layer, rows));
+    const high = Math.max(...columns.map((column) => column.length)) * ROW;
+    const needed = Math.max(columns.length * width, high * ASPECT);
+    if (needed < size) [best, size] = [columns, needed];
+  }
+  return best;
+}
+
 function chunks(layer, most) {
   const count = Math.ceil(layer.length / most);
   const size = Math.ceil(layer.length / count);
@@ -132,7 +146,8 @@ function chunks(layer, most) {
 }
 
 /** New nodes among those that stay where they are: beside whom they call or are called by, in the next free place. */
-function extended(ids, edges, before) {
+function extended(ids, edges, before, width) {
+  const slot = ({ x, y }) => `${Math.round(x / width)}/${Math.round(y / ROW)}`;
   const places = new Map(ids.filter((id) => before.has(id)).map((id) => [id, before.get(id)]));
   const taken = new Set([...places.values()].map(slot));
   const { next, back } = neighbours(ids, edges);
@@ -140,8 +155,8 @@ function extended(ids, edges, before) {
     const of = (others) => others.map((other) => places.get(other)).filter(Boolean);
     const [callers, called] = [of(back.get(id)), of(next.get(id))];
     const near = [...callers, ...called];
-    const x = callers.length > 0 ? Math.max(...callers.map((at) => at.x)) + COLUMN
-      : called.length > 0 ? Math.min(...called.map((at) => at.x)) - COLUMN : 0;
+    const x = callers.length > 0 ? Math.max(...callers.map((at) => at.x)) + width
+      : called.length > 0 ? Math.min(...called.map((at) => at.x)) - width : 0;
     const bottom = Math.max(0, ...[...places.values()].map((at) => at.y)) + ROW;
     const wanted = near.length > 0 ? near.reduce((sum, at) => sum + at.y, 0) / near.length : bottom;
     let found = { x, y: Math.round(wanted / ROW) * ROW };
@@ -153,5 +168,3 @@ function extended(ids, edges, before) {
   }
   return places;
 }
-
-const slot = ({ x, y }) => `${Math.round(x / COLUMN)}/${Math.round(y / ROW)}`;

@@ -1,6 +1,6 @@
 // Alarms, events and experiments.
 
-import { h, icon, table } from "./dom.js";
+import { h, icon, put, table } from "./dom.js";
 import { moment, span } from "./format.js";
 import { party } from "./graph-page.js";
 import { act, session } from "./session.js";
@@ -41,7 +41,7 @@ export function alarmsPage(main, name) {
     detail.hidden = !name;
     if (!name) return;
     if (!alarm) {
-      detail.replaceChildren(h("p", {}, store.loaded ? `There is no alarm ${name}.` : "Loading…"));
+      put(detail, h("p", {}, store.loaded ? `There is no alarm ${name}.` : "Loading…"));
       return;
     }
     const key = JSON.stringify([alarm, session.who?.arn]);
@@ -54,7 +54,7 @@ export function alarmsPage(main, name) {
       body: { action: "setAlarmState", alarm: alarm.name, state }, done: `${alarm.name} is set to ${WORDS[state]}`,
     });
     const on = !alarm.actionsEnabled;
-    detail.replaceChildren(
+    put(detail, 
       h("div", { class: "title-line" }, h("h2", {}, alarm.name), alarmState(alarm.state), h("a", { href: "#/alarms", class: "close", "aria-label": "Close" }, "×")),
       alarm.description && h("p", {}, alarm.description), h("p", { class: "quiet" }, alarm.rule), h("p", {}, alarm.reason),
       session.who ? h("div", { class: "buttons left" }, Object.keys(ORDER).filter((state) => state !== alarm.state).map(set),

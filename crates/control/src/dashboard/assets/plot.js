@@ -1,7 +1,7 @@
 // A plot of one or more series over time, in SVG, with what it shows said in words too.
 
 import { h, s } from "./dom.js";
-import { moment } from "./format.js";
+import { clock, moment } from "./format.js";
 
 const [WIDTH, HEIGHT, TOP, BOTTOM] = [320, 96, 8, 16];
 
@@ -26,10 +26,11 @@ export class Plot extends HTMLElement {
     });
     const said = values.length === 0 ? `${title}: no values` : `${title}: ${series.map(({ name, points }, place) =>
       points.length === 0 ? `${name} none` : `${name} now ${format(last[place])}, highest ${format(Math.max(...points.map(([, value]) => value)))}`).join("; ")}`;
+    const edge = until - from > 43_200_000 ? moment : clock;
     const hair = s("line", { class: "hair", y1: TOP, y2: HEIGHT - BOTTOM });
     const drawing = s("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": said, preserveAspectRatio: "none" },
       s("line", { class: "rule", x1: 0, x2: WIDTH, y1: y(top), y2: y(top) }), s("line", { class: "rule", x1: 0, x2: WIDTH, y1: y(0), y2: y(0) }), lines, hair);
-    const below = h("div", { class: "below", "aria-hidden": "true" }, h("span", {}, moment(from)), h("span", {}, moment(until)));
+    const below = h("div", { class: "below", "aria-hidden": "true" }, h("span", {}, edge(from)), h("span", {}, edge(until)));
     drawing.addEventListener("pointermove", (event) => {
       const box = drawing.getBoundingClientRect();
       const second = ((event.clientX - box.left) / box.width) * length - step / 2;
@@ -44,7 +45,7 @@ export class Plot extends HTMLElement {
     });
     drawing.addEventListener("pointerleave", () => {
       hair.classList.remove("on");
-      below.replaceChildren(h("span", {}, moment(from)), h("span", {}, moment(until)));
+      below.replaceChildren(h("span", {}, edge(from)), h("span", {}, edge(until)));
     });
     this.replaceChildren(h("figure", {}, h("figcaption", {}, h("span", { class: "title" }, title), legend),
       h("div", { class: "drawing" }, drawing, h("span", { class: "top", "aria-hidden": "true" }, values.length ? format(top) : "")), below));

@@ -1,6 +1,6 @@
 // One service, or one load balancer: how it goes, what runs, what changes, what it shows and to whom.
 
-import { h, icon, table, text } from "./dom.js";
+import { h, icon, put, table, text } from "./dom.js";
 import { bytes, lasted, moment, number, percent, perSecond, span } from "./format.js";
 import { modeCell, party, rateColumns, stateCell } from "./graph-page.js";
 import { alarmTable } from "./lists.js";
@@ -59,10 +59,10 @@ export function servicePage(main, id) {
     if (key === shown) return;
     shown = key;
     if (!node) {
-      heading.replaceChildren(h("h1", {}, name), h("span", { class: "chip" }, store.loaded ? "it is not there" : "loading"));
+      put(heading, h("h1", {}, name), h("span", { class: "chip" }, store.loaded ? "it is not there" : "loading"));
       return;
     }
-    heading.replaceChildren(
+    put(heading, 
       h("nav", { "aria-label": "Where this is", class: "crumbs" }, h("a", { href: "#/" }, "Services"), node.cluster && h("span", {}, node.cluster)),
       h("h1", {}, name), stateCell(node.state), h("span", { class: "chip" }, `${node.running} of ${node.desired} tasks`),
       node.deploying && h("span", { class: "chip accent" }, "deploying"), node.mode && modeCell(node.mode),

@@ -8,7 +8,7 @@
 //! - [`cfn`] reads templates: [`cfn::Template::parse`], then [`cfn::Template::resolve`].
 //! - [`iam`] and [`sts`] hold the shapes of access management.
 //! - [`ecs`], [`servicediscovery`], [`acmpca`], [`elbv2`], [`acm`], [`cloudtrail`], [`cloudwatch`], [`secretsmanager`],
-//!   [`fis`] hold the typed shapes.
+//!   [`fis`], [`xray`] hold the typed shapes.
 //! - [`protocol`] is the wire: AWS's protocols between bytes and typed values.
 //! - [`sigv4`] verifies and makes the signatures of requests.
 //! - [`bowline`] holds what AWS has no resource type for.
@@ -32,3 +32,4 @@ pub mod secretsmanager;
 pub mod servicediscovery;
 pub mod sigv4;
 pub mod sts;
+pub mod xray;

@@ -20,5 +20,6 @@ pub(crate) mod shim;
 pub(crate) mod stat;
 pub(crate) mod status;
 pub(crate) mod top;
+pub(crate) mod trace;
 pub(crate) mod up;
 pub(crate) mod verify;

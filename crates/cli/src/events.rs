@@ -55,14 +55,14 @@ pub(crate) fn line(row: &EventRow) -> String {
 }
 
 /// `2026-11-22T03:47:48Z`
-fn second(at: Timestamp) -> String {
+pub(crate) fn second(at: Timestamp) -> String {
     let text = at.to_string();
     let text = text.trim_end_matches('Z');
     format!("{}Z", text.split('.').next().unwrap_or(text))
 }
 
 /// A message may have what an application said in it, which must not steer the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

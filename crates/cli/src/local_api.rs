@@ -13,7 +13,10 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use bowline_control::authorization::{PolicyAnswer, PolicyQuestion};
+use bowline_control::{
+    authorization::{PolicyAnswer, PolicyQuestion},
+    traces::{TraceNumbers, TraceQuestion, TraceRow, Waterfall},
+};
 use bowline_model::task::{Secret, TaskId};
 use bowline_plumbing::fd_message;
 use serde::{Deserialize, Serialize};
@@ -160,6 +163,15 @@ pub(crate) enum Request {
         /// Only events of greater numbers, which begin with 1.
         after: u64,
     },
+    /// A trace.
+    Trace {
+        /// Its id, in either way of writing it.
+        id: String,
+    },
+    /// Traces, the newest first.
+    Traces(TraceQuestion),
+    /// How many traces there are.
+    TraceNumbers,
     /// Where calls lead.
     Routes {
         /// Whose; all callers' where none is named.
@@ -240,6 +252,12 @@ pub(crate) enum Response {
     Edges(Vec<EdgeRow>),
     /// To `Events`, the oldest first.
     Events(Vec<EventRow>),
+    /// To `Trace`; `None` where nothing is kept of it.
+    Trace(Option<Box<Waterfall>>),
+    /// To `Traces`.
+    Traces(Vec<TraceRow>),
+    /// To `TraceNumbers`.
+    TraceNumbers(TraceNumbers),
     /// To `Routes`.
     Routes(Vec<RouteRow>),
     /// Done.

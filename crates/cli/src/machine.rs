@@ -12,8 +12,9 @@ use anyhow::{Context, bail};
 use bowline_agent::{Agent, AgentConfig, AgentHandle, NetworkMode, OutputLine, ProgramCommand};
 use bowline_control::{
     api::{AuthorizationMode, EndpointCertificate},
-    control_plane::{AgentPort, ControlConfig, ControlPlane, MetricLimits, MetricRetention},
+    control_plane::{AgentPort, ControlConfig, ControlPlane, MetricLimits, MetricRetention, TraceLimits},
     dns::Network,
+    otlp::OtlpConfig,
     record_launcher,
     registry::LocalCommandRecord,
 };
@@ -77,6 +78,16 @@ pub(crate) struct MachineArgs {
     /// How much room metrics may take on the disk, in MiB; the oldest are given up for newer ones.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(8..=1_048_576), value_name = "MIB")]
     pub(crate) metrics_mib: u64,
+    /// How long traces are kept, in hours.
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=720), value_name = "HOURS")]
+    pub(crate) traces_hours: u64,
+    /// How much room traces may take on the disk, in MiB; the oldest are given up for newer ones.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(16..=1_024), value_name = "MIB")]
+    pub(crate) traces_mib: u64,
+    /// Send spans and metrics on to this receiver of OpenTelemetry's protocol, as http://127.0.0.1:4318.
+    /// OTEL_EXPORTER_OTLP_PROTOCOL, _HEADERS and the other variables of OpenTelemetry are read too.
+    #[arg(long, value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
     /// What becomes of requests to the AWS endpoint that IAM's policies do not allow. The root
     /// user, whose the key `test` is, may do everything.
     #[arg(long, default_value = "enforce")]
@@ -193,6 +204,15 @@ impl MachineArgs {
                 },
                 bytes_max: self.metrics_mib * 1024 * 1024,
                 ..MetricLimits::default()
+            },
+            otlp: OtlpConfig::read(self.otlp_endpoint.as_deref(), |name| std::env::var(name).ok())
+                .context("OTLP cannot be sent")?,
+            traces: TraceLimits {
+                retention: Duration::from_secs(self.traces_hours * 3600),
+                bytes_max: self.traces_mib * 1024 * 1024,
+                // A span takes some 250 bytes.
+                records_max: self.traces_mib as usize * 4096,
+                ..TraceLimits::default()
             },
         })
     }

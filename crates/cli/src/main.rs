@@ -18,6 +18,7 @@ mod routes;
 mod running;
 mod state_dir;
 mod topology;
+mod traces;
 mod verify;
 
 use std::process::ExitCode;
@@ -27,7 +28,7 @@ use clap::{Parser, Subcommand};
 
 use commands::{
     access_key, audit, ca, certs, completions, down, edges, events as events_command, exec, identity,
-    master_key, policy, probe, proxy, routes as routes_command, server, shim, stat, status, top, up,
+    master_key, policy, probe, proxy, routes as routes_command, server, shim, stat, status, top, trace, up,
     verify as verify_command,
 };
 
@@ -63,6 +64,8 @@ enum Command {
     Routes(routes_command::Args),
     /// Show what has happened to services and load balancers
     Events(events_command::Args),
+    /// Show a trace along its time, or list traces
+    Trace(trace::Args),
     /// Show certificates; revoke them, or let who was revoked have them again
     Certs(certs::Args),
     /// Show certificate authorities; replace one by another while everything goes on
@@ -113,6 +116,7 @@ fn main() -> ExitCode {
         Command::Edges(args) => asynchronously("warn", edges::run(args)),
         Command::Top(args) => asynchronously("warn", top::run(args)),
         Command::Events(args) => asynchronously("warn", events_command::run(args)),
+        Command::Trace(args) => asynchronously("warn", trace::run(args)),
         Command::Routes(args) => asynchronously("warn", routes_command::run(args)),
         Command::Status(args) => asynchronously("warn", status::run(args)),
         Command::Verify(args) => asynchronously("warn", verify_command::run(args)),

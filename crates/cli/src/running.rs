@@ -8,7 +8,7 @@ use bowline_control::{
     control_plane::{AccessKeyView, AllowTarget, ControlPlane},
     iam::KeyOwner,
     master_key::{MasterKeySource, NEW_VARIABLE, Rotated},
-    view,
+    traces, view,
 };
 use bowline_model::task::TaskId;
 use tokio::sync::watch;
@@ -147,6 +147,20 @@ impl Running {
             }
             Request::Events { services, after } => {
                 Ok(Response::Events(events::rows(self.control.events_since(after), &services)))
+            }
+            // Reading them waits for the disk.
+            Request::Trace { id } => {
+                let store = self.control.traces();
+                let read = move || traces::waterfall(&store, &id).map(Box::new);
+                Ok(Response::Trace(tokio::task::spawn_blocking(read).await?))
+            }
+            Request::Traces(question) => {
+                let store = self.control.traces();
+                let read = move || traces::list(&store, &question);
+                Ok(Response::Traces(tokio::task::spawn_blocking(read).await?))
+            }
+            Request::TraceNumbers => {
+                Ok(Response::TraceNumbers(self.control.traces().counts().into()))
             }
             Request::Routes { services } => Ok(Response::Routes(routes::rows(&self.control, &services)?)),
             Request::Down => {

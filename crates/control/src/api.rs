@@ -37,6 +37,7 @@ mod sts;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod tls;
+mod xray;
 
 pub use authentication::DEFAULT_ACCESS_KEY;
 pub use authorization::AuthorizationMode;

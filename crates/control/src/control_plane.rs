@@ -49,6 +49,7 @@ use crate::{
     dashboard::Dashboard,
     dns::DnsConfig,
     master_key::{MasterKey, MasterKeyError, MasterKeySource, Rotated},
+    otlp::{Otlp, OtlpConfig},
     publish::PublishOptions,
     reconcile::{self, Event, Histories},
     registry::{LocalCommandRecord, Registry, RegistryError, RegistryWriter, SETTINGS, Settings},
@@ -70,6 +71,7 @@ pub use authorities::{AuthorityError, AuthorityView, Moved};
 pub use bowline_observe::metrics::{
     MetricLimits, MetricStore, MetricStoreError, Retention as MetricRetention,
 };
+pub use bowline_observe::traces::{TraceLimits, TraceStore, TraceStoreError};
 pub(crate) use certificates::authority_named;
 pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,
@@ -82,11 +84,17 @@ pub const STORE_FILE: &str = "store.redb";
 /// Where metrics are kept, in a state directory.
 pub const METRICS_DIRECTORY: &str = "metrics";
 
+/// Where traces are kept, in a state directory.
+pub const TRACES_DIRECTORY: &str = "traces";
+
 /// Most events kept.
 const EVENTS_MAX: usize = 1_000;
 
 /// How long a diversion may last.
 const DIVERSION_MAX: Duration = Duration::from_secs(60);
+
+/// How long the last spans may take to be sent on.
+const OTLP_LAST: Duration = Duration::from_secs(4);
 
 /// How a control plane is set up.
 #[derive(Clone, Debug)]
@@ -121,6 +129,10 @@ pub struct ControlConfig {
     pub master_key: MasterKeySource,
     /// How much is kept of metrics.
     pub metrics: MetricLimits,
+    /// How much is kept of traces.
+    pub traces: TraceLimits,
+    /// Where spans and metrics are sent on to.
+    pub otlp: OtlpConfig,
 }
 
 impl ControlConfig {
@@ -143,6 +155,8 @@ impl ControlConfig {
             dns: Some(DnsConfig::new(SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)))),
             master_key: MasterKeySource::default(),
             metrics: MetricLimits::default(),
+            traces: TraceLimits::default(),
+            otlp: OtlpConfig::default(),
         }
     }
 }
@@ -192,6 +206,9 @@ pub enum StartError {
     /// Metrics cannot be kept.
     #[error(transparent)]
     Metrics(#[from] MetricStoreError),
+    /// Traces cannot be kept.
+    #[error(transparent)]
+    Traces(#[from] TraceStoreError),
     /// A certificate authority cannot be made or opened.
     #[error(transparent)]
     Authorities(#[from] AuthoritiesError),
@@ -251,6 +268,8 @@ pub struct ControlPlane {
     tasks: Vec<tokio::task::JoinHandle<()>>,
     dns: Option<Arc<PrivateDns>>,
     stopping: watch::Sender<bool>,
+    /// What sends spans and metrics on, and what ends it.
+    otlp: (watch::Sender<bool>, tokio::task::JoinHandle<()>),
     _lock: StateLock,
 }
 
@@ -272,6 +291,7 @@ impl ControlPlane {
         let master_key = Arc::new(open_master_key(&config, &writer)?);
         let audit = audit_trail::open(&config, &master_key).await?;
         let metrics = Arc::new(open_metrics(&config)?);
+        let traces = Arc::new(open_traces(&config)?);
         let authorities = Authorities::open(&writer, Arc::clone(&master_key), wall_clock::now())?;
         write_gateway_ca(&config.state_dir, &authorities)?;
 
@@ -283,7 +303,7 @@ impl ControlPlane {
         let core = Arc::new(Core::new(
             writer,
             authorities,
-            Kept { audit, metrics },
+            Kept { audit, metrics, traces, otlp: Arc::new(Otlp::new(config.otlp.clone())) },
             Credentials::new(master_key),
             Authorizer::new(config.authorization),
             config.certificate_ttl,
@@ -322,6 +342,11 @@ impl ControlPlane {
             tokio::spawn(evaluator::run(Arc::clone(&core), core.metrics().clone() as _)),
             tokio::spawn(server.stopped()),
         ];
+        if let Some(queue) = core.otlp().spans() {
+            core.traces().follow(queue);
+        }
+        let (sending, sending_receiver) = watch::channel(false);
+        let sender = tokio::spawn(Arc::clone(core.otlp()).run(Arc::clone(&core), sending_receiver));
         if let Some(dns) = &dns {
             tasks.push(tokio::spawn(Arc::clone(dns).follow(Arc::clone(&core))));
         }
@@ -336,6 +361,7 @@ impl ControlPlane {
             tasks,
             dns,
             stopping,
+            otlp: (sending, sender),
             _lock: lock,
         })
     }
@@ -394,6 +420,11 @@ impl ControlPlane {
     /// measure.
     pub fn metrics(&self) -> Arc<MetricStore> {
         Arc::clone(self.core.metrics())
+    }
+
+    /// Where traces are kept: to read them, and for whoever takes in what proxies and applications tell.
+    pub fn traces(&self) -> Arc<TraceStore> {
+        Arc::clone(self.core.traces())
     }
 
     #[cfg(test)]
@@ -565,10 +596,22 @@ impl ControlPlane {
         drop(self.drain_watch);
         // Streams end when their proxies see the connection close.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.drain.drain()).await;
+        // Proxies have told their last spans.
+        let (sending, sender) = self.otlp;
+        sending.send_replace(true);
+        let abort = sender.abort_handle();
+        if tokio::time::timeout(OTLP_LAST, sender).await.is_err() {
+            abort.abort();
+        }
         audit_trail::close(&self.core).await;
         let metrics = Arc::clone(self.core.metrics());
         // It waits for the disk.
-        let _ = tokio::task::spawn_blocking(move || metrics.close()).await;
+        let traces = Arc::clone(self.core.traces());
+        let close = move || {
+            metrics.close();
+            traces.close();
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
         for task in self.tasks {
             task.abort();
             let _ = task.await;
@@ -599,6 +642,10 @@ fn write_gateway_ca(state_dir: &Path, authorities: &Authorities) -> Result<(), A
 
 fn open_metrics(config: &ControlConfig) -> Result<MetricStore, MetricStoreError> {
     MetricStore::open(&config.state_dir.join(METRICS_DIRECTORY), config.metrics, Arc::new(wall_clock::now))
+}
+
+fn open_traces(config: &ControlConfig) -> Result<TraceStore, TraceStoreError> {
+    TraceStore::open(&config.state_dir.join(TRACES_DIRECTORY), config.traces, Arc::new(wall_clock::now))
 }
 
 fn open_master_key(config: &ControlConfig, writer: &RegistryWriter) -> Result<MasterKey, StartError> {

@@ -23,7 +23,7 @@ use bowline_model::{
     service::Service,
     task::{Secret, TaskId},
 };
-use bowline_observe::metrics::MetricStore;
+use bowline_observe::{metrics::MetricStore, traces::TraceStore};
 use bowline_plumbing::{exposition::Format, wall_clock};
 use tokio::sync::watch;
 
@@ -39,6 +39,7 @@ use crate::{
     control_plane::{EventLog, verifier_id},
     credentials::Credentials,
     ecs::definition,
+    otlp::Otlp,
     private_ca,
     publish::{self, MESH_IDENTITY, PublishOptions},
     random,
@@ -47,8 +48,9 @@ use crate::{
     revocation, secrets,
     stack::secrets::SecretValues,
     stream::{directory::IssuedCertificate, tls::TlsMaterial},
-    telemetry::Telemetry,
+    telemetry::{Telemetry, exposition},
     tokens::Tokens,
+    xray::sampling::SamplingStatistics,
 };
 
 use self::{
@@ -69,6 +71,10 @@ pub(crate) struct Kept {
     pub(crate) audit: Arc<AuditLog>,
     /// Metrics.
     pub(crate) metrics: Arc<MetricStore>,
+    /// Traces.
+    pub(crate) traces: Arc<TraceStore>,
+    /// Where spans and metrics are sent on to.
+    pub(crate) otlp: Arc<Otlp>,
 }
 
 /// What the control plane's servers and loops share.
@@ -77,6 +83,7 @@ pub(crate) struct Core {
     authorities: Authorities,
     kept: Kept,
     telemetry: Telemetry,
+    sampling: SamplingStatistics,
     credentials: Credentials,
     authorizer: Authorizer,
     tokens: Tokens,
@@ -136,6 +143,7 @@ impl Core {
             authorities,
             kept,
             telemetry,
+            sampling: SamplingStatistics::default(),
             credentials,
             authorizer,
             tokens: Tokens::default(),
@@ -181,12 +189,30 @@ impl Core {
         &self.kept.metrics
     }
 
+    /// Traces.
+    pub(crate) fn traces(&self) -> &Arc<TraceStore> {
+        &self.kept.traces
+    }
+
+    /// Where spans and metrics are sent on to.
+    pub(crate) fn otlp(&self) -> &Arc<Otlp> {
+        &self.kept.otlp
+    }
+
+    /// What X-Ray's clients have told of their sampling.
+    pub(crate) fn sampling(&self) -> &SamplingStatistics {
+        &self.sampling
+    }
+
     /// All that proxies have told, and the control plane's own counters.
     pub(crate) fn metrics_text(&self, format: Format) -> String {
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         let streams = proxies.values().map(|proxy| proxy.streams as usize).sum();
         drop(proxies);
-        self.telemetry.render(format, streams, self.metrics())
+        self.telemetry.render(format, streams, self.metrics(), |out| {
+            exposition::write_traces(out, self.traces().counts());
+            exposition::write_otlp(out, self.otlp().counts());
+        })
     }
 
     /// Services left without encryption on purpose.
@@ -275,6 +301,7 @@ impl Core {
         let ended = tokio::time::timeout(limit, ended).await.is_ok();
         self.events.clear();
         self.kept.metrics.clear();
+        self.kept.traces.clear();
         self.change::<_, RegistryError>(|registry| {
             registry.forget_resources();
             Ok(())

@@ -16,10 +16,13 @@
 //! - [`publish`]: the registry becomes what each proxy should have.
 //! - [`stream`]: the servers that proxies connect to.
 //! - [`telemetry`]: what proxies tell of what they counted.
+//! - [`otlp`]: spans and metrics, sent on by OpenTelemetry's protocol.
+//! - [`traces`]: traces as people look at them.
 //! - [`audit`]: who called what, in files that show whether they were changed.
 //! - [`dns`]: answers for names of Cloud Map's private namespaces.
 //! - `dashboard`: pages for people who look.
 //! - [`alarms`]: CloudWatch's alarms, judged and acted on.
+//! - [`xray`]: X-Ray over what is kept of traces, and its sampling rules.
 //! - [`scaling`]: Application Auto Scaling of services.
 //! - [`acm`]: Certificate Manager's certificates.
 //! - [`private_ca`]: AWS Private CA's authorities and what they issue.
@@ -46,6 +49,7 @@ pub mod fuzzing;
 pub mod iam;
 pub mod kms;
 pub mod master_key;
+pub mod otlp;
 pub mod private_ca;
 pub mod publish;
 mod random;
@@ -64,6 +68,8 @@ mod task_role;
 pub mod task_spec;
 pub mod telemetry;
 pub mod tokens;
+pub mod traces;
 pub mod view;
 mod x509;
+pub mod xray;
 pub mod zone;

@@ -108,6 +108,7 @@ pub(crate) fn bears_on_proxies(before: &Registry, after: &Registry) -> bool {
         && before.rules.is_same(&after.rules)
         && before.traffic_policies.is_same(&after.traffic_policies)
         && before.authorization_policies.is_same(&after.authorization_policies)
+        && before.sampling_rules.is_same(&after.sampling_rules)
         && before.authorities.is_same(&after.authorities)
         && before.acm_certificates.is_same(&after.acm_certificates)
         && (before.bars.is_same(&after.bars) || !serving::is_asked_for(after))

@@ -38,6 +38,7 @@ use crate::{
     scaling::{ScalableTargetRecord, ScalingActivities, ScalingPolicyRecord, ScheduledActionRecord},
     secrets::{SealedValue, SecretRecord},
     stack::record::{ChangeSetRecord, StackRecord},
+    xray::SamplingRuleRow,
     zone::SubnetRecord,
 };
 
@@ -139,6 +140,8 @@ pub struct Registry {
     pub kms_aliases: Table<AliasRecord>,
     /// FIS's experiment templates, by id.
     pub experiment_templates: Table<ExperimentTemplateRecord>,
+    /// X-Ray's sampling rules, by name.
+    pub sampling_rules: Table<SamplingRuleRow>,
     /// CloudWatch's alarms, by name.
     pub alarms: Table<Alarm>,
     /// What happened to them, by name; that of an alarm that is gone is kept for a while.

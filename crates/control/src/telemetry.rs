@@ -9,7 +9,7 @@
 //! Whose a report is goes by the certificate's record. What is kept here is of this process: after its start the
 //! counters begin anew, as Prometheus is used to.
 
-mod exposition;
+pub(crate) mod exposition;
 pub mod metric_data;
 mod own;
 mod owner;
@@ -38,8 +38,9 @@ use self::{
     metric_data::{Data, Origin},
     own::OwnCounters,
     owner::{origin_of, owner_of},
-    report::{Counts, Report, RowKey},
+    report::Report,
 };
+pub(crate) use self::report::{Counts, RowKey};
 pub use self::{
     report::{InvalidReport, Security, Side},
     view::{Edge, EdgeView, TelemetryView, Workload},
@@ -71,6 +72,8 @@ struct Recent {
 #[derive(Debug)]
 struct Proxy {
     origin: Origin,
+    /// Since when its totals are counted.
+    since: Timestamp,
     process: Vec<u8>,
     /// The last report that was taken of this process.
     sequence: u64,
@@ -82,9 +85,10 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn new(origin: Origin) -> Self {
+    fn new(origin: Origin, since: Timestamp) -> Self {
         Self {
             origin,
+            since,
             process: Vec::new(),
             sequence: 0,
             totals: BTreeMap::new(),
@@ -152,6 +156,19 @@ impl std::fmt::Debug for Telemetry {
     }
 }
 
+/// What a proxy has counted since it was first heard of.
+#[derive(Clone, Debug)]
+pub(crate) struct ProxyTotals {
+    /// Whose it is.
+    pub(crate) workload: Workload,
+    /// Its task.
+    pub(crate) task: TaskId,
+    /// When counting began.
+    pub(crate) since: Timestamp,
+    /// By side, called name, peer and protection.
+    pub(crate) rows: Vec<(RowKey, Counts)>,
+}
+
 /// What a proxy is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
@@ -210,9 +227,10 @@ impl Telemetry {
         let mut data = Data::new(&origin, at);
         report.rows.iter().for_each(|(key, gained)| data.row(key, gained));
         let data = data.data;
+        let since = Timestamp::from_millis(report.from_ms).min(at);
         let is_new = {
             let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
-            let proxy = proxies.entry(task.clone()).or_insert_with(|| Proxy::new(origin));
+            let proxy = proxies.entry(task.clone()).or_insert_with(|| Proxy::new(origin, since));
             proxy.take(report, at)
         };
         self.reports.fetch_add(1, Relaxed);
@@ -278,6 +296,18 @@ impl Telemetry {
     /// What each task has used lately, of what it may.
     pub fn utilization(&self) -> BTreeMap<TaskId, tasks::Utilization> {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What every proxy has counted.
+    pub(crate) fn totals(&self) -> Vec<ProxyTotals> {
+        let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_proxy = |(task, proxy): (&TaskId, &Proxy)| ProxyTotals {
+            workload: Workload::from(&proxy.origin),
+            task: task.clone(),
+            since: proxy.since,
+            rows: proxy.totals.iter().map(|(key, counts)| (key.clone(), counts.clone())).collect(),
+        };
+        proxies.iter().map(of_proxy).collect()
     }
 
     /// Forgets everything.

@@ -41,6 +41,45 @@ pub mod xds {
     include!("generated/envoy.service.discovery.v3.rs");
 }
 
+/// OpenTelemetry's protocol (OTLP), as far as it is sent from here.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod opentelemetry {
+    pub mod proto {
+        pub mod collector {
+            pub mod metrics {
+                pub mod v1 {
+                    include!("generated/opentelemetry.proto.collector.metrics.v1.rs");
+                }
+            }
+            pub mod trace {
+                pub mod v1 {
+                    include!("generated/opentelemetry.proto.collector.trace.v1.rs");
+                }
+            }
+        }
+        pub mod common {
+            pub mod v1 {
+                include!("generated/opentelemetry.proto.common.v1.rs");
+            }
+        }
+        pub mod metrics {
+            pub mod v1 {
+                include!("generated/opentelemetry.proto.metrics.v1.rs");
+            }
+        }
+        pub mod resource {
+            pub mod v1 {
+                include!("generated/opentelemetry.proto.resource.v1.rs");
+            }
+        }
+        pub mod trace {
+            pub mod v1 {
+                include!("generated/opentelemetry.proto.trace.v1.rs");
+            }
+        }
+    }
+}
+
 pub use prost;
 pub use prost_types;
 pub use tonic;

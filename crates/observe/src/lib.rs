@@ -4,5 +4,7 @@
 //! AWS's APIs from here.
 //!
 //! - [`metrics`] keeps metrics: [`metrics::MetricStore`].
+//! - [`traces`] keeps spans, and what applications tell of themselves: [`traces::TraceStore`].
 
 pub mod metrics;
+pub mod traces;

@@ -49,6 +49,20 @@ fn main() -> std::io::Result<()> {
             proto.join("bowline/telemetry/v1/telemetry.proto"),
             proto.join("envoy/service/discovery/v3/ads.proto"),
         ],
-        &[proto],
-    )
+        std::slice::from_ref(&proto),
+    )?;
+    // The messages alone: they are sent by HTTP/1.1 and HTTP/2 in the same way.
+    let collector = proto.join("opentelemetry/proto/collector");
+    tonic_prost_build::configure()
+        .out_dir(root.join("src/generated"))
+        .build_transport(false)
+        .build_server(false)
+        .build_client(false)
+        .compile_protos(
+            &[
+                collector.join("trace/v1/trace_service.proto"),
+                collector.join("metrics/v1/metrics_service.proto"),
+            ],
+            &[proto],
+        )
 }

@@ -190,6 +190,16 @@ pub const SERVICES: &[ServiceProtocol] = &[
         rest: None,
     },
     ServiceProtocol {
+        name: "xray",
+        endpoint_prefix: "xray",
+        target_prefix: None,
+        version: "2016-04-12",
+        xml_namespace: "",
+        protocol: Protocol::RestJson,
+        validation_code: "InvalidRequestException",
+        rest: Some(&crate::xray::REST),
+    },
+    ServiceProtocol {
         name: "application-autoscaling",
         endpoint_prefix: "application-autoscaling",
         target_prefix: Some("AnyScaleFrontendService"),

@@ -5,7 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     acm, acm_pca, application_autoscaling, call::Call, cloudformation, cloudtrail, cloudwatch, ecs, fis, iam,
-    kms, secretsmanager, servicediscovery, sts,
+    kms, secretsmanager, servicediscovery, sts, xray,
 };
 
 /// Whether an operation changes anything.
@@ -89,6 +89,7 @@ pub fn of_service(service: &str) -> &'static [Operation] {
         "servicediscovery" => servicediscovery::OPERATIONS,
         "iam" => iam::OPERATIONS,
         "sts" => sts::OPERATIONS,
+        "xray" => xray::OPERATIONS,
         _ => &[],
     }
 }

@@ -10,7 +10,10 @@ use bowline_aws::{
     sigv4::{AmzDate, Credentials as SigningCredentials, Received, SecretKey, Signing, sign},
 };
 use bowline_model::arn::Scope;
-use bowline_observe::metrics::{MetricLimits, MetricStore};
+use bowline_observe::{
+    metrics::{MetricLimits, MetricStore},
+    traces::{TraceLimits, TraceStore},
+};
 use bowline_plumbing::wall_clock;
 use bytes::Bytes;
 
@@ -27,6 +30,7 @@ use crate::{
     core::{Core, Kept},
     credentials::Credentials,
     master_key::MasterKey,
+    otlp::{Otlp, OtlpConfig},
     publish::PublishOptions,
     registry::{Registry, RegistryError, RegistryWriter, SETTINGS, Settings},
     store::EmbeddedStore,
@@ -109,10 +113,19 @@ pub(crate) fn core_in_memory(mode: AuthorizationMode) -> (Arc<Core>, tempfile::T
     let metrics =
         MetricStore::open(&dir.path().join("metrics"), MetricLimits::default(), Arc::new(wall_clock::now))
             .expect("metrics");
+    let traces =
+        TraceStore::open(&dir.path().join("traces"), TraceLimits::default(), Arc::new(wall_clock::now))
+            .expect("traces");
+    let audit = Arc::new(AuditLog::in_memory(1_000));
     let core = Arc::new(Core::new(
         writer,
         authorities,
-        Kept { audit: Arc::new(AuditLog::in_memory(1_000)), metrics: Arc::new(metrics) },
+        Kept {
+            audit,
+            metrics: Arc::new(metrics),
+            traces: Arc::new(traces),
+            otlp: Arc::new(Otlp::new(OtlpConfig::default())),
+        },
         Credentials::new(key),
         Authorizer::new(mode),
         Duration::from_secs(3600),

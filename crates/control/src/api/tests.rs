@@ -27,6 +27,7 @@ mod imported;
 mod modes;
 mod secretsmanager;
 mod servicediscovery;
+mod xray;
 
 /// A control plane in memory, and who calls it.
 struct Endpoint {

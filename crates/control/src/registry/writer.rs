@@ -102,6 +102,7 @@ macro_rules! for_each_table {
         $apply!(kms_keys, "kms-keys");
         $apply!(kms_aliases, "kms-aliases");
         $apply!(experiment_templates, "experiment-templates");
+        $apply!(sampling_rules, "sampling-rules");
         $apply!(alarms, "alarms");
         $apply!(alarm_histories, "alarm-histories");
         $apply!(scalable_targets, "scalable-targets");

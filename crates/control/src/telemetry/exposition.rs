@@ -3,7 +3,10 @@
 use std::sync::{PoisonError, atomic::Ordering::Relaxed};
 
 use bowline_model::metric::Distribution;
-use bowline_observe::metrics::MetricStore;
+use bowline_observe::{
+    metrics::MetricStore,
+    traces::TraceCounts,
+};
 use bowline_plumbing::exposition::{Exposition, Family, Format, Kind, Label};
 
 use super::{
@@ -11,6 +14,7 @@ use super::{
     report::{Counts, RowKey},
     view::Workload,
 };
+use crate::otlp::OtlpCounts;
 
 /// Bounds of what is told of durations, as powers of two of milliseconds.
 const POWERS: std::ops::RangeInclusive<i32> = -2..=16;
@@ -94,13 +98,49 @@ fn write_store(out: &mut Exposition, store: &MetricStore) {
     out.family("bowline_metrics_dropped_bytes", Kind::Counter, help).sample(&[], dropped.bytes);
 }
 
+/// What the store of traces holds, and what it had no room for.
+pub(crate) fn write_traces(out: &mut Exposition, counts: TraceCounts) {
+    let help = "Traces that are kept.";
+    out.family("bowline_traces_kept", Kind::Gauge, help).sample(&[], counts.traces);
+    let help = "Spans of proxies, and documents of applications, that are kept.";
+    let mut family = out.family("bowline_traces_records", Kind::Gauge, help);
+    family.sample(&[("kind", "span")], counts.spans);
+    family.sample(&[("kind", "document")], counts.documents);
+    let help = "Bytes that traces take.";
+    out.family("bowline_traces_stored_bytes", Kind::Gauge, help).sample(&[], counts.bytes);
+    let help = "Spans and documents that came in.";
+    out.family("bowline_traces_taken", Kind::Counter, help).sample(&[], counts.taken);
+    let help = "Spans and documents that there was no room for.";
+    out.family("bowline_traces_dropped", Kind::Counter, help).sample(&[], counts.dropped);
+    let help = "Spans and documents that were given up for newer ones, or for their age.";
+    out.family("bowline_traces_given_up", Kind::Counter, help).sample(&[], counts.given_up);
+}
+
+/// What was sent on by OTLP, and what was not.
+pub(crate) fn write_otlp(out: &mut Exposition, counts: OtlpCounts) {
+    let mut family = out.family("bowline_otlp_spans", Kind::Counter, "Spans sent on by OTLP, by outcome.");
+    family.sample(&[("outcome", "sent")], counts.spans_sent);
+    family.sample(&[("outcome", "dropped")], counts.spans_dropped);
+    let help = "Messages of metrics sent on by OTLP, by outcome.";
+    let mut family = out.family("bowline_otlp_metric_messages", Kind::Counter, help);
+    family.sample(&[("outcome", "sent")], counts.metrics_sent);
+    family.sample(&[("outcome", "dropped")], counts.metrics_dropped);
+}
+
 impl Telemetry {
-    /// What proxies have told, and the control plane's own; `streams` are open now.
-    pub(crate) fn render(&self, format: Format, streams: usize, store: &MetricStore) -> String {
+    /// What proxies have told, and the control plane's own, and what `more` writes; `streams` are open now.
+    pub(crate) fn render(
+        &self,
+        format: Format,
+        streams: usize,
+        store: &MetricStore,
+        more: impl FnOnce(&mut Exposition),
+    ) -> String {
         let mut out = Exposition::new(format);
         self.write(&mut out);
         self.own.write(&mut out, streams);
         write_store(&mut out, store);
+        more(&mut out);
         out.finish()
     }
 

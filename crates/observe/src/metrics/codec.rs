@@ -22,7 +22,7 @@ const KIND_ONE_VALUE: u8 = 0;
 /// Everything else.
 const KIND_BUCKETS: u8 = 1;
 
-pub(super) fn put_whole(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn put_whole(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
@@ -30,7 +30,7 @@ pub(super) fn put_whole(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     put_whole(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
 }
@@ -94,26 +94,26 @@ fn put_buckets(out: &mut Vec<u8>, buckets: &[(i32, f64)]) {
 }
 
 /// Reads from the front of bytes; `None` where they are not what they should be.
-pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
+pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Bytes<'a> {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn byte(&mut self) -> Option<u8> {
+    pub(crate) fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*first)
     }
 
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
     }
 
-    pub(super) fn whole(&mut self) -> Option<u64> {
+    pub(crate) fn whole(&mut self) -> Option<u64> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -125,7 +125,7 @@ impl<'a> Bytes<'a> {
         None
     }
 
-    pub(super) fn text(&mut self) -> Option<&'a str> {
+    pub(crate) fn text(&mut self) -> Option<&'a str> {
         let length = usize::try_from(self.whole()?).ok()?;
         std::str::from_utf8(self.take(length)?).ok()
     }
@@ -177,7 +177,7 @@ pub(super) fn checksum(parts: &[&[u8]]) -> u32 {
 }
 
 /// Appends a frame: length, checksum, payload.
-pub(super) fn put_frame(out: &mut Vec<u8>, payload: &[u8]) {
+pub(crate) fn put_frame(out: &mut Vec<u8>, payload: &[u8]) {
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(&checksum(&[payload]).to_le_bytes());
@@ -186,14 +186,14 @@ pub(super) fn put_frame(out: &mut Vec<u8>, payload: &[u8]) {
 
 /// The frames at the front of a file's bytes, up to the first that is not whole: a process that was killed leaves
 /// half a frame behind.
-pub(super) fn frames(bytes: &[u8]) -> Frames<'_> {
+pub(crate) fn frames(bytes: &[u8]) -> Frames<'_> {
     Frames { rest: bytes, whole: 0 }
 }
 
-pub(super) struct Frames<'a> {
+pub(crate) struct Frames<'a> {
     rest: &'a [u8],
     /// How many bytes the frames take that were told.
-    pub(super) whole: usize,
+    pub(crate) whole: usize,
 }
 
 impl<'a> Iterator for Frames<'a> {

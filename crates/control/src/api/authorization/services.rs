@@ -1,5 +1,7 @@
 //! The resources of requests to the other services.
 
+use bowline_aws::protocol::Document;
+
 use super::demand::{Asked, Demand};
 
 /// The ARNs that a request to `service` is about; `*` where its action knows no resources.
@@ -9,6 +11,7 @@ pub(super) fn resources(service: &str, asked: &Asked<'_>) -> Vec<String> {
         "cloudformation" => stack(asked),
         "cloudtrail" => trail(asked),
         "cloudwatch" => return alarms(asked),
+        "xray" => sampling_rule(asked),
         "application-autoscaling" => asked.text("ResourceARN").map(str::to_owned),
         _ => None,
     };
@@ -34,6 +37,19 @@ fn alarms(asked: &Asked<'_>) -> Vec<String> {
         _ => "*".to_owned(),
     };
     vec![asked.text("ResourceARN").map_or_else(all, str::to_owned)]
+}
+
+/// The rule that a request names in one of its ways; of what is asked about traces there are no resources.
+fn sampling_rule(asked: &Asked<'_>) -> Option<String> {
+    let rule = match asked.operation {
+        "CreateSamplingRule" => asked.request.get("SamplingRule")?,
+        "UpdateSamplingRule" => asked.request.get("SamplingRuleUpdate")?,
+        "DeleteSamplingRule" => asked.request,
+        _ => return asked.text("ResourceARN").map(str::to_owned),
+    };
+    let told = |member| rule.get(member).and_then(Document::as_text);
+    let of_name = |name| asked.arn("xray", format_args!("sampling-rule/{name}"));
+    told("RuleName").map(of_name).or_else(|| told("RuleARN").map(str::to_owned))
 }
 
 fn cloud_map(asked: &Asked<'_>) -> Option<String> {

@@ -23,6 +23,9 @@ pub(super) fn keys(registry: &Registry, arn: &str) -> Vec<(String, Vec<String>)>
         "acm-pca" => registry.authorities.get(arn).and_then(|row| Some(row.private.as_ref()?.tags.clone())),
         "iam" => iam(registry, arn, resource),
         "fis" => fis(registry, resource),
+        "xray" => resource
+            .strip_prefix("sampling-rule/")
+            .and_then(|name| registry.sampling_rules.get(name).map(|row| row.tags.clone())),
         "cloudwatch" => resource
             .strip_prefix("alarm:")
             .and_then(|name| registry.alarms.get(name).map(|alarm| alarm.tags.clone())),

@@ -27,6 +27,7 @@ const TYPES: &[(&str, &str, &str)] = &[
     ("iam", "user", "AWS::IAM::User"),
     ("servicediscovery", "namespace", "AWS::ServiceDiscovery::PrivateDnsNamespace"),
     ("servicediscovery", "service", "AWS::ServiceDiscovery::Service"),
+    ("xray", "sampling-rule", "AWS::XRay::SamplingRule"),
 ];
 
 /// Most resources of a record.

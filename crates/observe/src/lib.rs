@@ -4,5 +4,7 @@
 //! AWS's APIs from here.
 //!
 //! - [`metrics`] keeps metrics: [`metrics::MetricStore`].
+//! - [`logs`] keeps logs: [`logs::LogStore`].
 
+pub mod logs;
 pub mod metrics;

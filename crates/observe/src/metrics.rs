@@ -26,7 +26,7 @@ use bowline_model::{
 };
 
 mod block;
-mod codec;
+pub(crate) mod codec;
 mod disk;
 mod head;
 mod journal;

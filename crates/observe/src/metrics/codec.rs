@@ -22,7 +22,7 @@ const KIND_ONE_VALUE: u8 = 0;
 /// Everything else.
 const KIND_BUCKETS: u8 = 1;
 
-pub(super) fn put_whole(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn put_whole(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
@@ -30,7 +30,7 @@ pub(super) fn put_whole(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     put_whole(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
 }
@@ -47,15 +47,15 @@ fn put_number(out: &mut Vec<u8>, number: f64) {
     }
 }
 
-fn zigzag(number: i64) -> u64 {
+pub(crate) fn zigzag(number: i64) -> u64 {
     ((number << 1) ^ (number >> 63)) as u64
 }
 
-fn unzigzag(number: u64) -> i64 {
+pub(crate) fn unzigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
 }
 
-pub(super) fn put_distribution(out: &mut Vec<u8>, values: &Distribution) {
+pub(crate) fn put_distribution(out: &mut Vec<u8>, values: &Distribution) {
     let told = |statistic| values.statistic(statistic).unwrap_or(0.0);
     let (minimum, maximum) = (told(Statistic::Minimum), told(Statistic::Maximum));
     if is_one_value(values, minimum, maximum) {
@@ -94,26 +94,26 @@ fn put_buckets(out: &mut Vec<u8>, buckets: &[(i32, f64)]) {
 }
 
 /// Reads from the front of bytes; `None` where they are not what they should be.
-pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
+pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Bytes<'a> {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn byte(&mut self) -> Option<u8> {
+    pub(crate) fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*first)
     }
 
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
     }
 
-    pub(super) fn whole(&mut self) -> Option<u64> {
+    pub(crate) fn whole(&mut self) -> Option<u64> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -125,7 +125,7 @@ impl<'a> Bytes<'a> {
         None
     }
 
-    pub(super) fn text(&mut self) -> Option<&'a str> {
+    pub(crate) fn text(&mut self) -> Option<&'a str> {
         let length = usize::try_from(self.whole()?).ok()?;
         std::str::from_utf8(self.take(length)?).ok()
     }
@@ -138,7 +138,7 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    pub(super) fn distribution(&mut self) -> Option<Distribution> {
+    pub(crate) fn distribution(&mut self) -> Option<Distribution> {
         match self.byte()? {
             KIND_ONE_VALUE => {
                 let (value, count) = (self.number()?, self.number()?);
@@ -170,14 +170,14 @@ impl<'a> Bytes<'a> {
 }
 
 /// Of all these bytes, one after the other.
-pub(super) fn checksum(parts: &[&[u8]]) -> u32 {
+pub(crate) fn checksum(parts: &[&[u8]]) -> u32 {
     let mut crc = Crc::new();
     parts.iter().for_each(|bytes| crc.update(bytes));
     crc.sum()
 }
 
 /// Appends a frame: length, checksum, payload.
-pub(super) fn put_frame(out: &mut Vec<u8>, payload: &[u8]) {
+pub(crate) fn put_frame(out: &mut Vec<u8>, payload: &[u8]) {
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(&checksum(&[payload]).to_le_bytes());
@@ -186,14 +186,14 @@ pub(super) fn put_frame(out: &mut Vec<u8>, payload: &[u8]) {
 
 /// The frames at the front of a file's bytes, up to the first that is not whole: a process that was killed leaves
 /// half a frame behind.
-pub(super) fn frames(bytes: &[u8]) -> Frames<'_> {
+pub(crate) fn frames(bytes: &[u8]) -> Frames<'_> {
     Frames { rest: bytes, whole: 0 }
 }
 
-pub(super) struct Frames<'a> {
+pub(crate) struct Frames<'a> {
     rest: &'a [u8],
     /// How many bytes the frames take that were told.
-    pub(super) whole: usize,
+    pub(crate) whole: usize,
 }
 
 impl<'a> Iterator for Frames<'a> {
@@ -216,24 +216,24 @@ impl<'a> Iterator for Frames<'a> {
 
 /// A file that only grows, by whole pieces: where one cannot be written whole, what was written of it is cut off.
 #[derive(Debug)]
-pub(super) struct Appender {
+pub(crate) struct Appender {
     file: File,
     length: u64,
 }
 
 impl Appender {
     /// Of a file whose first `length` bytes are whole; whatever follows them is cut off.
-    pub(super) fn open(path: &Path, length: u64) -> std::io::Result<Self> {
+    pub(crate) fn open(path: &Path, length: u64) -> std::io::Result<Self> {
         let file = File::options().create(true).append(true).open(path)?;
         file.set_len(length)?;
         Ok(Self { file, length })
     }
 
-    pub(super) fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.length
     }
 
-    pub(super) fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         // What an earlier failure may have left behind.
         if self.file.metadata()?.len() != self.length {
             self.file.set_len(self.length)?;
@@ -243,7 +243,7 @@ impl Appender {
         Ok(())
     }
 
-    pub(super) fn sync(&self) -> std::io::Result<()> {
+    pub(crate) fn sync(&self) -> std::io::Result<()> {
         self.file.sync_data()
     }
 }

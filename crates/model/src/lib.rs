@@ -15,6 +15,7 @@ pub mod limit;
 pub mod load_balancer;
 pub mod log;
 pub mod log_filter;
+pub mod log_query;
 pub mod metric;
 pub mod network;
 pub mod outlier;

@@ -257,7 +257,8 @@ impl Group {
             name: stream.name.to_string(),
             created_at: stream.created_at,
         };
-        let filters = self.measuring().filters().map(|filter| Entry::MetricFilter(Box::new(filter.clone())));
+        let measuring = self.measuring();
+        let filters = measuring.filters().map(|filter| Entry::MetricFilter(Box::new(filter.clone())));
         let entries: Vec<Entry> =
             [group].into_iter().chain(state.streams.iter().map(stream)).chain(filters).collect();
         state.journal.compact(&entries)

@@ -103,7 +103,7 @@ impl<'a> Batch<'a> {
         if bytes.byte()? != KIND_BATCH {
             return None;
         }
-        let mut moment = |bytes: &mut Bytes<'a>| bytes.whole().map(Timestamp::from_millis);
+        let moment = |bytes: &mut Bytes<'a>| bytes.whole().map(Timestamp::from_millis);
         let head = BatchHead {
             stream: u32::try_from(bytes.whole()?).ok()?,
             ingested_at: moment(&mut bytes)?,
@@ -118,12 +118,13 @@ impl<'a> Batch<'a> {
     /// Its events in the order in which they came.
     pub(super) fn events(&self) -> impl Iterator<Item = BatchEvent<'a>> + use<'a> {
         let mut bytes = Bytes(self.events);
-        let mut at = self.head.first_at.as_millis();
-        (0..self.head.count).map_while(move |number| {
+        let head = self.head;
+        let mut at = head.first_at.as_millis();
+        (0..head.count).map_while(move |number| {
             at = at.checked_add_signed(unzigzag(bytes.whole()?))?;
             Some(BatchEvent {
                 at: Timestamp::from_millis(at),
-                sequence: self.head.first_sequence.checked_add(number)?,
+                sequence: head.first_sequence.checked_add(number)?,
                 message: bytes.text()?,
             })
         })

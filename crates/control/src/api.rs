@@ -24,6 +24,7 @@ mod fis;
 mod iam;
 mod kms;
 pub(crate) mod limits;
+pub(crate) mod logs;
 mod metrics;
 pub mod operation;
 mod pages;
@@ -40,6 +41,7 @@ pub(crate) mod tls;
 pub use authentication::DEFAULT_ACCESS_KEY;
 pub use authorization::AuthorizationMode;
 pub(crate) use crl::PATH as CRL_PATH;
+pub(crate) use logs::pointer as logs_pointer;
 pub use tls::{EndpointCertificate, EndpointTlsError};
 
 #[cfg(test)]

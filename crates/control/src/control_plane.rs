@@ -47,6 +47,7 @@ use crate::{
     core::{Core, Kept},
     credentials::Credentials,
     dns::DnsConfig,
+    logs,
     master_key::{MasterKey, MasterKeyError, MasterKeySource, Rotated},
     publish::PublishOptions,
     reconcile::{self, Event, Histories},
@@ -66,8 +67,9 @@ use private_dns::PrivateDns;
 pub use access_keys::{AccessKeyError, AccessKeyView};
 pub use audit_trail::{AUDIT_DIRECTORY, AUDIT_KEY_LABEL};
 pub use authorities::{AuthorityError, AuthorityView, Moved};
-pub use bowline_observe::metrics::{
-    MetricLimits, MetricStore, MetricStoreError, Retention as MetricRetention,
+pub use bowline_observe::{
+    logs::{LogLimits, LogStore, LogStoreError},
+    metrics::{MetricLimits, MetricStore, MetricStoreError, Retention as MetricRetention},
 };
 pub(crate) use certificates::authority_named;
 pub use certificates::{
@@ -80,6 +82,9 @@ pub const STORE_FILE: &str = "store.redb";
 
 /// Where metrics are kept, in a state directory.
 pub const METRICS_DIRECTORY: &str = "metrics";
+
+/// Where logs are kept, in a state directory.
+pub const LOGS_DIRECTORY: &str = "logs";
 
 /// Most events kept.
 const EVENTS_MAX: usize = 1_000;
@@ -120,6 +125,8 @@ pub struct ControlConfig {
     pub master_key: MasterKeySource,
     /// How much is kept of metrics.
     pub metrics: MetricLimits,
+    /// How much is kept of logs.
+    pub logs: LogLimits,
 }
 
 impl ControlConfig {
@@ -142,6 +149,7 @@ impl ControlConfig {
             dns: Some(DnsConfig::new(SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)))),
             master_key: MasterKeySource::default(),
             metrics: MetricLimits::default(),
+            logs: LogLimits::default(),
         }
     }
 }
@@ -191,6 +199,9 @@ pub enum StartError {
     /// Metrics cannot be kept.
     #[error(transparent)]
     Metrics(#[from] MetricStoreError),
+    /// Logs cannot be kept.
+    #[error(transparent)]
+    Logs(#[from] LogStoreError),
     /// A certificate authority cannot be made or opened.
     #[error(transparent)]
     Authorities(#[from] AuthoritiesError),
@@ -271,6 +282,7 @@ impl ControlPlane {
         let master_key = Arc::new(open_master_key(&config, &writer)?);
         let audit = audit_trail::open(&config, &master_key).await?;
         let metrics = Arc::new(open_metrics(&config)?);
+        let logs = Arc::new(open_logs(&config, &metrics)?);
         let authorities = Authorities::open(&writer, Arc::clone(&master_key), wall_clock::now())?;
         write_gateway_ca(&config.state_dir, &authorities)?;
 
@@ -282,7 +294,7 @@ impl ControlPlane {
         let core = Arc::new(Core::new(
             writer,
             authorities,
-            Kept { audit, metrics },
+            Kept { audit, metrics, logs },
             Credentials::new(master_key),
             Authorizer::new(config.authorization),
             config.certificate_ttl,
@@ -319,6 +331,7 @@ impl ControlPlane {
             tokio::spawn(renew_own_certificate(Arc::clone(&core), tls)),
             tokio::spawn(renewals::run(Arc::clone(&core))),
             tokio::spawn(evaluator::run(Arc::clone(&core), core.metrics().clone() as _)),
+            tokio::spawn(logs::run(Arc::clone(&core))),
             tokio::spawn(server.stopped()),
         ];
         if let Some(dns) = &dns {
@@ -392,6 +405,11 @@ impl ControlPlane {
     /// measure.
     pub fn metrics(&self) -> Arc<MetricStore> {
         Arc::clone(self.core.metrics())
+    }
+
+    /// Where logs are kept: to read them, and for whoever takes in what tasks write.
+    pub fn logs(&self) -> Arc<LogStore> {
+        Arc::clone(self.core.logs())
     }
 
     #[cfg(test)]
@@ -597,6 +615,11 @@ fn write_gateway_ca(state_dir: &Path, authorities: &Authorities) -> Result<(), A
 
 fn open_metrics(config: &ControlConfig) -> Result<MetricStore, MetricStoreError> {
     MetricStore::open(&config.state_dir.join(METRICS_DIRECTORY), config.metrics, Arc::new(wall_clock::now))
+}
+
+fn open_logs(config: &ControlConfig, metrics: &Arc<MetricStore>) -> Result<LogStore, LogStoreError> {
+    let directory = config.state_dir.join(LOGS_DIRECTORY);
+    LogStore::open(&directory, config.logs, Arc::new(wall_clock::now), Some(Arc::clone(metrics) as _))
 }
 
 fn open_master_key(config: &ControlConfig, writer: &RegistryWriter) -> Result<MasterKey, StartError> {

@@ -10,7 +10,10 @@ use bowline_aws::{
     sigv4::{AmzDate, Credentials as SigningCredentials, Received, SecretKey, Signing, sign},
 };
 use bowline_model::arn::Scope;
-use bowline_observe::metrics::{MetricLimits, MetricStore};
+use bowline_observe::{
+    logs::{LogLimits, LogStore},
+    metrics::{MetricLimits, MetricStore},
+};
 use bowline_plumbing::wall_clock;
 use bytes::Bytes;
 
@@ -109,10 +112,18 @@ pub(crate) fn core_in_memory(mode: AuthorizationMode) -> (Arc<Core>, tempfile::T
     let metrics =
         MetricStore::open(&dir.path().join("metrics"), MetricLimits::default(), Arc::new(wall_clock::now))
             .expect("metrics");
+    let metrics = Arc::new(metrics);
+    let logs = LogStore::open(
+        &dir.path().join("logs"),
+        LogLimits::default(),
+        Arc::new(wall_clock::now),
+        Some(Arc::clone(&metrics) as _),
+    );
+    let logs = Arc::new(logs.expect("logs"));
     let core = Arc::new(Core::new(
         writer,
         authorities,
-        Kept { audit: Arc::new(AuditLog::in_memory(1_000)), metrics: Arc::new(metrics) },
+        Kept { audit: Arc::new(AuditLog::in_memory(1_000)), logs, metrics },
         Credentials::new(key),
         Authorizer::new(mode),
         Duration::from_secs(3600),

@@ -104,6 +104,8 @@ macro_rules! for_each_table {
         $apply!(experiment_templates, "experiment-templates");
         $apply!(alarms, "alarms");
         $apply!(alarm_histories, "alarm-histories");
+        $apply!(log_groups, "log-groups");
+        $apply!(metric_filters, "metric-filters");
         $apply!(scalable_targets, "scalable-targets");
         $apply!(scaling_policies, "scaling-policies");
         $apply!(scheduled_actions, "scheduled-actions");

@@ -25,6 +25,7 @@ mod fis;
 mod iam;
 mod kms;
 pub(crate) mod limits;
+pub(crate) mod logs;
 pub(crate) mod metrics;
 pub mod operation;
 mod pages;
@@ -42,6 +43,7 @@ mod xray;
 pub use authentication::DEFAULT_ACCESS_KEY;
 pub use authorization::AuthorizationMode;
 pub(crate) use crl::PATH as CRL_PATH;
+pub(crate) use logs::pointer as logs_pointer;
 pub use tls::{EndpointCertificate, EndpointTlsError};
 
 #[cfg(test)]

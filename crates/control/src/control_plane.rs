@@ -48,6 +48,7 @@ use crate::{
     credentials::Credentials,
     dashboard::Dashboard,
     dns::DnsConfig,
+    logs,
     master_key::{MasterKey, MasterKeyError, MasterKeySource, Rotated},
     otlp::{Otlp, OtlpConfig},
     publish::PublishOptions,
@@ -68,10 +69,11 @@ use private_dns::PrivateDns;
 pub use access_keys::{AccessKeyError, AccessKeyView};
 pub use audit_trail::{AUDIT_DIRECTORY, AUDIT_KEY_LABEL};
 pub use authorities::{AuthorityError, AuthorityView, Moved};
-pub use bowline_observe::metrics::{
-    MetricLimits, MetricStore, MetricStoreError, Retention as MetricRetention,
-};
 pub use bowline_observe::traces::{TraceLimits, TraceStore, TraceStoreError};
+pub use bowline_observe::{
+    logs::{LogLimits, LogStore, LogStoreError},
+    metrics::{MetricLimits, MetricStore, MetricStoreError, Retention as MetricRetention},
+};
 pub(crate) use certificates::authority_named;
 pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,
@@ -86,6 +88,8 @@ pub const METRICS_DIRECTORY: &str = "metrics";
 
 /// Where traces are kept, in a state directory.
 pub const TRACES_DIRECTORY: &str = "traces";
+/// Where logs are kept, in a state directory.
+pub const LOGS_DIRECTORY: &str = "logs";
 
 /// Most events kept.
 const EVENTS_MAX: usize = 1_000;
@@ -133,6 +137,8 @@ pub struct ControlConfig {
     pub traces: TraceLimits,
     /// Where spans and metrics are sent on to.
     pub otlp: OtlpConfig,
+    /// How much is kept of logs.
+    pub logs: LogLimits,
 }
 
 impl ControlConfig {
@@ -157,6 +163,7 @@ impl ControlConfig {
             metrics: MetricLimits::default(),
             traces: TraceLimits::default(),
             otlp: OtlpConfig::default(),
+            logs: LogLimits::default(),
         }
     }
 }
@@ -209,6 +216,9 @@ pub enum StartError {
     /// Traces cannot be kept.
     #[error(transparent)]
     Traces(#[from] TraceStoreError),
+    /// Logs cannot be kept.
+    #[error(transparent)]
+    Logs(#[from] LogStoreError),
     /// A certificate authority cannot be made or opened.
     #[error(transparent)]
     Authorities(#[from] AuthoritiesError),
@@ -292,6 +302,7 @@ impl ControlPlane {
         let audit = audit_trail::open(&config, &master_key).await?;
         let metrics = Arc::new(open_metrics(&config)?);
         let traces = Arc::new(open_traces(&config)?);
+        let logs = Arc::new(open_logs(&config, &metrics)?);
         let authorities = Authorities::open(&writer, Arc::clone(&master_key), wall_clock::now())?;
         write_gateway_ca(&config.state_dir, &authorities)?;
 
@@ -303,7 +314,7 @@ impl ControlPlane {
         let core = Arc::new(Core::new(
             writer,
             authorities,
-            Kept { audit, metrics, traces, otlp: Arc::new(Otlp::new(config.otlp.clone())) },
+            Kept { audit, metrics, logs, traces, otlp: Arc::new(Otlp::new(config.otlp.clone())) },
             Credentials::new(master_key),
             Authorizer::new(config.authorization),
             config.certificate_ttl,
@@ -340,6 +351,7 @@ impl ControlPlane {
             tokio::spawn(renew_own_certificate(Arc::clone(&core), tls)),
             tokio::spawn(renewals::run(Arc::clone(&core))),
             tokio::spawn(evaluator::run(Arc::clone(&core), core.metrics().clone() as _)),
+            tokio::spawn(logs::run(Arc::clone(&core))),
             tokio::spawn(server.stopped()),
         ];
         if let Some(queue) = core.otlp().spans() {
@@ -425,6 +437,11 @@ impl ControlPlane {
     /// Where traces are kept: to read them, and for whoever takes in what proxies and applications tell.
     pub fn traces(&self) -> Arc<TraceStore> {
         Arc::clone(self.core.traces())
+    }
+
+    /// Where logs are kept: to read them, and for whoever takes in what tasks write.
+    pub fn logs(&self) -> Arc<LogStore> {
+        Arc::clone(self.core.logs())
     }
 
     #[cfg(test)]
@@ -646,6 +663,11 @@ fn open_metrics(config: &ControlConfig) -> Result<MetricStore, MetricStoreError>
 
 fn open_traces(config: &ControlConfig) -> Result<TraceStore, TraceStoreError> {
     TraceStore::open(&config.state_dir.join(TRACES_DIRECTORY), config.traces, Arc::new(wall_clock::now))
+}
+
+fn open_logs(config: &ControlConfig, metrics: &Arc<MetricStore>) -> Result<LogStore, LogStoreError> {
+    let directory = config.state_dir.join(LOGS_DIRECTORY);
+    LogStore::open(&directory, config.logs, Arc::new(wall_clock::now), Some(Arc::clone(metrics) as _))
 }
 
 fn open_master_key(config: &ControlConfig, writer: &RegistryWriter) -> Result<MasterKey, StartError> {

@@ -48,6 +48,7 @@ pub mod fis;
 pub mod fuzzing;
 pub mod iam;
 pub mod kms;
+pub mod logs;
 pub mod master_key;
 pub mod otlp;
 pub mod private_ca;

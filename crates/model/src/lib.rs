@@ -14,6 +14,8 @@ pub mod identity;
 pub mod limit;
 pub mod load_balancer;
 pub mod log;
+pub mod log_filter;
+pub mod log_query;
 pub mod metric;
 pub mod network;
 pub mod outlier;

@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bowline_model::clock::Timestamp;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::{
     access_log::{HttpEntry, LogLine},
+    caller::Caller,
     config::{Cluster, Upstream},
     connections::Held,
     deadline::{self, Deadline},
@@ -27,19 +27,6 @@ use crate::{
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-
-/// What the log says of the request; taken only if there is a log.
-#[derive(Debug)]
-pub(crate) struct Logged {
-    start: Timestamp,
-    method: Method,
-    uri: Uri,
-    version: Version,
-    authority: Option<HeaderValue>,
-    user_agent: Option<HeaderValue>,
-    request_id: Option<HeaderValue>,
-    forwarded_for: Option<HeaderValue>,
-}
 
 /// Ends, wherever it is dropped, with counters and a line of the access log.
 #[derive(Debug)]
@@ -62,7 +49,8 @@ pub(crate) struct Exchange {
     grpc_status: Option<HeaderValue>,
     /// The response got to its end.
     pub(crate) complete: bool,
-    logged: Option<Box<Logged>>,
+    /// What the log will say; there only if there is a log. It is handed over as it is.
+    logged: Option<Box<HttpEntry>>,
     body: Option<crate::body::Replay>,
     /// Counted among the cluster's and the endpoint's requests until the end.
     in_flight: Option<(Counted, Option<Busy>)>,
@@ -85,8 +73,9 @@ impl Exchange {
         metrics.requests_active.increment();
         let headers = &request.headers;
         let logged = shared.access_log.is_some().then(|| {
-            Box::new(Logged {
+            Box::new(HttpEntry {
                 start: bowline_plumbing::wall_clock::now(),
+                direction,
                 method: request.method.clone(),
                 uri: request.uri.clone(),
                 version: request.version,
@@ -94,6 +83,20 @@ impl Exchange {
                 user_agent: headers.get(header::USER_AGENT).cloned(),
                 request_id: headers.get(&REQUEST_ID).cloned(),
                 forwarded_for: headers.get(&FORWARDED_FOR).cloned(),
+                status: 0,
+                flag: Flag::None,
+                refusal: None,
+                bytes_received: 0,
+                bytes_sent: 0,
+                duration_ms: 0,
+                upstream_time_ms: None,
+                upstream: None,
+                discovery_name: None,
+                is_grpc: false,
+                grpc_status: None,
+                trace_id: None,
+                downstream_identity: None,
+                upstream_identity: None,
             })
         });
         Box::new(Self {
@@ -124,8 +127,18 @@ impl Exchange {
     /// The cluster is to answer. What comes in is counted by who calls, which was known before.
     pub(crate) fn goes_to(&mut self, cluster: &Cluster) {
         self.discovery_name = Some(Arc::clone(&cluster.discovery_name));
+        if let Some(entry) = &mut self.logged {
+            entry.upstream_identity = cluster.upstream.expected().cloned();
+        }
         if self.series.is_none() || !matches!(cluster.upstream, Upstream::Application { .. }) {
             self.counts_in(cluster.series.row());
+        }
+    }
+
+    /// Who calls, as the hop proved it: for the log.
+    pub(crate) fn comes_from(&mut self, caller: &Caller) {
+        if let Some(entry) = &mut self.logged {
+            entry.downstream_identity = caller.shown_id().cloned();
         }
     }
 
@@ -214,29 +227,18 @@ impl Drop for Exchange {
             bytes_sent: self.bytes_sent,
             response_time: self.upstream_time,
         });
-        let (Some(log), Some(logged)) = (&self.shared.access_log, self.logged.take()) else { return };
-        let logged = *logged;
-        log.write(LogLine::Http(Box::new(HttpEntry {
-            start: logged.start,
-            direction: self.direction,
-            method: logged.method,
-            uri: logged.uri,
-            version: logged.version,
-            authority: logged.authority,
-            user_agent: logged.user_agent,
-            request_id: logged.request_id,
-            forwarded_for: logged.forwarded_for,
-            status: self.status,
-            flag: self.flag,
-            refusal: self.refusal,
-            bytes_received: self.bytes_received,
-            bytes_sent: self.bytes_sent,
-            duration_ms: milliseconds(self.started.elapsed()),
-            upstream_time_ms: self.upstream_time.map(milliseconds),
-            upstream: self.upstream,
-            discovery_name: self.discovery_name.take(),
-            is_grpc: self.is_grpc,
-            grpc_status: self.grpc_status.take(),
-        })));
+        let (Some(log), Some(mut entry)) = (&self.shared.access_log, self.logged.take()) else { return };
+        entry.status = self.status;
+        entry.flag = self.flag;
+        entry.refusal = self.refusal;
+        entry.bytes_received = self.bytes_received;
+        entry.bytes_sent = self.bytes_sent;
+        entry.duration_ms = milliseconds(self.started.elapsed());
+        entry.upstream_time_ms = self.upstream_time.map(milliseconds);
+        entry.upstream = self.upstream;
+        entry.discovery_name = self.discovery_name.take();
+        entry.is_grpc = self.is_grpc;
+        entry.grpc_status = self.grpc_status.take();
+        log.write(LogLine::Http(entry));
     }
 }

@@ -68,7 +68,7 @@ mod upgrade;
 mod worker;
 
 pub use crate::{
-    access_log::AccessLogTarget,
+    access_log::{AccessLogFormat, AccessLogTarget},
     config_file::ConfigFileError,
     metrics::{Direction, Flag, HandshakeFailure, Metrics},
     options::{AdminAddress, ProxyError, ProxyOptions},

@@ -231,17 +231,25 @@ pub(super) fn hops(registry: &Registry, told: &TelemetryView) -> Vec<Hop> {
             hop.sum.add(view);
         }
     };
-    let mut told_by_callers = BTreeSet::new();
+    let (mut told_by_callers, mut unproven) = (BTreeSet::new(), BTreeSet::new());
     for view in told.edges.iter().filter(|view| view.edge.side == Side::Outbound) {
         let (from, to) = (who.teller(&view.edge.workload), who.called(view));
         told_by_callers.insert((from.clone(), to.clone()));
+        if view.edge.security != Security::MutualTls {
+            unproven.insert(to.clone());
+        }
         add(from, to, Some(view));
     }
     for view in told.edges.iter().filter(|view| view.edge.side == Side::Inbound) {
         let to = who.teller(&view.edge.workload);
         let from = who.by_identity.get(&view.edge.peer).cloned();
-        let from = from.unwrap_or_else(|| Party::new(Kind::Client, "", "outside"));
-        if !told_by_callers.contains(&(from.clone(), to.clone())) {
+        let from = from.unwrap_or_else(|| Party::new(Kind::Client, "", "clients"));
+        // Callers without an identity are of this mesh all the same where one of it tells of such calls.
+        let is_told = match from.kind {
+            Kind::Client => unproven.contains(&to),
+            _ => told_by_callers.contains(&(from.clone(), to.clone())),
+        };
+        if !is_told {
             add(from, to, Some(view));
         }
     }

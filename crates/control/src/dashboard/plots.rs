@@ -53,25 +53,22 @@ const fn asked(
 const ECS: &str = "AWS/ECS";
 const BALANCERS: &str = "AWS/ApplicationELB";
 const P50: Statistic = Statistic::Percentile(50.0);
-const P90: Statistic = Statistic::Percentile(90.0);
 const P99: Statistic = Statistic::Percentile(99.0);
 
-const OF_SERVICE: [Asked; 8] = [
+const OF_SERVICE: [Asked; 7] = [
     asked("requests", ECS, "ServiceConnectRequestCount", Statistic::Sum),
     asked("errors", ECS, "ServiceConnectErrorCount", Statistic::Sum),
     asked("p50", ECS, "ServiceConnectTargetResponseTime", P50),
-    asked("p90", ECS, "ServiceConnectTargetResponseTime", P90),
     asked("p99", ECS, "ServiceConnectTargetResponseTime", P99),
     asked("cpu", ECS, "CPUUtilization", Statistic::Average),
     asked("memory", ECS, "MemoryUtilization", Statistic::Average),
     asked("connections", ECS, "ServiceConnectNewConnections", Statistic::Sum),
 ];
 
-const OF_BALANCER: [Asked; 6] = [
+const OF_BALANCER: [Asked; 5] = [
     asked("requests", BALANCERS, "RequestCount", Statistic::Sum),
     asked("errors", BALANCERS, "HTTPCode_Target_5XX_Count", Statistic::Sum),
     Asked { scale: 1e3, ..asked("p50", BALANCERS, "TargetResponseTime", P50) },
-    Asked { scale: 1e3, ..asked("p90", BALANCERS, "TargetResponseTime", P90) },
     Asked { scale: 1e3, ..asked("p99", BALANCERS, "TargetResponseTime", P99) },
     asked("connections", BALANCERS, "NewConnectionCount", Statistic::Sum),
 ];

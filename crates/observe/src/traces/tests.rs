@@ -84,7 +84,10 @@ fn what_is_put_is_read_before_and_after_a_restart() {
     store.put_documents(&[document]);
     let check = |store: &TraceStore| {
         let trace = store.trace(trace_id(1)).expect("kept");
-        assert_eq!(trace.spans.iter().map(|kept| kept.span.clone()).collect::<Vec<_>>(), [span_of(1, 1), span_of(1, 2)]);
+        assert_eq!(
+            trace.spans.iter().map(|kept| kept.span.clone()).collect::<Vec<_>>(),
+            [span_of(1, 1), span_of(1, 2)]
+        );
         assert_eq!((trace.spans[0].origin.clone(), trace.documents), (origin("web"), vec![b"{}".to_vec()]));
         let told = store.list(&TraceQuery::default());
         assert_eq!(ids(&told), [trace_id(2), trace_id(1)]);
@@ -189,7 +192,8 @@ fn traces_are_told_by_time_fault_and_duration() {
     assert_eq!(told(TraceQuery { failed: true, ..TraceQuery::default() }), [trace_id(2)]);
     assert_eq!(told(TraceQuery { slower_us: 100_000, ..TraceQuery::default() }), [trace_id(3)]);
     let at = |second: u64| (T0 + second) * 1_000_000;
-    let between = TraceQuery { from_us: at(1), until_us: at(3), newest_first: false, ..TraceQuery::default() };
+    let between =
+        TraceQuery { from_us: at(1), until_us: at(3), newest_first: false, ..TraceQuery::default() };
     assert_eq!(told(between), [trace_id(1), trace_id(2)]);
     assert_eq!(told(TraceQuery { from_us: at(3), until_us: at(1), ..between }), [], "no time at all");
 }

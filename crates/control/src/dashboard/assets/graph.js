@@ -120,7 +120,7 @@ export class Graph extends HTMLElement {
   #node(id, node, moved) {
     let part = this.#nodes.get(id);
     if (!part) {
-      const name = s("text", { class: "name", x: 26, y: 19 }, shortened(node.name || "clients"));
+      const name = s("text", { class: "name", x: 26, y: 19 }, shortened(node.name));
       part = {
         kept: {},
         mark: s("path", { class: "mark", transform: "translate(7 6.5)" }),
@@ -130,7 +130,7 @@ export class Graph extends HTMLElement {
       const bell = s("path", { class: "bell", transform: `translate(${WIDTH - 22} 5)`, d: outline("bell") });
       const page = node.kind === "service" || node.kind === "loadBalancer";
       part.element = s("a", { "data-id": id, tabindex: "-1", href: page ? `#/${id}` : undefined, role: page ? undefined : "img" },
-        s("title", {}, `${node.name || "clients"} (${KINDS[node.kind]}${node.cluster ? ` in ${node.cluster}` : ""})`),
+        s("title", {}, `${node.name} (${KINDS[node.kind]}${node.cluster ? ` in ${node.cluster}` : ""})`),
         s("rect", { width: WIDTH, height: HEIGHT, rx: 8 }), part.mark, name, part.rate, part.tasks, bell);
       this.#nodes.set(id, part);
       this.cards.append(part.element);
@@ -145,7 +145,7 @@ export class Graph extends HTMLElement {
       part.element.setAttribute("class", part.kept.look);
       part.mark.setAttribute("d", outline(node.state));
       // Names are for those who hear them: they change with the state, not with each figure.
-      part.element.setAttribute("aria-label", `${node.name || "clients"}, ${KINDS[node.kind]}, ${STATES[node.state]}${node.alarms > 0 ? `, ${node.alarms} in alarm` : ""}${node.deploying ? ", deploying" : ""}`);
+      part.element.setAttribute("aria-label", `${node.name}, ${KINDS[node.kind]}, ${STATES[node.state]}${node.alarms > 0 ? `, ${node.alarms} in alarm` : ""}${node.deploying ? ", deploying" : ""}`);
     }
     if (changed(part, "rate", figures(node))) part.rate.textContent = part.kept.rate;
     if (changed(part, "tasks", node.desired > 0 ? `${node.running}/${node.desired}` : "")) part.tasks.textContent = part.kept.tasks;

@@ -82,7 +82,7 @@ export function eventsPage(main) {
     { title: "Of", key: (event) => event.resource, cell: (event) => about(event) },
     { title: "Event", cell: (event) => event.message, class: "wide" },
   ], { empty: "Nothing has happened yet." });
-  main.replaceChildren(h("div", { class: "bar" }, h("h1", {}, "Events"), h("div", { class: "filters" }, h("label", { class: "search" }, icon("search"), search))), h("div", { class: "pad" }, list.element));
+  main.replaceChildren(h("div", { class: "bar" }, h("h1", {}, "Events"), h("div", { class: "filters" }, h("label", { class: "search" }, icon("search"), search))), h("div", { class: "pad stack" }, list.element));
   const all = () => {
     const wanted = search.value.trim().toLowerCase();
     const events = [...store.all("event")].sort(([, a], [, b]) => b.number - a.number);
@@ -97,8 +97,8 @@ export function eventsPage(main) {
 function about(event) {
   const service = /:service\/([^/]+)\/([^/]+)$/.exec(event.resource);
   const gateway = /:loadbalancer\/[^/]+\/([^/]+)\//.exec(event.resource);
-  if (service) return h("a", { href: `#/service/${service[1]}/${service[2]}` }, event.subject);
-  return gateway ? h("a", { href: `#/gateway/${gateway[1]}` }, event.subject) : event.subject;
+  if (service) return h("a", { href: `#/service/${service[1]}/${service[2]}` }, service[2]);
+  return gateway ? h("a", { href: `#/gateway/${gateway[1]}` }, gateway[1]) : event.subject;
 }
 
 export function experimentsPage(main) {

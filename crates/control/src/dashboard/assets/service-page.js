@@ -32,6 +32,7 @@ export function servicePage(main, id) {
   const alarms = alarmTable("Alarms of it");
   const errors = table("Recent errors", [
     { title: "Time", cell: (trace) => moment(trace.at), class: "nowrap" },
+    { title: "Call", cell: (trace) => (trace.isCalled ? "in" : `to ${trace.name || "nowhere"}`) },
     { title: "Request", cell: (trace) => [trace.method, trace.path].filter(Boolean).join(" ") || "TCP", class: "wide" },
     { title: "Status", cell: (trace) => (trace.status ? String(trace.status) : "none") },
     { title: "Flags", cell: (trace) => trace.flags },
@@ -101,8 +102,7 @@ export function servicePage(main, id) {
     if (!isService) return;
     const got = await ask(`records?of=${encodeURIComponent(id)}`).catch(() => null);
     if (!got || !logs.isConnected) return;
-    errorSection.hidden = got.traces === null;
-    errors.show((got.traces ?? []).map((trace) => [`${trace.id}${trace.at}`, trace]));
+    errors.show(got.traces.map((trace) => [`${trace.id}${trace.span}`, trace]));
     logSection.hidden = got.logs === null;
     const key = JSON.stringify(got.logs?.at(-1) ?? null);
     if (logs.dataset.key === key) return;
@@ -151,7 +151,7 @@ function showPlots(box, { from, until, step, series }, isService) {
   const specs = [
     { title: "Requests", format: perSecond, series: [{ name: "requests", kind: "main", points: get("requests") }] },
     { title: "Errors", format: percent, most: 0.01, series: [{ name: "errors", kind: "bad", points: share }] },
-    { title: "Response time", format: lasted, series: ["p50", "p90", "p99"].map((name, at) => ({ name, kind: ["soft", "mid", "main"][at], points: get(name) })) },
+    { title: "Response time", format: lasted, series: ["p50", "p99"].map((name, at) => ({ name, kind: ["mid", "main"][at], points: get(name) })) },
     isService
       ? { title: "Saturation", format: (value) => `${number(value)} %`, most: 100, series: [{ name: "CPU", kind: "main", points: get("cpu") }, { name: "memory", kind: "mid", points: get("memory") }] }
       : { title: "New connections", format: perSecond, series: [{ name: "connections", kind: "main", points: get("connections") }] },

@@ -27,6 +27,7 @@ pub mod elbv2;
 pub mod fis;
 pub mod iam;
 pub mod kms;
+pub mod logs;
 pub mod protocol;
 pub mod secretsmanager;
 pub mod servicediscovery;

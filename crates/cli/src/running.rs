@@ -46,6 +46,13 @@ impl Running {
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
+    /// Where the dashboard is; `None` where the endpoint is not on loopback, for it is for this machine alone.
+    pub(crate) fn dashboard(&self) -> Option<String> {
+        let (_, host) = self.endpoint.split_once("://")?;
+        let is_local = ["127.", "localhost", "[::1]"].iter().any(|start| host.starts_with(start));
+        is_local.then(|| format!("{}/dashboard/", self.endpoint))
+    }
+
     /// Answers a request of another command.
     pub(crate) async fn answer(&self, request: Request, stdio: Option<Stdio>) -> Response {
         match self.try_answer(request, stdio).await {

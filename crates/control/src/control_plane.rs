@@ -50,7 +50,9 @@ use crate::{
     authorization::{PolicyAnswer, PolicyQuestion, PolicyQuestionError},
     core::{Core, Kept},
     credentials::Credentials,
+    dashboard::Dashboard,
     dns::DnsConfig,
+    logs,
     master_key::{MasterKey, MasterKeyError, MasterKeySource, Rotated},
     otlp::{Otlp, OtlpConfig},
     publish::PublishOptions,
@@ -71,10 +73,11 @@ use private_dns::PrivateDns;
 pub use access_keys::{AccessKeyError, AccessKeyView};
 pub use audit_trail::{AUDIT_DIRECTORY, AUDIT_KEY_LABEL};
 pub use authorities::{AuthorityError, AuthorityView, Moved};
-pub use bowline_observe::metrics::{
-    MetricLimits, MetricStore, MetricStoreError, Retention as MetricRetention,
-};
 pub use bowline_observe::traces::{TraceLimits, TraceStore, TraceStoreError};
+pub use bowline_observe::{
+    logs::{LogLimits, LogStore, LogStoreError},
+    metrics::{MetricLimits, MetricStore, MetricStoreError, Retention as MetricRetention},
+};
 pub(crate) use certificates::authority_named;
 pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,
@@ -90,6 +93,8 @@ pub const METRICS_DIRECTORY: &str = "metrics";
 
 /// Where traces are kept, in a state directory.
 pub const TRACES_DIRECTORY: &str = "traces";
+/// Where logs are kept, in a state directory.
+pub const LOGS_DIRECTORY: &str = "logs";
 
 /// Most events kept.
 const EVENTS_MAX: usize = 1_000;
@@ -142,6 +147,8 @@ pub struct ControlConfig {
     /// Where X-Ray's daemon listens, by UDP and TCP: on loopback, for there is no other proof of who comes. `None`:
     /// there is none.
     pub xray_daemon: Option<SocketAddr>,
+    /// How much is kept of logs.
+    pub logs: LogLimits,
 }
 
 impl ControlConfig {
@@ -169,6 +176,7 @@ impl ControlConfig {
             traces: TraceLimits::default(),
             otlp: OtlpConfig::default(),
             xray_daemon: None,
+            logs: LogLimits::default(),
         }
     }
 }
@@ -221,6 +229,9 @@ pub enum StartError {
     /// Traces cannot be kept.
     #[error(transparent)]
     Traces(#[from] TraceStoreError),
+    /// Logs cannot be kept.
+    #[error(transparent)]
+    Logs(#[from] LogStoreError),
     /// A certificate authority cannot be made or opened.
     #[error(transparent)]
     Authorities(#[from] AuthoritiesError),
@@ -320,6 +331,7 @@ impl ControlPlane {
         let audit = audit_trail::open(&config, &master_key).await?;
         let metrics = Arc::new(open_metrics(&config)?);
         let traces = Arc::new(open_traces(&config)?);
+        let logs = Arc::new(open_logs(&config, &metrics)?);
         let authorities = Authorities::open(&writer, Arc::clone(&master_key), wall_clock::now())?;
         write_gateway_ca(&config.state_dir, &authorities)?;
 
@@ -332,7 +344,7 @@ impl ControlPlane {
         let core = Arc::new(Core::new(
             writer,
             authorities,
-            Kept { audit, metrics, traces, otlp: Arc::new(Otlp::new(config.otlp.clone())) },
+            Kept { audit, metrics, logs, traces, otlp: Arc::new(Otlp::new(config.otlp.clone())) },
             Credentials::new(master_key),
             Authorizer::new(config.authorization),
             config.certificate_ttl,
@@ -370,6 +382,7 @@ impl ControlPlane {
             tokio::spawn(renew_own_certificate(Arc::clone(&core), tls)),
             tokio::spawn(renewals::run(Arc::clone(&core))),
             tokio::spawn(evaluator::run(Arc::clone(&core), core.metrics().clone() as _)),
+            tokio::spawn(logs::run(Arc::clone(&core))),
             tokio::spawn(server.stopped()),
         ];
         if let Some(queue) = core.otlp().spans() {
@@ -428,6 +441,7 @@ impl ControlPlane {
             resettable: self.config.ephemeral && local,
             audit_data_events: self.config.audit_data_events,
             limits: Limits::new(local, Instant::now()),
+            dashboard: Some(Dashboard::new(Arc::clone(&self.core), self.drain_watch.clone())),
         });
         task_endpoint::serve(&self.core, self.config.audit_data_events, self.drain_watch.clone())?;
         let serving = ApiServer::serve(listener, api, tls.clone(), self.drain_watch.clone());
@@ -457,6 +471,11 @@ impl ControlPlane {
     /// Where traces are kept: to read them, and for whoever takes in what proxies and applications tell.
     pub fn traces(&self) -> Arc<TraceStore> {
         Arc::clone(self.core.traces())
+    }
+
+    /// Where logs are kept: to read them, and for whoever takes in what tasks write.
+    pub fn logs(&self) -> Arc<LogStore> {
+        Arc::clone(self.core.logs())
     }
 
     #[cfg(test)]
@@ -687,6 +706,11 @@ fn listen_as_xray_daemon(address: SocketAddr) -> Result<DaemonSockets, StartErro
 
 fn open_traces(config: &ControlConfig) -> Result<TraceStore, TraceStoreError> {
     TraceStore::open(&config.state_dir.join(TRACES_DIRECTORY), config.traces, Arc::new(wall_clock::now))
+}
+
+fn open_logs(config: &ControlConfig, metrics: &Arc<MetricStore>) -> Result<LogStore, LogStoreError> {
+    let directory = config.state_dir.join(LOGS_DIRECTORY);
+    LogStore::open(&directory, config.logs, Arc::new(wall_clock::now), Some(Arc::clone(metrics) as _))
 }
 
 fn open_master_key(config: &ControlConfig, writer: &RegistryWriter) -> Result<MasterKey, StartError> {

@@ -23,7 +23,7 @@ use bowline_model::{
     service::Service,
     task::{Secret, TaskId},
 };
-use bowline_observe::{metrics::MetricStore, traces::TraceStore};
+use bowline_observe::{logs::LogStore, metrics::MetricStore, traces::TraceStore};
 use bowline_plumbing::{exposition::Format, wall_clock};
 use tokio::sync::watch;
 
@@ -40,6 +40,7 @@ use crate::{
     credentials::Credentials,
     ecs::definition,
     introspection::Introspection,
+    logs::{declared::DeclaredLogs, queries::Queries},
     otlp::Otlp,
     private_ca,
     publish::{self, MESH_IDENTITY, PublishOptions},
@@ -76,6 +77,8 @@ pub(crate) struct Kept {
     pub(crate) traces: Arc<TraceStore>,
     /// Where spans and metrics are sent on to.
     pub(crate) otlp: Arc<Otlp>,
+    /// Logs.
+    pub(crate) logs: Arc<LogStore>,
 }
 
 /// What the control plane's servers and loops share.
@@ -87,6 +90,9 @@ pub(crate) struct Core {
     introspection: Introspection,
     sampling: SamplingStatistics,
     daemon: DaemonCounters,
+    log_queries: Queries,
+    /// What templates declared of logs when the store was made to agree with it.
+    declared_logs: Mutex<Option<DeclaredLogs>>,
     credentials: Credentials,
     authorizer: Authorizer,
     tokens: Tokens,
@@ -149,6 +155,8 @@ impl Core {
             introspection: Introspection::default(),
             sampling: SamplingStatistics::default(),
             daemon: DaemonCounters::default(),
+            log_queries: Queries::default(),
+            declared_logs: Mutex::default(),
             credentials,
             authorizer,
             tokens: Tokens::default(),
@@ -214,6 +222,20 @@ impl Core {
         &self.daemon
     }
 
+    /// Logs.
+    pub(crate) fn logs(&self) -> &Arc<LogStore> {
+        &self.kept.logs
+    }
+
+    /// Queries of logs.
+    pub(crate) fn log_queries(&self) -> &Queries {
+        &self.log_queries
+    }
+
+    pub(crate) fn declared_logs(&self) -> &Mutex<Option<DeclaredLogs>> {
+        &self.declared_logs
+    }
+
     /// All that proxies have told, and the control plane's own counters.
     pub(crate) fn metrics_text(&self, format: Format) -> String {
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -224,6 +246,11 @@ impl Core {
             exposition::write_otlp(out, self.otlp().counts());
             exposition::write_daemon(out, &self.daemon);
         })
+    }
+
+    /// Services left without encryption on purpose.
+    pub(crate) fn plaintext_services(&self) -> &std::collections::BTreeSet<String> {
+        &self.options.plaintext_services
     }
 
     /// What proxies tell of what they counted.
@@ -308,11 +335,22 @@ impl Core {
         self.events.clear();
         self.kept.metrics.clear();
         self.kept.traces.clear();
+        self.forget_logs().await;
         self.change::<_, RegistryError>(|registry| {
             registry.forget_resources();
             Ok(())
         })?;
         Ok(ended)
+    }
+
+    /// Forgets all logs; what cannot be removed is told in the log.
+    async fn forget_logs(&self) {
+        let logs = Arc::clone(&self.kept.logs);
+        let cleared = tokio::task::spawn_blocking(move || logs.clear()).await;
+        if let Ok(Err(error)) = cleared {
+            tracing::error!(%error, "the logs could not be forgotten");
+        }
+        *self.declared_logs.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn publish(&self) {

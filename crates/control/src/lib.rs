@@ -21,6 +21,7 @@
 //! - [`traces`]: traces as people look at them.
 //! - [`audit`]: who called what, in files that show whether they were changed.
 //! - [`dns`]: answers for names of Cloud Map's private namespaces.
+//! - `dashboard`: pages for people who look.
 //! - [`alarms`]: CloudWatch's alarms, judged and acted on.
 //! - [`xray`]: X-Ray over what is kept of traces, and its sampling rules.
 //! - [`scaling`]: Application Auto Scaling of services.
@@ -40,6 +41,7 @@ mod cloud_map;
 pub mod control_plane;
 mod core;
 mod credentials;
+mod dashboard;
 pub mod dns;
 pub mod ecs;
 pub mod fis;
@@ -48,6 +50,7 @@ pub mod fuzzing;
 pub mod iam;
 pub mod introspection;
 pub mod kms;
+pub mod logs;
 pub mod master_key;
 pub mod otlp;
 pub mod private_ca;

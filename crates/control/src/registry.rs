@@ -34,6 +34,7 @@ use crate::{
     fis::ExperimentTemplateRecord,
     iam::{AccessKeyRecord, InstanceProfileRecord, PolicyRecord, RoleRecord, UserRecord},
     kms::{AliasRecord, KeyRecord},
+    logs::{LogGroupRecord, MetricFilterRecord},
     private_ca::{PrivateAuthority, PrivateCertificate},
     revocation::{BarRecord, RevocationRecord},
     scaling::{ScalableTargetRecord, ScalingActivities, ScalingPolicyRecord, ScheduledActionRecord},
@@ -147,6 +148,10 @@ pub struct Registry {
     pub alarms: Table<Alarm>,
     /// What happened to them, by name; that of an alarm that is gone is kept for a while.
     pub alarm_histories: Table<History>,
+    /// Log groups that templates declare, by name.
+    pub log_groups: Table<LogGroupRecord>,
+    /// Metric filters that templates declare, by their group's name and their own.
+    pub metric_filters: Table<MetricFilterRecord>,
     /// Services that may be scaled, by resource id: `service/CLUSTER/NAME`.
     pub scalable_targets: Table<ScalableTargetRecord>,
     /// Their policies, by resource id and name.

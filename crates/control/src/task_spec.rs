@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
+use bowline_aws::ecs;
 use bowline_model::{
     arn::Arn,
     log_driver::LogConfiguration,
     service::Service,
     task::{
-        ContainerSpec, ControlPlaneAddress, Egress, FireLensSpec, InboundPort, LogSpec, ProxyRole, ProxySpec,
-        PublishedPort, ResourceLimits, TaskSpec,
+        AccessLog, AccessLogFormat, ContainerSpec, ControlPlaneAddress, Egress, FireLensSpec, InboundPort,
+        LogSpec, ProxyRole, ProxySpec, PublishedPort, ResourceLimits, TaskSpec,
     },
     task_definition::{ContainerDefinition, TaskDefinition},
 };
@@ -64,6 +65,7 @@ pub fn build(registry: &Registry, options: &SpecOptions, task: &TaskRecord) -> O
                     inbound: Vec::new(),
                     control_plane: control_plane(registry, options),
                     aliases: Vec::new(),
+                    access_log: None,
                 }),
                 published: Vec::new(),
                 egress: options.egress,
@@ -126,7 +128,10 @@ fn service_task(
                 self::container(registry, options, definition, container, environment)
             })
             .collect(),
-        proxy: proxied.then(|| sidecar(registry, options, inbound, namespace)),
+        proxy: proxied.then(|| ProxySpec {
+            access_log: access_log(registry, service),
+            ..sidecar(registry, options, inbound, namespace)
+        }),
         published: published(service.assign_public_ip, definition),
         egress: options.egress,
         limits: definition.limits,
@@ -151,7 +156,24 @@ fn sidecar(
         inbound,
         control_plane: control_plane(registry, options),
         aliases: namespace.map(|namespace| registry.aliases_of(namespace)).unwrap_or_default(),
+        access_log: None,
     }
+}
+
+/// The access log of a service's sidecars, as its Service Connect says.
+fn access_log(registry: &Registry, service: &Service) -> Option<AccessLog> {
+    let record = registry.service_records.get(service.arn.as_str())?;
+    let definition = registry.task_definition_records.get(service.task_definition.as_str());
+    let of_definition = definition.and_then(|record| record.request.service_connect_configuration.as_ref());
+    let connect = record.request.service_connect_configuration.as_ref().or(of_definition)?;
+    let given = connect.access_log_configuration.as_ref()?;
+    Some(AccessLog {
+        format: match given.format {
+            ecs::AccessLogFormat::Json => AccessLogFormat::Json,
+            ecs::AccessLogFormat::Text => AccessLogFormat::Text,
+        },
+        query_parameters: given.include_query_parameters == Some(ecs::IncludeQueryParameters::Enabled),
+    })
 }
 
 /// A task of nobody's: a client of its cluster's default namespace, where there is one. It has a

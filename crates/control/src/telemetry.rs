@@ -152,6 +152,8 @@ pub struct Telemetry {
     repeated: AtomicU64,
     /// Tasks that have stopped since the minute's last end, by cluster and service.
     stopped: Mutex<BTreeMap<(String, String), u64>>,
+    /// What each task has used lately.
+    usage: Mutex<BTreeMap<TaskId, tasks::Utilization>>,
     machine: Machine,
     /// The control plane's own.
     pub(crate) own: OwnCounters,
@@ -198,6 +200,7 @@ impl Telemetry {
             reports: AtomicU64::new(0),
             repeated: AtomicU64::new(0),
             stopped: Mutex::default(),
+            usage: Mutex::default(),
             own: OwnCounters::default(),
             logs: Arc::default(),
             // Where the kernel does not tell, utilization is of what definitions reserve alone.
@@ -313,7 +316,16 @@ impl Telemetry {
 
     /// What tasks have used of this machine.
     pub fn used(&self, registry: &Registry, usage: &[TaskUsage], now: Timestamp) {
+        let mut latest = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.extend(tasks::utilization(registry, self.machine, usage));
+        latest.retain(|task, _| registry.tasks.get(task.as_str()).is_some());
+        drop(latest);
         self.writer.put(tasks::usage(registry, self.machine, usage, now));
+    }
+
+    /// What each task has used lately, of what it may.
+    pub fn utilization(&self) -> BTreeMap<TaskId, tasks::Utilization> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What every proxy has counted.

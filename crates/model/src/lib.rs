@@ -16,6 +16,8 @@ pub mod limit;
 pub mod load_balancer;
 pub mod log;
 pub mod log_driver;
+pub mod log_filter;
+pub mod log_query;
 pub mod metric;
 pub mod network;
 pub mod outlier;

@@ -167,6 +167,29 @@ pub struct ProxySpec {
     /// where a running task's names cannot change: `host:port` texts in the
     /// containers' environment are replaced by the sidecar's address.
     pub aliases: Vec<Alias>,
+    /// The access log, on standard output; `None`: there is none.
+    #[serde(default)]
+    pub access_log: Option<AccessLog>,
+}
+
+/// How a proxy logs what it carries: Service Connect's `accessLogConfiguration`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessLog {
+    /// How a line is written.
+    pub format: AccessLogFormat,
+    /// Whether paths have their query parameters: `includeQueryParameters`.
+    pub query_parameters: bool,
+}
+
+/// How a line of an access log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AccessLogFormat {
+    /// A JSON object.
+    #[default]
+    Json,
+    /// Envoy's default format string, with what else is known behind it.
+    Text,
 }
 
 /// What a proxy is for.

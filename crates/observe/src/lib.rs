@@ -5,6 +5,8 @@
 //!
 //! - [`metrics`] keeps metrics: [`metrics::MetricStore`].
 //! - [`traces`] keeps spans, and what applications tell of themselves: [`traces::TraceStore`].
+//! - [`logs`] keeps logs: [`logs::LogStore`].
 
+pub mod logs;
 pub mod metrics;
 pub mod traces;

@@ -1,11 +1,14 @@
-//! The access log: Service Connect's fields as JSON, one line an exchange.
+//! The access log: Service Connect's fields, one line an exchange, as JSON or in Envoy's text format.
 //!
-//! The request's path only hands a record over; a thread formats and writes.
+//! The request's path only hands a record over; a thread formats and writes, many lines in one call.
 //! What does not fit into the channel is dropped and counted.
+//!
+//! - `line` is what a line says, in both formats.
+//! - `text` writes texts, numbers and times into a buffer, without allocating.
 
 use std::{
     fs::OpenOptions,
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     net::SocketAddr,
     path::PathBuf,
     sync::{
@@ -17,15 +20,36 @@ use std::{
 
 use bowline_model::{clock::Timestamp, trace::TraceId};
 use http::{HeaderValue, Method, Uri, Version};
-use serde_json::{Map, Value, json};
 
 use crate::{
     metrics::{Direction, Flag, Metrics},
     refusal::Refusal,
+    tls::verify::ExpectedServers,
 };
+
+mod line;
+mod text;
+
+use line::Lines;
 
 /// Records that may wait to be written.
 const QUEUE_MAX: usize = 8_192;
+
+/// Bytes from which on lines are written, even while there are more to come.
+const WRITTEN_BYTES: usize = 64 * 1024;
+
+/// How long lines are let come together before they are written. While it lasts, who hands one over wakes nobody.
+const GATHERING: Duration = Duration::from_millis(2);
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// A JSON object.
+    #[default]
+    Json,
+    /// Envoy's default format string, with what else is known behind it.
+    Text,
+}
 
 /// Where the access log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +98,10 @@ pub(crate) struct HttpEntry {
     pub(crate) grpc_status: Option<HeaderValue>,
     /// Of the trace that it is part of, sampled or not.
     pub(crate) trace_id: Option<TraceId>,
+    /// Who called, as the hop proved it: a SPIFFE id.
+    pub(crate) downstream_identity: Option<HeaderValue>,
+    /// Who the other proxy had to be.
+    pub(crate) upstream_identity: Option<ExpectedServers>,
 }
 
 #[derive(Debug)]
@@ -90,12 +118,19 @@ pub(crate) struct TcpEntry {
     pub(crate) flag: Flag,
     pub(crate) refusal: Option<Refusal>,
     pub(crate) connection_id: u64,
+    pub(crate) downstream_identity: Option<HeaderValue>,
+    pub(crate) upstream_identity: Option<ExpectedServers>,
 }
 
 impl AccessLog {
     /// Opens the log and starts its thread. `query` includes query parameters
     /// (AWS's `includeQueryParameters`, off by default).
-    pub(crate) fn start(target: &AccessLogTarget, query: bool, metrics: &Arc<Metrics>) -> io::Result<Self> {
+    pub(crate) fn start(
+        target: &AccessLogTarget,
+        format: AccessLogFormat,
+        query: bool,
+        metrics: &Arc<Metrics>,
+    ) -> io::Result<Self> {
         let writer: Box<dyn Write + Send> = match target {
             AccessLogTarget::Stdout => Box::new(io::stdout()),
             AccessLogTarget::File(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
@@ -103,7 +138,7 @@ impl AccessLog {
         let (sender, receiver) = sync_channel(QUEUE_MAX);
         std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write_lines(receiver, BufWriter::with_capacity(64 * 1024, writer), query))?;
+            .spawn(move || write_lines(&receiver, writer, Lines::new(format, query)))?;
         Ok(Self { sender, metrics: Arc::clone(metrics) })
     }
 
@@ -115,93 +150,31 @@ impl AccessLog {
     }
 }
 
-fn write_lines(receiver: Receiver<LogLine>, mut out: impl Write, query: bool) {
+fn write_lines(receiver: &Receiver<LogLine>, mut out: impl Write, mut lines: Lines) {
+    let mut buffer = Vec::with_capacity(WRITTEN_BYTES + 4_096);
     loop {
         let mut next = match receiver.recv_timeout(Duration::from_secs(60)) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        // As many as are there go out in one write.
         while let Some(line) = next {
-            let value = match line {
-                LogLine::Http(entry) => http_line(&entry, query),
-                LogLine::Tcp(entry) => tcp_line(&entry),
-            };
-            // A full disk must not stop the traffic.
-            let _ = serde_json::to_writer(&mut out, &value).map(|()| out.write_all(b"\n"));
+            lines.write(&mut buffer, &line);
+            if buffer.len() >= WRITTEN_BYTES {
+                write_out(&mut out, &mut buffer);
+            }
             next = receiver.try_recv().ok();
         }
-        let _ = out.flush();
+        write_out(&mut out, &mut buffer);
+        std::thread::sleep(GATHERING);
     }
 }
 
-fn text(value: &Option<HeaderValue>) -> Value {
-    match value {
-        Some(value) => String::from_utf8_lossy(value.as_bytes()).into(),
-        None => "-".into(),
-    }
+/// A full disk must not stop the traffic.
+fn write_out(out: &mut impl Write, buffer: &mut Vec<u8>) {
+    let _ = out.write_all(buffer).and_then(|()| out.flush());
+    buffer.clear();
 }
 
-fn http_line(entry: &HttpEntry, query: bool) -> Value {
-    let path = match query {
-        true => entry.uri.path_and_query().map_or("/", |path| path.as_str()),
-        false => entry.uri.path(),
-    };
-    let mut line = Map::new();
-    let mut put = |name: &str, value: Value| drop(line.insert(name.to_owned(), value));
-    put("start_time", entry.start.to_string().into());
-    put("method", entry.method.as_str().into());
-    put("path", path.into());
-    put("protocol", format!("{:?}", entry.version).into());
-    put("response_code", entry.status.into());
-    put("response_flags", entry.flag.as_str().into());
-    put("bytes_received", entry.bytes_received.into());
-    put("bytes_sent", entry.bytes_sent.into());
-    // Service Connect names it differently for HTTP/1 and HTTP/2.
-    let duration = if entry.version == Version::HTTP_2 { "duration" } else { "duration_ms" };
-    put(duration, entry.duration_ms.into());
-    put("upstream_service_time", entry.upstream_time_ms.map_or("-".into(), Value::from));
-    put("forwarded_for", text(&entry.forwarded_for));
-    put("user_agent", text(&entry.user_agent));
-    put("request_id", text(&entry.request_id));
-    if let Some(trace) = entry.trace_id {
-        put("trace_id", trace.to_string().into());
-    }
-    let authority = match entry.uri.authority() {
-        Some(authority) => authority.as_str().into(),
-        None => text(&entry.authority),
-    };
-    put("authority", authority);
-    put("upstream_host", entry.upstream.map_or("-".into(), |address| address.to_string().into()));
-    if entry.is_grpc {
-        put("grpc_status", text(&entry.grpc_status));
-    }
-    if let Some(refusal) = entry.refusal {
-        put("identity_refused", refusal.text().into());
-    }
-    put("direction", entry.direction.as_str().into());
-    put("discovery_name", entry.discovery_name.as_deref().map_or("-".into(), Value::from));
-    Value::Object(line)
-}
-
-fn tcp_line(entry: &TcpEntry) -> Value {
-    let mut line = json!({
-        "start_time": entry.start.to_string(),
-        "downstream_remote_address": entry.peer.ip().to_string(),
-        "downstream_remote_port": entry.peer.port(),
-        "bytes_received": entry.bytes_received,
-        "bytes_sent": entry.bytes_sent,
-        "duration": entry.duration_ms,
-        "connection_termination_details": entry.termination,
-        "response_flags": entry.flag.as_str(),
-        "connection_id": entry.connection_id,
-        "upstream_host": entry.upstream.map_or("-".to_owned(), |address| address.to_string()),
-        "direction": entry.direction.as_str(),
-        "discovery_name": entry.discovery_name.as_deref().unwrap_or("-"),
-    });
-    if let Some(refusal) = entry.refusal {
-        line["identity_refused"] = refusal.text().into();
-    }
-    line
-}
+#[cfg(test)]
+mod tests;

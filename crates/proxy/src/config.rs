@@ -327,6 +327,14 @@ pub(crate) enum Upstream {
 }
 
 impl Upstream {
+    /// Who another proxy must prove to be; `None` where there is none, or the hop is plaintext.
+    pub(crate) fn expected(&self) -> Option<&ExpectedServers> {
+        match self {
+            Self::Mesh(MeshUpstream { tls: UpstreamTls::On(configs), .. }) => configs.expected.as_ref(),
+            _ => None,
+        }
+    }
+
     /// What can be picked from; the application is no endpoint.
     pub(crate) fn endpoints(&self) -> &[Arc<Endpoint>] {
         match self {

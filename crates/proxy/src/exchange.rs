@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use bowline_model::clock::Timestamp;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 use crate::{
     access_log::{HttpEntry, LogLine},
+    caller::Caller,
     config::{Cluster, Upstream},
     connections::Held,
     deadline::{self, Deadline},
@@ -31,18 +31,13 @@ pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id
 pub(crate) static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// What the log, or a span, says of the request; taken only if there is one. The first and the last three are for the
-/// log alone.
+/// What a span says of a request that no log has noted.
 #[derive(Debug)]
-pub(crate) struct Logged {
-    start: Timestamp,
+struct RequestLine {
     method: Method,
     uri: Uri,
     version: Version,
     authority: Option<HeaderValue>,
-    user_agent: Option<HeaderValue>,
-    request_id: Option<HeaderValue>,
-    forwarded_for: Option<HeaderValue>,
 }
 
 /// Ends, wherever it is dropped, with counters and a line of the access log.
@@ -66,7 +61,10 @@ pub(crate) struct Exchange {
     grpc_status: Option<HeaderValue>,
     /// The response got to its end.
     pub(crate) complete: bool,
-    logged: Option<Logged>,
+    /// What the log will say; there only if there is a log. It is handed over as it is.
+    logged: Option<Box<HttpEntry>>,
+    /// What a span will say, where there is no log.
+    line: Option<RequestLine>,
     body: Option<crate::body::Replay>,
     /// Counted among the cluster's and the endpoint's requests until the end.
     in_flight: Option<(Counted, Option<Busy>)>,
@@ -91,17 +89,38 @@ impl Exchange {
         metrics.requests_active.increment();
         let headers = &request.headers;
         let traced = Traced::begin(worker, direction, headers);
-        let is_logged = shared.access_log.is_some();
-        let of_log = |name: &HeaderName| headers.get(name).filter(|_| is_logged).cloned();
-        let logged = (is_logged || traced.is_some()).then(|| Logged {
-            start: if is_logged { bowline_plumbing::wall_clock::now() } else { Timestamp::default() },
+        let logged = shared.access_log.is_some().then(|| {
+            Box::new(HttpEntry {
+                start: bowline_plumbing::wall_clock::now(),
+                direction,
+                method: request.method.clone(),
+                uri: request.uri.clone(),
+                version: request.version,
+                authority: headers.get(header::HOST).cloned(),
+                user_agent: headers.get(header::USER_AGENT).cloned(),
+                request_id: headers.get(&REQUEST_ID).cloned(),
+                forwarded_for: headers.get(&FORWARDED_FOR).cloned(),
+                status: 0,
+                flag: Flag::None,
+                refusal: None,
+                bytes_received: 0,
+                bytes_sent: 0,
+                duration_ms: 0,
+                upstream_time_ms: None,
+                upstream: None,
+                discovery_name: None,
+                is_grpc: false,
+                grpc_status: None,
+                trace_id: None,
+                downstream_identity: None,
+                upstream_identity: None,
+            })
+        let line = (traced.is_some() && logged.is_none()).then(|| RequestLine {
             method: request.method.clone(),
             uri: request.uri.clone(),
             version: request.version,
             authority: headers.get(header::HOST).cloned(),
-            user_agent: of_log(&header::USER_AGENT),
-            request_id: of_log(&REQUEST_ID),
-            forwarded_for: of_log(&FORWARDED_FOR),
+        });
         });
         Box::new(Self {
             shared: Arc::clone(shared),
@@ -120,6 +139,7 @@ impl Exchange {
             grpc_status: None,
             complete: false,
             logged,
+            line,
             body: None,
             in_flight: None,
             client: None,
@@ -148,10 +168,19 @@ impl Exchange {
         self.traced.is_some()
     }
 
+    /// What was asked for, where it was noted.
+    fn line(&self) -> Option<(&Method, &Uri, Option<&HeaderValue>, Version)> {
+        match (&self.logged, &self.line) {
+            (Some(entry), _) => Some((&entry.method, &entry.uri, entry.authority.as_ref(), entry.version)),
+            (None, Some(line)) => Some((&line.method, &line.uri, line.authority.as_ref(), line.version)),
+            (None, None) => None,
+        }
+    }
+
     /// Whether its trace is sampled, and whether its span is told of: also that of a call that failed, where failures
     /// are.
     fn judge_trace(&mut self) -> (bool, bool) {
-        let Some(traced) = &mut self.traced else { return (false, false) };
+        let Some(mut traced) = self.traced else { return (false, false) };
         if traced.is_sampled() == Some(true) {
             return (true, true);
         }
@@ -160,30 +189,30 @@ impl Exchange {
             return (false, false);
         }
         let snapshot = self.shared.snapshot.load();
-        let (Some(sampler), Some(logged)) = (snapshot.tracing.as_deref(), &self.logged) else {
+        let (Some(sampler), Some((method, uri, authority, _))) = (snapshot.tracing.as_deref(), self.line()) else {
             return (false, false);
         };
         // One that went nowhere is judged only now.
-        let host = logged.authority.as_ref().and_then(|host| host.to_str().ok());
-        let host = logged.uri.authority().map(|authority| authority.as_str()).or(host).unwrap_or_default();
+        let host = authority.and_then(|host| host.to_str().ok());
+        let host = uri.authority().map(|authority| authority.as_str()).or(host).unwrap_or_default();
         let name = self.discovery_name.as_deref().unwrap_or_default();
-        let sampled =
-            traced.decide(sampler, &trace::call_of(logged.method.as_str(), &logged.uri, host, name));
+        let sampled = traced.decide(sampler, &trace::call_of(method.as_str(), uri, host, name));
+        self.traced = Some(traced);
         (sampled, sampled || (sampler.failures && failed))
     }
 
     /// Hands its span over.
     fn tell_span(&mut self) {
-        let (Some(traced), Some(logged)) = (self.traced, &self.logged) else { return };
+        let (Some(traced), Some((method, uri, authority, version))) = (self.traced, self.line()) else { return };
         if !self.shared.spans.is_open() {
             return;
         }
         let is_proved = self.direction == Direction::Inbound || self.upstream_time.is_some();
         let request = span::Request {
-            method: logged.method.clone(),
-            uri: logged.uri.clone(),
-            host: logged.authority.clone(),
-            is_http2: logged.version == Version::HTTP_2,
+            method: method.clone(),
+            uri: uri.clone(),
+            host: authority.cloned(),
+            is_http2: version == Version::HTTP_2,
             is_grpc: self.is_grpc,
             status: self.status,
             grpc_status: self.grpc_status.clone(),
@@ -208,8 +237,18 @@ impl Exchange {
     /// The cluster is to answer. What comes in is counted by who calls, which was known before.
     pub(crate) fn goes_to(&mut self, cluster: &Cluster) {
         self.discovery_name = Some(Arc::clone(&cluster.discovery_name));
+        if let Some(entry) = &mut self.logged {
+            entry.upstream_identity = cluster.upstream.expected().cloned();
+        }
         if self.series.is_none() || !matches!(cluster.upstream, Upstream::Application { .. }) {
             self.counts_in(cluster.series.row());
+        }
+    }
+
+    /// Who calls, as the hop proved it: for the log.
+    pub(crate) fn comes_from(&mut self, caller: &Caller) {
+        if let Some(entry) = &mut self.logged {
+            entry.downstream_identity = caller.shown_id().cloned();
         }
     }
 
@@ -335,29 +374,19 @@ impl Drop for Exchange {
                 },
             );
         }
-        let (Some(log), Some(logged)) = (&self.shared.access_log, self.logged.take()) else { return };
-        log.write(LogLine::Http(Box::new(HttpEntry {
-            start: logged.start,
-            direction: self.direction,
-            method: logged.method,
-            uri: logged.uri,
-            version: logged.version,
-            authority: logged.authority,
-            user_agent: logged.user_agent,
-            request_id: logged.request_id,
-            forwarded_for: logged.forwarded_for,
-            status: self.status,
-            flag: self.flag,
-            refusal: self.refusal,
-            bytes_received: self.bytes_received,
-            bytes_sent: self.bytes_sent,
-            duration_ms: milliseconds(self.started.elapsed()),
-            upstream_time_ms: self.upstream_time.map(milliseconds),
-            upstream: self.upstream,
-            discovery_name: self.discovery_name.take(),
-            is_grpc: self.is_grpc,
-            grpc_status: self.grpc_status.take(),
-            trace_id: self.traced.as_ref().map(Traced::trace),
-        })));
+        let (Some(log), Some(mut entry)) = (&self.shared.access_log, self.logged.take()) else { return };
+        entry.status = self.status;
+        entry.flag = self.flag;
+        entry.refusal = self.refusal;
+        entry.bytes_received = self.bytes_received;
+        entry.bytes_sent = self.bytes_sent;
+        entry.duration_ms = milliseconds(self.started.elapsed());
+        entry.upstream_time_ms = self.upstream_time.map(milliseconds);
+        entry.upstream = self.upstream;
+        entry.discovery_name = self.discovery_name.take();
+        entry.is_grpc = self.is_grpc;
+        entry.grpc_status = self.grpc_status.take();
+        entry.trace_id = self.traced.as_ref().map(Traced::trace);
+        log.write(LogLine::Http(entry));
     }
 }

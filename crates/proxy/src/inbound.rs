@@ -214,6 +214,7 @@ async fn handle(
     let body = Replay::new(body);
     exchange.counts(&body);
     exchange.counts_in(&series);
+    exchange.comes_from(&caller);
     let Some(listener) = worker.listener(&listener) else {
         return Ok(reply::failure(&Failure::NO_ROUTE, exchange));
     };
@@ -372,6 +373,7 @@ async fn relay_tcp<S>(
     let mut record = TcpRecord::begin(&worker, Direction::Inbound);
     let series = row(&worker, listener, &caller);
     record.counts_in(&series);
+    record.downstream_identity = caller.shown_id().cloned();
     let _open = OpenConnection::new(series);
     let source = connection.peer.ip();
     let outcome = connect_application(&worker, listener, &caller, source, &mut record).await;

@@ -74,7 +74,7 @@ mod worker;
 mod xray_daemon;
 
 pub use crate::{
-    access_log::AccessLogTarget,
+    access_log::{AccessLogFormat, AccessLogTarget},
     config_file::ConfigFileError,
     metrics::{Direction, Flag, HandshakeFailure, Metrics},
     options::{AdminAddress, ProxyError, ProxyOptions},

@@ -5,7 +5,11 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 use bowline_plumbing::{shim_link::LinkError, telemetry::LogFilter};
 use thiserror::Error;
 
-use crate::{access_log::AccessLogTarget, config_file::ConfigFileError, tls::TlsError};
+use crate::{
+    access_log::{AccessLogFormat, AccessLogTarget},
+    config_file::ConfigFileError,
+    tls::TlsError,
+};
 
 /// How a proxy runs; the traffic's rules come from its configuration.
 #[derive(Clone, Debug)]
@@ -14,6 +18,8 @@ pub struct ProxyOptions {
     pub workers: usize,
     /// Where the access log goes. Default: nowhere.
     pub access_log: Option<AccessLogTarget>,
+    /// How its lines are written. Default JSON.
+    pub access_log_format: AccessLogFormat,
     /// Whether the access log has query parameters (AWS's
     /// `includeQueryParameters`). Default false.
     pub access_log_query: bool,
@@ -34,6 +40,7 @@ impl Default for ProxyOptions {
         Self {
             workers: 1,
             access_log: None,
+            access_log_format: AccessLogFormat::default(),
             access_log_query: false,
             admin: None,
             drain: Duration::from_secs(20),

@@ -343,6 +343,7 @@ async fn serve_tcp(
     if let Some(cluster) = &listener.cluster {
         cluster.metrics.requests.increment();
         record.discovery_name = Some(Arc::clone(&cluster.discovery_name));
+        record.upstream_identity = cluster.upstream.expected().cloned();
         record.counts_in(cluster.series.row());
         match tcp::connect(&worker, cluster, &mut record.timeline).await {
             Ok(tcp::Connected { stream: mut upstream, endpoint, counted: _counted }) => {

@@ -57,7 +57,7 @@ pub(crate) fn build(
     let access_log = match &options.access_log {
         None => None,
         Some(target) => Some(
-            AccessLog::start(target, options.access_log_query, &metrics)
+            AccessLog::start(target, options.access_log_format, options.access_log_query, &metrics)
                 .map_err(|source| ProxyError::Open { what: "the access log", source })?,
         ),
     };

@@ -205,6 +205,10 @@ pub(crate) struct TcpRecord {
     pub(crate) termination: &'static str,
     pub(crate) flag: Flag,
     pub(crate) refusal: Option<Refusal>,
+    /// Who called, as the hop proved it.
+    pub(crate) downstream_identity: Option<http::HeaderValue>,
+    /// Who the other proxy had to be.
+    pub(crate) upstream_identity: Option<crate::tls::verify::ExpectedServers>,
     /// The row that it is counted in, where it is of the mesh.
     series: Option<Arc<Series>>,
     /// Bytes that the row has been told of: received and sent.
@@ -254,6 +258,8 @@ impl TcpRecord {
             termination: "-",
             flag: Flag::None,
             refusal: None,
+            downstream_identity: None,
+            upstream_identity: None,
         }
     }
 
@@ -333,6 +339,8 @@ impl TcpRecord {
             flag: self.flag,
             refusal: self.refusal,
             connection_id: worker.random(),
+            downstream_identity: self.downstream_identity,
+            upstream_identity: self.upstream_identity,
         })));
     }
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bowline_model::task::TaskSpec;
+use bowline_model::task::{AccessLogFormat, TaskSpec};
 use bowline_plumbing::{
     backoff::Backoff,
     fd_message,
@@ -86,6 +86,16 @@ async fn run(
     let (ours, theirs) = fd_message::pair()?;
     let mut program = Command::new(&command.program);
     program.args(&command.arguments).arg("--shim-fd").arg(theirs.as_raw_fd().to_string());
+    if let Some(log) = spec.proxy.as_ref().and_then(|proxy| proxy.access_log) {
+        let format = match log.format {
+            AccessLogFormat::Json => "json",
+            AccessLogFormat::Text => "text",
+        };
+        program.args(["--access-log", "-", "--access-log-format", format]);
+        if log.query_parameters {
+            program.arg("--access-log-query");
+        }
+    }
     program.env_clear().current_dir("/");
     for name in ENVIRONMENT {
         if let Some(value) = std::env::var_os(name) {

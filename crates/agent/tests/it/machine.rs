@@ -256,6 +256,7 @@ pub(crate) fn app_task(bind: &str, port: u16, aliases: &[&str], hosts: &[(&str, 
             trust_domain: "test".to_owned(),
         },
         aliases: Vec::new(),
+        access_log: None,
     });
     spec
 }

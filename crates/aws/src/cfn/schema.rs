@@ -122,6 +122,7 @@ static ALL: &[&ResourceType] = &[
     &records::KEY,
     &records::LOG_GROUP,
     &records::METADATA,
+    &records::METRIC_FILTER,
     &records::PARAMETER,
     &records::SCALABLE_TARGET,
     &records::SCALING_POLICY,

@@ -200,6 +200,16 @@ pub const SERVICES: &[ServiceProtocol] = &[
         rest: Some(&crate::xray::REST),
     },
     ServiceProtocol {
+        name: "logs",
+        endpoint_prefix: "logs",
+        target_prefix: Some("Logs_20140328"),
+        version: "2014-03-28",
+        xml_namespace: "",
+        protocol: Protocol::Json11,
+        validation_code: "InvalidParameterException",
+        rest: None,
+    },
+    ServiceProtocol {
         name: "application-autoscaling",
         endpoint_prefix: "application-autoscaling",
         target_prefix: Some("AnyScaleFrontendService"),

@@ -28,6 +28,11 @@ impl SecretKey {
         Self { secret, fingerprint }
     }
 
+    /// Whether both are the same; takes as long wherever they differ.
+    pub fn is_same(&self, other: &Self) -> bool {
+        constant_time::verify_slices_are_equal(&self.fingerprint, &other.fingerprint).is_ok()
+    }
+
     /// The key that signs requests of `scope`: four HMACs, some microseconds.
     pub fn signing_key(&self, scope: &Scope) -> SigningKey {
         let prefixed = Zeroizing::new([b"AWS4", self.secret.as_bytes()].concat());

@@ -8,7 +8,7 @@ use bowline_plumbing::{
     sys,
     telemetry::{self, LogFormat},
 };
-use bowline_proxy::{AccessLogTarget, AdminAddress, ProxyOptions};
+use bowline_proxy::{AccessLogFormat, AccessLogTarget, AdminAddress, ProxyOptions};
 
 /// Arguments of `bowline proxy`.
 #[derive(Debug, clap::Args)]
@@ -22,9 +22,15 @@ pub(crate) struct Args {
     /// Threads that carry traffic.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: u16,
-    /// Write the access log, a JSON object a line, to this file; `-` is standard output.
+    /// Write the access log, a line an exchange, to this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     access_log: Option<PathBuf>,
+    /// How a line of the access log is written: a JSON object, or Envoy's text.
+    #[arg(long, value_name = "FORMAT", default_value = "json", requires = "access_log")]
+    access_log_format: LineFormat,
+    /// Write paths with their query parameters into the access log.
+    #[arg(long, requires = "access_log")]
+    access_log_query: bool,
     /// Serve /metrics, /ready and /config_dump on this address.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
@@ -32,6 +38,15 @@ pub(crate) struct Args {
     /// connections are accepted [default: the control group's limit, at most a quarter of the machine's].
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
     memory_limit: Option<u64>,
+}
+
+/// How a line of the access log is written.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LineFormat {
+    /// A JSON object.
+    Json,
+    /// Envoy's default format string.
+    Text,
 }
 
 /// Serves until it is told to end, and drains.
@@ -43,6 +58,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         access_log: args.access_log.map(|path| {
             if path.as_os_str() == "-" { AccessLogTarget::Stdout } else { AccessLogTarget::File(path) }
         }),
+        access_log_format: match args.access_log_format {
+            LineFormat::Json => AccessLogFormat::Json,
+            LineFormat::Text => AccessLogFormat::Text,
+        },
+        access_log_query: args.access_log_query,
         admin: args.admin.map(AdminAddress::Tcp),
         log_filter: Some(log_filter),
         memory_limit: args.memory_limit.map(|mebibytes| mebibytes << 20),

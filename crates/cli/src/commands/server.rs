@@ -36,11 +36,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let dns = machine.running.control.dns_addresses();
             println!(
                 "{}",
-                serde_json::json!({ "endpoint": machine.running.endpoint, "caBundle": machine.endpoint_ca, "dns": dns })
+                serde_json::json!({ "endpoint": machine.running.endpoint, "caBundle": machine.endpoint_ca, "dns": dns, "dashboard": machine.running.dashboard() })
             );
         }
         OutputFormat::Text => {
             println!("AWS endpoint: {}", machine.running.endpoint);
+            if let Some(url) = machine.running.dashboard() {
+                println!("dashboard: {url}");
+            }
             for address in machine.running.control.dns_addresses() {
                 println!("DNS of private namespaces: {address}");
             }

@@ -236,6 +236,9 @@ fn announce(machine: &Machine, args: &Args, took: Duration) -> anyhow::Result<()
             if let Some(ca) = &machine.endpoint_ca {
                 println!("(AWS_CA_BUNDLE={})", ca.display());
             }
+            if let Some(url) = machine.running.dashboard() {
+                println!("dashboard: {url}");
+            }
             println!("Prometheus scrapes {}/metrics", machine.running.endpoint);
             for address in &topology.dns {
                 println!("dig @{} -p {} … for names of private DNS namespaces", address.ip(), address.port());

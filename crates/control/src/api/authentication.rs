@@ -61,7 +61,7 @@ impl Authentication {
         let moment = Moment::at(now.as_secs());
         let found = match &presented.session_token {
             Some(token) => self.temporary(registry, credentials, presented, token),
-            None => self.long_lived(registry, credentials, presented),
+            None => self.long_lived(registry, credentials, &presented.access_key_id),
         };
         let Some(Found { secret, caller }) = found else {
             // Whether a key exists should not show in how long its refusal takes. What is wrong
@@ -82,13 +82,27 @@ impl Authentication {
         Ok(caller)
     }
 
-    fn long_lived(
+    /// Whose long-lived access key this is, where the secret is the key's. How long it takes tells neither whether
+    /// there is such a key nor where the secret differs.
+    pub(crate) fn by_secret(
         &self,
         registry: &Registry,
         credentials: &Credentials,
-        presented: &Presented,
-    ) -> Option<Found> {
-        let id = &presented.access_key_id;
+        id: &str,
+        secret: &str,
+    ) -> Option<Caller> {
+        let shown = SecretKey::new(secret);
+        let found = self.long_lived(registry, credentials, id);
+        let is_it = found.as_ref().map_or(&self.nobody, |found| &found.secret).is_same(&shown);
+        found.filter(|_| is_it).map(|found| found.caller)
+    }
+
+    /// Whose long-lived access key this is, as long as it is active: for one who has shown its secret before.
+    pub(crate) fn by_id(&self, registry: &Registry, credentials: &Credentials, id: &str) -> Option<Caller> {
+        self.long_lived(registry, credentials, id).map(|found| found.caller)
+    }
+
+    fn long_lived(&self, registry: &Registry, credentials: &Credentials, id: &str) -> Option<Found> {
         let scope = &registry.settings().scope;
         if id == DEFAULT_ACCESS_KEY.0 {
             return Some(Found { secret: self.default.clone()?, caller: Caller::root(scope, id) });
@@ -114,7 +128,7 @@ impl Authentication {
         let id = &presented.access_key_id;
         // Some tools send a token with the default key, whatever stands in it.
         if id == DEFAULT_ACCESS_KEY.0 {
-            return self.long_lived(registry, credentials, presented);
+            return self.long_lived(registry, credentials, id);
         }
         let mut session: Session = credentials.open_session(id, token)?;
         let secret = SecretKey::new(session.secret.as_str());

@@ -11,6 +11,7 @@ use std::{
 };
 
 use bowline_plumbing::drain::DrainWatch;
+use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -21,6 +22,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
+    body::Lasting,
     limits::client_of,
     server::{Api, answer},
     tls::EndpointTls,
@@ -95,11 +97,11 @@ impl ApiServer {
 
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     /// Its address.
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Whether it came by TLS.
-    pub(super) tls: bool,
+    pub(crate) tls: bool,
 }
 
 async fn serve_tls(
@@ -132,7 +134,16 @@ async fn serve_connection(
         let api = Arc::clone(&api);
         async move {
             let answered = answer(&api, peer, request).await;
-            drop(under_way);
+            let answered = match answered.extensions().get::<Lasting>() {
+                Some(Lasting) => answered.map(|body| {
+                    body.map_frame(move |frame| {
+                        let _held = &under_way;
+                        frame
+                    })
+                    .boxed_unsync()
+                }),
+                None => answered,
+            };
             Ok::<_, std::convert::Infallible>(answered)
         }
     });

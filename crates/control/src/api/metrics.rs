@@ -21,9 +21,7 @@ pub(super) fn answer(core: &Core, peer: Peer, parts: &Parts) -> Response<Full<By
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "");
     }
-    let host = parts.uri.authority().map(|authority| authority.as_str());
-    let host = host.or_else(|| parts.headers.get(header::HOST)?.to_str().ok());
-    if !peer.address.ip().to_canonical().is_loopback() || !host.is_some_and(is_local) {
+    if !is_for_this_machine(peer, parts) {
         return plain(StatusCode::FORBIDDEN, "only for this machine, under its own name or address\n");
     }
     let format = Format::accepted(parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
@@ -32,6 +30,17 @@ pub(super) fn answer(core: &Core, peer: Peer, parts: &Parts) -> Response<Full<By
     let mut response = Response::new(Full::new(body));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     response
+}
+
+/// Whether it comes from this machine, and asks for this machine by a name that nobody else can give it.
+pub(crate) fn is_for_this_machine(peer: Peer, parts: &Parts) -> bool {
+    peer.address.ip().to_canonical().is_loopback() && host_of(parts).is_some_and(is_local)
+}
+
+/// What is asked for: HTTP/2 has it in `:authority`.
+pub(crate) fn host_of(parts: &Parts) -> Option<&str> {
+    let host = parts.uri.authority().map(|authority| authority.as_str());
+    host.or_else(|| parts.headers.get(header::HOST)?.to_str().ok())
 }
 
 /// Whether it is `localhost`, a name below it, or a loopback address; with or without a port.

@@ -5,7 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     acm, acm_pca, application_autoscaling, call::Call, cloudformation, cloudtrail, cloudwatch, ecs, fis, iam,
-    kms, secretsmanager, servicediscovery, sts, xray,
+    kms, logs, secretsmanager, servicediscovery, sts, xray,
 };
 
 /// Whether an operation changes anything.
@@ -85,6 +85,7 @@ pub fn of_service(service: &str) -> &'static [Operation] {
         "ecs" => ecs::OPERATIONS,
         "fis" => fis::OPERATIONS,
         "kms" => kms::OPERATIONS,
+        "logs" => logs::OPERATIONS,
         "secretsmanager" => secretsmanager::OPERATIONS,
         "servicediscovery" => servicediscovery::OPERATIONS,
         "iam" => iam::OPERATIONS,

@@ -9,6 +9,7 @@ use bowline_aws::{
     protocol::{Document, Fault, OperationName, Protocol},
     sigv4::{Presented, SignatureError},
 };
+use bowline_model::arn::Scope;
 use bowline_plumbing::wall_clock;
 use http::{HeaderMap, header};
 use serde_json::Value;
@@ -50,6 +51,39 @@ pub(super) struct Origin<'a> {
     pub(super) presented: &'a Result<Presented, SignatureError>,
     /// The account whose endpoint this is.
     pub(super) account_id: &'a str,
+}
+
+/// Somebody signs in, or could not: CloudTrail's `ConsoleLogin`. `who` is the caller, or else the key that was shown.
+pub(crate) fn sign_in(
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    scope: &Scope,
+    who: Result<&Caller, &str>,
+) -> AuditEvent {
+    let mut event = AuditEvent::new(wall_clock::now(), "signin.amazonaws.com", "ConsoleLogin");
+    event.region.clone_from(&scope.region);
+    event.source_ip_address = peer.ip().to_canonical().to_string();
+    let agent = headers.get(header::USER_AGENT);
+    event.user_agent = agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
+    event.recipient_account_id.clone_from(&scope.account_id);
+    match who {
+        Ok(caller) => {
+            event.user_identity = identity::of(caller);
+            event.response_elements = Some(serde_json::json!({"ConsoleLogin": "Success"}));
+        }
+        Err(key) => {
+            // What was shown may be a secret in the wrong field.
+            let is_id =
+                key.len() <= 32 && key.starts_with('A') && key.bytes().all(|it| it.is_ascii_alphanumeric());
+            event.user_identity = identity::presented(is_id.then_some(key));
+            event.response_elements = Some(serde_json::json!({"ConsoleLogin": "Failure"}));
+            event.outcome = AuditOutcome::Error {
+                code: "Failed authentication".to_owned(),
+                message: "The access key and the secret do not go together.".to_owned(),
+            };
+        }
+    }
+    event
 }
 
 impl Recording {
@@ -98,6 +132,11 @@ impl Recording {
     /// Records nothing of it: there were too many like it.
     pub(super) fn leave_out(&mut self) {
         self.skipped = true;
+    }
+
+    /// In which region it is, of a call without a signature that says so.
+    pub(super) fn in_region(&mut self, region: &str) {
+        region.clone_into(&mut self.event.region);
     }
 
     /// Who it is, once that is proven.

@@ -26,6 +26,7 @@ use super::{
         Denied, Origin,
         demand::{self, Asked},
     },
+    body::{self, Body},
     call::{Call, Caller},
     connection::Peer,
     crl,
@@ -34,7 +35,12 @@ use super::{
     operation::{self, Operation, Outcome},
     recording::{self, Recording},
 };
-use crate::{core::Core, random};
+use crate::{
+    core::Core,
+    dashboard::{self, Dashboard},
+    random,
+    registry::Registry,
+};
 
 /// How long a client may take for the body of a request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -55,19 +61,33 @@ pub(crate) struct Api {
     pub(crate) audit_data_events: bool,
     /// How much is answered.
     pub(crate) limits: Limits,
+    /// The dashboard; `None` where those who connect are not this machine's users.
+    pub(crate) dashboard: Option<Arc<Dashboard>>,
 }
 
 /// The answer to a request.
-pub(super) async fn answer(
-    api: &Arc<Api>,
-    peer: Peer,
-    request: Request<Incoming>,
-) -> http::Response<Full<Bytes>> {
+pub(super) async fn answer(api: &Arc<Api>, peer: Peer, request: Request<Incoming>) -> http::Response<Body> {
     let request_id = random::uuid();
     let (parts, body) = request.into_parts();
     if let Err(throttled) = api.limits.call_of(peer.address.ip(), Instant::now()) {
-        return into_http(throttled_early(&parts.headers, throttled, &request_id), &request_id);
+        let throttled = throttled_early(&parts.headers, throttled, &request_id);
+        return body::whole(into_http(throttled, &request_id));
     }
+    if let Some(dashboard) = &api.dashboard
+        && dashboard::is_path(parts.uri.path())
+    {
+        return dashboard::answer(api, dashboard, peer, &parts, body, &request_id).await;
+    }
+    body::whole(answer_whole(api, peer, parts, body, &request_id).await)
+}
+
+async fn answer_whole(
+    api: &Arc<Api>,
+    peer: Peer,
+    parts: http::request::Parts,
+    body: Incoming,
+    request_id: &str,
+) -> http::Response<Full<Bytes>> {
     if parts.uri.path() == RESET_PATH {
         return reset(api, &parts).await;
     }
@@ -78,8 +98,8 @@ pub(super) async fn answer(
         return crl::answer(&api.core, &parts).await;
     }
     let body = read_body(body).await;
-    let response = respond(api, peer, &parts, body, &request_id).await;
-    into_http(response, &request_id)
+    let response = respond(api, peer, &parts, body, request_id).await;
+    into_http(response, request_id)
 }
 
 /// Forgets everything, where that was allowed when the server was started.
@@ -290,21 +310,7 @@ fn begin(
             user_agent: text(&parts.headers, "user-agent").map(str::to_owned),
             now,
         };
-        if api.core.authorizer().asks_of(&caller) {
-            let scope = registry.settings().scope.clone();
-            let asked = Asked {
-                registry: &registry,
-                scope: &scope,
-                caller: &caller,
-                operation: operation.name,
-                request: &request,
-            };
-            let demands = demand::of(name.service.name, &asked);
-            api.core
-                .authorizer()
-                .authorize(&registry, &caller, &demands, &origin)
-                .map_err(|denied| access_denied(&name, denied))?;
-        }
+        allow(api, &registry, &name, &caller, &request, &origin)?;
         recording.admit()?;
         Ok((operation, caller, origin, request))
     };
@@ -318,6 +324,75 @@ fn begin(
         }
         Err(fault) => Begun::Answered(end(&name, request_id, recording, &Err(fault))),
     }
+}
+
+/// Asks the caller's policies.
+fn allow(
+    api: &Api,
+    registry: &Registry,
+    name: &OperationName,
+    caller: &Caller,
+    request: &Document,
+    origin: &Origin,
+) -> Result<(), Fault> {
+    if !api.core.authorizer().asks_of(caller) {
+        return Ok(());
+    }
+    let scope = registry.settings().scope.clone();
+    let asked = Asked { registry, scope: &scope, caller, operation: &name.operation, request };
+    let demands = demand::of(name.service.name, &asked);
+    let allowed = api.core.authorizer().authorize(registry, caller, &demands, origin);
+    allowed.map_err(|denied| access_denied(name, denied))
+}
+
+/// A call of somebody who is known otherwise than by a signature.
+pub(crate) struct Performed<'a> {
+    pub(crate) caller: Caller,
+    pub(crate) service: &'static str,
+    pub(crate) operation: &'static str,
+    pub(crate) request: Document,
+    pub(crate) peer: Peer,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) request_id: &'a str,
+}
+
+/// Carries it out as if it were signed: the caller's policies are asked, and the trail has it. Blocks.
+///
+/// # Errors
+/// What the API would answer.
+pub(crate) fn perform(api: &Arc<Api>, performed: Performed<'_>) -> Result<Document, Fault> {
+    let Performed { caller, service, operation, request, peer, headers, request_id } = performed;
+    let service = SERVICES.iter().find(|known| known.name == service).ok_or_else(|| {
+        Fault::new("UnknownOperationException", "The service is not served here.").with_status(404)
+    })?;
+    let name = OperationName { service, operation: operation.to_owned(), protocol: service.protocol };
+    let (now, registry) = (wall_clock::now(), api.core.registry());
+    let scope = registry.settings().scope.clone();
+    let unsigned = Err(SignatureError::MissingAuthenticationToken);
+    let mut recording = begin_recording(api, &name, peer.address, headers, request_id, &unsigned);
+    recording.in_region(&scope.region);
+    recording.by(&caller);
+    recording.asks(&request);
+    let origin = Origin {
+        address: peer.address.ip().to_canonical(),
+        secure: peer.tls,
+        region: scope.region.clone(),
+        user_agent: text(headers, "user-agent").map(str::to_owned),
+        now,
+    };
+    let carry_out = || {
+        let operation = operation::find(service, operation).ok_or_else(|| unknown(&name))?;
+        allow(api, &registry, &name, &caller, &request, &origin)?;
+        recording.admit()?;
+        let call = Call { core: &api.core, caller: &caller, scope, now, origin: &origin };
+        (operation.call)(&call, &request).map_err(|outcome| match outcome {
+            Outcome::Fault(fault) => fault,
+            Outcome::Violation(violation) => violated(&name, &violation),
+        })
+    };
+    let outcome = carry_out();
+    recording.end(&outcome);
+    outcome
 }
 
 fn begin_recording(

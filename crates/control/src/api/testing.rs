@@ -11,6 +11,7 @@ use bowline_aws::{
 };
 use bowline_model::arn::Scope;
 use bowline_observe::{
+    logs::{LogLimits, LogStore},
     metrics::{MetricLimits, MetricStore},
     traces::{TraceLimits, TraceStore},
 };
@@ -113,6 +114,14 @@ pub(crate) fn core_in_memory(mode: AuthorizationMode) -> (Arc<Core>, tempfile::T
     let metrics =
         MetricStore::open(&dir.path().join("metrics"), MetricLimits::default(), Arc::new(wall_clock::now))
             .expect("metrics");
+    let metrics = Arc::new(metrics);
+    let logs = LogStore::open(
+        &dir.path().join("logs"),
+        LogLimits::default(),
+        Arc::new(wall_clock::now),
+        Some(Arc::clone(&metrics) as _),
+    );
+    let logs = Arc::new(logs.expect("logs"));
     let traces =
         TraceStore::open(&dir.path().join("traces"), TraceLimits::default(), Arc::new(wall_clock::now))
             .expect("traces");
@@ -122,7 +131,8 @@ pub(crate) fn core_in_memory(mode: AuthorizationMode) -> (Arc<Core>, tempfile::T
         authorities,
         Kept {
             audit,
-            metrics: Arc::new(metrics),
+            metrics,
+            logs,
             traces: Arc::new(traces),
             otlp: Arc::new(Otlp::new(OtlpConfig::default())),
         },
@@ -141,6 +151,7 @@ fn api_of(core: Arc<Core>, local: bool) -> Api {
         resettable: false,
         audit_data_events: false,
         limits: Limits::new(local, Instant::now()),
+        dashboard: None,
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bowline_discovery::telemetry::MetricReport;
 use bowline_model::task::{TaskId, TaskReport, TaskStatus, TaskUsage};
 use bowline_plumbing::wall_clock;
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 
 use crate::{
     core::Core,
-    telemetry::{Telemetry, TelemetryView},
+    telemetry::{InvalidReport, Telemetry, TelemetryView},
 };
 
 use super::ControlPlane;
@@ -23,7 +24,19 @@ impl ControlPlane {
         self.core.telemetry().view(window, wall_clock::now())
     }
 
-    /// The same, as each task's proxy tells it.
+    /// Takes what the proxy of a task would tell over the stream, and tells whether there is such a task: for
+    /// simulations, where no proxy runs.
+    ///
+    /// # Errors
+    /// The report is not as reports are.
+    pub fn take_report(&self, task: &TaskId, report: MetricReport) -> Result<bool, InvalidReport> {
+        let registry = self.core.registry();
+        let Some(task) = registry.tasks.get(task.as_str()) else { return Ok(false) };
+        self.core.telemetry().take(&registry, task, report, wall_clock::now())?;
+        Ok(true)
+    }
+
+    /// What [`ControlPlane::telemetry_view`] tells, as each task's proxy tells it.
     pub fn telemetry_view_by_task(&self, window: Duration) -> BTreeMap<TaskId, TelemetryView> {
         self.core.telemetry().view_by_task(window, wall_clock::now())
     }

@@ -35,6 +35,8 @@ pub(super) fn serve(core: &Arc<Core>, audit_data_events: bool, drain: DrainWatch
         resettable: false,
         audit_data_events,
         limits: Limits::new(false, Instant::now()),
+        // Who connects is a task, whatever its address.
+        dashboard: None,
     });
     core.set_task_endpoint(address);
     tokio::spawn(ApiServer::serve(listener, api, None, drain));

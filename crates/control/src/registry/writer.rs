@@ -105,6 +105,8 @@ macro_rules! for_each_table {
         $apply!(sampling_rules, "sampling-rules");
         $apply!(alarms, "alarms");
         $apply!(alarm_histories, "alarm-histories");
+        $apply!(log_groups, "log-groups");
+        $apply!(metric_filters, "metric-filters");
         $apply!(scalable_targets, "scalable-targets");
         $apply!(scaling_policies, "scaling-policies");
         $apply!(scheduled_actions, "scheduled-actions");

@@ -162,6 +162,8 @@ impl Core {
         });
         let deployed = deployed.inspect_err(|_| self.set_secrets((*secrets_before).clone()))?;
         self.reload_authorities().map_err(|error| ApplyError::Authority(Box::new(error)))?;
+        // Before its tasks write to them.
+        self.declare_logs();
         Ok(deployed)
     }
 

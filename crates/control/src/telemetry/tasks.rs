@@ -13,7 +13,7 @@ use bowline_model::{
     clock::Timestamp,
     metric::{Datum, Distribution, MetricId, Unit},
     service::Service,
-    task::{TaskStatus, TaskUsage},
+    task::{TaskId, TaskStatus, TaskUsage},
     task_definition::TaskDefinition,
 };
 use bowline_plumbing::machine::Machine;
@@ -81,6 +81,38 @@ impl Joined {
         });
         data.collect()
     }
+}
+
+/// What a task has used of what it may, in percent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Utilization {
+    /// Of its processor time.
+    pub cpu_percent: f64,
+    /// Of its memory.
+    pub memory_percent: f64,
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// Each task's own.
+pub(super) fn utilization(
+    registry: &Registry,
+    machine: Machine,
+    usage: &[TaskUsage],
+) -> Vec<(TaskId, Utilization)> {
+    let of_task = |usage: &TaskUsage| {
+        let owner = owner_of(registry, registry.tasks.get(usage.task.as_str())?)?;
+        let reserved = Reserved::of_task(owner.definition, machine);
+        let seconds = usage.over.as_secs_f64();
+        let units = usage.cpu.as_secs_f64() / seconds * UNITS_PER_CORE;
+        let told = Utilization {
+            cpu_percent: units / reserved.cpu_units * 100.0,
+            memory_percent: usage.memory_bytes as f64 / MEBIBYTE / reserved.memory_mib * 100.0,
+            memory_bytes: usage.memory_bytes,
+        };
+        (seconds > 0.0).then(|| (usage.task.clone(), told))
+    };
+    usage.iter().filter_map(of_task).collect()
 }
 
 /// What tasks have used until `at`.

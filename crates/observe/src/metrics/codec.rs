@@ -47,15 +47,15 @@ fn put_number(out: &mut Vec<u8>, number: f64) {
     }
 }
 
-fn zigzag(number: i64) -> u64 {
+pub(crate) fn zigzag(number: i64) -> u64 {
     ((number << 1) ^ (number >> 63)) as u64
 }
 
-fn unzigzag(number: u64) -> i64 {
+pub(crate) fn unzigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
 }
 
-pub(super) fn put_distribution(out: &mut Vec<u8>, values: &Distribution) {
+pub(crate) fn put_distribution(out: &mut Vec<u8>, values: &Distribution) {
     let told = |statistic| values.statistic(statistic).unwrap_or(0.0);
     let (minimum, maximum) = (told(Statistic::Minimum), told(Statistic::Maximum));
     if is_one_value(values, minimum, maximum) {
@@ -138,7 +138,7 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    pub(super) fn distribution(&mut self) -> Option<Distribution> {
+    pub(crate) fn distribution(&mut self) -> Option<Distribution> {
         match self.byte()? {
             KIND_ONE_VALUE => {
                 let (value, count) = (self.number()?, self.number()?);
@@ -170,7 +170,7 @@ impl<'a> Bytes<'a> {
 }
 
 /// Of all these bytes, one after the other.
-pub(super) fn checksum(parts: &[&[u8]]) -> u32 {
+pub(crate) fn checksum(parts: &[&[u8]]) -> u32 {
     let mut crc = Crc::new();
     parts.iter().for_each(|bytes| crc.update(bytes));
     crc.sum()
@@ -216,24 +216,24 @@ impl<'a> Iterator for Frames<'a> {
 
 /// A file that only grows, by whole pieces: where one cannot be written whole, what was written of it is cut off.
 #[derive(Debug)]
-pub(super) struct Appender {
+pub(crate) struct Appender {
     file: File,
     length: u64,
 }
 
 impl Appender {
     /// Of a file whose first `length` bytes are whole; whatever follows them is cut off.
-    pub(super) fn open(path: &Path, length: u64) -> std::io::Result<Self> {
+    pub(crate) fn open(path: &Path, length: u64) -> std::io::Result<Self> {
         let file = File::options().create(true).append(true).open(path)?;
         file.set_len(length)?;
         Ok(Self { file, length })
     }
 
-    pub(super) fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.length
     }
 
-    pub(super) fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         // What an earlier failure may have left behind.
         if self.file.metadata()?.len() != self.length {
             self.file.set_len(self.length)?;
@@ -243,7 +243,7 @@ impl Appender {
         Ok(())
     }
 
-    pub(super) fn sync(&self) -> std::io::Result<()> {
+    pub(crate) fn sync(&self) -> std::io::Result<()> {
         self.file.sync_data()
     }
 }

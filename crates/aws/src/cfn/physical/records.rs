@@ -49,6 +49,11 @@ pub(in crate::cfn) fn log_group(facts: &Facts<'_>) -> Identity {
         .default_property("LogGroupName", name)
 }
 
+pub(in crate::cfn) fn metric_filter(facts: &Facts<'_>) -> Identity {
+    let name = facts.name("FilterName", 512);
+    Identity::new(name.clone()).default_property("FilterName", name)
+}
+
 pub(in crate::cfn) fn secret(facts: &Facts<'_>) -> Identity {
     let name = facts.name("Name", 256);
     let suffix = facts.random("secret", UPPER, 6);

@@ -31,6 +31,21 @@ pub(super) static LOG_GROUP: ResourceType = resource(
 .attributes(&["Arn"])
 .identified_by(records::log_group);
 
+pub(super) static METRIC_FILTER: ResourceType = resource(
+    "AWS::Logs::MetricFilter",
+    &[
+        optional("ApplyOnTransformedLogs", BOOL),
+        optional("EmitSystemFieldDimensions", list(&STR)),
+        optional("FieldSelectionCriteria", STR.len(0, 2000)),
+        optional("FilterName", STR.pattern("^[^:*]{1,512}$").len(1, 512)),
+        required("FilterPattern", STR.len(0, 1024)),
+        required("LogGroupName", STR.pattern(r"^[.\-_/#A-Za-z0-9]{1,512}\z").len(1, 512)),
+        required("MetricTransformations", list(&JSON).items(1, 1)),
+    ],
+)
+.attributes(&[])
+.identified_by(records::metric_filter);
+
 pub(super) static SECRET: ResourceType = resource(
     "AWS::SecretsManager::Secret",
     &[

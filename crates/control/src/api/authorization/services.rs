@@ -12,6 +12,7 @@ pub(super) fn resources(service: &str, asked: &Asked<'_>) -> Vec<String> {
         "cloudtrail" => trail(asked),
         "cloudwatch" => return alarms(asked),
         "xray" => sampling_rule(asked),
+        "logs" => return logs(asked),
         "application-autoscaling" => asked.text("ResourceARN").map(str::to_owned),
         _ => None,
     };
@@ -50,6 +51,31 @@ fn sampling_rule(asked: &Asked<'_>) -> Option<String> {
     let told = |member| rule.get(member).and_then(Document::as_text);
     let of_name = |name| asked.arn("xray", format_args!("sampling-rule/{name}"));
     told("RuleName").map(of_name).or_else(|| told("RuleARN").map(str::to_owned))
+}
+
+/// The groups or streams of a request, as AWS names them to policies: a group with all that is in it.
+fn logs(asked: &Asked<'_>) -> Vec<String> {
+    if matches!(asked.operation, "TagResource" | "UntagResource" | "ListTagsForResource") {
+        return vec![asked.text("resourceArn").unwrap_or("*").to_owned()];
+    }
+    let arn =
+        |group: &str, stream: &str| asked.arn("logs", format_args!("log-group:{group}:log-stream:{stream}"));
+    let of_stream = matches!(asked.operation, "DeleteLogStream" | "GetLogEvents" | "PutLogEvents");
+    let stream = asked.text("logStreamName").filter(|_| of_stream).unwrap_or_default();
+    // An identifier is a name or an ARN.
+    let named = |identifier: &str| match identifier.split_once(":log-group:") {
+        Some((_, name)) => arn(name.strip_suffix(":*").unwrap_or(name), stream),
+        None => arn(identifier, stream),
+    };
+    let groups = ["logGroupName", "logGroupIdentifier"].into_iter().filter_map(|member| asked.text(member));
+    let several = ["logGroupNames", "logGroupIdentifiers"].into_iter().flat_map(|member| asked.texts(member));
+    let resources: Vec<String> = groups.chain(several).map(named).collect();
+    match asked.operation {
+        "DescribeLogGroups" => vec![arn("", "")],
+        "DescribeMetricFilters" if resources.is_empty() => vec![arn("", "")],
+        _ if resources.is_empty() => vec!["*".to_owned()],
+        _ => resources,
+    }
 }
 
 fn cloud_map(asked: &Asked<'_>) -> Option<String> {

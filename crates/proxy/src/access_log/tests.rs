@@ -1,0 +1,197 @@
+use http::HeaderValue;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::refusal::RefusalCause;
+
+fn entry() -> HttpEntry {
+    HttpEntry {
+        start: Timestamp::from_millis(1_795_234_068_007),
+        direction: Direction::Outbound,
+        method: Method::GET,
+        uri: Uri::from_static("/a/b?secret=1"),
+        version: Version::HTTP_11,
+        authority: Some(HeaderValue::from_static("service-b-sc:8202")),
+        user_agent: Some(HeaderValue::from_static("curl/8.14")),
+        request_id: Some(HeaderValue::from_static("0a1b")),
+        forwarded_for: None,
+        status: 503,
+        flag: Flag::NoHealthyUpstream,
+        refusal: None,
+        bytes_received: 0,
+        bytes_sent: 1_234_567,
+        duration_ms: 19,
+        upstream_time_ms: Some(7),
+        upstream: Some("10.0.0.1:40001".parse().expect("an address")),
+        discovery_name: Some("service-b".into()),
+        is_grpc: false,
+        grpc_status: None,
+        trace_id: None,
+        downstream_identity: None,
+        upstream_identity: None,
+    }
+}
+
+fn tcp() -> TcpEntry {
+    TcpEntry {
+        start: Timestamp::from_millis(1_795_234_068_999),
+        direction: Direction::Inbound,
+        peer: "[2001:db8::1]:50000".parse().expect("an address"),
+        bytes_received: 10,
+        bytes_sent: 20,
+        duration_ms: 5,
+        upstream: None,
+        discovery_name: None,
+        termination: "not authorized",
+        flag: Flag::UnauthorizedExternalService,
+        refusal: Some(Refusal::of_caller(RefusalCause::NotAuthorized)),
+        connection_id: 99,
+        downstream_identity: Some(HeaderValue::from_static("spiffe://td/a")),
+        upstream_identity: None,
+    }
+}
+
+fn line(format: AccessLogFormat, query: bool, line: LogLine) -> String {
+    let mut out = Vec::new();
+    Lines::new(format, query).write(&mut out, &line);
+    String::from_utf8(out).expect("UTF-8")
+}
+
+fn json_line(query: bool, of: LogLine) -> Value {
+    serde_json::from_str(&line(AccessLogFormat::Json, query, of)).expect("JSON")
+}
+
+fn ids(all: &[&str]) -> Option<ExpectedServers> {
+    Some(ExpectedServers::new(all.iter().map(|id| id.parse().expect("an id"))))
+}
+
+#[test]
+fn json_has_service_connects_fields_in_its_order() {
+    let written = line(AccessLogFormat::Json, false, LogLine::Http(Box::new(entry())));
+    assert_eq!(
+        written,
+        "{\"start_time\":\"2026-11-21T03:27:48.007Z\",\"method\":\"GET\",\"path\":\"/a/b\",\"protocol\":\"HTTP/1.1\",\
+         \"response_code\":503,\"response_flags\":\"UH\",\"bytes_received\":0,\"bytes_sent\":1234567,\"duration_ms\":19,\
+         \"upstream_service_time\":7,\"forwarded_for\":\"-\",\"user_agent\":\"curl/8.14\",\"request_id\":\"0a1b\",\
+         \"authority\":\"service-b-sc:8202\",\"upstream_host\":\"10.0.0.1:40001\",\"direction\":\"outbound\",\
+         \"discovery_name\":\"service-b\"}\n"
+    );
+    let grpc = HttpEntry {
+        version: Version::HTTP_2,
+        is_grpc: true,
+        grpc_status: Some(HeaderValue::from_static("14")),
+        upstream_time_ms: None,
+        trace_id: TraceId::parse(b"58406520a006649127e371903a2de979"),
+        downstream_identity: Some(HeaderValue::from_static("spiffe://td/a")),
+        upstream_identity: ids(&["spiffe://td/b"]),
+        ..entry()
+    };
+    let told = json_line(true, LogLine::Http(Box::new(grpc)));
+    assert_eq!(told["path"], "/a/b?secret=1");
+    assert_eq!((&told["duration"], &told["grpc_status"]), (&json!(19), &json!("14")));
+    assert_eq!(told["upstream_service_time"], "-");
+    assert_eq!(told["trace_id"], "58406520a006649127e371903a2de979");
+    assert_eq!(told["downstream_identity"], "spiffe://td/a");
+    assert_eq!(told["upstream_identity"], "spiffe://td/b");
+    // Which of two it was is not known.
+    let two = HttpEntry { upstream_identity: ids(&["spiffe://td/b", "spiffe://td/c"]), ..entry() };
+    assert_eq!(json_line(false, LogLine::Http(Box::new(two))).get("upstream_identity"), None);
+}
+
+#[test]
+fn connections_have_their_own_fields() {
+    assert_eq!(
+        json_line(false, LogLine::Tcp(Box::new(tcp()))),
+        json!({
+            "start_time": "2026-11-21T03:27:48.999Z", "downstream_remote_address": "2001:db8::1",
+            "downstream_remote_port": 50000, "bytes_received": 10, "bytes_sent": 20, "duration": 5,
+            "connection_termination_details": "not authorized", "response_flags": "UAEX", "connection_id": 99,
+            "upstream_host": "-", "identity_refused": "caller:not_authorized", "direction": "inbound",
+            "discovery_name": "-", "downstream_identity": "spiffe://td/a",
+        })
+    );
+}
+
+#[test]
+fn text_is_envoys() {
+    let written = line(AccessLogFormat::Text, false, LogLine::Http(Box::new(entry())));
+    assert_eq!(
+        written,
+        "[2026-11-21T03:27:48.007Z] \"GET /a/b HTTP/1.1\" 503 UH 0 1234567 19 7 \"-\" \"curl/8.14\" \"0a1b\" \
+         \"service-b-sc:8202\" \"10.0.0.1:40001\" direction=outbound discovery_name=\"service-b\"\n"
+    );
+    let forged = HttpEntry {
+        user_agent: Some(HeaderValue::from_bytes(b"a\" 200 \xff\\").expect("a value")),
+        ..entry()
+    };
+    let written = line(AccessLogFormat::Text, false, LogLine::Http(Box::new(forged)));
+    assert!(written.contains("\"a\\\" 200 \u{fffd}\\\\\""), "{written}");
+    assert_eq!(
+        line(AccessLogFormat::Text, false, LogLine::Tcp(Box::new(tcp()))),
+        "[2026-11-21T03:27:48.999Z] \"- - -\" 0 UAEX 10 20 5 - \"-\" \"-\" \"-\" \"-\" \"-\" \
+         downstream=[2001:db8::1]:50000 termination=\"not authorized\" identity_refused=\"caller:not_authorized\" \
+         direction=inbound downstream_identity=\"spiffe://td/a\"\n"
+    );
+}
+
+/// What a line costs: `cargo test --release -p bowline-proxy --lib -- --ignored --nocapture cost`.
+#[test]
+#[ignore = "measures"]
+fn the_cost_of_a_line() {
+    let entry = LogLine::Http(Box::new(HttpEntry { upstream_identity: ids(&["spiffe://td/b"]), ..entry() }));
+    let mut lines = Lines::new(AccessLogFormat::Json, false);
+    let mut out = Vec::with_capacity(1 << 20);
+    let began = std::time::Instant::now();
+    let count = 1_000_000;
+    for _ in 0..count {
+        lines.write(&mut out, &entry);
+        if out.len() > WRITTEN_BYTES {
+            out.clear();
+        }
+    }
+    println!("{} ns a line", began.elapsed().as_nanos() / count);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_the_text_that_they_are(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        let mut out = Vec::new();
+        text::quoted(&mut out, &bytes);
+        let read: String = serde_json::from_slice(&out).expect("JSON");
+        prop_assert_eq!(read, String::from_utf8_lossy(&bytes));
+        prop_assert!(!out.contains(&b'\n'));
+    }
+
+    #[test]
+    fn any_text_is_kept(text in any::<String>()) {
+        let mut out = Vec::new();
+        text::quoted(&mut out, text.as_bytes());
+        prop_assert_eq!(serde_json::from_slice::<String>(&out).expect("JSON"), text);
+    }
+
+    #[test]
+    fn numbers_addresses_and_times_are_as_displayed(
+        number: u64,
+        small in 0..20_000u64,
+        ip in any::<[u8; 4]>(),
+        port: u16,
+        millis in prop::collection::vec(0..300_000_000_000_000u64, 1..4),
+    ) {
+        for number in [number, small] {
+            let mut out = Vec::new();
+            text::number(&mut out, number);
+            prop_assert_eq!(String::from_utf8(out).expect("UTF-8"), number.to_string());
+        }
+        let address = SocketAddr::from((ip, port));
+        let mut out = Vec::new();
+        text::address(&mut out, address);
+        prop_assert_eq!(String::from_utf8(out).expect("UTF-8"), address.to_string());
+        let mut times = text::Times::default();
+        for at in millis.into_iter().chain([small, small + 1]).map(Timestamp::from_millis) {
+            let mut out = Vec::new();
+            times.write(&mut out, at);
+            prop_assert_eq!(String::from_utf8(out).expect("UTF-8"), at.to_string());
+        }
+    }
+}

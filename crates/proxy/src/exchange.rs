@@ -115,12 +115,12 @@ impl Exchange {
                 downstream_identity: None,
                 upstream_identity: None,
             })
+        });
         let line = (traced.is_some() && logged.is_none()).then(|| RequestLine {
             method: request.method.clone(),
             uri: request.uri.clone(),
             version: request.version,
             authority: headers.get(header::HOST).cloned(),
-        });
         });
         Box::new(Self {
             shared: Arc::clone(shared),
@@ -189,7 +189,8 @@ impl Exchange {
             return (false, false);
         }
         let snapshot = self.shared.snapshot.load();
-        let (Some(sampler), Some((method, uri, authority, _))) = (snapshot.tracing.as_deref(), self.line()) else {
+        let (Some(sampler), Some((method, uri, authority, _))) = (snapshot.tracing.as_deref(), self.line())
+        else {
             return (false, false);
         };
         // One that went nowhere is judged only now.
@@ -203,7 +204,9 @@ impl Exchange {
 
     /// Hands its span over.
     fn tell_span(&mut self) {
-        let (Some(traced), Some((method, uri, authority, version))) = (self.traced, self.line()) else { return };
+        let (Some(traced), Some((method, uri, authority, version))) = (self.traced, self.line()) else {
+            return;
+        };
         if !self.shared.spans.is_open() {
             return;
         }

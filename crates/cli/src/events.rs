@@ -61,11 +61,6 @@ pub(crate) fn second(at: Timestamp) -> String {
     format!("{}Z", text.split('.').next().unwrap_or(text))
 }
 
-/// A message may have what an application said in it, which must not steer the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

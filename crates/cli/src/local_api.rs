@@ -14,7 +14,10 @@ use std::{
 
 use anyhow::{Context, bail};
 use bowline_control::authorization::{PolicyAnswer, PolicyQuestion};
-use bowline_model::task::{Secret, TaskId};
+use bowline_model::{
+    clock::Timestamp,
+    task::{Secret, TaskId},
+};
 use bowline_plumbing::fd_message;
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -26,6 +29,7 @@ use crate::{
     authorities::{AuthorityRow, MoveAuthority, MovedAuthority},
     certificates::{CertificateRow, CertificateTarget, RevokedCertificates, TaskIdentity},
     events::EventRow,
+    logs::{LogLines, LogQuestion},
     measured::{
         edges::EdgeRow,
         stat::{By, StatRow},
@@ -160,6 +164,17 @@ pub(crate) enum Request {
         /// Only events of greater numbers, which begin with 1.
         after: u64,
     },
+    /// What was written.
+    Logs(LogQuestion),
+    /// A question in the language of Logs Insights.
+    QueryLogs {
+        /// Of which services; of everybody where none is named.
+        services: Vec<String>,
+        /// Since then.
+        since: Timestamp,
+        /// The question.
+        query: String,
+    },
     /// Where calls lead.
     Routes {
         /// Whose; all callers' where none is named.
@@ -240,6 +255,10 @@ pub(crate) enum Response {
     Edges(Vec<EdgeRow>),
     /// To `Events`, the oldest first.
     Events(Vec<EventRow>),
+    /// To `Logs`.
+    Logs(LogLines),
+    /// To `QueryLogs`: rows of names with values.
+    LogRows(Vec<Vec<(String, String)>>),
     /// To `Routes`.
     Routes(Vec<RouteRow>),
     /// Done.

@@ -9,6 +9,7 @@ mod dns_args;
 mod endpoint;
 mod events;
 mod local_api;
+mod logs;
 mod machine;
 mod master_key_args;
 mod measured;
@@ -27,8 +28,8 @@ use clap::{Parser, Subcommand};
 
 use commands::{
     access_key, audit, ca, certs, completions, down, edges, events as events_command, exec, identity,
-    master_key, policy, probe, proxy, routes as routes_command, server, shim, stat, status, top, up,
-    verify as verify_command,
+    logs as logs_command, master_key, policy, probe, proxy, routes as routes_command, server, shim, stat,
+    status, top, up, verify as verify_command,
 };
 
 /// AWS ECS Service Connect with TLS, anywhere.
@@ -63,6 +64,8 @@ enum Command {
     Routes(routes_command::Args),
     /// Show what has happened to services and load balancers
     Events(events_command::Args),
+    /// Show what tasks and their sidecars have written; ask questions of it
+    Logs(logs_command::Args),
     /// Show certificates; revoke them, or let who was revoked have them again
     Certs(certs::Args),
     /// Show certificate authorities; replace one by another while everything goes on
@@ -113,6 +116,7 @@ fn main() -> ExitCode {
         Command::Edges(args) => asynchronously("warn", edges::run(args)),
         Command::Top(args) => asynchronously("warn", top::run(args)),
         Command::Events(args) => asynchronously("warn", events_command::run(args)),
+        Command::Logs(args) => asynchronously("warn", logs_command::run(args)),
         Command::Routes(args) => asynchronously("warn", routes_command::run(args)),
         Command::Status(args) => asynchronously("warn", status::run(args)),
         Command::Verify(args) => asynchronously("warn", verify_command::run(args)),

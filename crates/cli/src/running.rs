@@ -18,7 +18,7 @@ use crate::{
     certificates::{self, CertificateTarget},
     events,
     local_api::{AccessKey, Request, Response, Stdio},
-    measured, routes,
+    logs, measured, routes,
     topology::{
         AliasView, CertificateView, GatewayListenerView, GatewayTargetView, GatewayView, ServiceView,
         TaskView, Topology,
@@ -147,6 +147,14 @@ impl Running {
             }
             Request::Events { services, after } => {
                 Ok(Response::Events(events::rows(self.control.events_since(after), &services)))
+            }
+            // They wait for the disk.
+            Request::Logs(question) => {
+                Ok(Response::Logs(tokio::task::block_in_place(|| logs::lines(&self.control, &question))?))
+            }
+            Request::QueryLogs { services, since, query } => {
+                let answered = || logs::query(&self.control, &services, since, &query);
+                Ok(Response::LogRows(tokio::task::block_in_place(answered)?))
             }
             Request::Routes { services } => Ok(Response::Routes(routes::rows(&self.control, &services)?)),
             Request::Down => {

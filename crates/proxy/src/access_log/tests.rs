@@ -135,6 +135,21 @@ fn text_is_envoys() {
     );
 }
 
+#[test]
+fn what_was_handed_over_is_written_when_it_is_flushed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("log");
+    let metrics = Arc::new(Metrics::default());
+    let target = AccessLogTarget::File(path.clone());
+    let log = AccessLog::start(&target, AccessLogFormat::Json, false, &metrics).expect("opens");
+    for round in 1..=3 {
+        (0..500).for_each(|_| log.write(LogLine::Http(Box::new(entry()))));
+        log.flush();
+        assert_eq!(std::fs::read_to_string(&path).expect("reads").lines().count(), round * 500);
+    }
+    assert_eq!(metrics.access_log_dropped.get(), 0);
+}
+
 /// What a line costs: `cargo test --release -p bowline-proxy --lib -- --ignored --nocapture cost`.
 #[test]
 #[ignore = "measures"]

@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use bowline_agent::{Agent, AgentConfig, AgentHandle, NetworkMode, OutputLine, ProgramCommand};
 use bowline_control::{
     api::{AuthorizationMode, EndpointCertificate},
-    control_plane::{AgentPort, ControlConfig, ControlPlane, MetricLimits, MetricRetention},
+    control_plane::{AgentPort, ControlConfig, ControlPlane, LogLimits, MetricLimits, MetricRetention},
     dns::Network,
     record_launcher,
     registry::LocalCommandRecord,
@@ -77,6 +77,9 @@ pub(crate) struct MachineArgs {
     /// How much room metrics may take on the disk, in MiB; the oldest are given up for newer ones.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(8..=1_048_576), value_name = "MIB")]
     pub(crate) metrics_mib: u64,
+    /// How much room logs may take on the disk, in MiB; the oldest are given up for newer ones.
+    #[arg(long, value_name = "MIB", default_value_t = 1_024, value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
+    pub(crate) logs_mib: u64,
     /// What becomes of requests to the AWS endpoint that IAM's policies do not allow. The root
     /// user, whose the key `test` is, may do everything.
     #[arg(long, default_value = "enforce")]
@@ -186,6 +189,7 @@ impl MachineArgs {
             ephemeral,
             dns: dns_args::config(&self.dns_listen, &self.dns_forward, &self.dns_allow)?,
             master_key: self.master_key.source()?,
+            logs: LogLimits { bytes_max: self.logs_mib * 1024 * 1024, ..LogLimits::default() },
             metrics: MetricLimits {
                 retention: MetricRetention {
                     minutes: Duration::from_secs(self.metrics_days * 24 * 3600),

@@ -13,6 +13,7 @@ pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod identity;
 pub(crate) mod log_level;
+pub(crate) mod logs;
 pub(crate) mod master_key;
 pub(crate) mod policy;
 pub(crate) mod probe;

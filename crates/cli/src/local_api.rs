@@ -17,7 +17,10 @@ use bowline_control::{
     authorization::{PolicyAnswer, PolicyQuestion},
     traces::{TraceNumbers, TraceQuestion, TraceRow, Waterfall},
 };
-use bowline_model::task::{Secret, TaskId};
+use bowline_model::{
+    clock::Timestamp,
+    task::{Secret, TaskId},
+};
 use bowline_plumbing::fd_message;
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -30,6 +33,7 @@ use crate::{
     certificates::{CertificateRow, CertificateTarget, RevokedCertificates, TaskIdentity},
     events::EventRow,
     inspection::{Inspect, Inspected},
+    logs::{LogLines, LogQuestion},
     measured::{
         edges::EdgeRow,
         stat::{By, StatRow},
@@ -173,6 +177,17 @@ pub(crate) enum Request {
     Traces(TraceQuestion),
     /// How many traces there are.
     TraceNumbers,
+    /// What was written.
+    Logs(LogQuestion),
+    /// A question in the language of Logs Insights.
+    QueryLogs {
+        /// Of which services; of everybody where none is named.
+        services: Vec<String>,
+        /// Since then.
+        since: Timestamp,
+        /// The question.
+        query: String,
+    },
     /// Where calls lead.
     Routes {
         /// Whose; all callers' where none is named.
@@ -261,6 +276,10 @@ pub(crate) enum Response {
     Traces(Vec<TraceRow>),
     /// To `TraceNumbers`.
     TraceNumbers(TraceNumbers),
+    /// To `Logs`.
+    Logs(LogLines),
+    /// To `QueryLogs`: rows of names with values.
+    LogRows(Vec<Vec<(String, String)>>),
     /// To `Routes`.
     Routes(Vec<RouteRow>),
     /// To `Inspect`.

@@ -12,7 +12,9 @@ use anyhow::{Context, bail};
 use bowline_agent::{Agent, AgentConfig, AgentHandle, LogDelivery, NetworkMode, OutputLine, ProgramCommand};
 use bowline_control::{
     api::{AuthorizationMode, EndpointCertificate},
-    control_plane::{AgentPort, ControlConfig, ControlPlane, MetricLimits, MetricRetention, TraceLimits},
+    control_plane::{
+        AgentPort, ControlConfig, ControlPlane, LogLimits, MetricLimits, MetricRetention, TraceLimits,
+    },
     dns::Network,
     otlp::OtlpConfig,
     record_launcher,
@@ -103,6 +105,9 @@ pub(crate) struct MachineArgs {
     /// uses port 2000.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) xray_daemon: Option<SocketAddr>,
+    /// How much room logs may take on the disk, in MiB; the oldest are given up for newer ones.
+    #[arg(long, value_name = "MIB", default_value_t = 1_024, value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
+    pub(crate) logs_mib: u64,
     /// What becomes of requests to the AWS endpoint that IAM's policies do not allow. The root
     /// user, whose the key `test` is, may do everything.
     #[arg(long, default_value = "enforce")]
@@ -224,6 +229,7 @@ impl MachineArgs {
             ephemeral,
             dns: dns_args::config(&self.dns_listen, &self.dns_forward, &self.dns_allow)?,
             master_key: self.master_key.source()?,
+            logs: LogLimits { bytes_max: self.logs_mib * 1024 * 1024, ..LogLimits::default() },
             metrics: MetricLimits {
                 retention: MetricRetention {
                     minutes: Duration::from_secs(self.metrics_days * 24 * 3600),
@@ -273,8 +279,8 @@ fn start_agent(
         output,
         usage: Some(port.usage),
         logs: LogDelivery {
-            writer: None,
-            figures: port.logs,
+            writer: Some(port.logs),
+            figures: port.log_figures,
             file_directories: args.project_dir.iter().cloned().chain(std::env::current_dir()).collect(),
         },
     };

@@ -12,6 +12,7 @@ mod endpoint;
 mod events;
 mod inspection;
 mod local_api;
+mod logs;
 mod machine;
 mod master_key_args;
 mod measured;
@@ -33,8 +34,9 @@ use clap::{Parser, Subcommand};
 
 use commands::{
     access_key, audit, ca, certs, check as check_command, completions, diagnostics, down, edges,
-    events as events_command, exec, identity, log_level, master_key, policy, probe, proxy,
-    routes as routes_command, server, shim, stat, status, tap, top, trace, up, verify as verify_command,
+    events as events_command, exec, identity, log_level, logs as logs_command, master_key, policy, probe,
+    proxy, routes as routes_command, server, shim, stat, status, tap, top, trace, up,
+    verify as verify_command,
 };
 
 /// AWS ECS Service Connect with TLS, anywhere.
@@ -79,6 +81,8 @@ enum Command {
     LogLevel(log_level::Args),
     /// Show a trace along its time, or list traces
     Trace(trace::Args),
+    /// Show what tasks and their sidecars have written; ask questions of it
+    Logs(logs_command::Args),
     /// Show certificates; revoke them, or let who was revoked have them again
     Certs(certs::Args),
     /// Show certificate authorities; replace one by another while everything goes on
@@ -130,6 +134,7 @@ fn main() -> ExitCode {
         Command::Top(args) => asynchronously("warn", top::run(args)),
         Command::Events(args) => asynchronously("warn", events_command::run(args)),
         Command::Trace(args) => asynchronously("warn", trace::run(args)),
+        Command::Logs(args) => asynchronously("warn", logs_command::run(args)),
         Command::Routes(args) => asynchronously("warn", routes_command::run(args)),
         Command::Check(args) => asynchronously("warn", check_command::run(args)),
         Command::Tap(args) => asynchronously("warn", tap::run(args)),

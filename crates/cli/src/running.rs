@@ -18,7 +18,7 @@ use crate::{
     certificates::{self, CertificateTarget},
     events, inspection,
     local_api::{AccessKey, Request, Response, Stdio},
-    measured, routes,
+    logs, measured, routes,
     topology::{
         AliasView, CertificateView, GatewayListenerView, GatewayTargetView, GatewayView, ServiceView,
         TaskView, Topology,
@@ -167,6 +167,14 @@ impl Running {
                 Ok(Response::Traces(tokio::task::spawn_blocking(read).await?))
             }
             Request::TraceNumbers => Ok(Response::TraceNumbers(self.control.traces().counts().into())),
+            // They wait for the disk.
+            Request::Logs(question) => {
+                Ok(Response::Logs(tokio::task::block_in_place(|| logs::lines(&self.control, &question))?))
+            }
+            Request::QueryLogs { services, since, query } => {
+                let answered = || logs::query(&self.control, &services, since, &query);
+                Ok(Response::LogRows(tokio::task::block_in_place(answered)?))
+            }
             Request::Routes { services } => Ok(Response::Routes(routes::rows(&self.control, &services)?)),
             Request::Inspect(asked) => {
                 Ok(Response::Inspected(inspection::answer(&self.control, asked).await?))

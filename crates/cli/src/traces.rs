@@ -5,10 +5,7 @@ use std::fmt::Write as _;
 use bowline_control::traces::{Part, PartKind, TraceNumbers, TraceRow, Waterfall};
 use bowline_model::clock::Timestamp;
 
-use crate::{
-    display::Table,
-    events::{printable, second},
-};
+use crate::{display::Table, events::second};
 
 /// Width where the terminal's is not known.
 const WIDTH: usize = 100;

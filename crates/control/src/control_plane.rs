@@ -24,6 +24,7 @@ use bowline_aws::cfn::{Revision, Stack};
 use bowline_model::{
     arn::Scope,
     identity::SpiffeId,
+    log::LogWriter,
     log_driver::LogFigures,
     sampling::DefaultSampling,
     task::{
@@ -285,8 +286,10 @@ pub struct AgentPort {
     pub usage: mpsc::Sender<Vec<TaskUsage>>,
     /// Makes the tokens for first certificates.
     pub tokens: Arc<dyn TokenIssuer>,
+    /// Takes lines whose place is the log store.
+    pub logs: Arc<dyn LogWriter>,
     /// Where it counts what becomes of lines.
-    pub logs: Arc<LogFigures>,
+    pub log_figures: Arc<LogFigures>,
 }
 
 /// A running control plane.
@@ -490,7 +493,8 @@ impl ControlPlane {
             reports: self.reports.clone(),
             usage: self.usage.clone(),
             tokens: Arc::clone(&self.core) as _,
-            logs: Arc::clone(&self.core.telemetry().logs),
+            logs: Arc::clone(self.core.logs()) as _,
+            log_figures: Arc::clone(&self.core.telemetry().logs),
         }
     }
 

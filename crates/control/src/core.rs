@@ -350,6 +350,7 @@ impl Core {
         if let Ok(Err(error)) = cleared {
             tracing::error!(%error, "the logs could not be forgotten");
         }
+        self.log_queries.clear();
         *self.declared_logs.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 

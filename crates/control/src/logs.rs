@@ -1,18 +1,18 @@
 //! Logs: what asks the store of them, and keeps it what templates declare.
 //!
 //! - `queries` answers Insights' queries, each on a thread of its own.
+//! - `sources` tells whose logs are where.
 //! - `declared` makes the groups and metric filters of templates.
 
 use std::{sync::Arc, time::Duration};
 
-use bowline_model::clock::Timestamp;
 use bowline_observe::logs::LogStore;
-use serde::{Deserialize, Serialize};
 
 use crate::core::Core;
 
 pub(crate) mod declared;
 pub mod queries;
+pub mod sources;
 
 pub use declared::{LogGroupRecord, MetricFilterRecord};
 
@@ -42,15 +42,6 @@ pub(crate) async fn run(core: Arc<Core>) {
         // A panic is in the log.
         let _ = done.await;
     }
-}
-
-/// A moment of logs that are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Span {
-    /// From then on.
-    pub from: Timestamp,
-    /// Before then.
-    pub until: Timestamp,
 }
 
 /// Answers a query at once, over several groups: see [`queries::answer`].

@@ -13,9 +13,9 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bowline_model::{clock::Timestamp, trace::TraceId};
@@ -40,6 +40,9 @@ const WRITTEN_BYTES: usize = 64 * 1024;
 
 /// How long lines are let come together before they are written. While it lasts, who hands one over wakes nobody.
 const GATHERING: Duration = Duration::from_millis(2);
+
+/// How long the end of a proxy waits for its lines, where they cannot be written.
+const FLUSHING_MAX: Duration = Duration::from_secs(1);
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub(crate) struct AccessLog {
 pub(crate) enum LogLine {
     Http(Box<HttpEntry>),
     Tcp(Box<TcpEntry>),
+    /// No line: tells when all before it are written.
+    Flush(SyncSender<()>),
 }
 
 #[derive(Debug)]
@@ -150,6 +155,24 @@ impl AccessLog {
     }
 }
 
+impl AccessLog {
+    /// Returns when what was handed over is written, or after [`FLUSHING_MAX`]: before the process ends.
+    pub(crate) fn flush(&self) {
+        let (done, written) = sync_channel(1);
+        // A full queue is being written: there is place soon.
+        let began = Instant::now();
+        let mut flush = LogLine::Flush(done);
+        while let Err(TrySendError::Full(again)) = self.sender.try_send(flush) {
+            if began.elapsed() >= FLUSHING_MAX {
+                return;
+            }
+            flush = again;
+            std::thread::sleep(GATHERING);
+        }
+        let _ = written.recv_timeout(FLUSHING_MAX.saturating_sub(began.elapsed()));
+    }
+}
+
 fn write_lines(receiver: &Receiver<LogLine>, mut out: impl Write, mut lines: Lines) {
     let mut buffer = Vec::with_capacity(WRITTEN_BYTES + 4_096);
     loop {
@@ -159,7 +182,12 @@ fn write_lines(receiver: &Receiver<LogLine>, mut out: impl Write, mut lines: Lin
             Err(RecvTimeoutError::Disconnected) => return,
         };
         while let Some(line) = next {
-            lines.write(&mut buffer, &line);
+            if let LogLine::Flush(done) = &line {
+                write_out(&mut out, &mut buffer);
+                let _ = done.try_send(());
+            } else {
+                lines.write(&mut buffer, &line);
+            }
             if buffer.len() >= WRITTEN_BYTES {
                 write_out(&mut out, &mut buffer);
             }

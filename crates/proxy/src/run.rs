@@ -117,6 +117,15 @@ impl ProxyHandle {
         self.stop.send_replace(true);
         // A panic there has been reported by the thread itself.
         let _ = self.thread.join();
+        flush(&self.control);
+    }
+}
+
+/// Writes what the access log still has.
+pub(crate) fn flush(control: &Control) {
+    let shared = Arc::clone(&control.lock().shared);
+    if let Some(log) = &shared.access_log {
+        log.flush();
     }
 }
 

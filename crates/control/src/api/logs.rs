@@ -42,7 +42,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     operation!(Data, Effective, "FilterLogEvents", events::filter, waits),
     operation!(Data, Effective, "GetLogEvents", events::get, waits),
     operation!(Data, Effective, "GetLogRecord", events::record, waits),
-    operation!(Data, Effective, "GetQueryResults", queries::results),
+    operation!(Data, Effective, "GetQueryResults", queries::results, waits),
     operation!(Read, Effective, "ListTagsForResource", tags::list),
     operation!(Read, Effective, "ListTagsLogGroup", tags::list_of_group),
     operation!(DataWrite, Effective, "PutLogEvents", events::put, waits),

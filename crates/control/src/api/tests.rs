@@ -24,6 +24,7 @@ mod certificates;
 mod cloudwatch;
 mod fis;
 mod imported;
+mod logs;
 mod modes;
 mod secretsmanager;
 mod servicediscovery;

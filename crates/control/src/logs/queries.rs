@@ -196,6 +196,13 @@ impl Queries {
         Ok(id)
     }
 
+    /// Forgets all; what runs ends.
+    pub(crate) fn clear(&self) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.1.values().for_each(|query| drop(query.stop()));
+        all.1.clear();
+    }
+
     pub(crate) fn find(&self, id: &str) -> Option<Arc<StartedQuery>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner).1.get(id).cloned()
     }

@@ -68,6 +68,15 @@ NEVER = {
         "InternalServiceFault": _NO_FAILURE,
         "ResourceConflict": "no composite alarm needs another alarm",
     },
+    "logs": {
+        "AccessDeniedException": "every case signs as the account's root, which may do everything",
+        "DataAlreadyAcceptedException": "no sequence token is asked for, as on AWS since 2023",
+        "InvalidOperationException": "there are no transformers and no delegated administrators",
+        "InvalidSequenceTokenException": "no sequence token is asked for, as on AWS since 2023",
+        "OperationAbortedException": _ONE_WRITER,
+        "ServiceUnavailableException": _NO_FAILURE,
+        "UnrecognizedClientException": "who is not known is refused before the operation is called",
+    },
     "cloudformation": {
         "LimitExceededException": "AWS's quota of 2000 stacks is not kept",
         "StackSetNotFoundException": "stack sets are not served",
@@ -120,6 +129,12 @@ _NAMED_BY_ARN = "what is not there is told as a failure, whatever its ARN names"
 
 # Errors of an operation's model that this operation alone does not have here. None: it never succeeds.
 NOT_OF_OPERATION = {
+    "logs": {
+        "CreateLogGroup": {"LimitExceededException": "5,000 groups are too many for a case"},
+        "DeleteLogStream": {"ValidationException": "streams are not protected"},
+        "GetLogRecord": {"LimitExceededException": "a record is read at once"},
+        "StartQuery": {"LimitExceededException": "queries are answered faster than a case can ask them"},
+    },
     "ecs": {
         "DescribeServiceDeployments": {
             "ClusterNotFoundException": _NAMED_BY_ARN,

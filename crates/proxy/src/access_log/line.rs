@@ -116,6 +116,7 @@ impl Lines {
             (AccessLogFormat::Json, LogLine::Tcp(entry)) => self.tcp_json(out, entry),
             (AccessLogFormat::Text, LogLine::Http(entry)) => self.http_text(out, entry),
             (AccessLogFormat::Text, LogLine::Tcp(entry)) => self.tcp_text(out, entry),
+            (_, LogLine::Flush(_)) => return,
         }
         out.push(b'\n');
     }

@@ -71,7 +71,7 @@ fn json_has_service_connects_fields_in_its_order() {
     let written = line(AccessLogFormat::Json, false, LogLine::Http(Box::new(entry())));
     assert_eq!(
         written,
-        "{\"start_time\":\"2026-11-21T03:27:48.007Z\",\"method\":\"GET\",\"path\":\"/a/b\",\"protocol\":\"HTTP/1.1\",\
+        "{\"start_time\":\"2026-11-21T04:07:48.007Z\",\"method\":\"GET\",\"path\":\"/a/b\",\"protocol\":\"HTTP/1.1\",\
          \"response_code\":503,\"response_flags\":\"UH\",\"bytes_received\":0,\"bytes_sent\":1234567,\"duration_ms\":19,\
          \"upstream_service_time\":7,\"forwarded_for\":\"-\",\"user_agent\":\"curl/8.14\",\"request_id\":\"0a1b\",\
          \"authority\":\"service-b-sc:8202\",\"upstream_host\":\"10.0.0.1:40001\",\"direction\":\"outbound\",\
@@ -104,7 +104,7 @@ fn connections_have_their_own_fields() {
     assert_eq!(
         json_line(false, LogLine::Tcp(Box::new(tcp()))),
         json!({
-            "start_time": "2026-11-21T03:27:48.999Z", "downstream_remote_address": "2001:db8::1",
+            "start_time": "2026-11-21T04:07:48.999Z", "downstream_remote_address": "2001:db8::1",
             "downstream_remote_port": 50000, "bytes_received": 10, "bytes_sent": 20, "duration": 5,
             "connection_termination_details": "not authorized", "response_flags": "UAEX", "connection_id": 99,
             "upstream_host": "-", "identity_refused": "caller:not_authorized", "direction": "inbound",
@@ -118,7 +118,7 @@ fn text_is_envoys() {
     let written = line(AccessLogFormat::Text, false, LogLine::Http(Box::new(entry())));
     assert_eq!(
         written,
-        "[2026-11-21T03:27:48.007Z] \"GET /a/b HTTP/1.1\" 503 UH 0 1234567 19 7 \"-\" \"curl/8.14\" \"0a1b\" \
+        "[2026-11-21T04:07:48.007Z] \"GET /a/b HTTP/1.1\" 503 UH 0 1234567 19 7 \"-\" \"curl/8.14\" \"0a1b\" \
          \"service-b-sc:8202\" \"10.0.0.1:40001\" direction=outbound discovery_name=\"service-b\"\n"
     );
     let forged = HttpEntry {
@@ -129,10 +129,25 @@ fn text_is_envoys() {
     assert!(written.contains("\"a\\\" 200 \u{fffd}\\\\\""), "{written}");
     assert_eq!(
         line(AccessLogFormat::Text, false, LogLine::Tcp(Box::new(tcp()))),
-        "[2026-11-21T03:27:48.999Z] \"- - -\" 0 UAEX 10 20 5 - \"-\" \"-\" \"-\" \"-\" \"-\" \
+        "[2026-11-21T04:07:48.999Z] \"- - -\" 0 UAEX 10 20 5 - \"-\" \"-\" \"-\" \"-\" \"-\" \
          downstream=[2001:db8::1]:50000 termination=\"not authorized\" identity_refused=\"caller:not_authorized\" \
          direction=inbound downstream_identity=\"spiffe://td/a\"\n"
     );
+}
+
+#[test]
+fn what_was_handed_over_is_written_when_it_is_flushed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("log");
+    let metrics = Arc::new(Metrics::default());
+    let target = AccessLogTarget::File(path.clone());
+    let log = AccessLog::start(&target, AccessLogFormat::Json, false, &metrics).expect("opens");
+    for round in 1..=3 {
+        (0..500).for_each(|_| log.write(LogLine::Http(Box::new(entry()))));
+        log.flush();
+        assert_eq!(std::fs::read_to_string(&path).expect("reads").lines().count(), round * 500);
+    }
+    assert_eq!(metrics.access_log_dropped.get(), 0);
 }
 
 /// What a line costs: `cargo test --release -p bowline-proxy --lib -- --ignored --nocapture cost`.

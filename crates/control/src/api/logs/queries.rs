@@ -1,5 +1,7 @@
 //! Queries of Insights.
 
+use std::sync::Arc;
+
 use bowline_aws::{
     logs::{
         DescribeQueriesRequest, DescribeQueriesResponse, GetQueryResultsResponse, QueryInfo, QueryRequest,
@@ -12,7 +14,7 @@ use bowline_model::{clock::Timestamp, log_query::LogQuery};
 use super::{checks, invalid, no_group, page_of, store};
 use crate::{
     api::{call::Call, constraint},
-    logs::queries::{QueryOrder, QueryState, StartQueryError},
+    logs::queries::{QueryOrder, QueryState, StartQueryError, StartedQuery},
 };
 
 /// Most groups of a query. Source: `StartQuery`.
@@ -89,12 +91,18 @@ pub(super) fn start(call: &Call<'_>, request: StartQueryRequest) -> Result<Start
     Ok(StartQueryResponse { query_id })
 }
 
+/// The query of an id.
+fn find(call: &Call<'_>, id: &str) -> Result<Arc<StartedQuery>, Fault> {
+    constraint::length("queryId", id, 1..=256).map_err(invalid)?;
+    call.core.log_queries().find(id).ok_or_else(unknown)
+}
+
 fn unknown() -> Fault {
     Fault::new("ResourceNotFoundException", "The specified query does not exist.")
 }
 
 pub(super) fn results(call: &Call<'_>, request: QueryRequest) -> Result<GetQueryResultsResponse, Fault> {
-    let query = call.core.log_queries().find(&request.query_id).ok_or_else(unknown)?;
+    let query = find(call, &request.query_id)?;
     let state = query.state();
     let (rows, scanned, matched) = match &state {
         QueryState::Complete { rows, scanned } => (&rows.rows[..], *scanned, rows.matched),
@@ -119,7 +127,7 @@ pub(super) fn results(call: &Call<'_>, request: QueryRequest) -> Result<GetQuery
 }
 
 pub(super) fn stop(call: &Call<'_>, request: QueryRequest) -> Result<StopQueryResponse, Fault> {
-    let query = call.core.log_queries().find(&request.query_id).ok_or_else(unknown)?;
+    let query = find(call, &request.query_id)?;
     match query.stop() {
         true => Ok(StopQueryResponse { success: true }),
         false => Err(invalid(format!("Query {} is already ended.", request.query_id))),
@@ -132,6 +140,7 @@ pub(super) fn describe(
 ) -> Result<DescribeQueriesResponse, Fault> {
     if let Some(group) = &request.log_group_name {
         checks::group_name(group)?;
+        store(call).describe(group).ok_or_else(no_group)?;
     }
     let mut queries = call.core.log_queries().all();
     queries.retain(|(_, query)| {
@@ -147,7 +156,7 @@ pub(super) fn describe(
         request.max_results,
         PAGE,
     )?;
-    let info = |(query_id, query): (String, std::sync::Arc<crate::logs::queries::StartedQuery>)| QueryInfo {
+    let info = |(query_id, query): (String, Arc<StartedQuery>)| QueryInfo {
         query_language: LANGUAGE.to_owned(),
         query_id,
         query_string: query.order.text.clone(),

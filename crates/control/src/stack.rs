@@ -30,6 +30,7 @@ mod kms_rows;
 pub mod lifecycle;
 mod private_ca;
 pub mod record;
+mod sampling_rows;
 mod scaling_rows;
 mod secret_rows;
 pub mod secrets;
@@ -132,6 +133,7 @@ pub fn apply(
     applying.all_certificates(registry, context);
     // After the services that are scaled.
     applying.all_scaling(registry);
+    applying.all_sampling_rules(registry);
     // Before duplicates are looked for: a name may move from a service that goes to one that comes.
     if let Some(before) = registry.stacks.get(&stack.name).cloned() {
         for (table, key) in before.resources.difference(&applying.record.resources) {
@@ -238,6 +240,7 @@ fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
             if access::remove(registry, table, key)
                 || secret_rows::remove(registry, table, key)
                 || scaling_rows::remove(registry, table, key, now)
+                || sampling_rows::remove(registry, table, key)
                 || kms_rows::remove(registry, table, key, now) => {}
         other => unreachable!("no table {other} is ever recorded"),
     }

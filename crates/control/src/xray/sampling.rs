@@ -19,6 +19,8 @@ use crate::{api::constraint, registry::Registry};
 
 /// The rule that there always is.
 pub(crate) const DEFAULT: &str = "Default";
+/// Since when there is it: X-Ray's user guide has this moment.
+const DEFAULT_SINCE: Timestamp = Timestamp::from_secs(1_529_959_993);
 /// Most rules besides it. Source: X-Ray's quotas.
 pub(crate) const RULES_MAX: usize = 25;
 /// Most tags of a rule.
@@ -58,7 +60,7 @@ fn invalid(message: impl Into<String>) -> RuleError {
 }
 
 impl SamplingRuleRow {
-    /// The rule that there is where nothing else was said of it. It is as old as time.
+    /// The rule that there is where nothing else was said of it.
     fn default_rule(scope: &Scope) -> Self {
         Self {
             rule: SamplingRule {
@@ -77,8 +79,8 @@ impl SamplingRuleRow {
                 attributes: BTreeMap::new(),
             },
             tags: BTreeMap::new(),
-            created_at: Timestamp::from_millis(0),
-            modified_at: Timestamp::from_millis(0),
+            created_at: DEFAULT_SINCE,
+            modified_at: DEFAULT_SINCE,
         }
     }
 
@@ -265,6 +267,7 @@ pub(crate) fn delete(
 
 /// The rules as proxies are told of them, in the order in which they are tried. A rule for resources, kinds of services
 /// or attributes that no proxy has is not among them.
+#[cfg_attr(not(test), expect(dead_code, reason = "for publish::tracing, which tells proxies of them"))]
 pub(crate) fn published(registry: &Registry) -> Vec<v1::SamplingRule> {
     let scope = registry.settings().scope.clone();
     let fits = |rule: &SamplingRule| {

@@ -18,5 +18,6 @@ mod reference;
 mod stat;
 mod structure;
 mod task_role;
+mod tracing;
 mod traffic;
 mod two_services;

@@ -159,9 +159,7 @@ impl Running {
                 let read = move || traces::list(&store, &question);
                 Ok(Response::Traces(tokio::task::spawn_blocking(read).await?))
             }
-            Request::TraceNumbers => {
-                Ok(Response::TraceNumbers(self.control.traces().counts().into()))
-            }
+            Request::TraceNumbers => Ok(Response::TraceNumbers(self.control.traces().counts().into())),
             Request::Routes { services } => Ok(Response::Routes(routes::rows(&self.control, &services)?)),
             Request::Down => {
                 self.ended.send_replace(true);

@@ -64,8 +64,7 @@ pub(crate) fn waterfall(trace: &Waterfall, width: Option<u16>) -> String {
     let longest = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
     // Status, duration, and what is between the columns.
     let others = 10 + 2 + 9 + 2 + 2;
-    let label_width =
-        longest.min(LABEL_MAX).min(width.saturating_sub(others + BAR_MIN)).max(BAR_MIN);
+    let label_width = longest.min(LABEL_MAX).min(width.saturating_sub(others + BAR_MIN)).max(BAR_MIN);
     let bar_width = width.saturating_sub(label_width + others).max(BAR_MIN);
     for (part, label) in trace.parts.iter().zip(&labels) {
         let bar = bar(part, trace.duration_us, bar_width);
@@ -84,12 +83,8 @@ pub(crate) fn waterfall(trace: &Waterfall, width: Option<u16>) -> String {
                 .map(|(key, value)| format!("  {}={}", printable(key), printable(value)))
                 .collect();
             let indent = " ".repeat(2 * part.depth.min(16) + 2);
-            let _ = writeln!(
-                out,
-                "{indent}+{} {}{attributes}",
-                duration(event.after_us),
-                printable(&event.name)
-            );
+            let _ =
+                writeln!(out, "{indent}+{} {}{attributes}", duration(event.after_us), printable(&event.name));
         }
     }
     out
@@ -192,7 +187,8 @@ mod tests {
     fn a_trace_fits_the_terminal_and_cannot_steer_it() {
         for width in [40, 80, 200] {
             let text = waterfall(&trace(), Some(width));
-            let longest = text.lines().filter(|line| line.contains('▓')).map(|line| line.chars().count()).max();
+            let longest =
+                text.lines().filter(|line| line.contains('▓')).map(|line| line.chars().count()).max();
             assert!(longest.is_some_and(|longest| longest <= usize::from(width).max(46)), "{text}");
             assert!(!text.contains('\u{1b}'), "{text}");
         }

@@ -18,8 +18,8 @@ mod tests;
 mod transport;
 
 pub use config::{Header, OtlpConfig, OtlpConfigError, OtlpProtocol, OtlpTarget};
-pub use export::OtlpCounts;
 pub(crate) use export::Otlp;
+pub use export::OtlpCounts;
 
 use bowline_discovery::opentelemetry::proto::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},

@@ -34,13 +34,13 @@ use bowline_model::{
 };
 use bowline_plumbing::machine::Machine;
 
+pub(crate) use self::report::{Counts, RowKey};
 use self::{
     metric_data::{Data, Origin},
     own::OwnCounters,
     owner::{origin_of, owner_of},
     report::Report,
 };
-pub(crate) use self::report::{Counts, RowKey};
 pub use self::{
     report::{InvalidReport, Security, Side},
     view::{Edge, EdgeView, TelemetryView, Workload},

@@ -10,7 +10,10 @@ use bowline_observe::traces::{KeptSpan, Trace, TraceCounts, TraceQuery, TraceSto
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::xray::{render, segment::{Segment, microseconds, trace_id}};
+use crate::xray::{
+    render,
+    segment::{Segment, microseconds, trace_id},
+};
 
 /// Most traces that are looked at for a list.
 const SCAN_MAX: usize = 20_000;
@@ -425,10 +428,17 @@ mod tests {
             documents: vec![app.to_string().into_bytes()],
         };
         let told = waterfall_of(&trace);
-        let tree: Vec<_> = told.parts.iter().map(|part| (part.depth, &*part.service, part.after_us)).collect();
+        let tree: Vec<_> =
+            told.parts.iter().map(|part| (part.depth, &*part.service, part.after_us)).collect();
         assert_eq!(
             tree,
-            [(0, "web", 0), (1, "cart", 2_000), (2, "cart-app", 3_000), (3, "cart-app", 3_000), (0, "other", 1_000)]
+            [
+                (0, "web", 0),
+                (1, "cart", 2_000),
+                (2, "cart-app", 3_000),
+                (3, "cart-app", 3_000),
+                (0, "other", 1_000)
+            ]
         );
         assert_eq!((told.duration_us, told.is_fault, told.at), (12_000, true, Timestamp::from_secs(1)));
         let row = row(&told);

@@ -51,11 +51,7 @@ impl Sockets {
         Self::of(udp.into(), tcp.into(), daemon).map(Some).map_err(ProxyError::from)
     }
 
-    fn of(
-        udp: std::net::UdpSocket,
-        tcp: std::net::TcpListener,
-        daemon: SocketAddr,
-    ) -> std::io::Result<Self> {
+    fn of(udp: std::net::UdpSocket, tcp: std::net::TcpListener, daemon: SocketAddr) -> std::io::Result<Self> {
         udp.set_nonblocking(true)?;
         tcp.set_nonblocking(true)?;
         Ok(Self { udp, tcp, daemon })

@@ -18,7 +18,9 @@ mod traces;
 
 use bowline_aws::{
     protocol::{Fault, Timestamp as WireTimestamp},
-    xray::{Empty, EncryptionConfig, GetEncryptionConfigResponse, GetGroupsResponse, GroupSummary, PageRequest},
+    xray::{
+        Empty, EncryptionConfig, GetEncryptionConfigResponse, GetGroupsResponse, GroupSummary, PageRequest,
+    },
 };
 
 use super::{
@@ -71,7 +73,9 @@ fn microseconds(at: WireTimestamp) -> u64 {
 
 /// Traces are kept as other files of the state directory are.
 fn encryption(_: &Call<'_>, _: Empty) -> Result<GetEncryptionConfigResponse, Fault> {
-    Ok(GetEncryptionConfigResponse { encryption_config: EncryptionConfig { status: "ACTIVE", r#type: "NONE" } })
+    Ok(GetEncryptionConfigResponse {
+        encryption_config: EncryptionConfig { status: "ACTIVE", r#type: "NONE" },
+    })
 }
 
 /// The name of the group that all traces are of.

@@ -117,7 +117,8 @@ fn target(
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Option<OtlpTarget>, OtlpConfigError> {
     // An empty variable is as none (OpenTelemetry, "Environment Variable Specification").
-    let set = |name: &str| variable(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+    let set =
+        |name: &str| variable(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
     if set(&format!("OTEL_{signal}_EXPORTER")).is_some_and(|exporter| exporter == "none")
         || set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
     {

@@ -236,7 +236,11 @@ impl Exporter {
     }
 
     /// The answer; `None` where the message was given up.
-    async fn send(&mut self, message: &Message, stopping: &mut watch::Receiver<bool>) -> Option<bytes::Bytes> {
+    async fn send(
+        &mut self,
+        message: &Message,
+        stopping: &mut watch::Receiver<bool>,
+    ) -> Option<bytes::Bytes> {
         let mut delays = Backoff::new(DELAYS.0, DELAYS.1);
         let began = tokio::time::Instant::now();
         loop {

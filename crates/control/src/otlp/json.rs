@@ -6,9 +6,7 @@
 use bowline_discovery::opentelemetry::proto::{
     collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
     common::v1::{InstrumentationScope, KeyValue, any_value},
-    metrics::v1::{
-        ExponentialHistogramDataPoint, Metric, NumberDataPoint, metric::Data, number_data_point,
-    },
+    metrics::v1::{ExponentialHistogramDataPoint, Metric, NumberDataPoint, metric::Data, number_data_point},
     resource::v1::Resource,
     trace::v1::Span,
 };

@@ -6,8 +6,8 @@ use bowline_discovery::opentelemetry::proto::{
     common::v1::KeyValue,
     metrics::v1::{
         AggregationTemporality, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Metric,
-        NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
-        exponential_histogram_data_point::Buckets, metric::Data, number_data_point::Value,
+        NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, exponential_histogram_data_point::Buckets,
+        metric::Data, number_data_point::Value,
     },
 };
 use bowline_model::{

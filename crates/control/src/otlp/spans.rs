@@ -21,8 +21,7 @@ use bowline_model::{
 use super::{Owner, instrumentation, number, resource, text};
 
 /// Methods that are told as they are; another is `_OTHER`. Source: "HTTP spans", `http.request.method`.
-const METHODS: [&str; 9] =
-    ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+const METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 
 /// One message of these spans, those of one task together.
 pub(super) fn request<'a>(
@@ -41,11 +40,7 @@ pub(super) fn request<'a>(
     }
     let resource_spans = by_owner.into_iter().map(|(owner, spans)| ResourceSpans {
         resource: Some(resource(&owner, scope)),
-        scope_spans: vec![ScopeSpans {
-            scope: Some(instrumentation()),
-            spans,
-            schema_url: String::new(),
-        }],
+        scope_spans: vec![ScopeSpans { scope: Some(instrumentation()), spans, schema_url: String::new() }],
         schema_url: String::new(),
     });
     ExportTraceServiceRequest { resource_spans: resource_spans.collect() }

@@ -56,13 +56,23 @@ fn variables_say_where_to() {
     .expect("is read");
     let (traces, metrics) = (read.traces.expect("traces"), read.metrics.expect("metrics"));
     assert_eq!(traces.url, "http://collector:4318/base/v1/traces");
-    assert_eq!((traces.protocol, traces.gzip, traces.timeout.as_millis()), (OtlpProtocol::HttpProtobuf, false, 250));
-    let headers: Vec<_> = traces.headers.iter().map(|header| (header.name.as_str(), header.value.as_bytes())).collect();
+    assert_eq!(
+        (traces.protocol, traces.gzip, traces.timeout.as_millis()),
+        (OtlpProtocol::HttpProtobuf, false, 250)
+    );
+    let headers: Vec<_> =
+        traces.headers.iter().map(|header| (header.name.as_str(), header.value.as_bytes())).collect();
     assert_eq!(headers, [("api-key", &b"a b"[..]), ("x-tenant", b"7")]);
     assert!(!format!("{traces:?}").contains("a b"), "values are not shown");
-    assert_eq!((&metrics.url.to_string()[..], metrics.protocol, metrics.gzip), ("https://metrics:4317/", OtlpProtocol::Grpc, true));
+    assert_eq!(
+        (&metrics.url.to_string()[..], metrics.protocol, metrics.gzip),
+        ("https://metrics:4317/", OtlpProtocol::Grpc, true)
+    );
 
-    let given = config(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://other"), ("OTEL_METRICS_EXPORTER", "none")], Some("http://[::1]:4318"));
+    let given = config(
+        &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://other"), ("OTEL_METRICS_EXPORTER", "none")],
+        Some("http://[::1]:4318"),
+    );
     let given = given.expect("is read");
     assert_eq!(given.traces.expect("traces").url, "http://[::1]:4318/v1/traces");
     assert_eq!(given.metrics, None);
@@ -72,11 +82,26 @@ fn variables_say_where_to() {
 fn what_cannot_be_is_said() {
     let on = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318");
     for (variable, said) in [
-        (("OTEL_EXPORTER_OTLP_ENDPOINT", "c:4318"), "OTEL_EXPORTER_OTLP_ENDPOINT must be http:// or https:// with a host"),
-        (("OTEL_EXPORTER_OTLP_PROTOCOL", "thrift"), "OTEL_EXPORTER_OTLP_PROTOCOL must be grpc, http/protobuf or http/json, not thrift"),
-        (("OTEL_EXPORTER_OTLP_HEADERS", "secret"), "OTEL_EXPORTER_OTLP_HEADERS must be a list as name=value,name=value"),
-        (("OTEL_EXPORTER_OTLP_HEADERS", "a=%4"), "OTEL_EXPORTER_OTLP_HEADERS must be a list as name=value,name=value"),
-        (("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "br"), "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION must be gzip or none, not br"),
+        (
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:4318"),
+            "OTEL_EXPORTER_OTLP_ENDPOINT must be http:// or https:// with a host",
+        ),
+        (
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "thrift"),
+            "OTEL_EXPORTER_OTLP_PROTOCOL must be grpc, http/protobuf or http/json, not thrift",
+        ),
+        (
+            ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
+            "OTEL_EXPORTER_OTLP_HEADERS must be a list as name=value,name=value",
+        ),
+        (
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=%4"),
+            "OTEL_EXPORTER_OTLP_HEADERS must be a list as name=value,name=value",
+        ),
+        (
+            ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "br"),
+            "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION must be gzip or none, not br",
+        ),
         (("OTEL_EXPORTER_OTLP_TIMEOUT", "0"), "OTEL_EXPORTER_OTLP_TIMEOUT must be a number of milliseconds"),
     ] {
         assert_eq!(config(&[on, variable], None).expect_err("cannot be").to_string(), said);
@@ -123,9 +148,15 @@ fn a_span_has_the_conventions_attributes() {
     };
     let resource = &of_resource["resource"]["attributes"];
     assert_eq!(value(resource, "service.name"), json!({"stringValue": "web"}));
-    assert_eq!(value(resource, "aws.ecs.task.arn")["stringValue"], "arn:aws:ecs:us-east-1:000000000000:task/c/t1");
+    assert_eq!(
+        value(resource, "aws.ecs.task.arn")["stringValue"],
+        "arn:aws:ecs:us-east-1:000000000000:task/c/t1"
+    );
     let span = &of_resource["scopeSpans"][0]["spans"][0];
-    assert_eq!((&span["traceId"], &span["spanId"], &span["parentSpanId"]), (&json!("07".repeat(16)), &json!("01".repeat(8)), &json!("02".repeat(8))));
+    assert_eq!(
+        (&span["traceId"], &span["spanId"], &span["parentSpanId"]),
+        (&json!("07".repeat(16)), &json!("01".repeat(8)), &json!("02".repeat(8)))
+    );
     assert_eq!((&span["name"], &span["kind"]), (&json!("GET"), &json!(WireKind::Client as i32)));
     assert_eq!(span["endTimeUnixNano"], "1700000000001500000");
     assert_eq!(span["status"]["code"], WireCode::Error as i32, "a client's 404 is an error");
@@ -167,7 +198,8 @@ fn totals() -> Vec<ProxyTotals> {
 
 #[test]
 fn what_was_counted_is_told_as_sums_and_histograms() {
-    let requests = metrics::requests(&totals(), &bowline_model::arn::Scope::default(), Timestamp::from_secs(160));
+    let requests =
+        metrics::requests(&totals(), &bowline_model::arn::Scope::default(), Timestamp::from_secs(160));
     assert_eq!(requests.len(), 1);
     let told = &requests[0].resource_metrics[0].scope_metrics[0].metrics;
     let named = |name: &str| {
@@ -224,7 +256,9 @@ impl Receiver {
                                 .serve_connection(io, service)
                                 .await
                         }
-                        false => hyper::server::conn::http1::Builder::new().serve_connection(io, service).await,
+                        false => {
+                            hyper::server::conn::http1::Builder::new().serve_connection(io, service).await
+                        }
                     }
                 });
             }
@@ -275,10 +309,14 @@ const NO_METRICS: (&str, &str) = ("OTEL_METRICS_EXPORTER", "none");
 async fn http_tries_again_what_may_be_tried_again() {
     let busy = answer(StatusCode::SERVICE_UNAVAILABLE, ("retry-after", "1"));
     let mut receiver = Receiver::start(vec![busy], false).await;
-    let (received, counts) = sent(&mut receiver, &[NO_METRICS, ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=k")], 2).await;
+    let (received, counts) =
+        sent(&mut receiver, &[NO_METRICS, ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=k")], 2).await;
     assert_eq!(received[0].1, received[1].1, "the same message");
     let (head, body) = &received[1];
-    assert_eq!((head.uri.path(), &head.headers["content-type"], &head.headers["api-key"]), ("/v1/traces", &"application/x-protobuf".parse().expect("a value"), &"k".parse().expect("a value")));
+    assert_eq!(
+        (head.uri.path(), &head.headers["content-type"], &head.headers["api-key"]),
+        ("/v1/traces", &"application/x-protobuf".parse().expect("a value"), &"k".parse().expect("a value"))
+    );
     let request = ExportTraceServiceRequest::decode(&body[..]).expect("a message");
     assert_eq!(request.resource_spans[0].scope_spans[0].spans[0].trace_id, [7; 16]);
     assert_eq!((counts.spans_sent, counts.spans_dropped), (1, 0));
@@ -292,7 +330,8 @@ async fn what_is_refused_is_dropped_and_counted() {
     let part = json!({"partialSuccess": {"rejectedSpans": "1", "errorMessage": "no"}}).to_string();
     let part = Response::new(Full::new(part.into()));
     let mut receiver = Receiver::start(vec![part], false).await;
-    let (received, counts) = sent(&mut receiver, &[NO_METRICS, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")], 1).await;
+    let (received, counts) =
+        sent(&mut receiver, &[NO_METRICS, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")], 1).await;
     let told: Value = serde_json::from_slice(&received[0].1).expect("JSON");
     assert_eq!(told["resourceSpans"][0]["scopeSpans"][0]["scope"]["name"], "bowline");
     assert_eq!((counts.spans_sent, counts.spans_dropped), (0, 1));
@@ -302,11 +341,15 @@ async fn what_is_refused_is_dropped_and_counted() {
 async fn grpc_is_spoken_and_tried_again() {
     let unavailable = answer(StatusCode::OK, ("grpc-status", "14"));
     let mut receiver = Receiver::start(vec![unavailable], true).await;
-    let variables = [NO_METRICS, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")];
+    let variables =
+        [NO_METRICS, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")];
     let (received, counts) = sent(&mut receiver, &variables, 2).await;
     let (head, body) = &received[1];
     assert_eq!(head.uri.path(), "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
-    assert_eq!((&head.headers["te"], &head.headers["grpc-encoding"]), (&"trailers".parse::<http::HeaderValue>().expect("a value"), &"gzip".parse().expect("a value")));
+    assert_eq!(
+        (&head.headers["te"], &head.headers["grpc-encoding"]),
+        (&"trailers".parse::<http::HeaderValue>().expect("a value"), &"gzip".parse().expect("a value"))
+    );
     let length = u32::from_be_bytes(body[1..5].try_into().expect("four bytes")) as usize;
     assert_eq!((body[0], length), (1, body.len() - 5));
     let mut message = Vec::new();
@@ -321,7 +364,8 @@ async fn the_last_metrics_are_sent_at_the_end() {
     let (_, counts) = sent(&mut receiver, &[], 1).await;
     // No proxy has told anything in this test.
     assert_eq!((counts.spans_sent, counts.metrics_sent, counts.metrics_dropped), (1, 0, 0));
-    let request = metrics::requests(&totals(), &bowline_model::arn::Scope::default(), Timestamp::from_secs(160));
+    let request =
+        metrics::requests(&totals(), &bowline_model::arn::Scope::default(), Timestamp::from_secs(160));
     let bytes = request[0].encode_to_vec();
     assert_eq!(ExportMetricsServiceRequest::decode(&bytes[..]).as_ref(), Ok(&request[0]));
 }

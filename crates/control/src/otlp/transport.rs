@@ -130,8 +130,10 @@ impl Transport {
         // Credentials in a URL are for whoever reads it, not for the receiver's log.
         let host = authority.rsplit('@').next().unwrap_or_default();
         let request = match is_grpc {
-            true => Request::post(format!("{}://{host}{}", url.scheme_str().unwrap_or("http"), message.method))
-                .header(header::TE, "trailers"),
+            true => {
+                Request::post(format!("{}://{host}{}", url.scheme_str().unwrap_or("http"), message.method))
+                    .header(header::TE, "trailers")
+            }
             false => Request::post(url.path_and_query().map_or("/", |path| path.as_str()))
                 .header(header::HOST, host),
         };
@@ -189,8 +191,7 @@ impl Transport {
         let io = TokioIo::new(stream);
         // A connection's end is seen by whoever sends next.
         Ok(if self.target.protocol == OtlpProtocol::Grpc {
-            let (sender, connection) =
-                http2::handshake(TokioExecutor::new(), io).await.map_err(later)?;
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.map_err(later)?;
             tokio::spawn(connection);
             Sender::Http2(sender)
         } else {

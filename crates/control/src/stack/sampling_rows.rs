@@ -98,7 +98,6 @@ mod tests {
     use bowline_aws::cfn::{Inputs, Template};
     use bowline_model::clock::Timestamp;
 
-    use super::*;
     use crate::{
         api::{authorization::AuthorizationMode, testing::core_in_memory},
         core::Core,

@@ -3,10 +3,7 @@
 use std::sync::{PoisonError, atomic::Ordering::Relaxed};
 
 use bowline_model::metric::Distribution;
-use bowline_observe::{
-    metrics::MetricStore,
-    traces::TraceCounts,
-};
+use bowline_observe::{metrics::MetricStore, traces::TraceCounts};
 use bowline_plumbing::exposition::{Exposition, Family, Format, Kind, Label};
 
 use super::{

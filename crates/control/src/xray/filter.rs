@@ -171,18 +171,18 @@ impl Filter {
             Self::Text(key, comparison, wanted) => {
                 key.values(trace, of).iter().any(|value| comparison.holds(value, wanted))
             }
-            Self::Annotation(key, value, text) => {
-                segments(trace, of).flat_map(Segment::walk).any(|part| {
-                    part.annotations.get(key).is_some_and(|there| annotated(there, value, text))
+            Self::Annotation(key, value, text) => segments(trace, of)
+                .flat_map(Segment::walk)
+                .any(|part| part.annotations.get(key).is_some_and(|there| annotated(there, value, text))),
+            Self::Service(name, inner) => {
+                (0..trace.segments.len()).any(|at| {
+                    name.fits(&trace.segments[at].name, trace.segments[at].origin.as_deref())
+                        && inner.as_ref().is_none_or(|inner| inner.holds(trace, Of::Segment(at)))
+                }) || trace.edges.iter().filter(|edge| edge.to.is_none()).any(|edge| {
+                    name.fits(&edge.remote, Some("remote"))
+                        && inner.as_ref().is_none_or(|inner| inner.holds(trace, Of::Edge(edge)))
                 })
             }
-            Self::Service(name, inner) => (0..trace.segments.len()).any(|at| {
-                name.fits(&trace.segments[at].name, trace.segments[at].origin.as_deref())
-                    && inner.as_ref().is_none_or(|inner| inner.holds(trace, Of::Segment(at)))
-            }) || trace.edges.iter().filter(|edge| edge.to.is_none()).any(|edge| {
-                name.fits(&edge.remote, Some("remote"))
-                    && inner.as_ref().is_none_or(|inner| inner.holds(trace, Of::Edge(edge)))
-            }),
             Self::Edge(from, to, inner) => trace.edges.iter().any(|edge| {
                 let caller = &trace.segments[edge.from];
                 let kind = edge.to.map_or(Some("remote"), |at| trace.segments[at].origin.as_deref());
@@ -207,9 +207,9 @@ fn annotated(
         Some((comparison, Operand::Number(wanted))) => {
             there.as_f64().is_some_and(|there| comparison.holds(there, *wanted))
         }
-        Some((comparison, Operand::Bool(wanted))) => there
-            .as_bool()
-            .is_some_and(|there| (there == *wanted) == (*comparison != Comparison::NotEqual)),
+        Some((comparison, Operand::Bool(wanted))) => {
+            there.as_bool().is_some_and(|there| (there == *wanted) == (*comparison != Comparison::NotEqual))
+        }
     }
 }
 

@@ -138,10 +138,9 @@ impl Graph {
             let (start_time, end_time) = match node.measured.span {
                 Some(_) => node.measured.times(),
                 // A client is known by its calls alone.
-                None => edges.first().map_or_else(
-                    || node.measured.times(),
-                    |edge| (edge.start_time, edge.end_time),
-                ),
+                None => edges
+                    .first()
+                    .map_or_else(|| node.measured.times(), |edge| (edge.start_time, edge.end_time)),
             };
             let is_client = key.1.as_deref() == Some("client");
             Service {

@@ -18,9 +18,9 @@ pub(crate) fn segments(spans: &[KeptSpan]) -> Vec<Segment> {
     let mut alone = Vec::new();
     for kept in spans.iter().filter(|kept| kept.span.kind == SpanKind::Client) {
         let owner = kept.span.parent.and_then(|parent| {
-            servers.iter_mut().find(|(server, _)| {
-                server.span.id == parent && server.origin.task == kept.origin.task
-            })
+            servers
+                .iter_mut()
+                .find(|(server, _)| server.span.id == parent && server.origin.task == kept.origin.task)
         });
         match owner {
             Some((_, segment)) => segment.subsegments.push(client(kept)),
@@ -136,7 +136,8 @@ fn details(kept: &KeptSpan) -> Map<String, Value> {
         SpanProtocol::Tcp => "tcp",
     };
     let events = span.events.iter().map(|event| {
-        let attributes = event.attributes.iter().map(|(key, value)| (key.clone(), Value::from(value.clone())));
+        let attributes =
+            event.attributes.iter().map(|(key, value)| (key.clone(), Value::from(value.clone())));
         json!({
             "name": event.name,
             "after_ms": event.after_us as f64 / 1000.0,

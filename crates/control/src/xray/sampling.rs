@@ -134,7 +134,8 @@ fn check(rule: &SamplingRule) -> Result<(), RuleError> {
     };
     constraint::length("samplingRule.ruleName", name, 1..=32).map_err(invalid)?;
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-_./ :+=@%".contains(c);
-    constraint::characters("samplingRule.ruleName", name, "[a-zA-Z0-9-_./ :+=@%]+", is_name).map_err(invalid)?;
+    constraint::characters("samplingRule.ruleName", name, "[a-zA-Z0-9-_./ :+=@%]+", is_name)
+        .map_err(invalid)?;
     if name != DEFAULT {
         constraint::range("samplingRule.priority", rule.priority, 1..=9_999).map_err(invalid)?;
     }
@@ -226,7 +227,9 @@ pub(crate) fn update(
             || update.url_path.is_some()
             || update.attributes.is_some();
         if is_other {
-            return Err(invalid("Only FixedRate and ReservoirSize of the default sampling rule can be changed."));
+            return Err(invalid(
+                "Only FixedRate and ReservoirSize of the default sampling rule can be changed.",
+            ));
         }
     }
     let rule = &mut row.rule;
@@ -327,13 +330,7 @@ pub(crate) struct Counted {
 
 impl SamplingStatistics {
     /// Takes a client's report, and tells which part of the rule's reservoir is its own.
-    pub(crate) fn report(
-        &self,
-        rule: &SamplingRule,
-        client: &str,
-        counted: Counted,
-        now: Timestamp,
-    ) -> i64 {
+    pub(crate) fn report(&self, rule: &SamplingRule, client: &str, counted: Counted, now: Timestamp) -> i64 {
         let name = rule.rule_name.clone().unwrap_or_default();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.clients.retain(|_, at| now.since(*at) < CLIENT_TTL);
@@ -412,6 +409,9 @@ mod tests {
         let told = published(&registry);
         let names: Vec<&str> = told.iter().map(|rule| &*rule.name).collect();
         assert_eq!(names, ["early", "late", DEFAULT]);
-        assert_eq!((&*told[0].path, told[0].per_million, told[0].reservoir, &*told[0].host), ("/pay/*", 250_000, 3, ""));
+        assert_eq!(
+            (&*told[0].path, told[0].per_million, told[0].reservoir, &*told[0].host),
+            ("/pay/*", 250_000, 3, "")
+        );
     }
 }

@@ -219,7 +219,8 @@ mod tests {
     #[test]
     fn a_document_is_taken() {
         let mut given = document();
-        given["subsegments"] = json!([{"id": "53995c3f42cd8ad9", "name": "db", "start_time": 1.0, "fault": true}]);
+        given["subsegments"] =
+            json!([{"id": "53995c3f42cd8ad9", "name": "db", "start_time": 1.0, "fault": true}]);
         let taken = check(&given.to_string()).expect("taken");
         assert_eq!(taken.trace.x_ray(), "1-58406520-a006649127e371903a2de979");
         assert_eq!((taken.duration_us, taken.is_fault), (178_000, true));

@@ -34,16 +34,16 @@ pub(crate) fn of(id: TraceId, view: &TraceView, account: &str) -> TraceSummary {
             match known {
                 Some(known) if known.service_ids.contains(&service) => {}
                 Some(known) => known.service_ids.push(service.clone()),
-                None => values
-                    .push(ValueWithServiceIds { annotation_value, service_ids: vec![service.clone()] }),
+                None => {
+                    values.push(ValueWithServiceIds { annotation_value, service_ids: vec![service.clone()] })
+                }
             }
         }
         if let Some(user) = &segment.user {
             match users.iter_mut().find(|known| known.user_name == *user) {
                 Some(known) if known.service_ids.contains(&service) => {}
                 Some(known) => known.service_ids.push(service.clone()),
-                None => users
-                    .push(TraceUser { user_name: user.clone(), service_ids: vec![service.clone()] }),
+                None => users.push(TraceUser { user_name: user.clone(), service_ids: vec![service.clone()] }),
             }
         }
         if !service_ids.contains(&service) {

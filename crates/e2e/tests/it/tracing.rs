@@ -31,8 +31,7 @@ fn a_task_tells_its_segment(network: &str) {
     let state = directory.path().join("state");
     let state = state.to_str().expect("UTF-8");
     let daemon = format!("127.0.0.1:{}", free_port());
-    let server =
-        TestServer::start(["--state-dir", state, "--network", network, "--xray-daemon", &daemon]);
+    let server = TestServer::start(["--state-dir", state, "--network", network, "--xray-daemon", &daemon]);
     let aws = |arguments: &[&str]| -> Value {
         let outcome = server.aws(arguments, LIMIT);
         assert!(outcome.success(), "{arguments:?}: {outcome:?}\n{}", server.log());

@@ -60,11 +60,7 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> TraceStoreError {
 }
 
 /// Reads what is in a directory.
-pub(super) fn open(
-    directory: &Path,
-    limits: TraceLimits,
-    now: Timestamp,
-) -> Result<State, TraceStoreError> {
+pub(super) fn open(directory: &Path, limits: TraceLimits, now: Timestamp) -> Result<State, TraceStoreError> {
     std::fs::create_dir_all(directory).map_err(failed(directory))?;
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(failed(directory))? {

@@ -5,7 +5,9 @@
 
 use std::net::SocketAddr;
 
-use bowline_model::trace::{EVENTS_MAX, Span, SpanEvent, SpanId, SpanKind, SpanOrigin, SpanProtocol, TraceId};
+use bowline_model::trace::{
+    EVENTS_MAX, Span, SpanEvent, SpanId, SpanKind, SpanOrigin, SpanProtocol, TraceId,
+};
 
 use super::{DOCUMENT_BYTES_MAX, KeptSpan, TraceDocument};
 use crate::metrics::codec::{self, Bytes, put_text, put_whole};
@@ -133,9 +135,7 @@ fn put_span(out: &mut Vec<u8>, origin: &SpanOrigin, span: &Span) {
     for text in [&origin.cluster, &origin.service, &origin.task] {
         put_text(out, text);
     }
-    for text in
-        [&span.discovery_name, &span.peer, &span.method, &span.path, &span.authority, &span.flags]
-    {
+    for text in [&span.discovery_name, &span.peer, &span.method, &span.path, &span.authority, &span.flags] {
         put_text(out, text);
     }
     put_text(out, &span.upstream.map_or_else(String::new, |address| address.to_string()));
@@ -239,7 +239,10 @@ mod tests {
         let mut batch = Batch::default();
         batch.span(&origin("web"), &span);
         let (head, length) = batch.heads[0];
-        assert_eq!((head.trace, head.start_us, length as usize), (span.trace, span.start_us, batch.bytes.len()));
+        assert_eq!(
+            (head.trace, head.start_us, length as usize),
+            (span.trace, span.start_us, batch.bytes.len())
+        );
         assert_eq!(
             read(&batch.bytes),
             Some(Record::Span(Box::new(KeptSpan { origin: origin("web"), span })))

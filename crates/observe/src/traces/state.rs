@@ -131,8 +131,7 @@ impl State {
             let records: usize = self.segments.iter().map(Segment::records).sum();
             let is_too_much = self.segments.len() > 1
                 && (bytes > self.limits.bytes_max || records > self.limits.records_max);
-            let is_too_old =
-                |segment: &Segment| now.since(segment.newest) > self.limits.retention;
+            let is_too_old = |segment: &Segment| now.since(segment.newest) > self.limits.retention;
             if !is_too_much && !self.segments.front().is_some_and(is_too_old) {
                 return;
             }

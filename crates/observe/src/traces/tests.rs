@@ -84,7 +84,10 @@ fn what_is_put_is_read_before_and_after_a_restart() {
     store.put_documents(&[document]);
     let check = |store: &TraceStore| {
         let trace = store.trace(trace_id(1)).expect("kept");
-        assert_eq!(trace.spans.iter().map(|kept| kept.span.clone()).collect::<Vec<_>>(), [span_of(1, 1), span_of(1, 2)]);
+        assert_eq!(
+            trace.spans.iter().map(|kept| kept.span.clone()).collect::<Vec<_>>(),
+            [span_of(1, 1), span_of(1, 2)]
+        );
         assert_eq!((trace.spans[0].origin.clone(), trace.documents), (origin("web"), vec![b"{}".to_vec()]));
         let told = store.list(&TraceQuery::default());
         assert_eq!(ids(&told), [trace_id(2), trace_id(1)]);
@@ -148,6 +151,31 @@ fn the_oldest_go_for_newer_ones() {
     assert_eq!(on_disk, counts.bytes, "files that are given up are removed");
 }
 
+/// What 100,000 requests over two hops tell, at 100 % sampling, as a proxy batches it.
+#[test]
+#[ignore = "writes 100 MB"]
+fn nothing_is_lost_of_100_000_requests() {
+    const REQUESTS: u64 = 100_000;
+    let fixture = Fixture::new(TraceLimits::default());
+    let store = fixture.open();
+    for batch in 0..REQUESTS / 250 {
+        for hop in 0..4 {
+            let spans = (batch * 250..(batch + 1) * 250).map(|number| span_of(number, hop));
+            store.put(&origin("web"), spans.collect());
+        }
+    }
+    let check = |store: &TraceStore| {
+        let counts = store.counts();
+        assert_eq!((counts.traces, counts.spans, counts.dropped), (REQUESTS, 4 * REQUESTS, 0), "{counts:?}");
+        let told = store.list(&TraceQuery { limit: usize::MAX, ..TraceQuery::default() });
+        assert_eq!(told.iter().map(|summary| summary.records as u64).sum::<u64>(), 4 * REQUESTS);
+        assert_eq!(store.trace(trace_id(77_777)).expect("kept").spans.len(), 4);
+    };
+    check(&store);
+    drop(store);
+    check(&fixture.open());
+}
+
 #[test]
 fn what_is_old_goes() {
     let fixture = Fixture::new(TraceLimits::default());
@@ -189,7 +217,8 @@ fn traces_are_told_by_time_fault_and_duration() {
     assert_eq!(told(TraceQuery { failed: true, ..TraceQuery::default() }), [trace_id(2)]);
     assert_eq!(told(TraceQuery { slower_us: 100_000, ..TraceQuery::default() }), [trace_id(3)]);
     let at = |second: u64| (T0 + second) * 1_000_000;
-    let between = TraceQuery { from_us: at(1), until_us: at(3), newest_first: false, ..TraceQuery::default() };
+    let between =
+        TraceQuery { from_us: at(1), until_us: at(3), newest_first: false, ..TraceQuery::default() };
     assert_eq!(told(between), [trace_id(1), trace_id(2)]);
     assert_eq!(told(TraceQuery { from_us: at(3), until_us: at(1), ..between }), [], "no time at all");
 }

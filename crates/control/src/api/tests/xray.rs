@@ -8,7 +8,12 @@ use super::*;
 const TRACE: &str = "1-58406520-a006649127e371903a2de979";
 
 fn origin(service: &str) -> SpanOrigin {
-    SpanOrigin { cluster: "c".into(), service: service.into(), task: format!("{service}-1"), is_gateway: false }
+    SpanOrigin {
+        cluster: "c".into(),
+        service: service.into(),
+        task: format!("{service}-1"),
+        is_gateway: false,
+    }
 }
 
 /// A span of a trace; its id is `[id; 8]`.
@@ -42,7 +47,10 @@ fn span(trace: TraceId, id: u8, parent: Option<u8>, kind: SpanKind, at_ms: u64) 
 fn put_call(endpoint: &Endpoint, trace: TraceId, at_ms: u64) {
     let traces = endpoint.core.traces();
     traces.put(&origin("web"), vec![Span { status: 503, ..span(trace, 1, None, SpanKind::Client, at_ms) }]);
-    traces.put(&origin("cart"), vec![Span { status: 503, ..span(trace, 2, Some(1), SpanKind::Server, at_ms + 5) }]);
+    traces.put(
+        &origin("cart"),
+        vec![Span { status: 503, ..span(trace, 2, Some(1), SpanKind::Server, at_ms + 5) }],
+    );
 }
 
 fn range(endpoint: &Endpoint) -> Value {
@@ -71,7 +79,8 @@ fn a_call_of_the_mesh_is_a_trace() {
     assert_eq!(summary["EntryPoint"]["Name"], "web");
     assert_eq!(summaries(&endpoint, Some("ok"))["TraceSummaries"], json!([]));
 
-    let traces = endpoint.ok("xray", "BatchGetTraces", json!({"TraceIds": ["58406520a006649127e371903a2de979"]}));
+    let traces =
+        endpoint.ok("xray", "BatchGetTraces", json!({"TraceIds": ["58406520a006649127e371903a2de979"]}));
     let segments = traces["Traces"][0]["Segments"].as_array().expect("segments");
     let documents: Vec<Value> = segments
         .iter()
@@ -125,10 +134,12 @@ fn documents_of_applications_are_part_of_the_trace() {
             {"Id": "aaaaaaaaaaaaaaaa", "ErrorCode": "MissingName", "Message": "Invalid segment. ErrorCode: MissingName"},
         ])
     );
-    let told = summaries(&endpoint, Some("annotation.item = \"rope\" AND !partial AND edge(\"cart\", \"db\")"));
+    let told =
+        summaries(&endpoint, Some("annotation.item = \"rope\" AND !partial AND edge(\"cart\", \"db\")"));
     assert_eq!(told["TraceSummaries"][0]["Annotations"]["item"][0]["AnnotationValue"]["StringValue"], "rope");
     let graph = endpoint.ok("xray", "GetTraceGraph", json!({"TraceIds": [TRACE]}));
-    let names: Vec<_> = graph["Services"].as_array().expect("services").iter().map(|it| it["Name"].clone()).collect();
+    let names: Vec<_> =
+        graph["Services"].as_array().expect("services").iter().map(|it| it["Name"].clone()).collect();
     assert!(names.contains(&json!("db")), "{names:?}");
 }
 
@@ -165,18 +176,31 @@ fn rules_are_kept_and_checked() {
             "ServiceName": "*", "ServiceType": "*", "Host": "*", "HTTPMethod": "*", "URLPath": "/pay", "Version": 1,
         })
     };
-    let made = endpoint.ok("xray", "CreateSamplingRule", json!({"SamplingRule": rule("pay"), "Tags": [{"Key": "a", "Value": "b"}]}));
+    let made = endpoint.ok(
+        "xray",
+        "CreateSamplingRule",
+        json!({"SamplingRule": rule("pay"), "Tags": [{"Key": "a", "Value": "b"}]}),
+    );
     let arn = made["SamplingRuleRecord"]["SamplingRule"]["RuleARN"].clone();
     assert_eq!(arn, "arn:aws:xray:us-east-1:000000000000:sampling-rule/pay");
     let told = endpoint.ok("xray", "GetSamplingRules", json!({}));
-    let names: Vec<_> = told["SamplingRuleRecords"].as_array().expect("rules").iter().map(|it| it["SamplingRule"]["RuleName"].clone()).collect();
+    let names: Vec<_> = told["SamplingRuleRecords"]
+        .as_array()
+        .expect("rules")
+        .iter()
+        .map(|it| it["SamplingRule"]["RuleName"].clone())
+        .collect();
     assert_eq!(names, ["pay", "Default"]);
-    assert_eq!(endpoint.ok("xray", "ListTagsForResource", json!({"ResourceARN": arn}))["Tags"], json!([{"Key": "a", "Value": "b"}]));
+    assert_eq!(
+        endpoint.ok("xray", "ListTagsForResource", json!({"ResourceARN": arn}))["Tags"],
+        json!([{"Key": "a", "Value": "b"}])
+    );
 
     let update = json!({"SamplingRuleUpdate": {"RuleARN": arn, "FixedRate": 0.75}});
     let changed = endpoint.ok("xray", "UpdateSamplingRule", update);
     assert_eq!(changed["SamplingRuleRecord"]["SamplingRule"]["FixedRate"], 0.75);
-    let default = json!({"SamplingRuleUpdate": {"RuleName": "Default", "FixedRate": 1.0, "ReservoirSize": 0}});
+    let default =
+        json!({"SamplingRuleUpdate": {"RuleName": "Default", "FixedRate": 1.0, "ReservoirSize": 0}});
     endpoint.ok("xray", "UpdateSamplingRule", default);
     let client = "0123456789abcdef01234567";
     let report = json!({"SamplingStatisticsDocuments": [
@@ -185,7 +209,10 @@ fn rules_are_kept_and_checked() {
     ]});
     let targets = endpoint.ok("xray", "GetSamplingTargets", report);
     let target = &targets["SamplingTargetDocuments"][0];
-    assert_eq!((&target["FixedRate"], &target["ReservoirQuota"], &target["Interval"]), (&json!(0.75), &json!(2), &json!(10)));
+    assert_eq!(
+        (&target["FixedRate"], &target["ReservoirQuota"], &target["Interval"]),
+        (&json!(0.75), &json!(2), &json!(10))
+    );
     assert_eq!(targets["UnprocessedStatistics"][0]["RuleName"], "gone");
     let summaries = endpoint.ok("xray", "GetSamplingStatisticSummaries", json!({}));
     assert_eq!(summaries["SamplingStatisticSummaries"][0]["RequestCount"], 9);
@@ -234,7 +261,10 @@ fn what_cannot_be_asked_is_refused() {
         ("GetTraceSummaries", json!({"StartTime": now - 90_000, "EndTime": now})),
         ("GetTraceSummaries", json!({"StartTime": now, "EndTime": now, "FilterExpression": "fault fault"})),
         ("GetTraceSummaries", json!({"StartTime": now, "EndTime": now, "TimeRangeType": "x"})),
-        ("GetTraceSummaries", json!({"StartTime": now, "EndTime": now, "Sampling": true, "SamplingStrategy": {"Name": "x"}})),
+        (
+            "GetTraceSummaries",
+            json!({"StartTime": now, "EndTime": now, "Sampling": true, "SamplingStrategy": {"Name": "x"}}),
+        ),
         ("GetTraceSummaries", json!({"EndTime": now})),
         ("GetServiceGraph", json!({"StartTime": now - 30_000, "EndTime": now})),
         ("GetServiceGraph", json!({"StartTime": now, "EndTime": now, "GroupName": "mine"})),
@@ -247,7 +277,8 @@ fn what_cannot_be_asked_is_refused() {
     }
     let unknown = endpoint.ok("xray", "BatchGetTraces", json!({"TraceIds": [TRACE]}));
     assert_eq!(unknown["UnprocessedTraceIds"], json!([TRACE]));
-    let record = json!({"TelemetryRecords": [{"Timestamp": now, "SegmentsReceivedCount": 3}], "Hostname": "h"});
+    let record =
+        json!({"TelemetryRecords": [{"Timestamp": now, "SegmentsReceivedCount": 3}], "Hostname": "h"});
     endpoint.ok("xray", "PutTelemetryRecords", record);
     let listed = endpoint.ok("cloudwatch", "ListMetrics", json!({"Namespace": "Bowline/XRayDaemon"}));
     assert_eq!(listed["Metrics"][0]["MetricName"], "SegmentsReceivedCount");

@@ -215,9 +215,7 @@ async fn answer(core: &Arc<Core>, request: Request<Incoming>) -> Response<Full<B
     for (name, value) in &answer.headers {
         response = response.header(&**name, value);
     }
-    response
-        .body(Full::new(answer.body.into()))
-        .unwrap_or_else(|_| status(StatusCode::INTERNAL_SERVER_ERROR))
+    response.body(Full::new(answer.body.into())).unwrap_or_else(|_| status(StatusCode::INTERNAL_SERVER_ERROR))
 }
 
 fn call(core: &Arc<Core>, name: &OperationName, request: &Document) -> Result<Document, Fault> {
@@ -256,7 +254,9 @@ mod tests {
     #[test]
     fn a_datagram_has_a_head() {
         assert_eq!(document(b"{\"format\": \"json\", \"version\": 1}\n{}"), Some("{}"));
-        for datagram in [&b"{}"[..], b"{}\n{}", b"{\"format\":\"json\",\"version\":2}\n{}", b"\n", b"", b"\xff\n"] {
+        for datagram in
+            [&b"{}"[..], b"{}\n{}", b"{\"format\":\"json\",\"version\":2}\n{}", b"\n", b"", b"\xff\n"]
+        {
             assert_eq!(document(datagram), None, "{datagram:?}");
         }
     }
@@ -289,16 +289,25 @@ mod tests {
         assert_eq!((counters.taken.load(Relaxed), core.traces().counts().documents), (1, 1));
 
         let post = |path: &str, more: &str| {
-            format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}content-length: 2\r\n\r\n{{}}")
+            format!(
+                "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}content-length: 2\r\n\r\n{{}}"
+            )
         };
         let rules = asked(address, &post("/GetSamplingRules", "")).await;
         assert!(rules.starts_with("HTTP/1.1 200") && rules.contains("\"Default\""), "{rules}");
         let targets = asked(address, &post("/SamplingTargets", "")).await;
-        assert!(targets.starts_with("HTTP/1.1 400") && targets.contains("InvalidRequestException"), "{targets}");
+        assert!(
+            targets.starts_with("HTTP/1.1 400") && targets.contains("InvalidRequestException"),
+            "{targets}"
+        );
         // What needs credentials elsewhere is not to be had here.
         assert!(asked(address, &post("/TraceSummaries", "")).await.starts_with("HTTP/1.1 404"));
         assert!(asked(address, &post("/CreateSamplingRule", "")).await.starts_with("HTTP/1.1 404"));
-        assert!(asked(address, &post("/GetSamplingRules", "origin: http://a\r\n")).await.starts_with("HTTP/1.1 405"));
+        assert!(
+            asked(address, &post("/GetSamplingRules", "origin: http://a\r\n"))
+                .await
+                .starts_with("HTTP/1.1 405")
+        );
         serving.abort();
     }
 }

@@ -22,9 +22,10 @@ pub(super) fn of_services(
     request: GetServiceGraphRequest,
 ) -> Result<GetServiceGraphResponse, Fault> {
     no_token(request.next_token.as_deref())?;
-    let group = request.group_name.as_deref().or_else(|| {
-        request.group_arn.as_deref().map(|arn| arn.split(":group/").nth(1).unwrap_or(arn))
-    });
+    let group = request
+        .group_name
+        .as_deref()
+        .or_else(|| request.group_arn.as_deref().map(|arn| arn.split(":group/").nth(1).unwrap_or(arn)));
     if group.is_some_and(|group| group.split('/').next() != Some(DEFAULT_GROUP)) {
         return Err(invalid("Group not found."));
     }

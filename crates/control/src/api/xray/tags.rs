@@ -25,9 +25,10 @@ fn not_found(arn: &str) -> Fault {
 /// The rule that an ARN names.
 fn rule(registry: &Registry, scope: &Scope, arn: &str) -> Result<SamplingRuleRow, Fault> {
     let parsed: Arn = arn.parse().map_err(|_| invalid("Invalid resource ARN."))?;
-    let name = parsed.resource().strip_prefix("sampling-rule/").filter(|name| {
-        scope.arn("xray", format_args!("sampling-rule/{name}")) == parsed
-    });
+    let name = parsed
+        .resource()
+        .strip_prefix("sampling-rule/")
+        .filter(|name| scope.arn("xray", format_args!("sampling-rule/{name}")) == parsed);
     let name = name.ok_or_else(|| not_found(arn))?;
     sampling::find(registry, scope, name).map_err(|_| not_found(arn))
 }

@@ -75,10 +75,7 @@ pub(super) fn summaries(
         return Err(invalid(format!("Invalid TimeRangeType: {kind}.")));
     }
     let expression = request.filter_expression.as_deref().filter(|text| !text.trim().is_empty());
-    let filter = expression
-        .map(Filter::parse)
-        .transpose()
-        .map_err(|error| invalid(error.to_string()))?;
+    let filter = expression.map(Filter::parse).transpose().map_err(|error| invalid(error.to_string()))?;
     let share = share(request.sampling.unwrap_or(false), request.sampling_strategy.as_ref())?;
     let after = request.next_token.as_deref().map(cursor).transpose()?;
     let mut query =

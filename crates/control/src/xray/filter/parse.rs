@@ -18,12 +18,14 @@ enum Token {
     Sign(&'static str),
 }
 
-const SIGNS: [&str; 15] =
-    ["!=", "<=", ">=", "(", ")", "{", "}", "[", "]", ",", "!", "=", "<", ">", ":"];
+const SIGNS: [&str; 15] = ["!=", "<=", ">=", "(", ")", "{", "}", "[", "]", ",", "!", "=", "<", ">", ":"];
 
 pub(super) fn parse(text: &str) -> Result<Filter, FilterError> {
     if text.chars().count() > LENGTH_MAX {
-        return Err(FilterError { what: format!("it is longer than {LENGTH_MAX} characters"), at: LENGTH_MAX });
+        return Err(FilterError {
+            what: format!("it is longer than {LENGTH_MAX} characters"),
+            at: LENGTH_MAX,
+        });
     }
     let mut parser = Parser { tokens: tokens(text)?, next: 0, end: text.chars().count() + 1, depth: 0 };
     let filter = parser.or()?;
@@ -336,8 +338,7 @@ impl Parser {
             Some(Token::Word(word)) => text_operator(word),
             _ => None,
         };
-        let operator =
-            operator.ok_or_else(|| self.unexpected("=, !=, CONTAINS, BEGINSWITH or ENDSWITH"))?;
+        let operator = operator.ok_or_else(|| self.unexpected("=, !=, CONTAINS, BEGINSWITH or ENDSWITH"))?;
         self.next += 1;
         Ok(operator)
     }

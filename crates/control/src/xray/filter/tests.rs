@@ -29,7 +29,10 @@ fn segment(id: &str, name: &str, parent: Option<&str>, status: i64, seconds: f64
 /// `web` calls `cart`, which fails, and `pay`, which tells nothing of itself.
 fn trace() -> TraceView {
     let mut web = segment("a1", "web", None, 429, 0.5);
-    let call = |id: &str, name: &str| Segment { namespace: Some("remote".into()), ..segment(id, name, None, 200, 0.2) };
+    let call = |id: &str, name: &str| Segment {
+        namespace: Some("remote".into()),
+        ..segment(id, name, None, 200, 0.2)
+    };
     web.subsegments = vec![call("a2", "cart"), call("a3", "pay")];
     web.annotations = BTreeMap::from([
         ("color".to_owned(), json!("red")),
@@ -39,7 +42,8 @@ fn trace() -> TraceView {
     web.user = Some("ann".into());
     let mut cart = segment("b1", "cart", Some("a2"), 503, 0.15);
     cart.rest.insert("cause".into(), json!({"exceptions": [{"message": "out of stock"}]}));
-    let edge = |to, call: &str, remote: &str| Edge { from: 0, to, call: Some(call.into()), remote: remote.into() };
+    let edge =
+        |to, call: &str, remote: &str| Edge { from: 0, to, call: Some(call.into()), remote: remote.into() };
     TraceView { segments: vec![web, cart], edges: vec![edge(Some(1), "a2", ""), edge(None, "a3", "pay")] }
 }
 
@@ -123,7 +127,10 @@ fn what_is_no_expression_is_refused() {
         ("fault = 1", "expected true or false"),
     ] {
         let error = Filter::parse(expression).expect_err(expression).to_string();
-        assert!(error.starts_with("Invalid filter expression: ") && error.contains(what), "{expression}: {error}");
+        assert!(
+            error.starts_with("Invalid filter expression: ") && error.contains(what),
+            "{expression}: {error}"
+        );
     }
     let deep = format!("{}fault{}", "(".repeat(40), ")".repeat(40));
     assert!(Filter::parse(&deep).is_err(), "too deep");

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use bowline_control::traces::{Part, PartKind, TraceNumbers, TraceRow, Waterfall};
-use bowline_model::clock::Timestamp;
 
 use crate::{display::Table, events::second};
 
@@ -141,6 +140,7 @@ fn shortened(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use bowline_control::traces::PartEvent;
+    use bowline_model::clock::Timestamp;
 
     use super::*;
 

@@ -31,6 +31,7 @@ pub mod lifecycle;
 mod log_rows;
 mod private_ca;
 pub mod record;
+mod sampling_rows;
 mod scaling_rows;
 mod secret_rows;
 pub mod secrets;
@@ -134,6 +135,7 @@ pub fn apply(
     // After the services that are scaled.
     applying.all_scaling(registry);
     applying.all_logs(registry);
+    applying.all_sampling_rules(registry);
     // Before duplicates are looked for: a name may move from a service that goes to one that comes.
     if let Some(before) = registry.stacks.get(&stack.name).cloned() {
         for (table, key) in before.resources.difference(&applying.record.resources) {
@@ -241,6 +243,7 @@ fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
                 || secret_rows::remove(registry, table, key)
                 || scaling_rows::remove(registry, table, key, now)
                 || log_rows::remove(registry, table, key)
+                || sampling_rows::remove(registry, table, key)
                 || kms_rows::remove(registry, table, key, now) => {}
         other => unreachable!("no table {other} is ever recorded"),
     }

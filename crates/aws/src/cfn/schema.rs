@@ -16,6 +16,7 @@ mod records;
 mod servicediscovery;
 mod shape;
 mod traffic;
+mod xray;
 
 use serde_json::Value;
 
@@ -133,6 +134,7 @@ static ALL: &[&ResourceType] = &[
     &servicediscovery::HTTP_NAMESPACE,
     &servicediscovery::PRIVATE_DNS_NAMESPACE,
     &servicediscovery::SERVICE,
+    &xray::SAMPLING_RULE,
 ];
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ use crate::{api::constraint, registry::Registry};
 
 /// The rule that there always is.
 pub(crate) const DEFAULT: &str = "Default";
+/// Since when there is it: X-Ray's user guide has this moment.
+const DEFAULT_SINCE: Timestamp = Timestamp::from_secs(1_529_959_993);
 /// Most rules besides it. Source: X-Ray's quotas.
 pub(crate) const RULES_MAX: usize = 25;
 /// Most tags of a rule.
@@ -77,8 +79,8 @@ impl SamplingRuleRow {
                 attributes: BTreeMap::new(),
             },
             tags: BTreeMap::new(),
-            created_at: Timestamp::from_millis(0),
-            modified_at: Timestamp::from_millis(0),
+            created_at: DEFAULT_SINCE,
+            modified_at: DEFAULT_SINCE,
         }
     }
 

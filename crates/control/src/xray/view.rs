@@ -58,8 +58,8 @@ impl TraceView {
 
     /// Those that none of the others called.
     pub(crate) fn roots(&self) -> impl Iterator<Item = (usize, &Segment)> {
-        let is_called = |at: usize| self.edges.iter().any(|edge| edge.to == Some(at));
-        self.segments.iter().enumerate().filter(move |(at, _)| !is_called(*at))
+        let called: HashSet<usize> = self.edges.iter().filter_map(|edge| edge.to).collect();
+        self.segments.iter().enumerate().filter(move |(at, _)| !called.contains(at))
     }
 
     /// Where the trace begins.

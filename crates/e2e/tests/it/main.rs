@@ -21,5 +21,6 @@ mod reference;
 mod stat;
 mod structure;
 mod task_role;
+mod tracing;
 mod traffic;
 mod two_services;

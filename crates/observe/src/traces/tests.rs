@@ -151,6 +151,31 @@ fn the_oldest_go_for_newer_ones() {
     assert_eq!(on_disk, counts.bytes, "files that are given up are removed");
 }
 
+/// What 100,000 requests over two hops tell, at 100 % sampling, as a proxy batches it.
+#[test]
+#[ignore = "writes 100 MB"]
+fn nothing_is_lost_of_100_000_requests() {
+    const REQUESTS: u64 = 100_000;
+    let fixture = Fixture::new(TraceLimits::default());
+    let store = fixture.open();
+    for batch in 0..REQUESTS / 250 {
+        for hop in 0..4 {
+            let spans = (batch * 250..(batch + 1) * 250).map(|number| span_of(number, hop));
+            store.put(&origin("web"), spans.collect());
+        }
+    }
+    let check = |store: &TraceStore| {
+        let counts = store.counts();
+        assert_eq!((counts.traces, counts.spans, counts.dropped), (REQUESTS, 4 * REQUESTS, 0), "{counts:?}");
+        let told = store.list(&TraceQuery { limit: usize::MAX, ..TraceQuery::default() });
+        assert_eq!(told.iter().map(|summary| summary.records as u64).sum::<u64>(), 4 * REQUESTS);
+        assert_eq!(store.trace(trace_id(77_777)).expect("kept").spans.len(), 4);
+    };
+    check(&store);
+    drop(store);
+    check(&fixture.open());
+}
+
 #[test]
 fn what_is_old_goes() {
     let fixture = Fixture::new(TraceLimits::default());

@@ -107,6 +107,25 @@ pub(in crate::cfn) fn alarm(facts: &Facts<'_>) -> Identity {
         .default_property("AlarmName", name)
 }
 
+pub(in crate::cfn) fn sampling_rule(facts: &Facts<'_>) -> Identity {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Named {
+        rule_name: Option<String>,
+        sampling_rule: Option<Rule>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Rule {
+        #[serde(rename = "RuleName")]
+        name: Option<String>,
+    }
+    let named = facts.typed::<Named>(&[]);
+    let given = named.and_then(|named| named.sampling_rule.and_then(|rule| rule.name).or(named.rule_name));
+    let name = given.unwrap_or_else(|| facts.generated_name(32));
+    let arn = facts.arn("xray", &format!("sampling-rule/{name}"));
+    Identity::new(arn.clone()).with("RuleARN", arn)
+}
+
 pub(in crate::cfn) fn lambda_function(facts: &Facts<'_>) -> Identity {
     let name = facts.name("FunctionName", 64);
     Identity::new(name.clone())

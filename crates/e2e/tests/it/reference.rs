@@ -7,17 +7,21 @@ use bowline_e2e::{
     mesh::{bowline, repository},
 };
 
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 34] = [
     "",
     "up",
     "server",
     "down",
+    "check",
     "status",
     "stat",
     "edges",
     "top",
     "routes",
     "events",
+    "tap",
+    "diagnostics",
+    "log-level",
     "certs",
     "certs revoke",
     "certs allow",

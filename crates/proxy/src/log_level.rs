@@ -11,6 +11,7 @@ use bowline_plumbing::{
     telemetry::{LogFilter, LogFilterError},
     wall_clock,
 };
+use tokio::task::AbortHandle;
 
 /// Longest time for another level.
 const LASTING_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -31,6 +32,7 @@ struct Present {
     until: Option<Timestamp>,
     /// Grows with each change: the timer of an earlier one does nothing.
     turn: u64,
+    timer: Option<AbortHandle>,
 }
 
 impl LogLevel {
@@ -53,13 +55,16 @@ impl LogLevel {
         };
         present.turn += 1;
         present.until = until;
+        if let Some(earlier) = present.timer.take() {
+            earlier.abort();
+        }
         if until.is_some() {
             let (later, turn) = (self.clone(), present.turn);
-            // Of a change that another one has followed nothing is left but this, asleep.
-            tokio::spawn(async move {
+            let timer = tokio::spawn(async move {
                 tokio::time::sleep(lasting).await;
                 later.reset(turn);
             });
+            present.timer = Some(timer.abort_handle());
         }
         drop(present);
         let state = self.state();

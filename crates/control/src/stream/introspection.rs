@@ -29,7 +29,7 @@ const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for a proxy to make room for an order.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a message costs of the connection's budget: it may have a hundred requests in it.
-const MESSAGE_COST: f64 = 10.0;
+const MESSAGE_COST: f64 = 4.0;
 
 /// The service.
 pub(super) struct IntrospectionService {

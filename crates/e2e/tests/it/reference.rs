@@ -7,11 +7,12 @@ use bowline_e2e::{
     mesh::{bowline, repository},
 };
 
-const COMMANDS: [&str; 31] = [
+const COMMANDS: [&str; 34] = [
     "",
     "up",
     "server",
     "down",
+    "check",
     "status",
     "stat",
     "edges",
@@ -19,6 +20,9 @@ const COMMANDS: [&str; 31] = [
     "routes",
     "events",
     "trace",
+    "tap",
+    "diagnostics",
+    "log-level",
     "certs",
     "certs revoke",
     "certs allow",

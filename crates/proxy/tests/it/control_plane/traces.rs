@@ -429,3 +429,36 @@ async fn servers_outside_the_mesh_get_what_the_client_has_sent() {
     assert_eq!(backend.last.lock().expect("no panic")["traceparent"], parent);
     proxy.handle.stop();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delay_that_was_injected_and_a_time_that_was_over_are_events() {
+    let (backend, called) =
+        (Backend::start(Answer::status(200)).await, Backend::start(Answer::hanging()).await);
+    let delay = json!({"fault": {"name": "out", "rules": [{"delayPerMillion": 1_000_000, "delayMs": 20}]}});
+    let (application, more) = (backend.address, vec![tracing(0, true), delay]);
+    let start = move || Task::start_with(application, 3600, more, &options());
+    let task = tokio::task::spawn_blocking(start).await.expect("started");
+    let c = task.ca.issue("c", &Leaf::of(&id("c")));
+    let mut resources = vec![task.ca.trust(), identity("mesh", &c)];
+    resources.extend(inbound("HTTP", called.address, &[&id("b")]));
+    let server = Proxy::start(&resources);
+    let task = calls_go_to(task, &[server.address("in")], "endpoints").await;
+    let own = Client::at(task.proxy.address("out").expect("open")).await;
+    let got = own.send("GET", "/x", &[("x-envoy-expected-rq-timeout-ms", "300")]).await;
+    assert_eq!(got.status, 504);
+    called.answers(Answer::status(200));
+    let spans = end(task).await;
+    let [span] = spans.as_slice() else { panic!("the one that failed: {spans:?}") };
+    let events = &span.events;
+    assert_eq!((names(events)[0], names(events).last()), ("fault", Some(&"timeout")), "{span:?}");
+    assert!(attribute(&events[0], "duration_us").parse::<u64>().expect("a number") >= 20_000);
+    let over = events.last().expect("there is one");
+    assert_eq!(
+        (attribute(over, "of"), attribute(over, "limit_us")),
+        ("request", ""),
+        "the client's own limit"
+    );
+    assert!(over.after_us >= 300_000 && span.duration_us >= over.after_us, "{span:?}");
+    assert_eq!((span.flags.as_str(), span.status), ("UT", 504));
+    server.handle.stop();
+}

@@ -30,7 +30,7 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_se
 /// How long lines may follow that belong to an event.
 const EVENT_COMPLETE: Duration = Duration::from_secs(5);
 /// Delays between attempts.
-const DELAYS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+const DELAYS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 /// How often records are offered that a receiver refuses for what they are.
 const REFUSED_MAX: u32 = 10;
 /// How often it is said that a place takes nothing.

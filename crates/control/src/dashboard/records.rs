@@ -91,7 +91,9 @@ fn errors(traces: &TraceStore, service: &Service, now: Timestamp) -> Vec<TraceRo
     for summary in traces.list(&query) {
         let Some(trace) = traces.trace(summary.id) else { continue };
         let is_its = |kept: &&KeptSpan| {
-            kept.origin.service == service.name && kept.origin.cluster == service.cluster && kept.span.is_fault()
+            kept.origin.service == service.name
+                && kept.origin.cluster == service.cluster
+                && kept.span.is_fault()
         };
         rows.extend(trace.spans.iter().filter(is_its).map(|KeptSpan { span, .. }| TraceRow {
             id: trace.id.to_string(),
@@ -199,7 +201,8 @@ mod tests {
         let container = json!({"name": "app", "image": "i", "logConfiguration": logging});
         let definition = json!({"family": "app", "containerDefinitions": [container]});
         api.json(&root, "ecs", "RegisterTaskDefinition", definition).await.ok();
-        let service = json!({"cluster": "c", "serviceName": "web", "taskDefinition": "app", "desiredCount": 0});
+        let service =
+            json!({"cluster": "c", "serviceName": "web", "taskDefinition": "app", "desiredCount": 0});
         api.json(&root, "ecs", "CreateService", service).await.ok();
         let core = &api.api.core;
         let told = of(core, "service/c/web").expect("there is one");

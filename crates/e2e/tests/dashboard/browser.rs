@@ -236,21 +236,28 @@ impl Browser {
             self.evaluate("0");
         }
         let told = self.events.iter().filter(|event| event["method"] == "Tracing.dataCollected");
-        let traced: Vec<&Value> = told.flat_map(|event| event["params"]["value"].as_array()).flatten().collect();
+        let traced: Vec<&Value> =
+            told.flat_map(|event| event["params"]["value"].as_array()).flatten().collect();
         let number = |event: &Value, name: &str| event[name].as_f64();
         let mut calls: Vec<_> = traced.into_iter().filter(|event| event["name"] == "FunctionCall").collect();
-        calls.sort_by(|a, b| number(a, "ts").unwrap_or_default().total_cmp(&number(b, "ts").unwrap_or_default()));
+        calls.sort_by(|a, b| {
+            number(a, "ts").unwrap_or_default().total_cmp(&number(b, "ts").unwrap_or_default())
+        });
         // A call within another one is part of it.
         let mut end = 0.0;
         let outer = calls.into_iter().filter(|event| {
-            let (begins, lasts) = (number(event, "ts").unwrap_or_default(), number(event, "dur").unwrap_or_default());
+            let (begins, lasts) =
+                (number(event, "ts").unwrap_or_default(), number(event, "dur").unwrap_or_default());
             let is_outer = begins >= end;
             if is_outer {
                 end = begins + lasts;
             }
             is_outer
         });
-        outer.filter_map(|event| number(event, "tdur").or_else(|| number(event, "dur"))).map(|it| it / 1e3).collect()
+        outer
+            .filter_map(|event| number(event, "tdur").or_else(|| number(event, "dur")))
+            .map(|it| it / 1e3)
+            .collect()
     }
 
     /// A counter of the browser's, as `ScriptDuration`, in seconds.

@@ -2,6 +2,7 @@
 
 use std::{fmt, io, path::PathBuf, sync::Arc};
 
+use bowline_logs::route::SourceName;
 use bowline_model::{
     log::LogWriter,
     log_driver::LogFigures,
@@ -116,6 +117,15 @@ impl OutputSource {
             Self::Container(name) => name,
             Self::Proxy => "proxy",
             Self::Launcher => "launcher",
+        }
+    }
+
+    /// Its name where lines wait to be delivered.
+    pub(crate) fn source_name(&self) -> SourceName {
+        match self {
+            Self::Container(name) => SourceName::Container(name.clone()),
+            Self::Proxy => SourceName::Proxy,
+            Self::Launcher => SourceName::Launcher,
         }
     }
 }

@@ -258,7 +258,7 @@ async fn follow(
                     }
                 }
                 Ok(Some((FromShim::Output(line), _))) => {
-                    context.router.wake(id);
+                    context.router.wake(id, &line.source.source_name());
                     let _ = context.output.try_send(line);
                 }
                 Ok(Some((FromShim::TokenWanted, _))) => {

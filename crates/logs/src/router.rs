@@ -26,7 +26,7 @@ use tokio::{
 use self::delivery::Delivery;
 use crate::{
     fluent_bit::Input,
-    route::{Pipeline, RouteError, RouteSecrets, TaskRoutes},
+    route::{Pipeline, RouteError, RouteSecrets, SourceName, TaskRoutes},
     sink::Sink,
     spool::SpoolReader,
 };
@@ -72,9 +72,12 @@ pub struct Router {
 struct Known {
     secrets: watch::Sender<Option<Arc<RouteSecrets>>>,
     ended: watch::Sender<bool>,
-    wake: Arc<Notify>,
+    wakes: Wakes,
     worker: tokio::task::JoinHandle<()>,
 }
+
+/// What wakes the deliveries of each source: those of another have nothing to look for.
+type Wakes = Arc<HashMap<SourceName, Notify>>;
 
 impl Drop for Known {
     fn drop(&mut self) {
@@ -156,10 +159,10 @@ impl Router {
         }
     }
 
-    /// A task printed something.
-    pub fn wake(&self, task: &TaskId) {
-        if let Some(known) = self.tasks().get(task) {
-            known.wake.notify_waiters();
+    /// A source of a task printed something.
+    pub fn wake(&self, task: &TaskId, source: &SourceName) {
+        if let Some(wake) = self.tasks().get(task).and_then(|known| known.wakes.get(source)) {
+            wake.notify_waiters();
         }
     }
 
@@ -181,19 +184,20 @@ impl Router {
         let task = routes.task.clone();
         let (secrets, secrets_watch) = watch::channel(secrets);
         let (ended, ended_watch) = watch::channel(ended);
-        let wake = Arc::new(Notify::new());
+        let sources = routes.sources.iter().map(|source| (source.source.clone(), Notify::new()));
+        let wakes: Wakes = Arc::new(sources.collect());
         let work = Work {
             config: Arc::clone(&self.config),
             directory: self.config.directory.join(task.as_str()),
             routes,
             secrets: secrets_watch,
             ended: ended_watch,
-            wake: Arc::clone(&wake),
+            wakes: Arc::clone(&wakes),
         };
         let worker = tokio::spawn(work.run());
         let mut tasks = self.tasks();
         tasks.retain(|_, known| !known.worker.is_finished());
-        tasks.insert(task, Known { secrets, ended, wake, worker });
+        tasks.insert(task, Known { secrets, ended, wakes, worker });
     }
 }
 
@@ -204,7 +208,7 @@ struct Work {
     routes: TaskRoutes,
     secrets: watch::Receiver<Option<Arc<RouteSecrets>>>,
     ended: watch::Receiver<bool>,
-    wake: Arc<Notify>,
+    wakes: Wakes,
 }
 
 impl Work {
@@ -265,7 +269,7 @@ impl Work {
                     reader: Arc::clone(reader),
                     figures: Arc::clone(&self.config.figures),
                     ended: self.ended.clone(),
-                    wake: Arc::clone(&self.wake),
+                    wakes: Arc::clone(&self.wakes),
                     directory: self.directory.clone(),
                 }
                 .run(),

@@ -135,12 +135,7 @@ impl Outputs {
 
     /// Writes to Docker's files, or gives the driver that a spool is.
     fn drive(&self, source: &OutputSource, stream: OutputStream, line: &str) -> Option<&Driver> {
-        let name = match source {
-            OutputSource::Container(name) => SourceName::Container(name.clone()),
-            OutputSource::Proxy => SourceName::Proxy,
-            OutputSource::Launcher => SourceName::Launcher,
-        };
-        let driver = self.drivers.get(&name)?;
+        let driver = self.drivers.get(&source.source_name())?;
         if let Driver::JsonFile(writer) = driver {
             // A full disk must not stop the task.
             let _ = writer.borrow_mut().write(wall_clock::now(), stream == OutputStream::Stderr, line);

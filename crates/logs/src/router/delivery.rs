@@ -10,11 +10,11 @@ use std::{
 use bowline_model::log_driver::{LogFigures, RetryLimit};
 use bowline_plumbing::{backoff::Backoff, wall_clock};
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     time::{Instant, sleep},
 };
 
-use super::left;
+use super::{Wakes, left};
 use crate::{
     route::Pipeline,
     sink::{DeliveryError, Payload, Shaped, Sink},
@@ -44,7 +44,7 @@ pub(super) struct Delivery {
     pub(super) reader: Arc<Mutex<SpoolReader>>,
     pub(super) figures: Arc<LogFigures>,
     pub(super) ended: watch::Receiver<bool>,
-    pub(super) wake: Arc<Notify>,
+    pub(super) wakes: Wakes,
     pub(super) directory: PathBuf,
 }
 
@@ -53,10 +53,13 @@ impl Delivery {
     pub(super) async fn run(mut self) {
         let mut look = LOOK.0;
         loop {
-            let wake = Arc::clone(&self.wake);
-            let woken = wake.notified();
-            tokio::pin!(woken);
-            woken.as_mut().enable();
+            let (wakes, source) = (Arc::clone(&self.wakes), self.pipeline.source.clone());
+            let woken = async {
+                match wakes.get(&source) {
+                    Some(wake) => wake.notified().await,
+                    None => std::future::pending().await,
+                }
+            };
             // Before it is read: what was appended before the end is read, too.
             let over = *self.ended.borrow();
             let (batch, marked) = match self.read().await {
@@ -91,7 +94,7 @@ impl Delivery {
                 break;
             }
             tokio::select! {
-                () = &mut woken => look = LOOK.0,
+                () = woken => look = LOOK.0,
                 () = sleep(look) => look = (look * 2).min(LOOK.1),
                 _ = self.ended.changed(), if !over => {}
             }

@@ -100,6 +100,26 @@ fn lines_that_were_not_taken_are_counted() {
     assert_eq!((numbers(&batch), batch.lost), (vec![0, 6], 5));
 }
 
+#[test]
+fn what_the_disk_does_not_take_is_lost_and_counted_and_later_lines_are_kept() {
+    let root = tempfile::tempdir().expect("a directory");
+    let (directory, away) = (root.path().join("spool"), root.path().join("away"));
+    let limits = SpoolLimits { bytes_max: 1 << 20, segment_bytes: 1 };
+    let mut writer = SpoolWriter::open(&directory, limits).expect("it opens");
+    for number in 0..12 {
+        // No segment can be begun meanwhile.
+        match number {
+            3 => fs::rename(&directory, &away).expect("it is renamed"),
+            7 => fs::rename(&away, &directory).expect("it is renamed"),
+            _ => {}
+        }
+        writer.append(&line(number));
+        let _ = writer.flush();
+    }
+    let batch = all(&directory);
+    assert_eq!((numbers(&batch), batch.lost), (vec![0, 1, 2, 7, 8, 9, 10, 11], 4));
+}
+
 #[tokio::test]
 async fn a_full_queue_loses_or_waits_and_never_blocks() {
     let directory = tempfile::tempdir().expect("a directory");

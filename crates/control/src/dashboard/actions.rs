@@ -85,9 +85,12 @@ impl Request<'_> {
         match done.await? {
             Ok(_) => Ok(()),
             Err(fault) => {
-                let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::BAD_REQUEST);
-                // A browser would take the API's 401 for its own.
-                let status = if status == StatusCode::UNAUTHORIZED { StatusCode::FORBIDDEN } else { status };
+                // The JSON protocols have 400 for what is not allowed, too; 401 would say that nobody has signed in.
+                let status = match StatusCode::from_u16(fault.status) {
+                    _ if fault.code.starts_with("AccessDenied") => StatusCode::FORBIDDEN,
+                    Ok(status) if status != StatusCode::UNAUTHORIZED => status,
+                    _ => StatusCode::BAD_REQUEST,
+                };
                 Err(Refusal::new(status, fault.code, fault.message))
             }
         }

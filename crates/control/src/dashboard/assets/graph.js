@@ -73,7 +73,7 @@ export class Graph extends HTMLElement {
       const same = this.scope === scope;
       this.scope = scope;
       this.#key = key;
-      this.#places = layout(nodes.map(([id]) => id), edges.map(([, edge]) => [edge.from, edge.to]), same ? this.#places : null, this.labelled ? 168 : undefined);
+      this.#places = layout(nodes.map(([id]) => id), edges.map(([, edge]) => [edge.from, edge.to]), same ? this.#places : null, this.labelled ? [168, 40] : undefined);
       this.#drop(this.#nodes, new Set(nodes.map(([id]) => id)));
       this.#drop(this.#edges, new Set(edges.map(([id]) => id)));
     }
@@ -202,7 +202,7 @@ export class Graph extends HTMLElement {
     const taken = [];
     for (const [, part] of [...this.#edges].sort(([a], [b]) => (a < b ? -1 : 1))) {
       const near = (at) => taken.reduce((sum, other) => sum + Math.max(0, 1 - Math.abs(at.x - other.x) / 120) * Math.max(0, 1 - Math.abs(at.y - other.y) / 30), 0);
-      const places = [0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74].map(part.curve);
+      const places = [0.5, 0.44, 0.56, 0.38, 0.62].map(part.curve);
       const best = places.reduce((best, at) => (near(at) < near(best) - 0.01 ? at : best));
       taken.push(best);
       this.#put(part, best);
@@ -356,7 +356,7 @@ export class Graph extends HTMLElement {
 
 customElements.define("bowline-graph", Graph);
 
-const shortened = (name) => (name.length > 20 ? `${name.slice(0, 19)}…` : name);
+const shortened = (name) => (name.length > 18 ? `${name.slice(0, 17)}…` : name);
 
 /** Whether a part of a drawing is to have another value than it has. What it has is remembered: to read it would cost more. */
 function changed(part, name, value) {

@@ -3,7 +3,6 @@
 
 export const WIDTH = 176;
 export const HEIGHT = 46;
-const ROW = HEIGHT + 18;
 /** Width to height of what is to be filled. */
 const ASPECT = 1.8;
 /** Share of new nodes from which on everything is placed anew. */
@@ -11,16 +10,16 @@ const RENEW = 0.25;
 
 /**
  * Places for `nodes` (ids) with `edges` (pairs of ids): a map of ids to `{x, y}`. `before` is the result for what was
- * there until now, `gap` the room between columns.
+ * there until now, `gap` the room between columns and rows.
  */
-export function layout(nodes, edges, before, gap = 84) {
-  const column = WIDTH + gap;
+export function layout(nodes, edges, before, gap = [84, 18]) {
+  const grid = { width: WIDTH + gap[0], row: HEIGHT + gap[1] };
   const ids = [...nodes].sort();
   const known = before ? ids.filter((id) => before.has(id)) : [];
   if (known.length > 0 && ids.length - known.length <= Math.max(2, ids.length * RENEW)) {
-    return extended(ids, edges, before, column);
+    return extended(ids, edges, before, grid);
   }
-  return placed(ids, edges, column);
+  return placed(ids, edges, grid);
 }
 
 function neighbours(ids, edges) {
@@ -34,23 +33,23 @@ function neighbours(ids, edges) {
   return { next, back };
 }
 
-function placed(ids, edges, width) {
+function placed(ids, edges, { width, row }) {
   const { next, back } = acyclic(ids, neighbours(ids, edges));
   const alone = ids.filter((id) => next.get(id).length === 0 && back.get(id).length === 0);
   const linked = ids.filter((id) => !alone.includes(id));
   const layers = ordered(ranked(linked, next, back), next, back);
-  const columns = filled(layers, width);
+  const columns = filled(layers, width, row);
   const places = new Map();
-  const height = Math.max(0, ...columns.map((column) => column.length)) * ROW;
+  const height = Math.max(0, ...columns.map((column) => column.length)) * row;
   columns.forEach((column, x) => {
-    const top = (height - column.length * ROW) / 2;
-    column.forEach((id, y) => places.set(id, { x: x * width, y: top + y * ROW }));
+    const top = (height - column.length * row) / 2;
+    column.forEach((id, y) => places.set(id, { x: x * width, y: top + y * row }));
   });
   // Who neither calls nor is called stands below, as wide as the rest.
   const wide = Math.max(columns.length, Math.min(6, Math.ceil(Math.sqrt(alone.length * 0.6))), 1);
-  const below = height > 0 ? height + ROW * 0.6 : 0;
+  const below = height > 0 ? height + row * 0.6 : 0;
   alone.forEach((id, place) =>
-    places.set(id, { x: (place % wide) * width, y: below + Math.floor(place / wide) * ROW }));
+    places.set(id, { x: (place % wide) * width, y: below + Math.floor(place / wide) * row }));
   return places;
 }
 
@@ -127,12 +126,12 @@ function ordered(layers, next, back) {
 }
 
 /** Columns of layers, long ones divided such that all is as large as can be in the space there is. */
-function filled(layers, width) {
+function filled(layers, width, row) {
   const longest = Math.max(0, ...layers.map((layer) => layer.length));
   let [best, size] = [layers, Infinity];
   for (let rows = 6; rows <= Math.max(6, longest); rows++) {
     const columns = layers.flatMap((layer) => chunks(layer, rows));
-    const high = Math.max(...columns.map((column) => column.length)) * ROW;
+    const high = Math.max(...columns.map((column) => column.length)) * row;
     const needed = Math.max(columns.length * width, high * ASPECT);
     if (needed < size) [best, size] = [columns, needed];
   }
@@ -146,10 +145,9 @@ function chunks(layer, most) {
 }
 
 /** New nodes among those that stay where they are: beside whom they call or are called by, in the next free place. */
-function extended(ids, edges, before, width) {
-  const slot = ({ x, y }) => `${Math.round(x / width)}/${Math.round(y / ROW)}`;
+function extended(ids, edges, before, { width, row }) {
   const places = new Map(ids.filter((id) => before.has(id)).map((id) => [id, before.get(id)]));
-  const taken = new Set([...places.values()].map(slot));
+  const isTaken = ({ x, y }) => [...places.values()].some((at) => Math.abs(at.x - x) < WIDTH && Math.abs(at.y - y) < HEIGHT + 8);
   const { next, back } = neighbours(ids, edges);
   for (const id of ids.filter((id) => !places.has(id))) {
     const of = (others) => others.map((other) => places.get(other)).filter(Boolean);
@@ -157,14 +155,10 @@ function extended(ids, edges, before, width) {
     const near = [...callers, ...called];
     const x = callers.length > 0 ? Math.max(...callers.map((at) => at.x)) + width
       : called.length > 0 ? Math.min(...called.map((at) => at.x)) - width : 0;
-    const bottom = Math.max(0, ...[...places.values()].map((at) => at.y)) + ROW;
-    const wanted = near.length > 0 ? near.reduce((sum, at) => sum + at.y, 0) / near.length : bottom;
-    let found = { x, y: Math.round(wanted / ROW) * ROW };
-    for (let step = 1; taken.has(slot(found)); step++) {
-      found = { x, y: found.y + (step % 2 === 0 ? -step : step) * ROW };
-    }
-    places.set(id, found);
-    taken.add(slot(found));
+    const bottom = Math.max(0, ...[...places.values()].map((at) => at.y)) + row;
+    let y = near.length > 0 ? near.reduce((sum, at) => sum + at.y, 0) / near.length : bottom;
+    for (let step = 1; isTaken({ x, y }); step++) y += (step % 2 === 0 ? -step : step) * (row / 2);
+    places.set(id, { x, y });
   }
   return places;
 }

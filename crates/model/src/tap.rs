@@ -252,7 +252,7 @@ fn looks_like_a_secret(value: &str) -> bool {
     let value = value.trim();
     let scheme = value.split_once(' ').map(|(scheme, _)| scheme);
     let is_scheme = |known: &&str| scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(known));
-    if ["basic", "bearer", "digest", "negotiate", "aws4-hmac-sha256"].iter().any(|known| is_scheme(&known)) {
+    if ["basic", "bearer", "digest", "negotiate", "aws4-hmac-sha256"].iter().any(is_scheme) {
         return true;
     }
     value.contains("-----BEGIN ") || value.split(|c: char| !is_of_token(c)).any(is_key)

@@ -7,7 +7,7 @@ use bowline_e2e::{
     mesh::{bowline, repository},
 };
 
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 31] = [
     "",
     "up",
     "server",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 30] = [
     "top",
     "routes",
     "events",
+    "logs",
     "certs",
     "certs revoke",
     "certs allow",

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use bowline_control::traces::{Part, PartKind, TraceNumbers, TraceRow, Waterfall};
 
-use crate::{display::Table, events::second};
+use crate::{
+    display::{Table, printable},
+    events::second,
+};
 
 /// Width where the terminal's is not known.
 const WIDTH: usize = 100;

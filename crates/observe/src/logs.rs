@@ -175,7 +175,7 @@ impl LogStore {
                 }
                 // One that cannot be read is no reason to lose the others.
                 Err(error) => {
-                    tracing::error!(directory = %path.display(), %error, "a log group cannot be read")
+                    tracing::error!(directory = %path.display(), %error, "a log group cannot be read");
                 }
             }
         }

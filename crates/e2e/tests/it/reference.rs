@@ -7,7 +7,7 @@ use bowline_e2e::{
     mesh::{bowline, repository},
 };
 
-const COMMANDS: [&str; 34] = [
+const COMMANDS: [&str; 36] = [
     "",
     "up",
     "server",
@@ -23,6 +23,7 @@ const COMMANDS: [&str; 34] = [
     "tap",
     "diagnostics",
     "log-level",
+    "logs",
     "certs",
     "certs revoke",
     "certs allow",

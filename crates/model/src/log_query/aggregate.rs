@@ -54,11 +54,7 @@ impl Aggregate {
     pub(super) fn add(&self, tally: &mut Tally, value: &dyn Fn(&Expression) -> Value, at: Option<u64>) {
         match (self, tally) {
             (Self::Count(None), Tally::Count(count)) => *count += 1.0,
-            (Self::Count(Some(of)), Tally::Count(count)) => {
-                if value(of) != Value::Missing {
-                    *count += 1.0;
-                }
-            }
+            (Self::Count(Some(of)), Tally::Count(count)) if value(of) != Value::Missing => *count += 1.0,
             (Self::CountDistinct(of), Tally::Distinct(values)) => {
                 if let Some(text) = value(of).text().filter(|_| values.len() < DISTINCT_MAX) {
                     values.insert(text);
@@ -102,7 +98,7 @@ impl Aggregate {
         match (self, tally) {
             (_, Tally::Count(count)) => Value::Number(count),
             (_, Tally::Distinct(values)) => Value::Number(values.len() as f64),
-            (_, Tally::Sum { count, .. }) if count == 0.0 => Value::Missing,
+            (_, Tally::Sum { count: 0.0, .. }) => Value::Missing,
             (Self::Average(_), Tally::Sum { sum, count, .. }) => Value::Number(sum / count),
             (Self::Deviation(_), Tally::Sum { sum, squares, count }) => {
                 let mean = sum / count;

@@ -141,16 +141,22 @@ struct Candidate {
     fields: Vec<(String, String)>,
 }
 
+/// What rows of a group have in common, as texts.
+type Key = Vec<Option<String>>;
+
+/// The same as values, and what the group's rows have come to.
+type Group = (Vec<Value>, Vec<Tally>);
+
 /// A query that takes events in.
 pub struct QueryRun<'q> {
     query: &'q LogQuery,
     /// The `stats`, with where it is among the commands.
     stats: Option<usize>,
-    groups: HashMap<Vec<Option<String>>, (Vec<Value>, Vec<Tally>)>,
+    groups: HashMap<Key, Group>,
     candidates: Vec<Candidate>,
     bytes: usize,
     limit: usize,
-    seen: HashSet<Vec<Option<String>>>,
+    seen: HashSet<Key>,
     numbered: u64,
     matched: u64,
 }
@@ -254,12 +260,12 @@ impl QueryRun<'_> {
         by: &[(String, Expression)],
     ) -> Result<(), QueryFailure> {
         let values: Vec<Value> = by.iter().map(|(_, expression)| expression.value(row)).collect();
-        let key: Vec<Option<String>> = values.iter().map(Value::text).collect();
+        let key: Key = values.iter().map(Value::text).collect();
         if self.groups.len() >= GROUPS_MAX && !self.groups.contains_key(&key) {
             return Err(QueryFailure::Groups);
         }
         let begin = || (values, aggregates.iter().map(|(_, aggregate)| aggregate.begin()).collect());
-        let (_, tallies): &mut (Vec<Value>, Vec<Tally>) = self.groups.entry(key).or_insert_with(begin);
+        let (_, tallies): &mut Group = self.groups.entry(key).or_insert_with(begin);
         let at = Some(row.event.at.as_millis());
         for ((_, aggregate), tally) in aggregates.iter().zip(tallies) {
             aggregate.add(tally, &|expression| expression.value(row), at);

@@ -35,7 +35,7 @@ pub(crate) fn of(id: TraceId, view: &TraceView, account: &str) -> TraceSummary {
                 Some(known) if known.service_ids.contains(&service) => {}
                 Some(known) => known.service_ids.push(service.clone()),
                 None => {
-                    values.push(ValueWithServiceIds { annotation_value, service_ids: vec![service.clone()] })
+                    values.push(ValueWithServiceIds { annotation_value, service_ids: vec![service.clone()] });
                 }
             }
         }

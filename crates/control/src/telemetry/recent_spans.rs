@@ -12,11 +12,11 @@ const SPANS_MAX: usize = 4_096;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct RecentSpans(Mutex<VecDeque<(SpanOrigin, Span)>>);
+pub(crate) struct RecentSpans(Mutex<VecDeque<(SpanOrigin, Span)>>);
 
 impl RecentSpans {
     /// What there is, the oldest first.
-    pub fn all(&self) -> Vec<(SpanOrigin, Span)> {
+    pub(crate) fn all(&self) -> Vec<(SpanOrigin, Span)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }

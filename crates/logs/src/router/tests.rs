@@ -126,6 +126,7 @@ fn spec(containers: Vec<ContainerSpec>) -> TaskSpec {
         limits: ResourceLimits::default(),
         role: None,
         proxy_log: None,
+        xray_daemon: None,
     }
 }
 

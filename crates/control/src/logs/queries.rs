@@ -199,7 +199,9 @@ impl Queries {
     /// Forgets all; what runs ends.
     pub(crate) fn clear(&self) {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.1.values().for_each(|query| drop(query.stop()));
+        for query in all.1.values() {
+            query.stop();
+        }
         all.1.clear();
     }
 

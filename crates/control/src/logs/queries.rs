@@ -200,7 +200,7 @@ impl Queries {
     pub(crate) fn clear(&self) {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         for query in all.1.values() {
-            let _ = query.stop();
+            query.stop();
         }
         all.1.clear();
     }

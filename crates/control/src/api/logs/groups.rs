@@ -57,9 +57,10 @@ pub(super) fn describe(
     });
     let identifiers = identifiers.transpose()?;
     // There is one account.
-    let is_own = request.account_identifiers.as_ref().is_none_or(|accounts| {
-        accounts.is_empty() || accounts.iter().any(|account| *account == call.scope.account_id)
-    });
+    let is_own = request
+        .account_identifiers
+        .as_ref()
+        .is_none_or(|accounts| accounts.is_empty() || accounts.contains(&call.scope.account_id));
     let mut groups = if is_own { store(call).groups() } else { Vec::new() };
     groups.retain(|group| {
         prefix.as_ref().is_none_or(|prefix| group.name.starts_with(prefix.as_str()))

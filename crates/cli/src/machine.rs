@@ -197,6 +197,7 @@ impl MachineArgs {
             ephemeral,
             dns: dns_args::config(&self.dns_listen, &self.dns_forward, &self.dns_allow)?,
             master_key: self.master_key.source()?,
+            logs: Default::default(),
             metrics: MetricLimits {
                 retention: MetricRetention {
                     minutes: Duration::from_secs(self.metrics_days * 24 * 3600),

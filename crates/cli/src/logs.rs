@@ -115,7 +115,15 @@ pub(crate) fn lines(control: &ControlPlane, question: &LogQuestion) -> anyhow::R
             Some(after) => {
                 // A group that was made meanwhile is told from its beginning.
                 let after = after.get(group).copied().unwrap_or(0);
-                let events = store.tail(group, after, LINES_MAX)?;
+                let mut events = store.tail(group, after, LINES_MAX / sources.len().max(1))?;
+                // What one answer cannot carry comes with the next.
+                let mut carried = 0;
+                let mut fits = |event: &StoredEvent| {
+                    carried += event.message.len() + 256;
+                    carried <= bytes
+                };
+                let count = events.iter().take_while(|event| fits(event)).count();
+                events.truncate(count.max(1));
                 let last = events.last().map_or(after, |event| event.position.sequence);
                 answer.after.insert(group.clone(), last);
                 answer.lines.extend(events.into_iter().filter(takes).map(|event| line(group, event)));

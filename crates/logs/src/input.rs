@@ -55,7 +55,7 @@ async fn serve(stream: tokio::net::TcpStream, input: &Input, source: &Source) ->
         InputKind::Forward => {
             forward::serve(stream, |events| async move {
                 for event in events {
-                    let tag = if input.tag.is_empty() { event.tag } else { input.tag.clone() };
+                    let tag = if input.tag.is_empty() { event.tag.to_string() } else { input.tag.clone() };
                     source
                         .push(Record {
                             at: event.at.unwrap_or_else(wall_clock::now),
@@ -66,7 +66,7 @@ async fn serve(stream: tokio::net::TcpStream, input: &Input, source: &Source) ->
                         .await;
                 }
                 // What is acknowledged is in the spool.
-                source.written().await;
+                source.written().await
             })
             .await
         }

@@ -34,6 +34,9 @@ use crate::{
 /// How long what an ended task has left is kept for receivers that do not take it.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
+/// How often a receiver that could not be used is tried again.
+const REOPEN_EACH: Duration = Duration::from_secs(10);
+
 /// What a router needs.
 pub struct RouterConfig {
     /// Where spools are: one directory a task.
@@ -259,21 +262,14 @@ impl Work {
         let mut deliveries = JoinSet::new();
         for pipeline in pipelines {
             let Some(reader) = readers.get(&pipeline.source.directory()) else { continue };
-            // It could be opened when the task was started.
-            let Ok(sink) = Sink::open(&pipeline, self.config.writer.clone()) else { continue };
-            deliveries.spawn(
-                Delivery {
-                    key: format!("{}/{}/{}", self.routes.task, pipeline.source.directory(), pipeline.name),
-                    pipeline,
-                    sink,
-                    reader: Arc::clone(reader),
-                    figures: Arc::clone(&self.config.figures),
-                    ended: self.ended.clone(),
-                    wakes: Arc::clone(&self.wakes),
-                    directory: self.directory.clone(),
-                }
-                .run(),
-            );
+            let key = format!("{}/{}/{}", self.routes.task, pipeline.source.directory(), pipeline.name);
+            let (reader, figures) = (Arc::clone(reader), Arc::clone(&self.config.figures));
+            let (ended, wakes) = (self.ended.clone(), Arc::clone(&self.wakes));
+            let (directory, writer) = (self.directory.clone(), self.config.writer.clone());
+            deliveries.spawn(async move {
+                let Some(sink) = open(&key, &pipeline, writer, &ended, &directory).await else { return };
+                Delivery { key, pipeline, sink, reader, figures, ended, wakes, directory }.run().await;
+            });
         }
         while deliveries.join_next().await.is_some() {}
     }
@@ -288,6 +284,29 @@ impl Work {
         if self.ended.wait_for(|ended| *ended).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// Opens a receiver. It could be opened when the task was started, but what it needs, as a file of roots, may be away for
+/// a moment. `None` once what the task has left is given up.
+async fn open(
+    key: &str,
+    pipeline: &Pipeline,
+    writer: Option<Arc<dyn LogWriter>>,
+    ended: &watch::Receiver<bool>,
+    directory: &Path,
+) -> Option<Sink> {
+    loop {
+        match Sink::open(pipeline, writer.clone()) {
+            Ok(sink) => return Some(sink),
+            Err(error) => {
+                tracing::warn!(pipeline = key, %error, "a receiver of lines cannot be used; they are kept");
+            }
+        }
+        if *ended.borrow() && left(directory).is_zero() {
+            return None;
+        }
+        tokio::time::sleep(REOPEN_EACH).await;
     }
 }
 

@@ -217,7 +217,6 @@ fn events(batch: &Batch, multiline: Option<&Regex>, hold: bool) -> Shaped {
     };
     let mut joined = multiline::join(pattern, lines).events;
     let mut next = batch.next;
-    // One alone that fills a batch is delivered as it is.
     if hold && joined.len() > 1 {
         joined.pop();
         next = joined.last().map_or(next, |(after, _)| *after);

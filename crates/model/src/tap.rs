@@ -216,7 +216,9 @@ const SECRET_NAMES: [&str; 8] = [
 ];
 
 /// Parts of names that stand for secrets.
-const SECRET_PARTS: [&str; 14] = [
+const SECRET_PARTS: [&str; 16] = [
+    "authorization",
+    "cookie",
     "token",
     "secret",
     "passw",
@@ -233,6 +235,9 @@ const SECRET_PARTS: [&str; 14] = [
     "jwt",
 ];
 
+/// Headers whose values are URLs.
+const URL_NAMES: [&str; 5] = ["location", "content-location", "referer", "link", "refresh"];
+
 /// Names that are secrets only as a whole: their parts stand in others, too.
 const SECRET_WORDS: [&str; 8] = ["auth", "key", "sig", "code", "pwd", "otp", "pin", "assertion"];
 
@@ -240,14 +245,19 @@ const SECRET_WORDS: [&str; 8] = ["auth", "key", "sig", "code", "pwd", "otp", "pi
 pub fn is_secret(name: &str, value: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let words = || name.split(['-', '_', '.']);
+    // Where one is sent on to may have secrets in its query.
+    if URL_NAMES.contains(&name.as_str()) && value.contains('?') {
+        return true;
+    }
     SECRET_NAMES.contains(&name.as_str())
         || SECRET_PARTS.iter().any(|part| name.contains(part))
         || words().any(|word| word == "auth")
+        || words().next_back() == Some("key")
         || SECRET_WORDS.contains(&name.as_str())
         || looks_like_a_secret(value)
 }
 
-/// Credentials of the schemes of HTTP, JSON web tokens, access keys of AWS, private keys, long random text.
+/// Credentials of the schemes of HTTP, JSON web tokens, access keys of AWS, private keys.
 fn looks_like_a_secret(value: &str) -> bool {
     let value = value.trim();
     let scheme = value.split_once(' ').map(|(scheme, _)| scheme);

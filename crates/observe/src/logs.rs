@@ -312,9 +312,9 @@ impl LogStore {
     ) -> Result<(), LogStoreError> {
         let now = (self.clock)();
         let streams_max = create_stream.then_some(self.limits.streams_max);
-        let written = group.append(stream, events, now, self.limits.segment_bytes, streams_max)?;
-        let bytes = self.bytes.fetch_add(written.bytes, Ordering::Relaxed) + written.bytes;
-        if bytes > self.limits.bytes_max {
+        let written =
+            group.append(stream, events, now, self.limits.segment_bytes, streams_max, &self.bytes)?;
+        if self.bytes.load(Ordering::Relaxed) > self.limits.bytes_max {
             self.make_room();
         }
         if written.is_new_segment {
@@ -534,6 +534,10 @@ impl LogWriter for LogStore {
             LogStoreError::Io { source, .. } => {
                 LogWriteError::Unavailable { reason: source.to_string(), retry_after: RETRY_AFTER }
             }
+            LogStoreError::Limit => LogWriteError::Unavailable {
+                reason: LogStoreError::Limit.to_string(),
+                retry_after: RETRY_AFTER,
+            },
             other => LogWriteError::Refused(other.to_string()),
         };
         check_stream_name(stream).map_err(write_error)?;

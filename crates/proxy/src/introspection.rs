@@ -174,7 +174,9 @@ impl Introspector {
     ) -> Result<(), ControlPlaneError> {
         let mut batches: Vec<TappedBatch> = Vec::new();
         let mut left = QUEUE_MAX;
-        while let Some((tap, request)) = told.try_recv().ok().filter(|_| left > 0) {
+        while left > 0
+            && let Ok((tap, request)) = told.try_recv()
+        {
             left -= 1;
             match batches.iter_mut().find(|batch| batch.tap == tap && batch.requests.len() < BATCH_MAX) {
                 Some(batch) => batch.requests.push(request),

@@ -22,7 +22,7 @@ use bowline_model::{
     wildcard::Wildcard,
 };
 use bowline_plumbing::wall_clock;
-use http::{HeaderMap, Method, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -44,6 +44,9 @@ const PER_SECOND_MAX: u32 = 1_000;
 pub(crate) const QUEUE_MAX: usize = 1_024;
 /// Most headers of a message that are told of.
 const HEADERS_MAX: usize = 128;
+/// Most bytes of headers of a request, and of its response; those beyond are not told. A batch of the greatest requests
+/// is well below what a message may have.
+const HEADER_BYTES_MAX: usize = 12 * 1024;
 /// What is told of a header's value or a path at most, in bytes.
 const TEXT_BYTES_MAX: usize = 4_096;
 /// Most names of headers that are told as they are.
@@ -339,7 +342,12 @@ impl Tap {
     }
 
     fn headers(&self, headers: &HeaderMap) -> Vec<wire::Header> {
-        let told = headers.iter().take(HEADERS_MAX).map(|(name, value)| {
+        let mut bytes = 0;
+        let fits = |(name, value): &(&HeaderName, &HeaderValue)| {
+            bytes += name.as_str().len() + value.len().min(TEXT_BYTES_MAX);
+            bytes <= HEADER_BYTES_MAX
+        };
+        let told = headers.iter().take(HEADERS_MAX).take_while(fits).map(|(name, value)| {
             let (name, value) = (name.as_str(), String::from_utf8_lossy(value.as_bytes()));
             let redacted = !self.shown.iter().any(|shown| shown == name) && is_secret(name, &value);
             let value = if redacted { String::new() } else { text(value.as_bytes()) };

@@ -7,7 +7,7 @@ use bowline_model::{clock::Timestamp, diagnostics::LogState, task::TaskId};
 use serde::Serialize;
 
 use crate::{
-    display::Table,
+    display::{Table, printable},
     inspection::{Inspect, Inspected},
     local_api::Client,
     output::OutputFormat,
@@ -84,7 +84,13 @@ fn table(rows: &[Row]) -> String {
         table.row([
             row.service.clone(),
             row.task.as_str().chars().take(12).collect(),
-            row.filter.clone().or_else(|| Some(format!("× {}", row.error.as_ref()?))).unwrap_or_default(),
+            // A proxy's own words.
+            printable(
+                &row.filter
+                    .clone()
+                    .or_else(|| Some(format!("× {}", row.error.as_ref()?)))
+                    .unwrap_or_default(),
+            ),
             row.until.map_or_else(|| "-".into(), |until| until.to_string()),
         ]);
     }

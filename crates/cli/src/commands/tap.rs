@@ -146,7 +146,7 @@ async fn show(args: &Args, client: &mut Client, id: u64, seen: &mut Seen) -> any
 fn write(args: &Args, rows: &TapRows, seen: &mut Seen) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for error in &rows.errors {
-        eprintln!("‼ {error}");
+        eprintln!("‼ {}", display::printable(error));
     }
     seen.dropped = seen.dropped.saturating_add(rows.dropped);
     let width = display::terminal().map(|(width, _)| width);

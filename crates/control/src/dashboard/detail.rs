@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::overview::{Items, latest_certificates};
 use crate::{
     ecs::record::Deployment,
-    publish::gateway,
+    publish::{gateway, traffic::policy_of},
     registry::{CertificateRecord, Registry, TaskOwner, TaskRecord},
     telemetry::tasks::Utilization,
     view,
@@ -202,8 +202,8 @@ fn put_aliases(
 fn put_policies(registry: &Registry, service: &Service, items: &mut Items) {
     let Some(connect) = &service.connect else { return };
     for offered in &connect.services {
-        let policies = registry.traffic_policies.values();
-        for policy in policies.filter(|policy| policy.is_of(&connect.namespace, &offered.discovery_name)) {
+        // The one that is published.
+        if let Some(policy) = policy_of(registry, &connect.namespace, &offered.discovery_name) {
             for (place, route) in policy.routes.iter().enumerate() {
                 let targets: Vec<_> = route
                     .targets

@@ -65,9 +65,11 @@ const OF_SERVICE: [Asked; 7] = [
     asked("connections", ECS, "ServiceConnectNewConnections", Statistic::Sum),
 ];
 
-const OF_BALANCER: [Asked; 5] = [
+const OF_BALANCER: [Asked; 6] = [
     asked("requests", BALANCERS, "RequestCount", Statistic::Sum),
+    // Targets' and its own: it answers itself where there is no target.
     asked("errors", BALANCERS, "HTTPCode_Target_5XX_Count", Statistic::Sum),
+    asked("errors", BALANCERS, "HTTPCode_ELB_5XX_Count", Statistic::Sum),
     Asked { scale: 1e3, ..asked("p50", BALANCERS, "TargetResponseTime", P50) },
     Asked { scale: 1e3, ..asked("p99", BALANCERS, "TargetResponseTime", P99) },
     asked("connections", BALANCERS, "NewConnectionCount", Statistic::Sum),
@@ -104,7 +106,8 @@ fn read(
     // The present period is told too: it is what people look for first.
     let until = Timestamp::from_secs(now.as_secs() / step * step + step);
     let from = until - Duration::from_secs(length);
-    let series = asked.iter().map(|asked| {
+    let mut series: BTreeMap<&'static str, BTreeMap<u64, f64>> = BTreeMap::new();
+    for asked in asked {
         let dimensions = dimensions.iter().map(|(name, value)| (*name, value.as_str()));
         let metric = MetricId::new(asked.namespace, asked.metric, dimensions);
         let values =
@@ -114,13 +117,16 @@ fn read(
             true => now.since(at).as_secs_f64().max(1.0),
             false => step as f64,
         };
-        let points = values.map(|(at, value)| {
+        let points = series.entry(asked.series).or_default();
+        for (at, value) in values {
             let value = if asked.is_rate { value / lasted(at) } else { value };
-            (at.since(from).as_secs(), rounded(value * asked.scale))
-        });
-        (asked.series, points.collect())
-    });
-    Plots { from: from.as_millis(), until: until.as_millis(), step, series: series.collect() }
+            *points.entry(at.since(from).as_secs()).or_default() += value * asked.scale;
+        }
+    }
+    let listed =
+        |points: BTreeMap<u64, f64>| points.into_iter().map(|(at, value)| (at, rounded(value))).collect();
+    let series = series.into_iter().map(|(name, points)| (name, listed(points))).collect();
+    Plots { from: from.as_millis(), until: until.as_millis(), step, series }
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ use super::{Introspection, bounded, read};
 pub const TAPS_MAX: usize = 16;
 /// Most requests that wait to be read.
 const QUEUE_MAX: usize = 2_048;
+/// Most requests of a reading: the greatest ones fit into an answer.
+const READ_MAX: usize = 200;
 /// How long proxies go on without being told to.
 const LIFETIME: Duration = Duration::from_secs(15);
 /// Most reasons of proxies that are kept.
@@ -211,7 +213,8 @@ impl Introspection {
                 let has_news = !gathered.queue.is_empty() || !gathered.reading.errors.is_empty();
                 if has_news || Instant::now() >= end {
                     let mut reading = std::mem::take(&mut gathered.reading);
-                    reading.requests = gathered.queue.drain(..).collect();
+                    let count = gathered.queue.len().min(READ_MAX);
+                    reading.requests = gathered.queue.drain(..count).collect();
                     reading.proxies = gathered.asked.len();
                     gathered.until = Instant::now() + self.times.unread;
                     return Ok(reading);

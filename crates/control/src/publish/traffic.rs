@@ -16,7 +16,7 @@ use bowline_model::{
 use crate::registry::Registry;
 
 /// The policy of a discovery name.
-pub(super) fn policy_of<'r>(
+pub(crate) fn policy_of<'r>(
     registry: &'r Registry,
     namespace: &str,
     discovery_name: &str,

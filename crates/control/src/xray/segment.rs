@@ -109,14 +109,6 @@ impl Segment {
             Some(next)
         })
     }
-
-    /// The subsegment with this id, or itself.
-    pub(crate) fn find_mut(&mut self, id: &str) -> Option<&mut Segment> {
-        if self.id == id {
-            return Some(self);
-        }
-        self.subsegments.iter_mut().find_map(|subsegment| subsegment.find_mut(id))
-    }
 }
 
 /// A document that is not taken.

@@ -96,29 +96,39 @@ fn is_done(segment: &Segment) -> bool {
     !segment.in_progress
 }
 
+/// How deep subsegments are put below one another. What is deeper is a segment by itself: a document as deep as it likes
+/// must not be.
+const DEPTH_MAX: usize = 64;
+
 /// Puts subsegments that came on their own under their parents, in whichever order they came. One whose parent did not
 /// come is a segment by itself.
-fn attach(segments: &mut Vec<Segment>, mut waiting: Vec<Segment>) {
-    loop {
-        let before = waiting.len();
-        waiting.retain_mut(|subsegment| {
-            let parent = subsegment.parent_id.clone().unwrap_or_default();
-            let Some(parent) = segments.iter_mut().find_map(|segment| segment.find_mut(&parent)) else {
-                return true;
-            };
-            let subsegment = std::mem::take(subsegment);
-            match parent.subsegments.iter_mut().find(|known| known.id == subsegment.id) {
-                Some(known) if is_done(known) => {}
-                Some(known) => *known = subsegment,
-                None => parent.subsegments.push(subsegment),
-            }
-            false
-        });
-        if waiting.len() == before {
-            break;
+fn attach(segments: &mut Vec<Segment>, waiting: Vec<Segment>) {
+    let mut by_parent: HashMap<String, Vec<Segment>> = HashMap::new();
+    for subsegment in waiting {
+        by_parent.entry(subsegment.parent_id.clone().unwrap_or_default()).or_default().push(subsegment);
+    }
+    for segment in &mut *segments {
+        attach_below(segment, &mut by_parent, 0);
+    }
+    let mut left: Vec<Segment> = by_parent.into_values().flatten().collect();
+    left.sort_by(|one, other| one.start_time.total_cmp(&other.start_time));
+    segments.append(&mut left);
+}
+
+fn attach_below(segment: &mut Segment, by_parent: &mut HashMap<String, Vec<Segment>>, depth: usize) {
+    if depth >= DEPTH_MAX {
+        return;
+    }
+    for subsegment in by_parent.remove(&segment.id).unwrap_or_default() {
+        match segment.subsegments.iter_mut().find(|known| known.id == subsegment.id) {
+            Some(known) if is_done(known) => {}
+            Some(known) => *known = subsegment,
+            None => segment.subsegments.push(subsegment),
         }
     }
-    segments.append(&mut waiting);
+    for subsegment in &mut segment.subsegments {
+        attach_below(subsegment, by_parent, depth + 1);
+    }
 }
 
 fn edges(segments: &[Segment]) -> Vec<Edge> {

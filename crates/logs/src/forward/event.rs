@@ -1,5 +1,7 @@
 //! An event: a tag, a time and a record.
 
+use std::sync::Arc;
+
 use bowline_model::clock::Timestamp;
 use serde_json::Map;
 use thiserror::Error;
@@ -9,8 +11,8 @@ use super::msgpack::{self, DecodeError, Value};
 /// An event as it was sent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// The tag.
-    pub tag: String,
+    /// The tag: one for all of a message.
+    pub tag: Arc<str>,
     /// When it happened; `None` where it was not said.
     pub at: Option<Timestamp>,
     /// What happened.
@@ -57,12 +59,12 @@ pub(super) fn time(value: &Value) -> Option<Timestamp> {
 }
 
 /// One entry, `[time, record]`.
-pub(super) fn entry(tag: &str, entry: Value) -> Result<Event, MessageError> {
+pub(super) fn entry(tag: &Arc<str>, entry: Value) -> Result<Event, MessageError> {
     let Value::Array(parts) = entry else { return Err(MessageError::Shape("an entry that is no array")) };
     let mut parts = parts.into_iter();
     match (parts.next(), parts.next()) {
         (Some(at), Some(Value::Map(record))) => {
-            Ok(Event { tag: tag.to_owned(), at: time(&at), record: msgpack::into_object(record) })
+            Ok(Event { tag: Arc::clone(tag), at: time(&at), record: msgpack::into_object(record) })
         }
         _ => Err(MessageError::Shape("an entry without a time and a record")),
     }

@@ -1,6 +1,6 @@
 //! A message of the forward protocol: Message, Forward, PackedForward or CompressedPackedForward mode.
 
-use std::io::Read;
+use std::{io::Read, sync::Arc};
 
 use flate2::read::MultiGzDecoder;
 
@@ -11,6 +11,12 @@ use super::{
 
 /// Longest message, compressed or not.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Longest tag.
+const TAG_BYTES_MAX: usize = 1_024;
+
+/// Most entries of a message.
+const EVENTS_MAX: usize = 100_000;
 
 /// What a client sent.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,11 +46,18 @@ pub fn read_message(bytes: &[u8]) -> Result<(Incoming, usize), MessageError> {
     };
     let mut parts = parts.into_iter();
     let tag = parts.next().and_then(|tag| tag.text()).ok_or(MessageError::Shape("one without a tag"))?;
+    if tag.len() > TAG_BYTES_MAX {
+        return Err(MessageError::Shape("one with a tag of over a thousand bytes"));
+    }
+    let tag: Arc<str> = tag.into();
     let second = parts.next().ok_or(MessageError::Shape("a tag alone"))?;
     let mut options = None;
     let events = match second {
         Value::Array(entries) if !is_time(&entries) => {
             options = parts.next();
+            if entries.len() > EVENTS_MAX {
+                return Err(MessageError::Shape("one with over a hundred thousand entries"));
+            }
             entries.into_iter().map(|one| entry(&tag, one)).collect::<Result<_, _>>()?
         }
         Value::Bytes(packed) => {
@@ -73,7 +86,7 @@ fn is_time(parts: &[Value]) -> bool {
     matches!(parts, [Value::Unsigned(_) | Value::Extension(..) | Value::Float(_), Value::Map(_)])
 }
 
-fn unpack(tag: &str, packed: &[u8]) -> Result<Vec<Event>, MessageError> {
+fn unpack(tag: &Arc<str>, packed: &[u8]) -> Result<Vec<Event>, MessageError> {
     let mut events = Vec::new();
     let mut rest = packed;
     while !rest.is_empty() {
@@ -82,6 +95,9 @@ fn unpack(tag: &str, packed: &[u8]) -> Result<Vec<Event>, MessageError> {
             DecodeError::Incomplete(_) => MessageError::Shape("entries that are cut short"),
             other => other.into(),
         })?;
+        if events.len() >= EVENTS_MAX {
+            return Err(MessageError::Shape("one with over a hundred thousand entries"));
+        }
         events.push(entry(tag, value)?);
         rest = &rest[length..];
     }

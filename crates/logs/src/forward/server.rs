@@ -18,7 +18,7 @@ use super::{
 pub async fn serve<S, F>(mut stream: S, mut take: impl FnMut(Vec<Event>) -> F) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    F: Future<Output = ()>,
+    F: Future<Output = io::Result<()>>,
 {
     let mut buffer: Vec<u8> = Vec::new();
     let mut scanner = Scanner::default();
@@ -30,7 +30,7 @@ where
             buffer.drain(..length);
             scanner = Scanner::default();
             if !incoming.events.is_empty() {
-                take(incoming.events).await;
+                take(incoming.events).await?;
             }
             if let Some(chunk) = incoming.chunk {
                 let mut answer = Vec::new();

@@ -84,7 +84,7 @@ async fn a_client_is_told_what_the_server_has() {
             let (stream, _) = listener.accept().await.expect("a connection");
             let take = |events: Vec<Event>| {
                 received.lock().expect("it is held by nobody").extend(events);
-                std::future::ready(())
+                std::future::ready(Ok(()))
             };
             serve(stream, take).await.expect("it serves");
         };

@@ -76,9 +76,15 @@ impl Delivery {
                 .records
                 .last()
                 .is_some_and(|(_, last)| wall_clock::now().since(last.at) < EVENT_COMPLETE);
-            let hold = !over && !full && recent;
-            let shaped =
-                self.sink.shape(&batch, &self.pipeline.shape, self.pipeline.matches.as_deref(), hold);
+            // The lines that go on an event may be in the next batch.
+            let hold = !over && (full || recent);
+            let shape =
+                |hold| self.sink.shape(&batch, &self.pipeline.shape, self.pipeline.matches.as_deref(), hold);
+            let mut shaped = shape(hold);
+            if full && shaped.next <= self.cursor() {
+                // One event alone fills a batch: it is delivered as it is.
+                shaped = shape(false);
+            }
             let moved = shaped.next > self.cursor();
             if moved {
                 look = LOOK.0;
@@ -177,6 +183,10 @@ impl Delivery {
                     return Ok(());
                 }
                 Err(DeliveryError::TooLong) => return Err(GivenUp::Split),
+                // One record that it does not like must not cost the others.
+                Err(DeliveryError::Refused(_) | DeliveryError::Never(_)) if part.len() > 1 => {
+                    return Err(GivenUp::Split);
+                }
                 Err(DeliveryError::Never(reason)) => {
                     tracing::warn!(pipeline = %self.key, reason, "lines are given up");
                     return Err(GivenUp::Refused);
@@ -218,7 +228,7 @@ fn cost(batch: &Batch) -> u64 {
 
 /// Why records are not delivered.
 enum GivenUp {
-    /// There are too many at once.
+    /// There are too many at once, or one of them is not liked.
     Split,
     Refused,
     Retries,

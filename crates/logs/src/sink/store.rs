@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use bowline_model::{
-    log::{LogEvent, LogWriter},
+    log::{LogEvent, LogWriter, MESSAGE_BYTES_MAX},
     log_driver::CloudWatchOutput,
 };
 use serde_json::Value;
@@ -72,6 +72,12 @@ async fn put(
     let Some(Store(writer)) = writer else {
         return Err(DeliveryError::Never("there is no log store here".into()));
     };
+    let mut events = events;
+    for event in &mut events {
+        // What else is said of a line must not make it too long to be kept.
+        let end = event.message.floor_char_boundary(MESSAGE_BYTES_MAX);
+        event.message.truncate(end);
+    }
     let (writer, group, stream) = (Arc::clone(writer), group.to_owned(), stream.to_owned());
     let put = move || writer.put(&group, &stream, events, create_group);
     match tokio::task::spawn_blocking(put).await {

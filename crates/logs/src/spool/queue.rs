@@ -150,17 +150,20 @@ impl Source {
     }
 
     /// Returns once all that was queued before is written.
-    pub async fn written(&self) {
+    ///
+    /// # Errors
+    /// Some of it could not be: it is lost.
+    pub async fn written(&self) -> io::Result<()> {
         let (done, waiting) = oneshot::channel();
         {
             let mut state = self.shared.lock();
             if state.closed {
-                return;
+                return Err(io::ErrorKind::BrokenPipe.into());
             }
             state.barriers.push(done);
             self.shared.queued.notify_one();
         }
-        let _ = waiting.await;
+        waiting.await.map_err(|_| io::Error::new(io::ErrorKind::StorageFull, "the spool takes nothing"))
     }
 }
 
@@ -177,10 +180,13 @@ impl Writing {
         let mut synced = Instant::now();
         let mut dirty = false;
         loop {
-            let (batches, barriers, closed) = self.take(dirty);
+            let (batches, mut barriers, closed) = self.take(dirty);
             for (index, (records, lost, directory, limits)) in batches.into_iter().enumerate() {
                 dirty |= !records.is_empty();
-                self.write(index, &records, lost, &directory, limits);
+                if !self.write(index, &records, lost, &directory, limits) {
+                    // Who waits must not say that it is kept.
+                    barriers.clear();
+                }
             }
             if dirty && (self.policy == SyncPolicy::Always || synced.elapsed() >= SYNC_EACH) {
                 for writer in self.writers.iter_mut().flatten() {
@@ -241,6 +247,7 @@ impl Writing {
         (batches, std::mem::take(&mut state.barriers), state.closed)
     }
 
+    /// Whether all of it is written.
     fn write(
         &mut self,
         index: usize,
@@ -248,7 +255,7 @@ impl Writing {
         lost: u64,
         directory: &Path,
         limits: SpoolLimits,
-    ) {
+    ) -> bool {
         if self.writers.len() <= index {
             self.writers.resize_with(index + 1, || None);
         }
@@ -257,11 +264,12 @@ impl Writing {
             // A disk that is full now may have room for the next ones.
             *writer = SpoolWriter::open(directory, limits).ok();
         }
-        let Some(writer) = writer else { return };
+        let Some(writer) = writer else { return records.is_empty() };
         for record in records {
             writer.append(record);
         }
-        let _ = writer.flush();
+        let written = writer.flush();
         writer.skip(lost);
+        written.is_ok()
     }
 }

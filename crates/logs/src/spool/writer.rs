@@ -57,6 +57,8 @@ pub struct SpoolWriter {
     next: u64,
     buffer: Vec<u8>,
     buffered: u64,
+    /// Something could not be written that nobody was told of.
+    has_failed: bool,
 }
 
 #[derive(Debug)]
@@ -81,6 +83,7 @@ impl SpoolWriter {
             next: 0,
             buffer: Vec::new(),
             buffered: 0,
+            has_failed: false,
         };
         if let Some((first, _)) = segments(directory)?.last().copied() {
             let path = segment_path(directory, first);
@@ -106,8 +109,8 @@ impl SpoolWriter {
         self.buffered += 1;
         self.next += 1;
         if self.buffer.len() as u64 >= self.limits.segment_bytes {
-            // What cannot be written is counted by whoever reads.
-            let _ = self.flush();
+            // What cannot be written is counted by whoever reads; the next `flush` tells.
+            self.has_failed |= self.flush().is_err();
         }
     }
 
@@ -126,6 +129,10 @@ impl SpoolWriter {
     /// # Errors
     /// It could not be written, as when the disk is full: those records are lost, and counted by whoever reads.
     pub fn flush(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.has_failed) {
+            let _ = self.flush();
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "some records could not be written"));
+        }
         if self.buffered == 0 {
             return Ok(());
         }
@@ -200,8 +207,11 @@ impl SpoolWriter {
             if total <= limit {
                 break;
             }
-            fs::remove_file(segment_path(&self.directory, first))?;
-            total -= bytes;
+            match fs::remove_file(segment_path(&self.directory, first)) {
+                // Whoever reads was done with it just now.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => total -= bytes,
+            }
         }
         Ok(())
     }

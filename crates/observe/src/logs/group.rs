@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -90,7 +93,6 @@ pub struct StreamInfo {
 /// What was written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Written {
-    pub(super) bytes: u64,
     pub(super) is_new_segment: bool,
 }
 
@@ -347,8 +349,13 @@ impl Group {
     ) -> Result<u32, LogStoreError> {
         if state.streams.len() >= most {
             let spans = spans(&state.segments);
-            let empty = state.streams.keys().copied().find(|id| !spans.contains_key(id));
-            self.forget_stream(state, empty.ok_or(LogStoreError::Limit)?)?;
+            // One without events, or else the one that was written to the longest time ago.
+            let oldest = state
+                .streams
+                .keys()
+                .copied()
+                .min_by_key(|id| spans.get(id).map(|span| span.last_ingested_at));
+            self.forget_stream(state, oldest.ok_or(LogStoreError::Limit)?)?;
         }
         let id = state.next_stream;
         self.write(state, &Entry::Stream { id, name: name.to_owned(), created_at: now })?;
@@ -403,6 +410,7 @@ impl Group {
         now: Timestamp,
         segment_bytes: u64,
         streams_max: Option<usize>,
+        total: &AtomicU64,
     ) -> Result<Written, LogStoreError> {
         let mut state = self.lock();
         if state.is_gone {
@@ -439,17 +447,19 @@ impl Group {
         let bytes = segment.length - before;
         state.next_sequence = first_sequence + events.len() as u64;
         drop(state);
+        // Counted whether or not the disk takes it: it is in the segment.
+        total.fetch_add(bytes, Ordering::Relaxed);
         // Others write meanwhile; the disk takes what all of them wrote at once.
         file.sync_data().map_err(failed(&path))?;
         if is_new_segment {
             sync_directory(&self.directory)?;
         }
-        Ok(Written { bytes, is_new_segment })
+        Ok(Written { is_new_segment })
     }
 
-    /// The time of the last event in the oldest segment.
+    /// From when on the oldest segment ages.
     pub(super) fn oldest_segment(&self) -> Option<Timestamp> {
-        Some(self.lock().segments.first()?.summary.last_at())
+        Some(self.lock().segments.first()?.summary.ages_from())
     }
 
     pub(super) fn drop_oldest(&self) -> Option<Gone> {
@@ -471,7 +481,7 @@ impl Group {
         let last = state.segments.last().map(|segment| segment.number);
         let mut is_last_gone = false;
         state.segments.retain(|segment| {
-            let stays = segment.summary.last_at() >= horizon;
+            let stays = segment.summary.ages_from() >= horizon;
             if !stays {
                 gone += segment.length;
                 is_last_gone |= Some(segment.number) == last;

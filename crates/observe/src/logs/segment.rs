@@ -51,6 +51,12 @@ impl Summary {
         self.streams.values().map(|span| span.last_at).max().unwrap_or_default()
     }
 
+    /// From when on it is too old to keep: a time that a client made up does not keep it for longer than it is here.
+    pub(super) fn ages_from(&self) -> Timestamp {
+        let ages_from = |span: &Span| span.last_at.min(span.last_ingested_at);
+        self.streams.values().map(ages_from).max().unwrap_or_default()
+    }
+
     fn add(&mut self, head: &BatchHead) {
         self.events += head.count;
         self.last_sequence = self.last_sequence.max(head.first_sequence + head.count.saturating_sub(1));

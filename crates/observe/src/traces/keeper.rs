@@ -89,9 +89,11 @@ fn read_segment(state: &mut State, number: u32, path: &Path, now: Timestamp) -> 
         offset = frames.whole;
     }
     let file = File::options().read(true).write(true).open(path)?;
-    // Half a record is left of a process that was killed.
-    file.set_len(offset as u64)?;
     let changed = file.metadata()?.modified().ok();
+    // Half a record is left of a process that was killed. Cutting makes a file new, even where nothing is cut.
+    if offset != bytes.len() {
+        file.set_len(offset as u64)?;
+    }
     let since = changed.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
     let newest = since.map_or(now, |since| Timestamp::from_millis(since.as_millis() as u64)).min(now);
     let mut segment = Segment::new(number, newest);
@@ -136,14 +138,24 @@ impl Keeper {
     }
 
     fn work(&self) -> io::Result<()> {
+        // First: it makes room where the disk is full.
+        let removed = self.remove_gone();
         while let Some(next) = { self.shared.state().next_to_write() } {
             let file = self.write(&next)?;
             self.shared.state().wrote(next.segment, file);
         }
-        let gone = std::mem::take(&mut self.shared.state().gone);
-        for number in gone {
+        removed
+    }
+
+    fn remove_gone(&self) -> io::Result<()> {
+        let mut gone = std::mem::take(&mut self.shared.state().gone);
+        while let Some(number) = gone.pop() {
             match std::fs::remove_file(segment::path(&self.directory, number)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    gone.push(number);
+                    self.shared.state().gone.append(&mut gone);
+                    return Err(error);
+                }
                 _ => {}
             }
         }

@@ -44,6 +44,21 @@ fn load(mesh: &TestMesh, path: &str, status: u16, count: u64) {
     assert!(outcome.stdout.contains(&seen), "{seen}: {outcome:?}");
 }
 
+/// Calls until the fault is there, and by status how often that was.
+fn await_fault(mesh: &TestMesh) -> BTreeMap<u64, u64> {
+    let mut answers = BTreeMap::new();
+    eventually("the fault", LIMIT, || {
+        let mut command = Command::new(bowline());
+        command.args(["exec", "--state-dir"]).arg(mesh.state_dir()).args(["service-a", "--"]);
+        command.args(["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}"]);
+        command.arg("http://service-b-sc:8202/service-b/broken");
+        let status = run_limited(&mut command, LIMIT).stdout.trim().parse().expect("a status");
+        *answers.entry(status).or_default() += 1;
+        (status == 503).then_some(())
+    });
+    answers
+}
+
 /// By hundreds of the status, what Prometheus would read.
 fn counted(mesh: &TestMesh, labels: &[&str]) -> BTreeMap<u64, u64> {
     let endpoint = mesh.topology["endpoint"].as_str().expect("the AWS endpoint");
@@ -105,7 +120,7 @@ fn metrics_access_log_and_traces_count_the_same() {
     let mesh =
         TestMesh::up(&MeshOptions::example("two-services").argument("--trace-sampling").argument("100"));
     let policy = json!({
-        "Namespace": "internal", "DiscoveryName": "service-b-sc",
+        "DiscoveryName": "service-b-sc",
         "Fault": [{"Match": {"Path": {"Exact": "/service-b/broken"}}, "Abort": {"Percent": 100, "HttpStatus": 503}}],
     });
     let template = json!({"Resources": {"Broken": {
@@ -125,11 +140,12 @@ fn metrics_access_log_and_traces_count_the_same() {
     let ca = mesh.topology["gatewayCa"].as_str().expect("the CA's file").to_owned();
     let answered = curl(["--cacert", &ca, &mesh.url("/service-a/status")]);
     assert!(answered.success(), "{answered:?}");
+    let mut all = await_fault(&mesh);
     for (path, status, count) in LOAD {
+        *all.entry(status.into()).or_default() += count;
         load(&mesh, path, status, count);
     }
 
-    let all: BTreeMap<u64, u64> = LOAD.iter().map(|(_, status, count)| ((*status).into(), *count)).collect();
     let came: BTreeMap<u64, u64> =
         all.iter().filter(|(status, _)| **status != 503).map(|(s, n)| (*s, *n)).collect();
     let hundreds = |by_status: &BTreeMap<u64, u64>| -> BTreeMap<u64, u64> {

@@ -238,6 +238,10 @@ async fn respond(
                 note_fault(&mut exchange.timeline, delayed, aborted.as_ref());
             }
             if let Some(failure) = aborted {
+                // It is counted as a call of whom it was for.
+                if let Some((cluster, _)) = rule.clusters.first() {
+                    exchange.goes_to(cluster);
+                }
                 return reply::failure(&failure, exchange);
             }
             let sticky = balance::stickiness(&rule.sticky, &parts.headers, Some(client), worker.random());

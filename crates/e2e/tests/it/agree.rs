@@ -1,6 +1,6 @@
 //! Metrics, the access log and traces count the same, of a load whose outcomes are known.
 
-use std::{collections::BTreeMap, process::Command, time::Duration};
+use std::{collections::BTreeMap, path::Path, process::Command, time::Duration};
 
 use bowline_e2e::{
     command::{curl, eventually, run_limited},
@@ -30,6 +30,21 @@ fn aws(mesh: &TestMesh, arguments: &[&str]) -> Value {
     let outcome = run_limited(&mut command, LIMIT);
     assert!(outcome.success(), "{arguments:?}: {outcome:?}");
     serde_json::from_str(&outcome.stdout).unwrap_or_default()
+}
+
+/// The example with access logs, and every request traced.
+fn with_access_log(directory: &Path) -> MeshOptions {
+    let options = MeshOptions::example("two-services").argument("--trace-sampling").argument("100");
+    let text = std::fs::read_to_string(&options.template).expect("the template");
+    let before = "      ServiceConnectConfiguration:\n        Enabled: true\n";
+    assert_eq!(text.matches(before).count(), 2, "both services have Service Connect");
+    let after = format!("{before}        AccessLogConfiguration:\n          Format: JSON\n");
+    let template = directory.join("template.yaml");
+    std::fs::write(&template, text.replace(before, &after)).expect("a file");
+    let overlay = options.template.with_file_name("template.bowline.yaml");
+    let mut options = options.argument("--overlay").argument(overlay.display().to_string());
+    options.template = template;
+    options
 }
 
 /// Calls from service-a's task, and what the client has seen.

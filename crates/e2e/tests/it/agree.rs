@@ -132,8 +132,8 @@ fn now() -> u64 {
 #[test]
 fn metrics_access_log_and_traces_count_the_same() {
     let began = now();
-    let mesh =
-        TestMesh::up(&MeshOptions::example("two-services").argument("--trace-sampling").argument("100"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let mesh = TestMesh::up(&with_access_log(directory.path()));
     let policy = json!({
         "DiscoveryName": "service-b-sc",
         "Fault": [{"Match": {"Path": {"Exact": "/service-b/broken"}}, "Abort": {"Percent": 100, "HttpStatus": 503}}],

@@ -186,9 +186,12 @@ impl Sink {
     }
 }
 
+/// Events of one tag, as a client of the forward protocol sends them.
+type Run<'a> = (&'a str, Vec<(Timestamp, &'a Map<String, serde_json::Value>)>);
+
 /// Entries one after the other that have the same tag.
-fn runs(entries: &[Entry]) -> Vec<(&str, Vec<(Timestamp, &Map<String, serde_json::Value>)>)> {
-    let mut runs: Vec<(&str, Vec<_>)> = Vec::new();
+fn runs(entries: &[Entry]) -> Vec<Run<'_>> {
+    let mut runs: Vec<Run<'_>> = Vec::new();
     for entry in entries {
         match runs.last_mut() {
             Some((tag, events)) if *tag == entry.tag => events.push((entry.at, &entry.record)),

@@ -50,11 +50,11 @@ fn stats(alarm: &Alarm) -> Vec<&MetricStat> {
     match &alarm.source {
         AlarmSource::Metric(stat) => vec![stat],
         AlarmSource::Queries(queries) => {
-            let stat = |query| match query {
-                &QuerySource::Stat(ref stat) => Some(stat),
+            let stats = queries.iter().filter_map(|query| match &query.source {
+                QuerySource::Stat(stat) => Some(stat),
                 QuerySource::Expression { .. } => None,
-            };
-            queries.iter().filter_map(|query| stat(&query.source)).collect()
+            });
+            stats.collect()
         }
     }
 }

@@ -292,7 +292,7 @@ fn increment(requests: u64, failed: u64, call: &Call, random: &mut Random) -> Se
         targets: 1,
         bytes_received: requests * 300,
         bytes_sent: requests * 1_400,
-        response_time: (!counts.is_empty()).then(|| wire::Durations {
+        response_time: (!counts.is_empty()).then_some(wire::Durations {
             index_deltas: deltas,
             counts,
             sum,

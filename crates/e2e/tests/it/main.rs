@@ -1,5 +1,6 @@
 //! One binary for all end-to-end tests: linked once.
 
+mod agree;
 mod authorization;
 mod aws_api;
 mod ca;

@@ -1,0 +1,218 @@
+//! Metrics, the access log and traces count the same, of a load whose outcomes are known.
+
+use std::{collections::BTreeMap, process::Command, time::Duration};
+
+use bowline_e2e::{
+    command::{curl, eventually, run_limited},
+    mesh::{MeshOptions, TestMesh, bowline},
+    server::aws_clients,
+};
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Path, status, and how many: service-b answers the first two, its caller's sidecar the last.
+const LOAD: [(&str, u16, u64); 3] = [
+    ("/service-b/status", 200, 90_000),
+    ("/service-b/nothing", 404, 6_000),
+    ("/service-b/broken", 503, 4_000),
+];
+
+fn aws(mesh: &TestMesh, arguments: &[&str]) -> Value {
+    let endpoint = mesh.topology["endpoint"].as_str().expect("the AWS endpoint");
+    let mut command = Command::new(aws_clients().join("bin/aws"));
+    command
+        .args(arguments)
+        .args(["--endpoint-url", endpoint, "--output", "json"])
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("AWS_DEFAULT_REGION", "us-east-1");
+    let outcome = run_limited(&mut command, LIMIT);
+    assert!(outcome.success(), "{arguments:?}: {outcome:?}");
+    serde_json::from_str(&outcome.stdout).unwrap_or_default()
+}
+
+/// Calls from service-a's task, and what the client has seen.
+fn load(mesh: &TestMesh, path: &str, status: u16, count: u64) {
+    let mut command = Command::new(bowline());
+    command.args(["exec", "--state-dir"]).arg(mesh.state_dir()).args(["service-a", "--"]);
+    let url = format!("http://service-b-sc:8202{path}");
+    command.args(["h2load", "--h1", "-t", "1", "-c", "20", "-n", &count.to_string(), &url]);
+    let outcome = run_limited(&mut command, LIMIT);
+    assert!(outcome.success(), "{outcome:?}");
+    let seen = format!("{count} {}xx", status / 100);
+    assert!(outcome.stdout.contains(&seen), "{seen}: {outcome:?}");
+}
+
+/// By hundreds of the status, what Prometheus would read.
+fn counted(mesh: &TestMesh, labels: &[&str]) -> BTreeMap<u64, u64> {
+    let endpoint = mesh.topology["endpoint"].as_str().expect("the AWS endpoint");
+    let page = curl([format!("{endpoint}/metrics")]).stdout;
+    let mut counts = BTreeMap::new();
+    for line in page.lines().filter(|line| line.starts_with("bowline_service_requests_total{")) {
+        if !labels.iter().all(|label| line.contains(label)) {
+            continue;
+        }
+        let code = line.split("code=\"").nth(1).and_then(|rest| rest[..1].parse().ok()).expect("a code");
+        let count: f64 = line.rsplit(' ').next().and_then(|count| count.parse().ok()).expect("a count");
+        *counts.entry(code).or_default() += count as u64;
+    }
+    counts.retain(|_, count| *count > 0);
+    counts
+}
+
+/// By status, lines of access logs that a condition takes.
+fn logged(mesh: &TestMesh, condition: &str) -> BTreeMap<u64, u64> {
+    let query = format!("filter {condition} | stats count(*) as lines by response_code");
+    let outcome = mesh.run(&["logs", "--since", "1h", "--query", &query, "-o", "json"]);
+    assert!(outcome.success(), "{outcome:?}");
+    let rows: Vec<Value> = serde_json::from_str(&outcome.stdout).expect("rows");
+    let number = |row: &Value, name: &str| row[name].as_str().and_then(|text| text.parse().ok());
+    rows.iter().filter_map(|row| Some((number(row, "response_code")?, number(row, "lines")?))).collect()
+}
+
+/// What X-Ray's service graph says of calls from one to the other: good ones, refused ones, failed ones.
+fn traced(mesh: &TestMesh, from: &str, to: &str, since: u64) -> Option<[u64; 3]> {
+    let until = since + 3_500;
+    let graph = aws(
+        mesh,
+        &["xray", "get-service-graph", "--start-time", &since.to_string(), "--end-time", &until.to_string()],
+    );
+    let services = graph["Services"].as_array()?;
+    let caller = services.iter().find(|service| service["Name"] == from && service["Type"] != "client")?;
+    let called =
+        services.iter().filter(|service| service["Name"] == to).map(|service| &service["ReferenceId"]);
+    let called: Vec<_> = called.collect();
+    let edges = caller["Edges"].as_array()?.iter().filter(|edge| called.contains(&&edge["ReferenceId"]));
+    let mut sums = [0; 3];
+    for edge in edges {
+        let statistics = &edge["SummaryStatistics"];
+        sums[0] += statistics["OkCount"].as_u64()?;
+        sums[1] += statistics["ErrorStatistics"]["TotalCount"].as_u64()?;
+        sums[2] += statistics["FaultStatistics"]["TotalCount"].as_u64()?;
+    }
+    Some(sums)
+}
+
+fn now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.expect("after 1970").as_secs()
+}
+
+#[test]
+fn metrics_access_log_and_traces_count_the_same() {
+    let began = now();
+    let mesh =
+        TestMesh::up(&MeshOptions::example("two-services").argument("--trace-sampling").argument("100"));
+    let policy = json!({
+        "Namespace": "internal", "DiscoveryName": "service-b-sc",
+        "Fault": [{"Match": {"Path": {"Exact": "/service-b/broken"}}, "Abort": {"Percent": 100, "HttpStatus": 503}}],
+    });
+    let template = json!({"Resources": {"Broken": {
+        "Type": "Bowline::ServiceConnect::TrafficPolicy", "Properties": policy,
+    }}});
+    aws(
+        &mesh,
+        &[
+            "cloudformation",
+            "create-stack",
+            "--stack-name",
+            "broken",
+            "--template-body",
+            &template.to_string(),
+        ],
+    );
+    let ca = mesh.topology["gatewayCa"].as_str().expect("the CA's file").to_owned();
+    let answered = curl(["--cacert", &ca, &mesh.url("/service-a/status")]);
+    assert!(answered.success(), "{answered:?}");
+    for (path, status, count) in LOAD {
+        load(&mesh, path, status, count);
+    }
+
+    let all: BTreeMap<u64, u64> = LOAD.iter().map(|(_, status, count)| ((*status).into(), *count)).collect();
+    let came: BTreeMap<u64, u64> =
+        all.iter().filter(|(status, _)| **status != 503).map(|(s, n)| (*s, *n)).collect();
+    let hundreds = |by_status: &BTreeMap<u64, u64>| -> BTreeMap<u64, u64> {
+        by_status.iter().map(|(status, count)| (status / 100, *count)).collect()
+    };
+
+    let caller = ["side=\"outbound\"", "service=\"service-a\"", "discovery_name=\"service-b-sc\""];
+    let called = ["side=\"inbound\"", "service=\"service-b\"", "/svc/service-a\""];
+    let mut seen = BTreeMap::new();
+    eventually("counters have it all", LIMIT, || {
+        seen = counted(&mesh, &caller);
+        (seen.values().sum::<u64>() >= all.values().sum()).then_some(())
+    });
+    assert_eq!(seen, hundreds(&all), "what the caller's sidecar has counted");
+    let inbound = eventually("the called side has told", LIMIT, || {
+        let counted = counted(&mesh, &called);
+        (counted.values().sum::<u64>() >= came.values().sum()).then_some(counted)
+    });
+    assert_eq!(inbound, hundreds(&came), "what the called sidecar has counted");
+
+    // CloudWatch's are of the called side's answers.
+    let sum = |name: &str| {
+        let cluster = mesh.service("service-a")["cluster"].as_str().expect("a cluster");
+        let dimensions = format!(
+            "[{{\"Name\":\"TargetDiscoveryName\",\"Value\":\"service-b-sc\"}},{{\"Name\":\"ServiceName\",\"Value\":\"service-a\"}},\
+             {{\"Name\":\"ClusterName\",\"Value\":\"{cluster}\"}}]"
+        );
+        let (from, until) =
+            ((began / 3_600 * 3_600).to_string(), (now() / 3_600 * 3_600 + 3_600).to_string());
+        let told = aws(
+            &mesh,
+            &[
+                "cloudwatch",
+                "get-metric-statistics",
+                "--namespace",
+                "AWS/ECS",
+                "--metric-name",
+                name,
+                "--period",
+                "3600",
+                "--statistics",
+                "Sum",
+                "--start-time",
+                &from,
+                "--end-time",
+                &until,
+                "--dimensions",
+                &dimensions,
+            ],
+        );
+        let points = told["Datapoints"].as_array().expect("datapoints");
+        points.iter().filter_map(|point| point["Sum"].as_f64()).sum::<f64>() as u64
+    };
+    for (name, status) in [("HTTPCode_Target_2XX_Count", 200), ("HTTPCode_Target_4XX_Count", 404)] {
+        eventually(name, LIMIT, || (sum(name) == came[&status]).then_some(()));
+    }
+    assert_eq!(sum("HTTPCode_Target_5XX_Count"), 0, "its own sidecar's answers are not the target's");
+
+    for (condition, expected) in [
+        (
+            "direction = \"outbound\" and discovery_name = \"service-b-sc\" and path like \"/service-b/\"",
+            &all,
+        ),
+        ("direction = \"inbound\" and downstream_identity like /service-a$/", &came),
+    ] {
+        let mut lines = BTreeMap::new();
+        eventually(&format!("access log: {condition}"), LIMIT, || {
+            lines = logged(&mesh, condition);
+            (lines.values().sum::<u64>() >= expected.values().sum()).then_some(())
+        });
+        assert_eq!(&lines, expected, "{condition}");
+    }
+
+    let expected = [all[&200], all[&404], all[&503]];
+    let mut spans = [0; 3];
+    eventually("traces have it all", LIMIT, || {
+        spans = traced(&mesh, "service-a", "service-b", began)?;
+        (spans.iter().sum::<u64>() >= expected.iter().sum()).then_some(())
+    });
+    assert_eq!(spans, expected, "X-Ray's graph");
+    let outcome = mesh.run(&["trace", "--count", "-o", "json"]);
+    let numbers: Value = serde_json::from_str(&outcome.stdout).expect("numbers");
+    assert_eq!(numbers["dropped"], 0, "{numbers}");
+    let both_sides = all.values().chain(came.values()).sum();
+    assert!(numbers["spans"].as_u64() >= Some(both_sides), "a span at either side: {numbers}");
+}

@@ -116,10 +116,10 @@ fn lint(page: &str, directory: &Path) -> String {
     if outcome.success() { String::new() } else { format!("{}{}", outcome.stdout, outcome.stderr) }
 }
 
-/// Of the times of the requests that `service-a` was sent, native buckets tell what classic ones do.
+/// Of the times of the requests that the gateway was sent, native buckets tell what classic ones do.
 fn natively_told_the_same(native: &Prometheus, classic: &Prometheus) {
     const FAMILY: &str = "bowline_service_response_time_seconds";
-    const LABELS: &str = "{job=\"mesh\",side=\"inbound\",service=\"service-a\"}";
+    const LABELS: &str = "{job=\"mesh\",side=\"outbound\",service=\"ecs-alb\"}";
     let of_native = |function: &str| native.value(&format!("{function}sum({FAMILY}{LABELS}))"));
     eventually("all times are in native buckets", LIMIT, || {
         (of_native("histogram_count(") == Some(REQUESTS as f64)).then_some(())
@@ -182,11 +182,12 @@ fn prometheus_scrapes_everything_and_counts_the_same() {
             (is_up(&prometheus) && is_up(&native)).then_some(())
         });
     }
-    let of_gateway = "sum(bowline_service_requests_total{job=\"mesh\",side=\"inbound\",code=\"2xx\",service=\"service-a\"})";
+    let of_gateway = "sum(bowline_service_requests_total{job=\"mesh\",side=\"outbound\",code=\"2xx\",service=\"ecs-alb\"})";
     let counted = eventually("all requests are counted", LIMIT, || {
         prometheus.value(of_gateway).filter(|counted| *counted >= REQUESTS as f64)
     });
-    // Health checks do not cross the mesh: exactly what was sent.
+    // The gateway's health checks are counted by those that it checks, not as requests of its own: exactly what
+    // was sent.
     assert_eq!(counted, REQUESTS as f64, "{}", page(&format!("{endpoint}/metrics")));
     let rate = prometheus.value(
         "histogram_quantile(0.99, sum by (le) (bowline_service_response_time_seconds_bucket{job=\"mesh\"}))",

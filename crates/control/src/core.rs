@@ -237,7 +237,7 @@ impl Core {
     }
 
     /// All that proxies have told, and the control plane's own counters.
-    pub(crate) fn metrics_text(&self, format: Format) -> String {
+    pub(crate) fn exposed_metrics(&self, format: Format) -> Vec<u8> {
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         let streams = proxies.values().map(|proxy| proxy.streams as usize).sum();
         drop(proxies);

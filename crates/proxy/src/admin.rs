@@ -96,19 +96,19 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 }
 
 fn answer(control: &Control, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let (status, content_type, body) = match request.uri().path() {
+    let (status, content_type, body): (_, _, Bytes) = match request.uri().path() {
         "/metrics" => {
             let metrics = std::sync::Arc::clone(&control.lock().shared.metrics);
             let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
             let format = Format::accepted(accept);
-            (StatusCode::OK, format.content_type(), metrics.render_as(format))
+            (StatusCode::OK, format.content_type(), metrics.render_as(format).into())
         }
         "/ready" => {
             let data_plane = control.lock();
             let waiting = data_plane.store.identity(crate::config::store::MESH_IDENTITY).is_none();
             match waiting {
-                true => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "no certificate yet\n".to_owned()),
-                false => (StatusCode::OK, "text/plain", "LIVE\n".to_owned()),
+                true => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "no certificate yet\n".into()),
+                false => (StatusCode::OK, "text/plain", "LIVE\n".into()),
             }
         }
         "/config_dump" => {
@@ -125,11 +125,11 @@ fn answer(control: &Control, request: &Request<Incoming>) -> Response<Full<Bytes
                 .collect();
             let generation = data_plane.shared.snapshot.load().generation;
             let dump = json!({"generation": generation, "listeners": listeners, "resources": resources});
-            (StatusCode::OK, "application/json", dump.to_string())
+            (StatusCode::OK, "application/json", dump.to_string().into())
         }
-        _ => (StatusCode::NOT_FOUND, "text/plain", "/metrics, /ready, /config_dump\n".to_owned()),
+        _ => (StatusCode::NOT_FOUND, "text/plain", "/metrics, /ready, /config_dump\n".into()),
     };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
     response

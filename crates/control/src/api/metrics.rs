@@ -25,8 +25,10 @@ pub(super) fn answer(core: &Core, peer: Peer, parts: &Parts) -> Response<Full<By
         return plain(StatusCode::FORBIDDEN, "only for this machine, under its own name or address\n");
     }
     let format = Format::accepted(parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
-    let text = core.metrics_text(format);
-    let body = if parts.method == Method::HEAD { Bytes::new() } else { Bytes::from(text) };
+    let body = match parts.method {
+        Method::HEAD => Bytes::new(),
+        _ => core.exposed_metrics(format).into(),
+    };
     let mut response = Response::new(Full::new(body));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     response

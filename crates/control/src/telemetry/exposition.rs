@@ -4,7 +4,7 @@ use std::sync::{PoisonError, atomic::Ordering::Relaxed};
 
 use bowline_model::{log_driver::LogFigures, metric::Distribution};
 use bowline_observe::{metrics::MetricStore, traces::TraceCounts};
-use bowline_plumbing::exposition::{Exposition, Family, Format, Kind, Label};
+use bowline_plumbing::exposition::{DurationBuckets, Exposition, Family, Format, Kind, Label};
 
 use super::{
     Telemetry,
@@ -13,8 +13,6 @@ use super::{
 };
 use crate::{api::xray::daemon::DaemonCounters, otlp::OtlpCounts};
 
-/// Bounds of what is told of durations, as powers of two of milliseconds.
-const POWERS: std::ops::RangeInclusive<i32> = -2..=16;
 /// Classes of a status, by its hundreds.
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -172,7 +170,7 @@ impl Telemetry {
         streams: usize,
         store: &MetricStore,
         more: impl FnOnce(&mut Exposition),
-    ) -> String {
+    ) -> Vec<u8> {
         let mut out = Exposition::new(format);
         self.write(&mut out);
         self.own.write(&mut out, streams);
@@ -233,15 +231,9 @@ pub(super) fn write_durations(family: &mut Family<'_>, labels: &[Label<'_>], dur
     if durations.is_empty() {
         return;
     }
-    let buckets: Vec<_> = POWERS.map(|power| bucket(durations, power)).collect();
-    family.histogram(labels, &buckets, durations.count() as u64, durations.sum() / 1e3, &[]);
-}
-
-/// A bound in seconds, and how many are at most it.
-fn bucket(milliseconds: &Distribution, power: i32) -> (f64, u64) {
-    let within = milliseconds.positive().take_while(|(index, _)| *index < power * 16);
-    let count = milliseconds.zeros() + within.map(|(_, times)| times).sum::<f64>();
-    (f64::from(power).exp2() / 1e3, count as u64)
+    let buckets = durations.positive().map(|(index, times)| (index, times as u64));
+    let told = DurationBuckets::new(durations.zeros() as u64, buckets, durations.sum() / 1e3);
+    family.durations(labels, &told, &[]);
 }
 
 fn labels<'a>(workload: &'a Workload, task: &'a str, key: &'a RowKey) -> [Label<'a>; 8] {

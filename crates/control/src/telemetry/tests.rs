@@ -89,7 +89,7 @@ fn what_is_told_twice_counts_once() {
     assert_eq!(kept.sum("HTTPCode_Target_2XX_Count", "TargetDiscoveryName"), 36.0);
     let dir = tempfile::tempdir().expect("a directory");
     let store = MetricStore::open(dir.path(), MetricLimits::default(), Arc::new(|| NOW)).expect("opens");
-    let text = telemetry.render(Format::Text, 0, &store, |_| {});
+    let text = String::from_utf8(telemetry.render(Format::Text, 0, &store, |_| {})).expect("it is text");
     assert!(text.contains("bowline_metrics_dropped_values_total{reason=\"beyond_series\"} 0\n"), "{text}");
     let of_first = text.lines().find(|line| line.contains(task(1).as_str()) && line.contains("code=\"2xx\""));
     assert!(of_first.is_some_and(|line| line.ends_with(" 23")), "{text}");
@@ -209,7 +209,7 @@ fn prometheus_finds_no_fault_with_the_text() {
     telemetry.own.passed(Duration::from_millis(3), false);
     let dir = tempfile::tempdir().expect("a directory");
     let store = MetricStore::open(dir.path(), MetricLimits::default(), Arc::new(|| NOW)).expect("opens");
-    let text = telemetry.render(Format::Text, 2, &store, |_| {});
+    let text = String::from_utf8(telemetry.render(Format::Text, 2, &store, |_| {})).expect("it is text");
     assert_eq!(promtool(&text), "", "{text}");
     for labels in ["cluster=\"c\",service=\"web\",task=", "security=\"mutual_tls\",code=\"5xx\"} 4"] {
         assert!(text.contains(labels), "{labels}: {text}");

@@ -1,9 +1,11 @@
-//! A real Prometheus scrapes the endpoint and a sidecar, and knows all that they tell.
+//! A real Prometheus scrapes the endpoint and a sidecar, and knows all that they tell; another one, with native
+//! histograms on, asks for protobuf and has the durations as finely as they are counted.
 
 use std::{
     collections::BTreeSet,
     fs::File,
     net::TcpListener,
+    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -39,7 +41,9 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    fn start(directory: &std::path::Path, jobs: &[(&str, &str)]) -> Self {
+    /// With features that are off by default.
+    fn start(directory: &Path, jobs: &[(&str, &str)], features: &[&str]) -> Self {
+        std::fs::create_dir_all(directory).expect("a directory");
         let configs: String = jobs
             .iter()
             .map(|(job, target)| {
@@ -55,6 +59,7 @@ impl Prometheus {
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .args(features.iter().map(|feature| format!("--enable-feature={feature}")))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
@@ -102,13 +107,45 @@ fn page(url: &str) -> String {
 }
 
 /// What `promtool` says of a page; empty where there is no fault.
-fn lint(page: &str, directory: &std::path::Path) -> String {
+fn lint(page: &str, directory: &Path) -> String {
     let path = directory.join("page.txt");
     std::fs::write(&path, page).expect("a file");
     let mut promtool = Command::new("sh");
     promtool.args(["-c", "promtool check metrics < \"$0\""]).arg(&path);
     let outcome = run_limited(&mut promtool, LIMIT);
     if outcome.success() { String::new() } else { format!("{}{}", outcome.stdout, outcome.stderr) }
+}
+
+/// Of the times of the requests that the gateway was sent, native buckets tell what classic ones do.
+fn natively_told_the_same(native: &Prometheus, classic: &Prometheus) {
+    const FAMILY: &str = "bowline_service_response_time_seconds";
+    const LABELS: &str = "{job=\"mesh\",side=\"outbound\",service=\"ecs-alb\"}";
+    let of_native = |function: &str| native.value(&format!("{function}sum({FAMILY}{LABELS}))"));
+    eventually("all times are in native buckets", LIMIT, || {
+        (of_native("histogram_count(") == Some(REQUESTS as f64)).then_some(())
+    });
+    // It counts them within the buckets too: all lie in this range.
+    assert_eq!(of_native("histogram_fraction(0, +Inf, "), Some(1.0));
+    let sum = eventually("all times are in classic buckets", LIMIT, || {
+        let count = classic.value(&format!("sum({FAMILY}_count{LABELS})"));
+        classic.value(&format!("sum({FAMILY}_sum{LABELS})")).filter(|_| count == Some(REQUESTS as f64))
+    });
+    let told = of_native("histogram_sum(").expect("a sum");
+    assert!((told - sum).abs() <= sum * 1e-9, "{told} for {sum}");
+
+    // The classic bucket that a quantile is in has the native quantile too, but for the move by 2.0 % and for how
+    // each spreads values over a bucket (4.4 %).
+    for quantile in [0.5, 0.99] {
+        let fine = of_native(&format!("histogram_quantile({quantile}, ")).expect("a quantile");
+        let coarse =
+            classic.value(&format!("histogram_quantile({quantile}, sum by (le) ({FAMILY}_bucket{LABELS}))"));
+        let coarse = coarse.expect("a quantile");
+        // An upper bound is in its bucket, even if it was computed a bit too high; all that is quickest is in one.
+        let above = ((coarse * 1e3 * (1.0 - 1e-9)).log2().ceil().exp2() / 1e3).max(0.000_25);
+        let below = if above == 0.000_25 { 0.0 } else { above / 2.0 };
+        assert!(fine > below * 0.93 && fine < above * 1.07, "{quantile}: {fine} beside {coarse}");
+    }
+    assert!(!native.names("mesh").contains(&format!("{FAMILY}_bucket")), "what it scraped was protobuf");
 }
 
 #[test]
@@ -127,29 +164,43 @@ fn prometheus_scrapes_everything_and_counts_the_same() {
     let _alone = Running(alone.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("a proxy"));
 
     let target = endpoint.strip_prefix("http://").expect("an http endpoint");
-    let prometheus = Prometheus::start(directory.path(), &[("mesh", target), ("proxy", &admin)]);
+    let jobs = [("mesh", target), ("proxy", admin.as_str())];
+    let prometheus = Prometheus::start(&directory.path().join("classic"), &jobs, &[]);
+    // It has no classic buckets of what has native ones.
+    let native = Prometheus::start(&directory.path().join("native"), &jobs, &["native-histograms"]);
     let url = mesh.url("/service-a/status");
-    for _ in 0..REQUESTS {
+    let call = || {
         let answer = curl(["--cacert", &ca, "-o", "/dev/null", "-w", "%{http_code}", &url]);
         assert_eq!(answer.stdout, "200", "{answer:?}");
-    }
+    };
+    (0..REQUESTS).for_each(|_| call());
 
     for job in ["mesh", "proxy"] {
         let query = format!("up{{job=\"{job}\"}}");
         eventually(&format!("the scrape of {job}"), LIMIT, || {
-            (prometheus.value(&query) == Some(1.0)).then_some(())
+            let is_up = |prometheus: &Prometheus| prometheus.value(&query) == Some(1.0);
+            (is_up(&prometheus) && is_up(&native)).then_some(())
         });
     }
-    let of_gateway = "sum(bowline_service_requests_total{job=\"mesh\",side=\"inbound\",code=\"2xx\",service=\"service-a\"})";
+    let of_gateway = "sum(bowline_service_requests_total{job=\"mesh\",side=\"outbound\",code=\"2xx\",service=\"ecs-alb\"})";
     let counted = eventually("all requests are counted", LIMIT, || {
         prometheus.value(of_gateway).filter(|counted| *counted >= REQUESTS as f64)
     });
-    // Health checks do not cross the mesh: exactly what was sent.
+    // The gateway's health checks are counted by those that it checks, not as requests of its own: exactly what
+    // was sent.
     assert_eq!(counted, REQUESTS as f64, "{}", page(&format!("{endpoint}/metrics")));
     let rate = prometheus.value(
         "histogram_quantile(0.99, sum by (le) (bowline_service_response_time_seconds_bucket{job=\"mesh\"}))",
     );
     assert!(rate.is_some_and(|p99| p99 > 0.0 && p99 < 10.0), "{rate:?}");
+    natively_told_the_same(&native, &prometheus);
+    // A rate is of what comes after a first scrape.
+    call();
+    eventually("a quantile of the last minute", LIMIT, || {
+        let query =
+            "histogram_quantile(0.99, sum(rate(bowline_service_response_time_seconds{job=\"mesh\"}[1m])))";
+        native.value(query).filter(|p99| *p99 > 0.0 && *p99 < 10.0)
+    });
 
     for (job, url) in [("mesh", format!("{endpoint}/metrics")), ("proxy", format!("http://{admin}/metrics"))]
     {

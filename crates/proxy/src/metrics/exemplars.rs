@@ -6,9 +6,10 @@ use std::{
 };
 
 use bowline_model::trace::TraceId;
-use bowline_plumbing::{exposition::Exemplar, wall_clock};
-
-use super::exposition::POWERS;
+use bowline_plumbing::{
+    exposition::{Exemplar, POWERS},
+    wall_clock,
+};
 
 /// One for each bucket that is exposed, and one for what is beyond.
 const PLACES: usize = (*POWERS.end() - *POWERS.start()) as usize + 2;

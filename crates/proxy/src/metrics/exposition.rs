@@ -2,18 +2,15 @@
 
 use std::sync::PoisonError;
 
-use bowline_plumbing::exposition::{Exposition, Format, Kind, Label};
+use bowline_plumbing::exposition::{DurationBuckets, Exposition, Format, Kind, Label};
 
 use super::{
     ClusterMetrics, Direction, DirectionMetrics, Flag, HandshakeFailure, Metrics,
-    histogram::Durations,
+    histogram::{Durations, LOWEST},
     series::{Series, Totals},
 };
 use crate::refusal::{RefusalCause, RefusedParty};
 
-/// Bounds of what is told of durations, as powers of two of milliseconds: 0.25 ms to 65.5 s. They are bounds of
-/// the histograms' own buckets, so that the counts are exact.
-pub(super) const POWERS: std::ops::RangeInclusive<i32> = -2..=16;
 /// Classes of a status, by its hundreds.
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -123,11 +120,11 @@ const DURATIONS: [Timed; 3] = [
 impl Metrics {
     /// All counters, in Prometheus' text format.
     pub fn render(&self) -> String {
-        self.render_as(Format::Text)
+        String::from_utf8_lossy(&self.render_as(Format::Text)).into_owned()
     }
 
     /// All counters, in one of Prometheus' formats.
-    pub fn render_as(&self, format: Format) -> String {
+    pub fn render_as(&self, format: Format) -> Vec<u8> {
         let mut out = Exposition::new(format);
         self.write_directions(&mut out);
         self.write_clusters(&mut out);
@@ -245,17 +242,19 @@ impl Metrics {
             let mut family = out.family(name, Kind::Histogram, help);
             for (totals, series) in &rows {
                 let durations = read(totals);
-                let (count, seconds) = (durations.count(), durations.sum as f64 / 1e9);
-                if count == 0 {
+                if durations.count() == 0 {
                     continue;
                 }
-                let buckets: Vec<_> =
-                    POWERS.map(|power| (f64::from(power).exp2() / 1e3, durations.at_most(power))).collect();
                 let exemplars = if is_of_requests { series.exemplars() } else { Vec::new() };
-                family.histogram(&labels(series), &buckets, count, seconds, &exemplars);
+                family.durations(&labels(series), &told(durations), &exemplars);
             }
         }
     }
+}
+
+fn told(durations: &Durations) -> DurationBuckets {
+    let buckets = (LOWEST..).zip(durations.buckets.iter().copied());
+    DurationBuckets::new(0, buckets, durations.sum as f64 / 1e9)
 }
 
 fn labels(series: &Series) -> [Label<'_>; 5] {

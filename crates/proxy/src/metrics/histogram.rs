@@ -171,12 +171,6 @@ impl Durations {
         self.buckets.iter().sum()
     }
 
-    /// How many durations are at most 2^`power` milliseconds.
-    pub(crate) fn at_most(&self, power: i32) -> u64 {
-        let last = (power * PER_DOUBLING - LOWEST).clamp(0, BUCKETS as i32) as usize;
-        self.buckets.iter().take(last).sum()
-    }
-
     /// What has come since `before`.
     pub(crate) fn since(&self, before: &Self) -> Self {
         let befores = before.buckets.iter().copied().chain(std::iter::repeat(0));
@@ -215,6 +209,12 @@ mod tests {
         assert_eq!((bucket_of(0), bucket_of(1), bucket_of(u64::MAX)), (0, 0, BUCKETS - 1));
     }
 
+    /// How many durations are at most 2^`power` milliseconds.
+    fn at_most(durations: &Durations, power: i32) -> u64 {
+        let last = (power * PER_DOUBLING - LOWEST).clamp(0, BUCKETS as i32) as usize;
+        durations.buckets.iter().take(last).sum()
+    }
+
     #[test]
     fn what_is_at_most_a_power_is_counted_so() {
         let histogram = Histogram::default();
@@ -223,8 +223,9 @@ mod tests {
         }
         let mut durations = Durations::default();
         histogram.add_to(&mut durations);
-        assert_eq!((durations.count(), durations.at_most(0), durations.at_most(2)), (6, 2, 5));
-        assert_eq!((durations.at_most(-30), durations.at_most(30)), (0, 6));
+        let at_most = |power| at_most(&durations, power);
+        assert_eq!((durations.count(), at_most(0), at_most(2)), (6, 2, 5));
+        assert_eq!((at_most(-30), at_most(30)), (0, 6));
         assert_eq!(histogram.take_bounds(), Bounds { minimum: 999_999, maximum: 5_000_000 });
         assert_eq!(histogram.take_bounds(), Bounds::default());
     }

@@ -191,6 +191,7 @@ async fn spans_counters_and_the_log_agree_on_three_thousand_requests() {
     let nowhere = spans.iter().find(|span| span.flags == "UH").expect("there is one");
     assert!(nowhere.peer.is_empty() && nowhere.upstream.is_empty(), "{nowhere:?}");
     let exposed = metrics.render_as(bowline_plumbing::exposition::Format::OpenMetrics);
+    let exposed = String::from_utf8(exposed).expect("it is text");
     let exemplar = exposed.lines().find(|line| line.contains("trace_id=")).expect("durations have exemplars");
     let trace = exemplar.split("trace_id=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("an id");
     assert!(traces.contains(trace), "{exemplar}");

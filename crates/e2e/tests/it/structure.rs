@@ -39,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bowline-control",
             "bowline-discovery",
             "bowline-model",
+            "bowline-observe",
             "bowline-plumbing",
             "bowline-proxy",
         ],

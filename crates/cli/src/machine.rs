@@ -350,6 +350,7 @@ impl Machine {
                     agent.stop_all().await;
                     agent.deliver_logs(DELIVERY_LIMIT).await;
                 }
+                self.running.control.close_telemetry().await;
                 self.running.control.close_audit_trail().await;
                 if !all {
                     eprintln!("‼ not every task reported its end");

@@ -304,9 +304,35 @@ pub struct ControlPlane {
     tasks: Vec<tokio::task::JoinHandle<()>>,
     dns: Option<Arc<PrivateDns>>,
     stopping: watch::Sender<bool>,
-    /// What sends spans and metrics on, and what ends it.
-    otlp: (watch::Sender<bool>, tokio::task::JoinHandle<()>),
+    otlp: Sending,
     _lock: StateLock,
+}
+
+/// What sends spans and metrics on, and what ends it.
+struct Sending {
+    stopping: watch::Sender<bool>,
+    sender: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Sending {
+    /// Sends what is left, and closes what keeps spans and metrics.
+    async fn close(&self, core: &Core) {
+        self.stopping.send_replace(true);
+        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sender) = sender {
+            let abort = sender.abort_handle();
+            if tokio::time::timeout(OTLP_LAST, sender).await.is_err() {
+                abort.abort();
+            }
+        }
+        let (metrics, traces) = (Arc::clone(core.metrics()), Arc::clone(core.traces()));
+        // It waits for the disk.
+        let close = move || {
+            metrics.close();
+            traces.close();
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
+    }
 }
 
 impl ControlPlane {
@@ -410,7 +436,7 @@ impl ControlPlane {
             tasks,
             dns,
             stopping,
-            otlp: (sending, sender),
+            otlp: Sending { stopping: sending, sender: Mutex::new(Some(sender)) },
             _lock: lock,
         })
     }
@@ -640,6 +666,11 @@ impl ControlPlane {
         .is_ok()
     }
 
+    /// Sends on what is left of spans and metrics, and closes what keeps them: what is told afterwards may be lost.
+    pub async fn close_telemetry(&self) {
+        self.otlp.close(&self.core).await;
+    }
+
     /// Waits until the audit trail is on the disk, and closes it. Calls that change something are
     /// refused from now on.
     pub async fn close_audit_trail(&self) {
@@ -653,21 +684,8 @@ impl ControlPlane {
         // Streams end when their proxies see the connection close.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.drain.drain()).await;
         // Proxies have told their last spans.
-        let (sending, sender) = self.otlp;
-        sending.send_replace(true);
-        let abort = sender.abort_handle();
-        if tokio::time::timeout(OTLP_LAST, sender).await.is_err() {
-            abort.abort();
-        }
+        self.otlp.close(&self.core).await;
         audit_trail::close(&self.core).await;
-        let metrics = Arc::clone(self.core.metrics());
-        // It waits for the disk.
-        let traces = Arc::clone(self.core.traces());
-        let close = move || {
-            metrics.close();
-            traces.close();
-        };
-        let _ = tokio::task::spawn_blocking(close).await;
         for task in self.tasks {
             task.abort();
             let _ = task.await;

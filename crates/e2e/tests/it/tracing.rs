@@ -145,14 +145,19 @@ fn a_strict_receiver_takes_everything(protocol: &str, receiver: &str) {
     options.through = vec!["env".into(), format!("OTEL_EXPORTER_OTLP_PROTOCOL={protocol}")];
     let mesh = TestMesh::up(&options);
     for _ in 0..REQUESTS {
-        assert!(mesh.curl("/", &[]).success());
+        assert!(mesh.curl("/service-a/status", &[]).success());
     }
     // The last counts are sent at the end.
     assert_eq!(mesh.interrupt(), Some(0));
-    let told = receiver.told();
-    let requests = told.iter().filter_map(|line| line["requests"].as_u64()).max().unwrap_or_default();
-    // At the gateway and on each side of each hop.
-    assert!(requests >= 2 * REQUESTS, "{told:?}");
+    let mut told = Vec::new();
+    let requests = |told: &[Value]| told.iter().filter_map(|line| line["requests"].as_u64()).max();
+    eventually("the receiver has it", LIMIT, || {
+        told.extend(receiver.told());
+        // At the gateway and on each side of each hop.
+        (requests(&told) >= Some(2 * REQUESTS)).then_some(())
+    });
+    let spans: u64 = told.iter().filter_map(|line| line["spans"].as_u64()).sum();
+    assert!(spans > 0, "{told:?}");
     let names = told.iter().filter_map(|line| line["metrics"].as_array()).flatten();
     assert!(names.into_iter().any(|name| name == "bowline.response.time"), "{told:?}");
 }

@@ -101,29 +101,6 @@ fn logged(mesh: &TestMesh, condition: &str) -> BTreeMap<u64, u64> {
     rows.iter().filter_map(|row| Some((number(row, "response_code")?, number(row, "lines")?))).collect()
 }
 
-/// What X-Ray's service graph says of calls from one to the other: good ones, refused ones, failed ones.
-fn traced(mesh: &TestMesh, from: &str, to: &str, since: u64) -> Option<[u64; 3]> {
-    let until = since + 3_500;
-    let graph = aws(
-        mesh,
-        &["xray", "get-service-graph", "--start-time", &since.to_string(), "--end-time", &until.to_string()],
-    );
-    let services = graph["Services"].as_array()?;
-    let caller = services.iter().find(|service| service["Name"] == from && service["Type"] != "client")?;
-    let called =
-        services.iter().filter(|service| service["Name"] == to).map(|service| &service["ReferenceId"]);
-    let called: Vec<_> = called.collect();
-    let edges = caller["Edges"].as_array()?.iter().filter(|edge| called.contains(&&edge["ReferenceId"]));
-    let mut sums = [0; 3];
-    for edge in edges {
-        let statistics = &edge["SummaryStatistics"];
-        sums[0] += statistics["OkCount"].as_u64()?;
-        sums[1] += statistics["ErrorStatistics"]["TotalCount"].as_u64()?;
-        sums[2] += statistics["FaultStatistics"]["TotalCount"].as_u64()?;
-    }
-    Some(sums)
-}
-
 fn now() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.expect("after 1970").as_secs()
@@ -234,16 +211,14 @@ fn metrics_access_log_and_traces_count_the_same() {
         assert_eq!(&lines, expected, "{condition}");
     }
 
-    let expected = [all[&200], all[&404], all[&503]];
-    let mut spans = [0; 3];
-    eventually("traces have it all", LIMIT, || {
-        spans = traced(&mesh, "service-a", "service-b", began)?;
-        (spans.iter().sum::<u64>() >= expected.iter().sum()).then_some(())
+    // A span at either side; the gateway's and its checks' are few beside them.
+    let both_sides: u64 = all.values().chain(came.values()).sum();
+    let numbers = eventually("traces have it all", LIMIT, || {
+        let outcome = mesh.run(&["trace", "--count", "-o", "json"]);
+        let numbers: Value = serde_json::from_str(&outcome.stdout).expect("numbers");
+        (numbers["spans"].as_u64() >= Some(both_sides)).then_some(numbers)
     });
-    assert_eq!(spans, expected, "X-Ray's graph");
-    let outcome = mesh.run(&["trace", "--count", "-o", "json"]);
-    let numbers: Value = serde_json::from_str(&outcome.stdout).expect("numbers");
-    assert_eq!(numbers["dropped"], 0, "{numbers}");
-    let both_sides = all.values().chain(came.values()).sum();
-    assert!(numbers["spans"].as_u64() >= Some(both_sides), "a span at either side: {numbers}");
+    assert_eq!((&numbers["dropped"], &numbers["givenUp"]), (&0.into(), &0.into()), "{numbers}");
+    let others = numbers["spans"].as_u64().map(|spans| spans - both_sides);
+    assert!(others <= Some(32), "{others:?} more: {numbers}");
 }

@@ -183,6 +183,17 @@ impl Router {
         }
     }
 
+    /// Ends all deliveries, and returns once none is under way: only then may another router take the directory in
+    /// the same process.
+    pub async fn stop(self) {
+        let known: Vec<_> = self.tasks().drain().map(|(_, known)| known).collect();
+        for mut known in known {
+            known.worker.abort();
+            // Cancelled, or done: either way it is over.
+            let _over = (&mut known.worker).await;
+        }
+    }
+
     fn run(&self, routes: TaskRoutes, secrets: Option<Arc<RouteSecrets>>, ended: bool) {
         let task = routes.task.clone();
         let (secrets, secrets_watch) = watch::channel(secrets);

@@ -246,7 +246,7 @@ async fn a_receiver_that_fails_closes_and_is_replaced_has_every_line_in_order() 
     // Nobody listens, and the router is killed meanwhile; the task goes on writing.
     serving.abort();
     let _ = serving.await;
-    drop(router);
+    router.stop().await;
     write(&logs.directory, &app, 500..900);
     let router = bench.router(true);
     write(&logs.directory, &app, 900..1_000);
@@ -351,7 +351,8 @@ async fn secrets_are_in_no_file_and_are_waited_for() {
     let log = spec.containers[0].log.as_mut().expect("a configuration");
     log.configuration.secret_options = BTreeMap::from([("awslogs-stream-prefix".into(), "arn:s".into())]);
     log.secrets = BTreeMap::from([("awslogs-stream-prefix".into(), Secret::new("hunter2".into()))]);
-    let logs = bench.router(true).prepare(&spec).expect("it can be routed");
+    let first = bench.router(true);
+    let logs = first.prepare(&spec).expect("it can be routed");
     for entry in fs::read_dir(&logs.directory).expect("it lists").flatten() {
         if entry.path().is_file() {
             let text = fs::read_to_string(entry.path()).expect("text");
@@ -359,6 +360,7 @@ async fn secrets_are_in_no_file_and_are_waited_for() {
         }
     }
     // Another process knows no value until it is told.
+    first.stop().await;
     let router = bench.router(true);
     write(&logs.directory, &SourceName::Container("app".into()), 0..1);
     router.ended(&spec.id);

@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("bowline-proxy", &["bowline-discovery", "bowline-model", "bowline-plumbing"]),
     ("bowline-logs", &["bowline-model", "bowline-plumbing"]),
+    ("bowline-chaos", &["bowline-model", "bowline-plumbing"]),
     ("bowline-agent", &["bowline-logs", "bowline-model", "bowline-plumbing"]),
     (
         "bowline-fuzz",
@@ -36,6 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "bowline-agent",
             "bowline-aws",
+            "bowline-chaos",
             "bowline-control",
             "bowline-discovery",
             "bowline-model",

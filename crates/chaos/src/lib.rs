@@ -1,0 +1,1 @@
+//! Chaos: faults are injected, and what becomes of the traffic is judged.

@@ -1,21 +1,23 @@
 //! The access log: Service Connect's fields, one line an exchange, as JSON or in Envoy's text format.
 //!
-//! The request's path only hands a record over; a thread formats and writes, many lines in one call.
-//! What does not fit into the channel is dropped and counted.
+//! Who ends an exchange writes its line into a buffer of its thread's own; one thread writes the buffers out, many
+//! lines in one call. What the buffers do not hold is dropped and counted.
 //!
 //! - `line` is what a line says, in both formats.
 //! - `text` writes texts, numbers and times into a buffer, without allocating.
 
 use std::{
+    cell::Cell,
     fs::OpenOptions,
     io::{self, Write},
     net::SocketAddr,
     path::PathBuf,
     sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    thread::Thread,
+    time::Duration,
 };
 
 use bowline_model::{clock::Timestamp, trace::TraceId};
@@ -32,17 +34,23 @@ mod text;
 
 use line::Lines;
 
-/// Records that may wait to be written.
-const QUEUE_MAX: usize = 8_192;
+/// How many buffers there are: more threads than that share them.
+const BUFFERS: usize = 8;
 
-/// Bytes from which on lines are written, even while there are more to come.
-const WRITTEN_BYTES: usize = 64 * 1024;
+/// Bytes of lines that may wait in a buffer.
+const BUFFER_BYTES_MAX: usize = 1024 * 1024;
 
-/// How long lines are let come together before they are written. While it lasts, who hands one over wakes nobody.
-const GATHERING: Duration = Duration::from_millis(2);
+/// A buffer that has grown beyond this is given back once it is written.
+const BUFFER_BYTES_KEPT: usize = 128 * 1024;
+
+/// How long lines are let come together before they are written. While it lasts, who adds one wakes nobody.
+const GATHERING: Duration = Duration::from_millis(10);
 
 /// How long the end of a proxy waits for its lines, where they cannot be written.
 const FLUSHING_MAX: Duration = Duration::from_secs(1);
+
+/// The longest that the writing thread sleeps with nothing to do: then it looks whether it is still needed.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,17 +74,39 @@ pub enum AccessLogTarget {
 /// The end that the request's path holds.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
-    sender: SyncSender<LogLine>,
+    shared: Arc<Buffers>,
+    writer: Thread,
     metrics: Arc<Metrics>,
 }
 
 /// What is logged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LogLine<'a> {
+    Http(&'a HttpEntry),
+    Tcp(&'a TcpEntry),
+}
+
+/// Lines that wait to be written.
 #[derive(Debug)]
-pub(crate) enum LogLine {
-    Http(Box<HttpEntry>),
-    Tcp(Box<TcpEntry>),
-    /// No line: tells when all before it are written.
-    Flush(SyncSender<()>),
+struct Buffers {
+    all: [Mutex<Buffer>; BUFFERS],
+    /// The writing thread sleeps until it is woken.
+    is_idle: AtomicBool,
+    flushes: Mutex<Flushes>,
+    flushed: Condvar,
+}
+
+#[derive(Debug)]
+struct Buffer {
+    lines: Lines,
+    bytes: Vec<u8>,
+}
+
+/// How often it was asked that all be written, and how many of those times it is.
+#[derive(Debug, Default)]
+struct Flushes {
+    asked: u64,
+    done: u64,
 }
 
 #[derive(Debug)]
@@ -136,72 +166,123 @@ impl AccessLog {
         query: bool,
         metrics: &Arc<Metrics>,
     ) -> io::Result<Self> {
-        let writer: Box<dyn Write + Send> = match target {
+        let out: Box<dyn Write + Send> = match target {
             AccessLogTarget::Stdout => Box::new(io::stdout()),
             AccessLogTarget::File(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
         };
-        let (sender, receiver) = sync_channel(QUEUE_MAX);
-        std::thread::Builder::new()
+        Self::write_to(out, format, query, metrics)
+    }
+
+    fn write_to(
+        out: Box<dyn Write + Send>,
+        format: AccessLogFormat,
+        query: bool,
+        metrics: &Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let buffer = || Mutex::new(Buffer { lines: Lines::new(format, query), bytes: Vec::new() });
+        let shared = Arc::new(Buffers {
+            all: std::array::from_fn(|_| buffer()),
+            is_idle: AtomicBool::new(false),
+            flushes: Mutex::default(),
+            flushed: Condvar::new(),
+        });
+        let written = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write_lines(&receiver, writer, Lines::new(format, query)))?;
-        Ok(Self { sender, metrics: Arc::clone(metrics) })
+            .spawn(move || write_buffers(&written, out))?;
+        Ok(Self { shared, writer: thread.thread().clone(), metrics: Arc::clone(metrics) })
     }
 
-    /// Hands a record over; never waits.
-    pub(crate) fn write(&self, line: LogLine) {
-        if self.sender.try_send(line).is_err() {
+    /// Adds a line; never waits for the file.
+    pub(crate) fn write(&self, line: LogLine<'_>) {
+        let mut buffer = lock(&self.shared.all[buffer_of_thread()]);
+        let Buffer { lines, bytes } = &mut *buffer;
+        if bytes.len() >= BUFFER_BYTES_MAX {
             self.metrics.access_log_dropped.increment();
+            return;
+        }
+        lines.write(bytes, line);
+        drop(buffer);
+        if self.shared.is_idle.load(Ordering::Relaxed) && self.shared.is_idle.swap(false, Ordering::AcqRel) {
+            self.writer.unpark();
         }
     }
-}
 
-impl AccessLog {
-    /// Returns when what was handed over is written, or after [`FLUSHING_MAX`]: before the process ends.
+    /// Returns when what was added before is written, or after [`FLUSHING_MAX`]: before the process ends.
     pub(crate) fn flush(&self) {
-        let (done, written) = sync_channel(1);
-        // A full queue is being written: there is place soon.
-        let began = Instant::now();
-        let mut flush = LogLine::Flush(done);
-        while let Err(TrySendError::Full(again)) = self.sender.try_send(flush) {
-            if began.elapsed() >= FLUSHING_MAX {
-                return;
-            }
-            flush = again;
-            std::thread::sleep(GATHERING);
-        }
-        let _ = written.recv_timeout(FLUSHING_MAX.saturating_sub(began.elapsed()));
+        let mut flushes = lock(&self.shared.flushes);
+        flushes.asked += 1;
+        let wanted = flushes.asked;
+        self.writer.unpark();
+        let _ =
+            self.shared.flushed.wait_timeout_while(flushes, FLUSHING_MAX, |flushes| flushes.done < wanted);
     }
 }
 
-fn write_lines(receiver: &Receiver<LogLine>, mut out: impl Write, mut lines: Lines) {
-    let mut buffer = Vec::with_capacity(WRITTEN_BYTES + 4_096);
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Which buffer this thread writes into.
+fn buffer_of_thread() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+    OWN.get().unwrap_or_else(|| {
+        let own = NEXT.fetch_add(1, Ordering::Relaxed) % BUFFERS;
+        OWN.set(Some(own));
+        own
+    })
+}
+
+fn write_buffers(shared: &Arc<Buffers>, mut out: impl Write) {
+    let mut taken = Vec::new();
     loop {
-        let mut next = match receiver.recv_timeout(Duration::from_secs(60)) {
-            Ok(line) => Some(line),
-            Err(RecvTimeoutError::Timeout) => continue,
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
-        while let Some(line) = next {
-            if let LogLine::Flush(done) = &line {
-                write_out(&mut out, &mut buffer);
-                let _ = done.try_send(());
-            } else {
-                lines.write(&mut buffer, &line);
-            }
-            if buffer.len() >= WRITTEN_BYTES {
-                write_out(&mut out, &mut buffer);
-            }
-            next = receiver.try_recv().ok();
+        let asked = lock(&shared.flushes).asked;
+        let mut wrote = false;
+        for buffer in &shared.all {
+            std::mem::swap(&mut lock(buffer).bytes, &mut taken);
+            wrote |= !taken.is_empty();
+            write_out(&mut out, &mut taken);
         }
-        write_out(&mut out, &mut buffer);
-        std::thread::sleep(GATHERING);
+        let is_asked_again = {
+            let mut flushes = lock(&shared.flushes);
+            flushes.done = asked;
+            shared.flushed.notify_all();
+            flushes.asked != asked
+        };
+        if is_asked_again {
+            continue;
+        }
+        if wrote {
+            std::thread::park_timeout(GATHERING);
+            continue;
+        }
+        // Nobody is left who could add a line.
+        if Arc::strong_count(shared) == 1 {
+            return;
+        }
+        shared.is_idle.store(true, Ordering::SeqCst);
+        // A line that was added before that woke nobody; one that is added later does.
+        if shared.all.iter().all(|buffer| lock(buffer).bytes.is_empty()) {
+            std::thread::park_timeout(IDLE);
+        }
+        shared.is_idle.store(false, Ordering::SeqCst);
     }
 }
 
 /// A full disk must not stop the traffic.
-fn write_out(out: &mut impl Write, buffer: &mut Vec<u8>) {
-    let _ = out.write_all(buffer).and_then(|()| out.flush());
-    buffer.clear();
+fn write_out(out: &mut impl Write, bytes: &mut Vec<u8>) {
+    if bytes.is_empty() {
+        return;
+    }
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
+    if bytes.capacity() > BUFFER_BYTES_KEPT {
+        *bytes = Vec::new();
+    } else {
+        bytes.clear();
+    }
 }
 
 #[cfg(test)]

@@ -390,6 +390,6 @@ impl Drop for Exchange {
         entry.is_grpc = self.is_grpc;
         entry.grpc_status = self.grpc_status.take();
         entry.trace_id = self.traced.as_ref().map(Traced::trace);
-        log.write(LogLine::Http(entry));
+        log.write(LogLine::Http(&entry));
     }
 }

@@ -326,7 +326,7 @@ impl TcpRecord {
             );
         }
         let Some(log) = &worker.shared.access_log else { return };
-        log.write(LogLine::Tcp(Box::new(TcpEntry {
+        log.write(LogLine::Tcp(&TcpEntry {
             start: self.start,
             direction: self.direction,
             peer: connection.peer,
@@ -341,7 +341,7 @@ impl TcpRecord {
             connection_id: worker.random(),
             downstream_identity: self.downstream_identity,
             upstream_identity: self.upstream_identity,
-        })));
+        }));
     }
 }
 

@@ -110,13 +110,12 @@ impl Lines {
     }
 
     /// Writes a line with its end.
-    pub(super) fn write(&mut self, out: &mut Vec<u8>, line: &LogLine) {
+    pub(super) fn write(&mut self, out: &mut Vec<u8>, line: LogLine<'_>) {
         match (self.format, line) {
             (AccessLogFormat::Json, LogLine::Http(entry)) => self.http_json(out, entry),
             (AccessLogFormat::Json, LogLine::Tcp(entry)) => self.tcp_json(out, entry),
             (AccessLogFormat::Text, LogLine::Http(entry)) => self.http_text(out, entry),
             (AccessLogFormat::Text, LogLine::Tcp(entry)) => self.tcp_text(out, entry),
-            (_, LogLine::Flush(_)) => return,
         }
         out.push(b'\n');
     }

@@ -52,13 +52,13 @@ fn tcp() -> TcpEntry {
     }
 }
 
-fn line(format: AccessLogFormat, query: bool, line: LogLine) -> String {
+fn line(format: AccessLogFormat, query: bool, line: LogLine<'_>) -> String {
     let mut out = Vec::new();
-    Lines::new(format, query).write(&mut out, &line);
+    Lines::new(format, query).write(&mut out, line);
     String::from_utf8(out).expect("UTF-8")
 }
 
-fn json_line(query: bool, of: LogLine) -> Value {
+fn json_line(query: bool, of: LogLine<'_>) -> Value {
     serde_json::from_str(&line(AccessLogFormat::Json, query, of)).expect("JSON")
 }
 
@@ -68,7 +68,7 @@ fn ids(all: &[&str]) -> Option<ExpectedServers> {
 
 #[test]
 fn json_has_service_connects_fields_in_its_order() {
-    let written = line(AccessLogFormat::Json, false, LogLine::Http(Box::new(entry())));
+    let written = line(AccessLogFormat::Json, false, LogLine::Http(&entry()));
     assert_eq!(
         written,
         "{\"start_time\":\"2026-11-21T04:07:48.007Z\",\"method\":\"GET\",\"path\":\"/a/b\",\"protocol\":\"HTTP/1.1\",\
@@ -87,7 +87,7 @@ fn json_has_service_connects_fields_in_its_order() {
         upstream_identity: ids(&["spiffe://td/b"]),
         ..entry()
     };
-    let told = json_line(true, LogLine::Http(Box::new(grpc)));
+    let told = json_line(true, LogLine::Http(&grpc));
     assert_eq!(told["path"], "/a/b?secret=1");
     assert_eq!((&told["duration"], &told["grpc_status"]), (&json!(19), &json!("14")));
     assert_eq!(told["upstream_service_time"], "-");
@@ -96,13 +96,13 @@ fn json_has_service_connects_fields_in_its_order() {
     assert_eq!(told["upstream_identity"], "spiffe://td/b");
     // Which of two it was is not known.
     let two = HttpEntry { upstream_identity: ids(&["spiffe://td/b", "spiffe://td/c"]), ..entry() };
-    assert_eq!(json_line(false, LogLine::Http(Box::new(two))).get("upstream_identity"), None);
+    assert_eq!(json_line(false, LogLine::Http(&two)).get("upstream_identity"), None);
 }
 
 #[test]
 fn connections_have_their_own_fields() {
     assert_eq!(
-        json_line(false, LogLine::Tcp(Box::new(tcp()))),
+        json_line(false, LogLine::Tcp(&tcp())),
         json!({
             "start_time": "2026-11-21T04:07:48.999Z", "downstream_remote_address": "2001:db8::1",
             "downstream_remote_port": 50000, "bytes_received": 10, "bytes_sent": 20, "duration": 5,
@@ -115,7 +115,7 @@ fn connections_have_their_own_fields() {
 
 #[test]
 fn text_is_envoys() {
-    let written = line(AccessLogFormat::Text, false, LogLine::Http(Box::new(entry())));
+    let written = line(AccessLogFormat::Text, false, LogLine::Http(&entry()));
     assert_eq!(
         written,
         "[2026-11-21T04:07:48.007Z] \"GET /a/b HTTP/1.1\" 503 UH 0 1234567 19 7 \"-\" \"curl/8.14\" \"0a1b\" \
@@ -125,10 +125,10 @@ fn text_is_envoys() {
         user_agent: Some(HeaderValue::from_bytes(b"a\" 200 \xff\\").expect("a value")),
         ..entry()
     };
-    let written = line(AccessLogFormat::Text, false, LogLine::Http(Box::new(forged)));
+    let written = line(AccessLogFormat::Text, false, LogLine::Http(&forged));
     assert!(written.contains("\"a\\\" 200 \u{fffd}\\\\\""), "{written}");
     assert_eq!(
-        line(AccessLogFormat::Text, false, LogLine::Tcp(Box::new(tcp()))),
+        line(AccessLogFormat::Text, false, LogLine::Tcp(&tcp())),
         "[2026-11-21T04:07:48.999Z] \"- - -\" 0 UAEX 10 20 5 - \"-\" \"-\" \"-\" \"-\" \"-\" \
          downstream=[2001:db8::1]:50000 termination=\"not authorized\" identity_refused=\"caller:not_authorized\" \
          direction=inbound downstream_identity=\"spiffe://td/a\"\n"
@@ -143,25 +143,96 @@ fn what_was_handed_over_is_written_when_it_is_flushed() {
     let target = AccessLogTarget::File(path.clone());
     let log = AccessLog::start(&target, AccessLogFormat::Json, false, &metrics).expect("opens");
     for round in 1..=3 {
-        (0..500).for_each(|_| log.write(LogLine::Http(Box::new(entry()))));
+        (0..500).for_each(|_| log.write(LogLine::Http(&entry())));
         log.flush();
         assert_eq!(std::fs::read_to_string(&path).expect("reads").lines().count(), round * 500);
     }
     assert_eq!(metrics.access_log_dropped.get(), 0);
 }
 
+/// Takes nothing until it is told to, as a pipe that nobody reads.
+struct Blocked(Arc<(Mutex<bool>, Condvar)>, Arc<Mutex<Vec<u8>>>);
+
+impl Write for Blocked {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (is_open, changed) = &*self.0;
+        drop(changed.wait_while(lock(is_open), |is_open| !*is_open));
+        lock(&self.1).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_file_that_takes_nothing_costs_lines_and_holds_up_nobody() {
+    let (gate, written) = (Arc::new((Mutex::new(false), Condvar::new())), Arc::new(Mutex::new(Vec::new())));
+    let out = Box::new(Blocked(Arc::clone(&gate), Arc::clone(&written)));
+    let metrics = Arc::new(Metrics::default());
+    let log = AccessLog::write_to(out, AccessLogFormat::Json, false, &metrics).expect("it starts");
+    let length = line(AccessLogFormat::Json, false, LogLine::Http(&entry())).len();
+    let added = 3 * BUFFER_BYTES_MAX / length;
+    (0..added).for_each(|_| log.write(LogLine::Http(&entry())));
+    let dropped = metrics.access_log_dropped.get();
+    assert!(dropped > 0);
+    log.flush();
+    assert!(lock(&written).is_empty());
+    *lock(&gate.0) = true;
+    gate.1.notify_all();
+    log.flush();
+    let lines = lock(&written).iter().filter(|byte| **byte == b'\n').count();
+    assert_eq!(lines as u64 + dropped, added as u64);
+}
+
+#[test]
+fn threads_lines_are_whole_and_each_is_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("log");
+    let metrics = Arc::new(Metrics::default());
+    let target = AccessLogTarget::File(path.clone());
+    let log = AccessLog::start(&target, AccessLogFormat::Json, false, &metrics).expect("opens");
+    std::thread::scope(|scope| {
+        for thread in 0..2 * BUFFERS as u64 {
+            let log = &log;
+            scope.spawn(move || {
+                for number in 0..200 {
+                    let entry = HttpEntry { bytes_sent: 1_000 * thread + number, ..entry() };
+                    log.write(LogLine::Http(&entry));
+                    if number % 50 == 0 {
+                        std::thread::sleep(GATHERING);
+                    }
+                }
+            });
+        }
+    });
+    log.flush();
+    let text = std::fs::read_to_string(&path).expect("reads");
+    let mut seen: Vec<u64> = text
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).expect("JSON")["bytes_sent"].as_u64().expect("a number")
+        })
+        .collect();
+    seen.sort_unstable();
+    let each: Vec<u64> =
+        (0..2 * BUFFERS as u64).flat_map(|thread| (0..200).map(move |n| 1_000 * thread + n)).collect();
+    assert_eq!(seen, each);
+}
+
 /// What a line costs: `cargo test --release -p bowline-proxy --lib -- --ignored --nocapture cost`.
 #[test]
 #[ignore = "measures"]
 fn the_cost_of_a_line() {
-    let entry = LogLine::Http(Box::new(HttpEntry { upstream_identity: ids(&["spiffe://td/b"]), ..entry() }));
+    let entry = HttpEntry { upstream_identity: ids(&["spiffe://td/b"]), ..entry() };
     let mut lines = Lines::new(AccessLogFormat::Json, false);
     let mut out = Vec::with_capacity(1 << 20);
     let began = std::time::Instant::now();
     let count = 1_000_000;
     for _ in 0..count {
-        lines.write(&mut out, &entry);
-        if out.len() > WRITTEN_BYTES {
+        lines.write(&mut out, LogLine::Http(&entry));
+        if out.len() > BUFFER_BYTES_KEPT {
             out.clear();
         }
     }

@@ -168,6 +168,14 @@ pub struct ClusterState {
     pub endpoints: Vec<EndpointState>,
 }
 
+impl ClusterState {
+    /// Whether it has endpoints, and none that can be used.
+    #[must_use]
+    pub fn is_unserved(&self, now: Timestamp) -> bool {
+        !self.endpoints.is_empty() && !self.endpoints.iter().any(|endpoint| endpoint.is_usable(now))
+    }
+}
+
 /// One of those that can be called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -190,6 +198,14 @@ pub struct EndpointState {
     pub ejected_until: Option<Timestamp>,
     /// Requests under way.
     pub active: u32,
+}
+
+impl EndpointState {
+    /// Whether new requests may go there.
+    #[must_use]
+    pub fn is_usable(&self, now: Timestamp) -> bool {
+        !self.draining && !self.unhealthy && self.ejected_until.is_none_or(|until| until <= now)
+    }
 }
 
 /// Something of the stream that a proxy goes by.
@@ -302,6 +318,40 @@ mod tests {
             refused,
             config: vec![],
         }
+    }
+
+    #[test]
+    fn a_cluster_is_served_by_whoever_can_be_used() {
+        let endpoint = EndpointState {
+            address: "127.0.0.1:1".parse().expect("an address"),
+            task: String::new(),
+            zone: String::new(),
+            weight: 1,
+            priority: 0,
+            draining: false,
+            unhealthy: false,
+            ejected_until: Some(Timestamp::from_millis(5)),
+            active: 0,
+        };
+        let cluster = |endpoints| ClusterState {
+            name: "c".into(),
+            discovery_name: "c".into(),
+            protocol: "HTTP".into(),
+            kind: "mesh".into(),
+            security: "mutual_tls".into(),
+            identities: vec![],
+            requests: 0,
+            connections: 0,
+            endpoints,
+        };
+        let is_unserved = |endpoints, now| cluster(endpoints).is_unserved(Timestamp::from_millis(now));
+        assert!(!is_unserved(vec![], 0));
+        assert!(is_unserved(vec![endpoint.clone()], 4));
+        assert!(!is_unserved(vec![endpoint.clone()], 5));
+        let unhealthy = EndpointState { unhealthy: true, ..endpoint.clone() };
+        let draining = EndpointState { draining: true, ..endpoint.clone() };
+        assert!(is_unserved(vec![unhealthy.clone(), draining.clone()], 5));
+        assert!(!is_unserved(vec![unhealthy, endpoint, draining], 5));
     }
 
     #[test]

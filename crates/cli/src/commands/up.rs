@@ -25,6 +25,11 @@ use crate::{
     state_dir, topology,
 };
 
+/// How long gateways' first health checks are waited for.
+const TARGETS_WAIT: Duration = Duration::from_secs(15);
+/// How often gateways are asked meanwhile.
+const TARGETS_LOOK: Duration = Duration::from_millis(200);
+
 /// Arguments of `bowline up`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -197,6 +202,7 @@ async fn wait_until_settled(running: &Running, limit: Duration) -> anyhow::Resul
         if let Some((task, refusal)) = running.control.refusals().into_iter().next() {
             bail!("the proxy of task {task} refuses its configuration: {refusal}");
         }
+        wait_for_targets(&running.control).await;
         return Ok(());
     }
     let registry = running.control.snapshot();
@@ -212,6 +218,27 @@ async fn wait_until_settled(running: &Running, limit: Duration) -> anyhow::Resul
         if waiting.is_empty() { "a gateway".to_owned() } else { waiting.join(", ") },
         running.state_dir.display()
     )
+}
+
+/// Gateways check their targets themselves: an application that was still starting is checked again within a second.
+/// One that never passes is the user's own affair, and is told of.
+async fn wait_for_targets(control: &ControlPlane) {
+    let end = Instant::now() + TARGETS_WAIT;
+    loop {
+        let unserved = control.unserved_targets().await;
+        if unserved.is_empty() {
+            return;
+        }
+        if Instant::now() >= end {
+            for (balancer, target) in unserved {
+                eprintln!(
+                    "‼ {balancer} has no healthy target for {target}: it answers 503 there until a health check passes"
+                );
+            }
+            return;
+        }
+        tokio::time::sleep(TARGETS_LOOK).await;
+    }
 }
 
 fn show_progress(registry: &Registry, shown: &mut BTreeMap<String, usize>) {

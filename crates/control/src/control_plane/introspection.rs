@@ -246,6 +246,22 @@ impl ControlPlane {
         }
     }
 
+    /// Load balancers that would answer 503 for all of a target group, each with the group's discovery name: its
+    /// proxy has targets, and none that can be used. A proxy that does not tell is not listed.
+    pub async fn unserved_targets(&self) -> BTreeSet<(String, String)> {
+        let registry = self.snapshot();
+        let mut unserved = BTreeSet::new();
+        for balancer in registry.load_balancers.values() {
+            for task in registry.tasks_of_gateway(&balancer.arn).into_iter().filter(|task| task.available()) {
+                let Ok(dump) = self.core.introspection().dump(&task.id).await else { continue };
+                let now = wall_clock::now();
+                let names = dump.clusters.iter().filter(|cluster| cluster.is_unserved(now));
+                unserved.extend(names.map(|cluster| (balancer.name.clone(), cluster.discovery_name.clone())));
+            }
+        }
+        unserved
+    }
+
     /// What is known of proxies' reports, by task.
     pub fn report_states(&self) -> BTreeMap<TaskId, ReportState> {
         self.core.telemetry().reports()

@@ -32,6 +32,9 @@ use crate::{
 
 /// How often the set of checks is compared with the configuration, and endpoints with each other.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
+/// How soon an endpoint is checked again that has never passed, for so many times: its application may just be
+/// starting.
+const FIRST_CHECKS: (Duration, u32) = (Duration::from_secs(1), 60);
 /// Most endpoints checked at once, over all clusters.
 const CHECKS_MAX: usize = 10_000;
 
@@ -85,8 +88,8 @@ async fn check_endpoint(
     health: Arc<EndpointHealth>,
 ) {
     let (mut good, mut bad) = (0u32, 0u32);
-    // As a target group's target: not used before its first checks pass.
-    let mut healthy = None;
+    let mut healthy = Healthy::Initial;
+    let mut told = None;
     loop {
         let snapshot = shared.snapshot.load_full();
         let Some(cluster) = snapshot.clusters.get(&name) else { return };
@@ -107,20 +110,39 @@ async fn check_endpoint(
         }
         let passed = matches!(passed, Ok(Ok(())));
         (good, bad) = if passed { (good.saturating_add(1), 0) } else { (0, bad.saturating_add(1)) };
-        let verdict = match healthy {
-            // The first check decides alone, as an ALB's does.
-            None => Some(passed),
-            Some(_) if good >= check.healthy_threshold => Some(true),
-            Some(_) if bad >= check.unhealthy_threshold => Some(false),
-            Some(before) => Some(before),
-        };
-        if verdict != healthy {
-            let healthy = verdict == Some(true);
-            tracing::info!(cluster = &*name, endpoint = %address, healthy, "health check");
-            cluster.health.set_checked(&health, healthy, wall_clock::now());
+        healthy = healthy.after(passed, good >= check.healthy_threshold, bad >= check.unhealthy_threshold);
+        let is_used = healthy == Healthy::Yes;
+        if told != Some(is_used) {
+            tracing::info!(cluster = &*name, endpoint = %address, healthy = is_used, "health check");
+            cluster.health.set_checked(&health, is_used, wall_clock::now());
+            told = Some(is_used);
         }
-        healthy = verdict;
-        tokio::time::sleep(check.interval).await;
+        let (soon, times) = FIRST_CHECKS;
+        let is_starting = healthy == Healthy::Initial && bad < times;
+        tokio::time::sleep(if is_starting { soon.min(check.interval) } else { check.interval }).await;
+    }
+}
+
+/// As a target group's target has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Healthy {
+    /// No check has passed since it was added; it is not used once one has failed.
+    Initial,
+    Yes,
+    No,
+}
+
+impl Healthy {
+    /// After a check. The first that passes decides alone, as an ALB's does ("Target health status", ELB user guide);
+    /// later ones in rows.
+    fn after(self, passed: bool, good_row: bool, bad_row: bool) -> Self {
+        match self {
+            Self::Initial if passed => Self::Yes,
+            Self::Initial => Self::Initial,
+            _ if good_row => Self::Yes,
+            _ if bad_row => Self::No,
+            before => before,
+        }
     }
 }
 
@@ -294,6 +316,25 @@ fn grpc_failure(headers: &http::HeaderMap) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_check_that_passes_decides_alone_and_later_ones_in_rows() {
+        let checks = |outcomes: &[bool]| {
+            let (mut good, mut bad) = (0, 0);
+            outcomes.iter().fold(Healthy::Initial, |healthy, passed| {
+                (good, bad) = if *passed { (good + 1, 0) } else { (0, bad + 1) };
+                healthy.after(*passed, good >= 3, bad >= 2)
+            })
+        };
+        assert_eq!(checks(&[]), Healthy::Initial);
+        assert_eq!(checks(&[true]), Healthy::Yes);
+        assert_eq!(checks(&[false, false, false]), Healthy::Initial);
+        assert_eq!(checks(&[false, false, false, true]), Healthy::Yes);
+        assert_eq!(checks(&[true, false]), Healthy::Yes);
+        assert_eq!(checks(&[true, false, false]), Healthy::No);
+        assert_eq!(checks(&[true, false, false, true, true]), Healthy::No);
+        assert_eq!(checks(&[true, false, false, true, true, true]), Healthy::Yes);
+    }
 
     #[test]
     fn grpc_health_messages_are_as_the_protocol_has_them() {

@@ -42,8 +42,10 @@ use crate::{
     topology::Topology,
 };
 
-/// Longest request or answer, bytes.
-const LINE_BYTES_MAX: u64 = 8 << 20;
+/// Longest request, bytes.
+const REQUEST_BYTES_MAX: u64 = 8 << 20;
+/// Longest answer, bytes: what a few hundred proxies go by. Who is asked is this user's own process.
+const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
 /// What can be asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -358,7 +360,7 @@ where
     let mut stream = BufReader::new(stream);
     loop {
         let mut line = String::new();
-        match (&mut stream).take(LINE_BYTES_MAX).read_line(&mut line).await {
+        match (&mut stream).take(REQUEST_BYTES_MAX).read_line(&mut line).await {
             Ok(count) if count > 0 => {}
             _ => return,
         }
@@ -381,7 +383,7 @@ where
 /// What is longer than who has asked would read is not sent: half of it could not be read.
 async fn write_answer(stream: &mut UnixStream, response: &Response) -> io::Result<()> {
     let json = serde_json::to_vec(response)?;
-    if json.len() as u64 >= LINE_BYTES_MAX {
+    if json.len() as u64 >= ANSWER_BYTES_MAX {
         let message =
             format!("the answer is too long, {} MiB: ask for less, by naming services", json.len() >> 20);
         return write_line(stream, &Response::Error { message }).await;
@@ -472,7 +474,7 @@ impl Client {
 
     async fn response(&mut self) -> anyhow::Result<Response> {
         let mut line = String::new();
-        let count = (&mut self.stream).take(LINE_BYTES_MAX).read_line(&mut line).await?;
+        let count = (&mut self.stream).take(ANSWER_BYTES_MAX).read_line(&mut line).await?;
         if count == 0 {
             bail!("Bowline ended before it answered");
         }
@@ -488,6 +490,6 @@ impl Client {
     pub(crate) async fn closed(mut self) {
         let mut rest = Vec::new();
         // An error ends the connection like its end does.
-        let _ = (&mut self.stream).take(LINE_BYTES_MAX).read_to_end(&mut rest).await;
+        let _ = (&mut self.stream).take(ANSWER_BYTES_MAX).read_to_end(&mut rest).await;
     }
 }

@@ -15,7 +15,7 @@ use bowline_model::{clock::Timestamp, log_filter::FilterPattern, log_query::LogQ
 use bowline_observe::logs::{LogStore, Reading, StoredEvent, Streams};
 use serde::{Deserialize, Serialize};
 
-use crate::display::Table;
+use crate::display::{Table, printable_line};
 
 /// Most lines of an answer: the latest, where there are more.
 pub(crate) const LINES_MAX: usize = 5_000;
@@ -224,7 +224,7 @@ pub(crate) fn table(rows: &[Vec<(String, String)>], width: Option<u16>) -> Strin
     for row in rows {
         let cell = |name: &&str| {
             let value = row.iter().find(|(known, _)| known == name);
-            value.map(|(_, value)| printable(value)).unwrap_or_default()
+            value.map(|(_, value)| printable_line(value)).unwrap_or_default()
         };
         table.push(names.iter().map(cell).collect());
     }
@@ -241,8 +241,8 @@ pub(crate) fn text(line: &LogLine, has_colours: bool) -> String {
         (Some(container), Some(task)) => format!("{service}/{container} {}", task.get(..8).unwrap_or(task)),
         _ => format!("{} {}", line.group, line.stream),
     };
-    let who = printable(&who);
-    let message = printable(&line.message);
+    let who = printable_line(&who);
+    let message = printable_line(&line.message);
     match has_colours {
         true => {
             let seed = line.task.as_ref().unwrap_or(&line.stream);
@@ -253,11 +253,6 @@ pub(crate) fn text(line: &LogLine, has_colours: bool) -> String {
         }
         false => format!("{}  {who}  {message}", line.at),
     }
-}
-
-/// What an application wrote must not steer the terminal; a tab may stay.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

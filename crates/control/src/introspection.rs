@@ -256,7 +256,9 @@ impl Introspection {
         let answer = Answer::Dump { json: Vec::new(), done };
         let dumped = self.ask(task, answer, |id| Order::Dump(Dump { id }), answered).await?;
         let json = dumped.map_err(|reason| IntrospectionError::Refused { task: task.clone(), reason })?;
-        serde_json::from_slice(&json).map_err(|_| IntrospectionError::Unreadable(task.clone()))
+        // It may have megabytes: not for an async worker.
+        let read = tokio::task::spawn_blocking(move || serde_json::from_slice(&json));
+        read.await.ok().and_then(Result::ok).ok_or_else(|| IntrospectionError::Unreadable(task.clone()))
     }
 
     /// Changes what a task's proxy logs for so long; for no time at all: back to its own.

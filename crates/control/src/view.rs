@@ -7,6 +7,7 @@ use std::{
 };
 
 use bowline_model::{
+    arn::Arn,
     load_balancer::{GatewayAction, GatewayCondition, GatewayListener, GatewayProtocol},
     service::{Service, TlsMode},
     task::TaskId,
@@ -32,6 +33,8 @@ pub struct AliasRow {
     pub cluster: String,
     /// Name of the service behind it.
     pub service: String,
+    /// Its ARN: another cluster may have a service of that name.
+    pub service_arn: Arn,
     /// The port mapping behind it.
     pub port_name: String,
     /// How the hop is protected: `MUTUAL_TLS`, `TLS` (the called side alone proves who it is) or
@@ -59,6 +62,7 @@ pub fn aliases(registry: &Registry, service: &Service, plaintext: &BTreeSet<Stri
                 },
                 cluster: called::cluster_name(&connect.namespace, offered),
                 service: callee.name.clone(),
+                service_arn: callee.arn.clone(),
                 port_name: offered.port_name.clone(),
                 mode: match callee.connect.as_ref().map(|connect| connect.encryption.mode) {
                     _ if plaintext.contains(&callee.name) => "PLAINTEXT",

@@ -23,7 +23,12 @@ use bowline_model::clock::Timestamp;
 use bowline_plumbing::seal::SealKey;
 use serde_json::{Value, json};
 
-use crate::{display::Table, master_key_args::MasterKeyArgs, output::OutputFormat, state_dir};
+use crate::{
+    display::{self, Table},
+    master_key_args::MasterKeyArgs,
+    output::OutputFormat,
+    state_dir,
+};
 
 /// How long nothing is said of progress, and between two lines of it.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -281,18 +286,18 @@ fn lookup(args: LookupArgs) -> anyhow::Result<ExitCode> {
 
 fn row(event: &FoundEvent) -> [String; 6] {
     let record: Value = serde_json::from_str(&event.cloud_trail_event).unwrap_or_default();
-    let text = |value: &Value| value.as_str().map(printable);
+    let text = |value: &Value| value.as_str().map(short);
     let user = match &event.username {
-        Some(name) => printable(name),
+        Some(name) => short(name),
         None => match &event.access_key_id {
-            Some(key) => format!("? (key {})", printable(key)),
+            Some(key) => format!("? (key {})", short(key)),
             None => text(&record["userIdentity"]["invokedBy"]).unwrap_or_else(|| "?".to_owned()),
         },
     };
     [
         second(event.event_time),
-        printable(&event.event_name),
-        printable(&event.event_source),
+        short(&event.event_name),
+        short(&event.event_source),
         user,
         text(&record["sourceIPAddress"]).unwrap_or_default(),
         text(&record["errorCode"]).unwrap_or_else(|| "ok".to_owned()),
@@ -300,8 +305,9 @@ fn row(event: &FoundEvent) -> [String; 6] {
 }
 
 /// What a caller sent must not steer the terminal, nor fill it.
-fn printable(text: &str) -> String {
-    text.chars().take(128).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+fn short(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 128;
+    display::printable(&text.chars().take(CHARACTERS_MAX).collect::<String>())
 }
 
 /// A line on a terminal's standard error that is written over as it changes.
@@ -354,7 +360,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_cannot_steer_a_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\u{9b}c"), "a\u{fffd}[2Jb\u{fffd}c");
-        assert_eq!(printable(&"x".repeat(999)).len(), 128);
+        assert_eq!(short("a\u{1b}[2Jb\u{9b}c"), "a\u{fffd}[2Jb\u{fffd}c");
+        assert_eq!(short(&"x".repeat(999)).len(), 128);
     }
 }

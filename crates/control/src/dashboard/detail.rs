@@ -189,7 +189,7 @@ fn put_aliases(
     items: &mut Items,
 ) {
     let offered = view::aliases(registry, service, plaintext);
-    for (place, alias) in offered.into_iter().filter(|alias| alias.service == service.name).enumerate() {
+    for (place, alias) in offered.into_iter().filter(|alias| alias.service_arn == service.arn).enumerate() {
         let told = json!({
             "kind": "alias", "match": format!("{}:{}", alias.names.join(", "), alias.port),
             "protocol": alias.protocol, "mode": alias.mode,

@@ -5,10 +5,14 @@ use std::{
     time::Duration,
 };
 
-use bowline_model::{clock::Timestamp, service::Service, trace::SpanKind};
+use bowline_model::{
+    clock::Timestamp,
+    service::Service,
+    trace::{Span, SpanKind},
+};
 use bowline_observe::{
     logs::{LogStore, Reading, Streams},
-    traces::{KeptSpan, TraceQuery, TraceStore},
+    traces::{KeptSpan, Trace, TraceQuery, TraceStore},
 };
 use bowline_plumbing::wall_clock;
 use serde::Serialize;
@@ -21,9 +25,11 @@ use crate::{
 
 /// How far back is looked.
 const SINCE: Duration = Duration::from_secs(3_600);
-/// Most errors that are told, of so many failed traces at most.
+/// Most errors that are told.
 const ERRORS_MAX: usize = 25;
-const TRACES_MAX: usize = 200;
+/// Most failed traces that are looked at for them, whoever's they are; so many at a time.
+const TRACES_MAX: usize = 2_000;
+const TRACES_PAGE: usize = 200;
 /// Most lines, and bytes of them, of a group.
 const LINES_MAX: usize = 150;
 const LINES_BYTES_MAX: usize = 256 * 1024;
@@ -64,6 +70,23 @@ struct TraceRow {
     lasted: f64,
 }
 
+impl TraceRow {
+    fn of(trace: &Trace, span: &Span) -> Self {
+        Self {
+            id: trace.id.to_string(),
+            span: span.id.to_string(),
+            at: span.start_us / 1_000,
+            is_called: span.kind == SpanKind::Server,
+            name: span.discovery_name.clone(),
+            method: span.method.clone(),
+            path: span.path.chars().take(LINE_MAX).collect(),
+            status: span.status,
+            flags: span.flags.clone(),
+            lasted: span.duration_us as f64 / 1e3,
+        }
+    }
+}
+
 /// A line of a log.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -86,32 +109,26 @@ pub(super) fn of(core: &Core, subject: &str) -> Result<Records, Refusal> {
 /// Calls of the service, or by it, that failed.
 fn errors(traces: &TraceStore, service: &Service, now: Timestamp) -> Vec<TraceRow> {
     let from_us = (now - SINCE).as_millis().saturating_mul(1_000);
-    let query = TraceQuery { from_us, failed: true, limit: TRACES_MAX, ..TraceQuery::default() };
+    let is_its = |kept: &&KeptSpan| {
+        kept.origin.service == service.name && kept.origin.cluster == service.cluster && kept.span.is_fault()
+    };
     let mut rows = Vec::new();
-    for summary in traces.list(&query) {
-        let Some(trace) = traces.trace(summary.id) else { continue };
-        let is_its = |kept: &&KeptSpan| {
-            kept.origin.service == service.name
-                && kept.origin.cluster == service.cluster
-                && kept.span.is_fault()
-        };
-        rows.extend(trace.spans.iter().filter(is_its).map(|KeptSpan { span, .. }| TraceRow {
-            id: trace.id.to_string(),
-            span: span.id.to_string(),
-            at: span.start_us / 1_000,
-            is_called: span.kind == SpanKind::Server,
-            name: span.discovery_name.clone(),
-            method: span.method.clone(),
-            path: span.path.chars().take(LINE_MAX).collect(),
-            status: span.status,
-            flags: span.flags.clone(),
-            lasted: span.duration_us as f64 / 1e3,
-        }));
-        if rows.len() >= ERRORS_MAX {
+    let mut after = None;
+    for _ in 0..TRACES_MAX / TRACES_PAGE {
+        let query = TraceQuery { from_us, failed: true, limit: TRACES_PAGE, after, ..TraceQuery::default() };
+        let page = traces.list(&query);
+        after = page.last().map(|last| (last.start_us, last.id));
+        for trace in page.iter().filter_map(|summary| traces.trace(summary.id)) {
+            rows.extend(trace.spans.iter().filter(is_its).map(|kept| TraceRow::of(&trace, &kept.span)));
+            if rows.len() >= ERRORS_MAX {
+                rows.truncate(ERRORS_MAX);
+                return rows;
+            }
+        }
+        if page.len() < TRACES_PAGE {
             break;
         }
     }
-    rows.truncate(ERRORS_MAX);
     rows
 }
 

@@ -167,3 +167,32 @@ fn edges(segments: &[Segment]) -> Vec<Edge> {
     edges.sort_by_key(|edge| edge.from);
     edges
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(number: usize) -> Segment {
+        let parent_id = number.checked_sub(1).map(|parent| format!("{parent:016x}"));
+        Segment { id: format!("{number:016x}"), parent_id, ..Segment::default() }
+    }
+
+    /// Each is the next one's parent: as deep as there are of them, were there no limit. Whoever recurses into that, as
+    /// serde does, has no stack left.
+    #[test]
+    fn a_chain_of_any_length_is_put_below_one_another_so_deep_and_nothing_of_it_is_lost() {
+        const PARTS: usize = 50_000;
+        let mut segments = vec![part(0)];
+        attach(&mut segments, (1..PARTS).rev().map(part).collect());
+        let depth = |mut segment: &Segment| {
+            let mut depth = 0;
+            while let Some(below) = segment.subsegments.first() {
+                (segment, depth) = (below, depth + 1);
+            }
+            depth
+        };
+        assert_eq!(depth(&segments[0]), DEPTH_MAX);
+        assert_eq!(segments.iter().map(|segment| segment.walk().count()).sum::<usize>(), PARTS);
+        serde_json::to_string(&segments).expect("it can be written");
+    }
+}

@@ -135,6 +135,55 @@ async fn a_full_queue_loses_or_waits_and_never_blocks() {
     assert!(SpoolReader::open(&path, &[]).is_ended());
 }
 
+/// Who writes makes room while who reads removes what it is done with: the same segments, at the same time.
+#[test]
+fn a_segment_that_both_remove_is_removed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let limits = SpoolLimits { bytes_max: 2_000, segment_bytes: 200 };
+    let mut writer = SpoolWriter::open(directory.path(), limits).expect("it opens");
+    const RECORDS: u64 = 5_000;
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let mut reader = SpoolReader::open(directory.path(), &["o".into()]);
+            let (mut read, mut lost) = (0, 0);
+            loop {
+                let is_last = reader.is_ended();
+                let batch = reader.read(reader.cursor("o"), 50, u64::MAX).expect("it reads");
+                read += numbers(&batch).len() as u64;
+                lost += batch.lost;
+                reader.commit("o", batch.next).expect("it is kept");
+                if is_last && batch.records.is_empty() {
+                    return (read, lost);
+                }
+            }
+        });
+        for number in 0..RECORDS {
+            writer.append(&line(number));
+            writer.flush().expect("it writes");
+        }
+        writer.close().expect("it closes");
+        let (read, lost) = reading.join().expect("it read");
+        assert_eq!(read + lost, RECORDS);
+    });
+}
+
+/// A disk that takes no cursor costs a second delivery after a crash, and nothing before.
+#[test]
+fn a_cursor_that_is_not_kept_moves_on_all_the_same() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut writer = SpoolWriter::open(directory.path(), SpoolLimits::default()).expect("it opens");
+    (0..4).for_each(|number| writer.append(&line(number)));
+    writer.flush().expect("it writes");
+    // In its way: no file can be made of that name.
+    std::fs::create_dir(directory.path().join("cursors.json.new")).expect("a directory");
+    let mut reader = SpoolReader::open(directory.path(), &["o".into()]);
+    reader.commit("o", 3).expect_err("nothing is kept");
+    assert_eq!(reader.cursor("o"), 3);
+    let batch = reader.read(reader.cursor("o"), 9, u64::MAX).expect("it reads");
+    assert_eq!(numbers(&batch), [3]);
+    assert_eq!(SpoolReader::open(directory.path(), &["o".into()]).cursor("o"), 0);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

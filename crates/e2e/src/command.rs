@@ -70,6 +70,17 @@ pub fn curl<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(arguments: I) -> Outcome
     )
 }
 
+/// A port of 127.0.0.1 that was free a moment ago, by TCP and UDP.
+pub fn free_port() -> u16 {
+    loop {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        if std::net::UdpSocket::bind(address).is_ok() {
+            return address.port();
+        }
+    }
+}
+
 /// Calls `attempt` until it gives something, for `limit` at most.
 pub fn eventually<T>(what: &str, limit: Duration, mut attempt: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + limit;

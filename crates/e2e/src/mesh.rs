@@ -10,10 +10,16 @@ use std::{
 
 use serde_json::Value;
 
-use crate::command::{Outcome, curl, eventually, run_limited};
+use crate::{
+    command::{Outcome, curl, eventually, run_limited},
+    server::{aws_clients, client_environment},
+};
 
 /// Longest that `up` may take: the first one of an example also builds it.
 const UP_LIMIT: Duration = Duration::from_secs(300);
+
+/// Longest that a command of the aws CLI may take.
+const AWS_LIMIT: Duration = Duration::from_secs(120);
 
 /// The repository's root.
 pub fn repository() -> PathBuf {
@@ -195,6 +201,18 @@ impl TestMesh {
         let outcome = self.run(&["status", "-o", "json"]);
         assert!(outcome.success(), "{outcome:?}");
         serde_json::from_str(&outcome.stdout).expect("status prints JSON")
+    }
+
+    /// The aws CLI, told of this mesh and of nothing else; what it printed. It must succeed.
+    pub fn aws(&self, arguments: &[&str]) -> Value {
+        let endpoint = self.topology["endpoint"].as_str().expect("the AWS endpoint");
+        let aws = aws_clients().join("bin/aws");
+        let mut command = Command::new(&aws);
+        command.args(arguments).args(["--endpoint-url", endpoint, "--output", "json"]);
+        client_environment(&mut command, aws.parent().unwrap_or(Path::new("/")));
+        let outcome = run_limited(&mut command, AWS_LIMIT);
+        assert!(outcome.success(), "{arguments:?}: {outcome:?}\n{}", self.log());
+        serde_json::from_str(&outcome.stdout).unwrap_or_default()
     }
 
     /// Runs another `bowline` command on the same state directory.

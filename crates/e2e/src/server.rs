@@ -142,7 +142,7 @@ pub fn pytest(arguments: &[&str], environment: &[(&str, &str)], limit: Duration)
 }
 
 /// Only what the clients are told here: nothing of the user's own account.
-fn client_environment(command: &mut Command, bin: &Path) {
+pub(crate) fn client_environment(command: &mut Command, bin: &Path) {
     let variables = std::env::vars_os().map(|(name, _)| name);
     for name in variables.filter(|name| name.to_string_lossy().starts_with("AWS_")) {
         command.env_remove(name);

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, path::Path, process::Command, time::Duration};
 use bowline_e2e::{
     command::{curl, eventually, run_limited},
     mesh::{MeshOptions, TestMesh, bowline},
-    server::aws_clients,
 };
 use serde_json::{Value, json};
 
@@ -17,20 +16,6 @@ const LOAD: [(&str, u16, u64); 3] = [
     ("/service-b/nothing", 404, 6_000),
     ("/service-b/broken", 503, 4_000),
 ];
-
-fn aws(mesh: &TestMesh, arguments: &[&str]) -> Value {
-    let endpoint = mesh.topology["endpoint"].as_str().expect("the AWS endpoint");
-    let mut command = Command::new(aws_clients().join("bin/aws"));
-    command
-        .args(arguments)
-        .args(["--endpoint-url", endpoint, "--output", "json"])
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
-        .env("AWS_DEFAULT_REGION", "us-east-1");
-    let outcome = run_limited(&mut command, LIMIT);
-    assert!(outcome.success(), "{arguments:?}: {outcome:?}");
-    serde_json::from_str(&outcome.stdout).unwrap_or_default()
-}
 
 /// The example with access logs, and every request traced.
 fn with_access_log(directory: &Path) -> MeshOptions {
@@ -118,17 +103,14 @@ fn metrics_access_log_and_traces_count_the_same() {
     let template = json!({"Resources": {"Broken": {
         "Type": "Bowline::ServiceConnect::TrafficPolicy", "Properties": policy,
     }}});
-    aws(
-        &mesh,
-        &[
-            "cloudformation",
-            "create-stack",
-            "--stack-name",
-            "broken",
-            "--template-body",
-            &template.to_string(),
-        ],
-    );
+    mesh.aws(&[
+        "cloudformation",
+        "create-stack",
+        "--stack-name",
+        "broken",
+        "--template-body",
+        &template.to_string(),
+    ]);
     let ca = mesh.topology["gatewayCa"].as_str().expect("the CA's file").to_owned();
     let answered = curl(["--cacert", &ca, &mesh.url("/service-a/status")]);
     assert!(answered.success(), "{answered:?}");
@@ -167,27 +149,24 @@ fn metrics_access_log_and_traces_count_the_same() {
         );
         let (from, until) =
             ((began / 3_600 * 3_600).to_string(), (now() / 3_600 * 3_600 + 3_600).to_string());
-        let told = aws(
-            &mesh,
-            &[
-                "cloudwatch",
-                "get-metric-statistics",
-                "--namespace",
-                "AWS/ECS",
-                "--metric-name",
-                name,
-                "--period",
-                "3600",
-                "--statistics",
-                "Sum",
-                "--start-time",
-                &from,
-                "--end-time",
-                &until,
-                "--dimensions",
-                &dimensions,
-            ],
-        );
+        let told = mesh.aws(&[
+            "cloudwatch",
+            "get-metric-statistics",
+            "--namespace",
+            "AWS/ECS",
+            "--metric-name",
+            name,
+            "--period",
+            "3600",
+            "--statistics",
+            "Sum",
+            "--start-time",
+            &from,
+            "--end-time",
+            &until,
+            "--dimensions",
+            &dimensions,
+        ]);
         let points = told["Datapoints"].as_array().expect("datapoints");
         points.iter().filter_map(|point| point["Sum"].as_f64()).sum::<f64>() as u64
     };

@@ -14,7 +14,6 @@ use std::{
 use bowline_e2e::{
     command::{Outcome, eventually, run_limited},
     mesh::{MeshOptions, TestMesh, bowline},
-    server::aws_clients,
 };
 use serde_json::Value;
 
@@ -126,20 +125,6 @@ fn s_client(address: SocketAddr) -> String {
     format!("{}{}", outcome.stdout, outcome.stderr)
 }
 
-fn aws(mesh: &TestMesh, arguments: &[&str]) -> Value {
-    let endpoint = mesh.topology["endpoint"].as_str().expect("the AWS endpoint");
-    let mut command = Command::new(aws_clients().join("bin/aws"));
-    command
-        .args(arguments)
-        .args(["--endpoint-url", endpoint, "--output", "json"])
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
-        .env("AWS_DEFAULT_REGION", "us-east-1");
-    let outcome = run_limited(&mut command, LIMIT);
-    assert!(outcome.success(), "{arguments:?}: {outcome:?}\n{}", mesh.log());
-    serde_json::from_str(&outcome.stdout).unwrap_or_default()
-}
-
 fn verify(mesh: &TestMesh) -> (Outcome, Vec<Value>) {
     let outcome = mesh.run(&["verify", "--capture", "relay", "-o", "json"]);
     let evidence: Value = serde_json::from_str(&outcome.stdout).unwrap_or_default();
@@ -200,7 +185,7 @@ fn import(mesh: &TestMesh, (certificate, key): &(String, String), again: Option<
     if let Some(arn) = again {
         arguments.extend(["--certificate-arn", arn]);
     }
-    aws(mesh, &arguments)["CertificateArn"].as_str().expect("an ARN").to_owned()
+    mesh.aws(&arguments)["CertificateArn"].as_str().expect("an ARN").to_owned()
 }
 
 /// The body of a certificate's PEM, as openssl prints it, too.
@@ -218,15 +203,20 @@ fn an_imported_certificate_serves_and_is_replaced_without_a_failed_request() {
     let (arn, client) = (import(&mesh, &backend, None), import(&mesh, &frontend, None));
     // The AWS CLI lets no unknown member through, but any tag.
     let configure = |service: &str, encryption: &str| {
-        let services = aws(&mesh, &["ecs", "list-services", "--cluster", "modes"]);
+        let services = mesh.aws(&["ecs", "list-services", "--cluster", "modes"]);
         let arns = services["serviceArns"].as_array().expect("ARNs").clone();
         let found = arns.iter().filter_map(Value::as_str).find(|arn| arn.ends_with(&format!("/{service}")));
         let tags = format!(r#"[{{"key": "Bowline:ServiceConnect", "value": {encryption:?}}}]"#);
-        aws(&mesh, &["ecs", "tag-resource", "--resource-arn", found.expect("an ARN"), "--tags", &tags]);
-        aws(
-            &mesh,
-            &["ecs", "update-service", "--cluster", "modes", "--service", service, "--force-new-deployment"],
-        );
+        mesh.aws(&["ecs", "tag-resource", "--resource-arn", found.expect("an ARN"), "--tags", &tags]);
+        mesh.aws(&[
+            "ecs",
+            "update-service",
+            "--cluster",
+            "modes",
+            "--service",
+            service,
+            "--force-new-deployment",
+        ]);
     };
     configure("frontend", &format!(r#"{{"encryptionConfiguration":{{"certificateArn":"{client}"}}}}"#));
     configure(

@@ -4,14 +4,13 @@
 use std::{
     collections::BTreeSet,
     fs::File,
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use bowline_e2e::{
-    command::{curl, eventually, run_limited},
+    command::{curl, eventually, free_port, run_limited},
     mesh::{MeshOptions, TestMesh, bowline},
 };
 use serde_json::Value;
@@ -27,11 +26,6 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }
 
 /// Prometheus with data of its own in `directory`.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bowline_e2e::{
-    command::{eventually, run_limited},
+    command::{eventually, free_port, run_limited},
     mesh::{MeshOptions, TestMesh, bowline},
     server::{TestServer, aws_clients, aws_tests},
 };
@@ -18,12 +18,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// What runs in the task.
 const SEGMENT: &str = include_str!("tracing/segment.py");
-
-/// A port that was free a moment ago, by UDP and TCP.
-fn free_port() -> u16 {
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    socket.local_addr().expect("an address").port()
-}
 
 /// A task's application finds X-Ray's daemon, by a variable alone; its segment is told by the API and the CLI.
 fn a_task_tells_its_segment(network: &str) {

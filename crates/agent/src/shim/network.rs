@@ -12,17 +12,17 @@ use std::{
 };
 
 use bowline_model::network::{ALIAS_GATEWAY, ALIAS_NETWORK, EGRESS_PORT, NEVER_EGRESS, TASK_ADDRESS};
-use bowline_plumbing::shim_link::Transport;
+use bowline_plumbing::{
+    rtnetlink::{Netlink, RouteKind},
+    shim_link::Transport,
+};
 use nix::{
     net::if_::if_nametoindex,
     sched::{CloneFlags, setns, unshare},
 };
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use super::{
-    netlink::{Netlink, RouteKind},
-    nftables,
-};
+use super::nftables;
 
 /// The alias network's device of the link between the two.
 const ALIAS_DEVICE: &str = "aliases";

@@ -10,6 +10,7 @@ mod credentials;
 mod descendants;
 mod egress;
 mod event;
+mod faults;
 mod health;
 mod host_network;
 mod hosts;

@@ -105,6 +105,9 @@ enum Command {
     /// Hold a task together (started by `bowline up`)
     #[command(hide = true)]
     Shim(shim::Args),
+    /// Put load on a container (started by a task's shim for a fault)
+    #[command(hide = true)]
+    Stress,
     /// Send a marked request from within a task (started by `bowline verify`)
     #[command(hide = true)]
     Probe(probe::Args),
@@ -119,6 +122,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         // The shim makes namespaces: it must not have threads before.
         Command::Shim(args) => return shim::run(&args),
+        Command::Stress => return bowline_agent::stress::main(),
         Command::Probe(args) => return probe::run(&args),
         // It makes namespaces, too.
         Command::Relay => return relay::run(),

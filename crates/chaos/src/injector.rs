@@ -276,7 +276,8 @@ impl Injector {
                 }
             }
             FaultKind::Path { callers, cluster, called, harm } => {
-                let endpoints = self.endpoints(callers, cluster, called)?;
+                let of_callers = self.endpoints(callers, cluster, called)?;
+                let endpoints: BTreeMap<_, _> = of_callers.iter().flat_map(|(_, list)| list.clone()).collect();
                 let relayed = endpoints
                     .iter()
                     .map(|(address, task)| {
@@ -292,45 +293,66 @@ impl Injector {
                 };
                 let relay =
                     RelayProcess::start(&self.inner.relay, &order).await.map_err(FaultError::Failed)?;
-                let to: Vec<_> = endpoints.keys().copied().zip(relay.listeners().iter().copied()).collect();
+                let relays: BTreeMap<_, _> =
+                    endpoints.keys().copied().zip(relay.listeners().iter().copied()).collect();
                 begun.relay = Some(relay);
-                begun.undos.push(ground.divert_path(callers, cluster, &to, until).await?);
+                // Callers in other zones may go elsewhere: those that go to the same endpoints are told as one.
+                let mut groups: BTreeMap<Vec<(SocketAddr, SocketAddr)>, Vec<TaskId>> = BTreeMap::new();
+                for (caller, list) in of_callers {
+                    let to = list
+                        .keys()
+                        .filter_map(|address| Some((*address, *relays.get(address)?)))
+                        .collect();
+                    groups.entry(to).or_default().push(caller);
+                }
+                for (to, callers) in &groups {
+                    begun.undos.push(ground.divert_path(callers, cluster, to, until).await?);
+                }
             }
         }
         Ok(())
     }
 
-    /// Where the callers' sidecars go for the cluster, and whose sidecars are there.
+    /// Where each caller's sidecar goes for the cluster, and whose sidecars are there.
     fn endpoints(
         &self,
         callers: &[TaskId],
         cluster: &str,
         called: &[TaskId],
-    ) -> Result<BTreeMap<SocketAddr, TaskId>, FaultError> {
-        let mut endpoints = BTreeMap::new();
+    ) -> Result<Vec<(TaskId, BTreeMap<SocketAddr, TaskId>)>, FaultError> {
+        let mut all = Vec::new();
         for caller in callers {
-            let of_caller = self.inner.ground.endpoints_of(caller, cluster);
-            if of_caller.is_empty() {
-                return Err(FaultError::NotFound(format!(
-                    "the sidecar of task {caller} has no endpoint of a cluster {cluster}"
-                )));
-            }
-            let wanted = of_caller
+            let endpoints: BTreeMap<_, _> = self
+                .inner
+                .ground
+                .endpoints_of(caller, cluster)
                 .into_iter()
                 .filter(|endpoint| called.is_empty() || called.contains(&endpoint.task))
-                .map(|endpoint| (endpoint.address, endpoint.task));
-            endpoints.extend(wanted);
+                .map(|endpoint| (endpoint.address, endpoint.task))
+                .collect();
+            if endpoints.is_empty() {
+                return Err(FaultError::NotFound(format!(
+                    "the sidecar of task {caller} goes to none of these for a cluster {cluster}"
+                )));
+            }
+            all.push((caller.clone(), endpoints));
         }
-        if let Some(missing) = called.iter().find(|task| !endpoints.values().any(|known| known == *task)) {
-            return Err(FaultError::NotFound(format!("task {missing} is no endpoint of cluster {cluster}")));
-        }
-        if endpoints.len() > ENDPOINTS_MAX {
+        let addresses: BTreeSet<_> = all.iter().flat_map(|(_, endpoints)| endpoints.keys()).collect();
+        if addresses.len() > ENDPOINTS_MAX {
             return Err(FaultError::Invalid(format!(
                 "a relay stands before at most {ENDPOINTS_MAX} endpoints, and cluster {cluster} has {}: name fewer tasks",
-                endpoints.len()
+                addresses.len()
             )));
         }
-        Ok(endpoints)
+        let is_endpoint = |task: &TaskId| {
+            all.iter().any(|(_, endpoints)| endpoints.values().any(|endpoint| endpoint == task))
+        };
+        match called.iter().find(|task| !is_endpoint(task)) {
+            Some(missing) => {
+                Err(FaultError::NotFound(format!("task {missing} is no endpoint of cluster {cluster}")))
+            }
+            None => Ok(all),
+        }
     }
 
     /// What a rogue server shows in the place of this task's sidecar. One that speaks old TLS shows a genuine

@@ -193,5 +193,12 @@ impl MachineGround {
 }
 
 fn refused(error: ChaosError) -> FaultError {
-    FaultError::Failed(error.to_string())
+    let text = error.to_string();
+    match error {
+        ChaosError::NoTask(_) | ChaosError::NoEndpoint { .. } | ChaosError::NoService(_) => {
+            FaultError::NotFound(text)
+        }
+        ChaosError::Conflict(_) | ChaosError::Invalid(_) => FaultError::Invalid(text),
+        _ => FaultError::Failed(text),
+    }
 }

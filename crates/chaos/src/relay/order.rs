@@ -14,7 +14,7 @@ pub const LINE_BYTES_MAX: u64 = 8 << 20;
 pub const ENDPOINTS_MAX: usize = 256;
 /// After its deadline a relay takes connections for so long, and passes them on: whoever was led to it may not have
 /// noticed yet that it is over.
-pub const AFTERWARDS: Duration = Duration::from_secs(10);
+pub const AFTERWARDS: Duration = Duration::from_secs(3);
 /// It ends so long after its deadline, or after it was told to, whatever is still open.
 pub const LINGERS: Duration = Duration::from_secs(60);
 

@@ -2,8 +2,10 @@
 
 pub mod experiment;
 pub mod experiments;
+pub mod order;
 pub mod probe;
 pub mod record;
+pub mod report;
 pub mod runner;
 pub mod scope;
 pub mod system;

@@ -14,6 +14,7 @@ use std::{
 };
 
 use bowline_discovery::v1::Protocol;
+use bowline_model::sabotage::{Defence, sabotaged};
 use futures::{
     FutureExt,
     future::{LocalBoxFuture, Shared as SharedFuture},
@@ -230,6 +231,9 @@ impl Pools {
         }
         let pool = self.of(cluster, target);
         let is_h1 = !matches!(cluster.upstream, Upstream::Mesh(_)) && cluster.protocol == Protocol::Http;
+        if sabotaged(Defence::OutboundTls) && crate::dial::is_downgraded(target.address()) {
+            return lease_h1(pool, shared, cluster, target, fresh, timeline).await;
+        }
         if is_h1 {
             lease_h1(pool, shared, cluster, target, fresh, timeline).await
         } else {
@@ -343,7 +347,7 @@ async fn lease_h2(
     let most = if cluster.max_connections == 0 { H2_CONNECTIONS_DEFAULT } else { cluster.max_connections };
     let least_loaded = {
         let mut connections = pool.h2.borrow_mut();
-        connections.retain(|connection| connection.serves(config));
+        connections.retain(|connection| connection.serves(config) && !sabotaged(Defence::Pooling));
         connections.iter().min_by_key(|connection| connection.in_flight()).cloned()
     };
     if let Some(connection) = least_loaded {

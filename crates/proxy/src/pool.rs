@@ -380,7 +380,9 @@ async fn lease_h2(
     let _waiting = cluster.load.pending(&cluster.breakers).ok_or(DialError::Overflow)?;
     let (connecting, is_own) = {
         let mut slot = pool.connecting.borrow_mut();
-        match slot.as_ref().filter(|connecting| connecting.peek().is_none()) {
+        let is_shared =
+            |connecting: &&Connecting| connecting.peek().is_none() && !sabotaged(Defence::Pooling);
+        match slot.as_ref().filter(is_shared) {
             Some(connecting) => (connecting.clone(), false),
             None => {
                 let counted = cluster.load.connection(&cluster.breakers, true).ok_or(DialError::Overflow)?;

@@ -11,6 +11,7 @@ pub mod capacity;
 pub mod cidr;
 pub mod clock;
 pub mod diagnostics;
+pub mod experiment;
 pub mod fault;
 pub mod identity;
 pub mod limit;

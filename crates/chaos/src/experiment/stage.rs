@@ -1,0 +1,113 @@
+//! What a trial does things with.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bowline_model::fault::{ALL, Fault, FaultId, FaultKind, FaultOrder, LASTING_MAX, LASTING_MIN};
+
+use super::ExperimentError;
+use crate::{scope::Scope, system::System};
+
+/// How long after its planned end a fault ends by itself, should the runner be gone.
+const SPARE: Duration = Duration::from_secs(8);
+
+/// The system under test, the scope, and the faults that were begun.
+#[derive(Debug)]
+pub struct Stage {
+    system: Arc<dyn System>,
+    scope: Scope,
+    cause: String,
+    lasting: Duration,
+    begun: Mutex<Vec<FaultId>>,
+}
+
+impl Stage {
+    /// A stage for one run. `cause` names the run in its faults, and is no other run's; `lasting` is how long the fault
+    /// is planned to last.
+    #[must_use]
+    pub fn new(system: Arc<dyn System>, scope: Scope, cause: String, lasting: Duration) -> Self {
+        Self { system, scope, cause, lasting, begun: Mutex::default() }
+    }
+
+    /// The system.
+    #[must_use]
+    pub fn system(&self) -> &dyn System {
+        &*self.system
+    }
+
+    /// The system, for tasks of their own.
+    #[must_use]
+    pub fn shared_system(&self) -> Arc<dyn System> {
+        Arc::clone(&self.system)
+    }
+
+    /// The scope.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// How long the fault is planned to last.
+    #[must_use]
+    pub fn lasting(&self) -> Duration {
+        self.lasting
+    }
+
+    /// Ids of the faults that were begun, the first one first.
+    #[must_use]
+    pub fn begun(&self) -> Vec<FaultId> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Begins a fault for the planned time, of the scope's share where the kind can be of a share. It has a deadline a
+    /// little later; the runner ends it before that.
+    ///
+    /// # Errors
+    /// It could not be put in force.
+    pub async fn begin(&self, kind: FaultKind) -> Result<Fault, ExperimentError> {
+        let of_share = matches!(kind, FaultKind::Certificate { .. } | FaultKind::Path { .. });
+        let order = FaultOrder {
+            kind,
+            per_million: if of_share { self.scope.per_million } else { ALL },
+            lasting: (self.lasting + SPARE).clamp(LASTING_MIN, LASTING_MAX),
+            cause: self.cause.clone(),
+        };
+        order.check().map_err(|error| ExperimentError::failed(error.to_string()))?;
+        let fault = self.system.begin_fault(order).await?;
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).push(fault.id.clone());
+        Ok(fault)
+    }
+
+    /// Ends every fault of this run, also one that was being begun when the run was broken off.
+    ///
+    /// # Errors
+    /// Tells the first that could not be ended; the others are ended.
+    pub async fn end_all(&self) -> Result<(), ExperimentError> {
+        let mut ids = self.begun();
+        let mut failed = None;
+        match self.system.faults().await {
+            Ok(faults) => {
+                ids.retain(|id| faults.iter().any(|fault| fault.id == *id));
+                let own = faults.into_iter().filter(|fault| fault.order.cause == self.cause);
+                for fault in own {
+                    if !ids.contains(&fault.id) {
+                        ids.push(fault.id);
+                    }
+                }
+            }
+            Err(error) => failed = Some(error),
+        }
+        // What was put in force last is undone first.
+        for id in ids.into_iter().rev() {
+            if let Err(error) = self.system.end_fault(id).await {
+                failed.get_or_insert(error);
+            }
+        }
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+}

@@ -163,6 +163,39 @@ pub async fn shown_certificate(
     Ok(recorder.shown())
 }
 
+/// A connection that stays open for many requests, as a sidecar keeps it.
+#[derive(Debug)]
+pub struct LongLived {
+    address: SocketAddr,
+    sender: Sender,
+}
+
+impl LongLived {
+    /// Opens it; or how that was received.
+    ///
+    /// # Errors
+    /// The certificate cannot be used.
+    pub async fn open(
+        address: SocketAddr,
+        credentials: &Credentials,
+    ) -> Result<Result<Self, Reception>, AttackError> {
+        let (config, _) = tls::client_config(TlsVersion::Tls13, Some(credentials), true)?;
+        let attempt = async {
+            let sender = http2(tls::connect(address, config).await?).await?;
+            Ok(Self { address, sender })
+        };
+        Ok(timeout(ATTEMPT_TIMEOUT, attempt).await.unwrap_or(Err(Reception::Silence)))
+    }
+
+    /// Makes a request on it.
+    pub async fn request(&mut self, path: &str) -> Reception {
+        match timeout(ATTEMPT_TIMEOUT, one_request(&mut self.sender, self.address, path)).await {
+            Ok(Ok(reception) | Err(reception)) => reception,
+            Err(_) => Reception::Silence,
+        }
+    }
+}
+
 type Sender = hyper::client::conn::http2::SendRequest<Empty<Bytes>>;
 
 /// HTTP/2 on a hop. A server judges a TLS 1.3 client's certificate when that believes the handshake done, and an alert can

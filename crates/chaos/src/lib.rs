@@ -1,5 +1,6 @@
 //! Chaos: faults are injected, and what becomes of the traffic is judged.
 
+pub mod attack;
 pub mod experiment;
 pub mod experiments;
 pub mod probe;

@@ -71,4 +71,14 @@ mod tests {
             }
         }
     }
+    #[test]
+    fn each_has_a_row_of_the_page_in_this_order() {
+        let page = include_str!("../../../docs/src/chaos.md");
+        let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| `")).collect();
+        assert_eq!(rows.len(), ALL.len());
+        for (row, experiment) in rows.iter().zip(ALL) {
+            let begin = format!("| `{}` | ", experiment.name());
+            assert!(row.starts_with(&begin), "{row} is not of {}", experiment.name());
+        }
+    }
 }

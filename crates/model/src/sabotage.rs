@@ -35,8 +35,6 @@ pub enum Defence {
     HandshakeTime,
     /// Tasks that end are replaced.
     Replacement,
-    /// Secrets are read by whom policies allow it.
-    Secrets,
 }
 
 /// Whether a defence is switched off.
@@ -68,7 +66,7 @@ mod switched {
     pub const VARIABLE: &str = "BOWLINE_SABOTAGE";
 
     /// Every defence with the word that switches it off.
-    const WORDS: [(&str, Defence); 15] = [
+    const WORDS: [(&str, Defence); 14] = [
         ("accept-any-certificate", Defence::Certificate),
         ("accept-any-signature", Defence::Possession),
         ("accept-any-identity", Defence::Identity),
@@ -83,7 +81,6 @@ mod switched {
         ("no-pooling", Defence::Pooling),
         ("no-handshake-timeout", Defence::HandshakeTime),
         ("no-replacement", Defence::Replacement),
-        ("open-secrets", Defence::Secrets),
     ];
 
     static SWITCHED: LazyLock<Vec<String>> = LazyLock::new(|| {

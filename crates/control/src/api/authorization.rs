@@ -23,7 +23,6 @@ use bowline_model::{
         AttachedPolicy, Decision, Missing, POLICY_BYTES_MAX, Policies, Policy, PolicyKind, Principal,
         RequestContext,
     },
-    sabotage::{Defence, sabotaged},
 };
 
 use super::call::{Caller, CallerPrincipal};
@@ -110,9 +109,6 @@ impl Authorizer {
         }
         let held = self.held(registry, caller);
         for demand in demands {
-            if sabotaged(Defence::Secrets) && demand.action.starts_with("secretsmanager:") {
-                continue;
-            }
             let request = context(registry, caller, demand, origin);
             let own = demand.resource_policy.as_ref().map(|own| self.read(PolicyKind::Resource, own));
             let decision = match (&held, &own) {

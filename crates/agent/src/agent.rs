@@ -14,21 +14,32 @@ use bowline_logs::{
     route::SPOOLS,
     router::{Router, RouterConfig},
 };
-use bowline_model::task::{DesiredStatus, TaskDesire, TaskId, TaskReport, TokenIssuer};
+use bowline_model::{
+    clock::Timestamp,
+    fault::{FaultError, FaultId, TaskHarm},
+    task::{DesiredStatus, TaskDesire, TaskId, TaskReport, TokenIssuer},
+};
 use thiserror::Error;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
+    time::timeout,
 };
 
 use crate::{
     config::AgentConfig,
-    driver::{Begin, Context, Exec, drive},
+    driver::{Begin, Context, Errand, Exec, FaultChange, FaultErrand, drive},
     usage,
 };
 
 /// Tasks that are started at once: more only take each other's time.
 const STARTING_MAX: usize = 16;
+
+/// Errands that may wait for a task's driver.
+const ERRANDS_MAX: usize = 64;
+
+/// What a fault may take to be in force or over: memory is touched page by page.
+const FAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why an agent could not begin.
 #[derive(Debug, Error)]
@@ -59,7 +70,7 @@ pub struct AgentHandle {
 
 #[derive(Debug)]
 enum Order {
-    Exec { task: TaskId, exec: Exec },
+    Errand { task: TaskId, errand: Errand },
     StopAll { done: oneshot::Sender<()> },
 }
 
@@ -141,8 +152,56 @@ impl AgentHandle {
         let (done, result) = oneshot::channel();
         let exec = Exec { container: container.to_owned(), command, stdio, done };
         let ended = || "the agent has ended".to_owned();
-        self.orders.send(Order::Exec { task: task.clone(), exec }).await.map_err(|_| ended())?;
+        self.orders
+            .send(Order::Errand { task: task.clone(), errand: Errand::Exec(exec) })
+            .await
+            .map_err(|_| ended())?;
         result.await.unwrap_or_else(|_| Err(format!("task {task} does not run here")))
+    }
+
+    /// Does a task harm until then; returns when the harm is in force. The task's shim undoes it at `until` by itself,
+    /// whatever has become of this agent, and when the task stops. [`TaskHarm::Kill`] is over at once.
+    ///
+    /// # Errors
+    /// [`FaultError::NotFound`]: the task, or what is to be harmed in it, does not run here. [`FaultError::Invalid`]:
+    /// what was asked for makes no sense. [`FaultError::Failed`]: it cannot be done here, and nothing of it is done.
+    pub async fn begin_fault(
+        &self,
+        task: &TaskId,
+        id: &FaultId,
+        harm: TaskHarm,
+        until: Timestamp,
+    ) -> Result<(), FaultError> {
+        match self.change_fault(task, id, FaultChange::Begin { harm, until }).await? {
+            Some(result) => result,
+            None => Err(FaultError::NotFound(format!("task {task} does not run here"))),
+        }
+    }
+
+    /// Ends a fault of a task before its deadline; returns when nothing of it is left. That it is over, or the task is
+    /// gone, is no error.
+    ///
+    /// # Errors
+    /// [`FaultError::Failed`]: the task's shim does not answer, or could not undo it.
+    pub async fn end_fault(&self, task: &TaskId, id: &FaultId) -> Result<(), FaultError> {
+        self.change_fault(task, id, FaultChange::End).await?.unwrap_or(Ok(()))
+    }
+
+    /// `None`: the task is gone.
+    async fn change_fault(
+        &self,
+        task: &TaskId,
+        id: &FaultId,
+        change: FaultChange,
+    ) -> Result<Option<Result<(), FaultError>>, FaultError> {
+        let (done, result) = oneshot::channel();
+        let errand = Errand::Fault(FaultErrand { id: id.clone(), change, done });
+        let ended = |_| FaultError::Failed("the agent has ended".to_owned());
+        self.orders.send(Order::Errand { task: task.clone(), errand }).await.map_err(ended)?;
+        match timeout(FAULT_TIMEOUT, result).await {
+            Ok(result) => Ok(result.ok()),
+            Err(_) => Err(FaultError::Failed(format!("the shim of task {task} does not answer"))),
+        }
     }
 
     /// Stops every task, in order, and returns when the last one is gone. From
@@ -173,7 +232,7 @@ impl Drop for AgentHandle {
 /// A task that the agent drives.
 struct Driver {
     stop: watch::Sender<bool>,
-    execs: mpsc::Sender<Exec>,
+    errands: mpsc::Sender<Errand>,
 }
 
 struct Loop {
@@ -212,9 +271,11 @@ impl Loop {
                     Err(error) => tracing::error!(%error, "a task's driver failed"),
                 },
                 order = orders.recv() => match order {
-                    Some(Order::Exec { task, exec }) => {
-                        if let Some(driver) = self.drivers.get(&task) {
-                            let _ = driver.execs.try_send(exec);
+                    Some(Order::Errand { task, errand }) => {
+                        if let Some(driver) = self.drivers.get(&task)
+                            && let Err(mpsc::error::TrySendError::Full(errand)) = driver.errands.try_send(errand)
+                        {
+                            errand.refuse();
                         }
                     }
                     Some(Order::StopAll { done }) => {
@@ -244,9 +305,9 @@ impl Loop {
 
     fn drive(&mut self, id: TaskId, begin: Begin) {
         let (stop, stop_watch) = watch::channel(false);
-        let (execs, exec_orders) = mpsc::channel(8);
-        self.ends.spawn(drive(self.context.clone(), id.clone(), begin, stop_watch, exec_orders));
-        self.drivers.insert(id, Driver { stop, execs });
+        let (errands, receiver) = mpsc::channel(ERRANDS_MAX);
+        self.ends.spawn(drive(self.context.clone(), id.clone(), begin, stop_watch, receiver));
+        self.drivers.insert(id, Driver { stop, errands });
     }
 
     async fn has_ended(&mut self, report: TaskReport) {

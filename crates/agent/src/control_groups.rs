@@ -135,6 +135,17 @@ impl ControlGroups {
         self.paths().into_iter().map(open).collect()
     }
 
+    /// Bytes of memory that the container can still take, of its own limit and its task's, before the kernel kills
+    /// something in it, but for a twentieth of each; `None` where nothing is enforced.
+    pub(crate) fn memory_room(&self, container: usize) -> Option<u64> {
+        let groups = self.groups.iter().filter(|group| group.controller == Controller::Memory);
+        let rooms = groups.flat_map(|group| {
+            let own = group.path.join(container.to_string());
+            [group.memory_room(&own), group.memory_room(&group.path)]
+        });
+        rooms.flatten().min()
+    }
+
     /// Whether the kernel has killed something in the container for its memory.
     pub(crate) fn out_of_memory(&self, container: usize) -> bool {
         self.groups.iter().filter(|group| group.controller == Controller::Memory).any(|group| {
@@ -167,6 +178,16 @@ impl Group {
                 Ok(())
             }
         }
+    }
+
+    /// What is cached of files counts as free: the kernel gives it up.
+    fn memory_room(&self, path: &Path) -> Option<u64> {
+        let (limit, used) =
+            if self.unified { ("memory.max", "anon ") } else { ("memory.limit_in_bytes", "total_rss ") };
+        let limit: u64 = fs::read_to_string(path.join(limit)).ok()?.trim().parse().ok()?;
+        let statistics = fs::read_to_string(path.join("memory.stat")).ok()?;
+        let used: u64 = statistics.lines().find_map(|line| line.strip_prefix(used))?.trim().parse().ok()?;
+        Some(limit.saturating_sub(used).saturating_sub(limit / 20))
     }
 
     /// Sets the share of the CPU among the task's containers.

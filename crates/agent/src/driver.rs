@@ -16,6 +16,8 @@ use std::{
 
 use bowline_logs::router::{Router, TaskLogs};
 use bowline_model::{
+    clock::Timestamp,
+    fault::{FaultError, FaultId, TaskHarm, Victims},
     sabotage,
     task::{HealthStatus, Secret, StopCode, TaskId, TaskReport, TaskSpec, TaskStatus, TokenIssuer},
 };
@@ -53,6 +55,9 @@ const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Commands that may run at once in one task by `exec`.
 const EXECS_MAX: usize = 32;
+
+/// Orders about faults that a task's shim may have unanswered.
+const FAULT_ORDERS_MAX: usize = 64;
 
 /// Ended tasks whose logs are kept.
 const KEPT_MAX: usize = 100;
@@ -112,6 +117,133 @@ pub(crate) struct Exec {
     pub(crate) done: oneshot::Sender<Result<i32, String>>,
 }
 
+/// Something to be begun or ended in the task.
+#[derive(Debug)]
+pub(crate) struct FaultErrand {
+    pub(crate) id: FaultId,
+    pub(crate) change: FaultChange,
+    pub(crate) done: oneshot::Sender<Result<(), FaultError>>,
+}
+
+/// What is to become of a fault.
+#[derive(Debug)]
+pub(crate) enum FaultChange {
+    Begin { harm: TaskHarm, until: Timestamp },
+    End,
+}
+
+/// What a task's driver is asked to do beside what is desired. An answer that is dropped says that the task is gone.
+#[derive(Debug)]
+pub(crate) enum Errand {
+    Exec(Exec),
+    Fault(FaultErrand),
+}
+
+impl Errand {
+    /// Says that too many wait.
+    pub(crate) fn refuse(self) {
+        let busy = "too many orders wait for the task".to_owned();
+        match self {
+            Self::Exec(exec) => drop(exec.done.send(Err(busy))),
+            Self::Fault(fault) => drop(fault.done.send(Err(FaultError::Failed(busy)))),
+        }
+    }
+}
+
+/// Orders that a shim has not answered yet.
+#[derive(Default)]
+struct Unanswered {
+    last: u64,
+    execs: Vec<(u64, oneshot::Sender<Result<i32, String>>)>,
+    faults: Vec<(u64, oneshot::Sender<Result<(), FaultError>>)>,
+}
+
+impl Unanswered {
+    async fn order(&mut self, shim: &Shim, errand: Errand) {
+        match errand {
+            Errand::Exec(exec) => self.exec(shim, exec).await,
+            Errand::Fault(fault) => self.fault(shim, fault).await,
+        }
+    }
+
+    async fn exec(&mut self, shim: &Shim, exec: Exec) {
+        let Exec { container, command, stdio, done } = exec;
+        if self.execs.len() >= EXECS_MAX {
+            let _ = done.send(Err(format!("{EXECS_MAX} commands run in the task already")));
+            return;
+        }
+        self.last += 1;
+        let fds: Vec<BorrowedFd<'_>> = stdio.iter().map(AsFd::as_fd).collect();
+        let order = ToShim::Exec { id: self.last, container, command };
+        match shim.socket.send(&order, &fds).await {
+            Ok(()) => self.execs.push((self.last, done)),
+            Err(error) => drop(done.send(Err(error.to_string()))),
+        }
+    }
+
+    async fn fault(&mut self, shim: &Shim, errand: FaultErrand) {
+        let FaultErrand { id, change, done } = errand;
+        // Who asked may have given up.
+        self.faults.retain(|(_, done)| !done.is_closed());
+        if self.faults.len() >= FAULT_ORDERS_MAX {
+            Errand::Fault(FaultErrand { id, change, done }).refuse();
+            return;
+        }
+        self.last += 1;
+        let order = match change {
+            FaultChange::Begin { harm: TaskHarm::Kill { victims: Victims::Task, signal }, .. } => {
+                let _ = done.send(kill_task(shim, signal));
+                return;
+            }
+            FaultChange::Begin { harm, until } => ToShim::BeginFault { order: self.last, id, harm, until },
+            FaultChange::End => ToShim::EndFault { order: self.last, id },
+        };
+        match shim.socket.send(&order, &[]).await {
+            Ok(()) => self.faults.push((self.last, done)),
+            // It is gone, as the driver is about to learn.
+            Err(_) => drop(done),
+        }
+    }
+
+    fn exec_done(&mut self, id: u64, result: Result<i32, String>) {
+        if let Some(position) = self.execs.iter().position(|(known, _)| *known == id) {
+            let _ = self.execs.swap_remove(position).1.send(result);
+        }
+    }
+
+    fn fault_done(&mut self, order: u64, result: Result<(), FaultError>) {
+        if let Some(position) = self.faults.iter().position(|(known, _)| *known == order) {
+            let _ = self.faults.swap_remove(position).1.send(result);
+        }
+    }
+
+    /// The shim lives but has lost this connection, and its answers with it.
+    fn lost(&mut self) {
+        for (_, done) in self.faults.drain(..) {
+            let _ =
+                done.send(Err(FaultError::Failed("the connection to the task's shim was lost".to_owned())));
+        }
+    }
+}
+
+/// A signal to the shim is one to the whole task: it cannot be caught by what it is to kill.
+fn kill_task(shim: &Shim, signal: i32) -> Result<(), FaultError> {
+    let signal = match signal {
+        nix::libc::SIGKILL => Signal::KILL,
+        nix::libc::SIGTERM => Signal::TERM,
+        other => {
+            return Err(FaultError::Invalid(format!(
+                "a whole task is killed by SIGKILL (9) or stopped by SIGTERM (15), not by signal {other}"
+            )));
+        }
+    };
+    match pidfd_send_signal(shim.pidfd.get_ref(), signal) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::SRCH) => Err(FaultError::NotFound("the task has ended".to_owned())),
+        Err(error) => Err(FaultError::Failed(error.to_string())),
+    }
+}
+
 /// A shim that runs.
 struct Shim {
     socket: PacketSocket,
@@ -125,7 +257,7 @@ pub(crate) async fn drive(
     id: TaskId,
     begin: Begin,
     stop: watch::Receiver<bool>,
-    execs: mpsc::Receiver<Exec>,
+    errands: mpsc::Receiver<Errand>,
 ) -> TaskReport {
     let directory = context.directory(&id);
     let attached = match begin {
@@ -140,7 +272,7 @@ pub(crate) async fn drive(
     let mut why = None;
     match attached {
         Ok(Some(mut shim)) => {
-            why = follow(&context, &id, &directory, &mut shim, stop, execs).await;
+            why = follow(&context, &id, &directory, &mut shim, stop, errands).await;
             end(&mut shim).await;
         }
         Ok(None) => {}
@@ -241,12 +373,11 @@ async fn follow(
     directory: &TaskDirectory,
     shim: &mut Shim,
     mut stop: watch::Receiver<bool>,
-    mut execs: mpsc::Receiver<Exec>,
+    mut errands: mpsc::Receiver<Errand>,
 ) -> Option<String> {
     let mut told_to_stop = false;
-    let mut more_execs = true;
-    let mut next_exec = 0u64;
-    let mut running: Vec<(u64, oneshot::Sender<Result<i32, String>>)> = Vec::new();
+    let mut more_errands = true;
+    let mut unanswered = Unanswered::default();
     loop {
         tokio::select! {
             message = shim.socket.receive::<FromShim>() => match message {
@@ -267,11 +398,8 @@ async fn follow(
                     let token = context.tokens.issue(id);
                     let _ = shim.socket.send(&ToShim::Token(token), &[]).await;
                 }
-                Ok(Some((FromShim::ExecDone { id, result }, _))) => {
-                    if let Some(position) = running.iter().position(|(known, _)| *known == id) {
-                        let _ = running.swap_remove(position).1.send(result);
-                    }
-                }
+                Ok(Some((FromShim::ExecDone { id, result }, _))) => unanswered.exec_done(id, result),
+                Ok(Some((FromShim::FaultDone { order, result }, _))) => unanswered.fault_done(order, result),
                 Ok(None) | Err(_) => {
                     if directory.read_report().is_some() || gone(shim).await {
                         return Some("the task's shim was killed".to_owned());
@@ -280,6 +408,7 @@ async fn follow(
                         Ok(again) => {
                             *shim = Shim { child: shim.child.take(), ..again };
                             told_to_stop = false;
+                            unanswered.lost();
                         }
                         Err(error) => return Some(format!("the task's shim does not answer: {error}")),
                     }
@@ -289,20 +418,9 @@ async fn follow(
                 told_to_stop = true;
                 let _ = shim.socket.send(&ToShim::Stop { code: None, reason: None }, &[]).await;
             }
-            exec = execs.recv(), if more_execs => match exec {
-                None => more_execs = false,
-                Some(exec) if running.len() >= EXECS_MAX => {
-                    let _ = exec.done.send(Err(format!("{EXECS_MAX} commands run in the task already")));
-                }
-                Some(Exec { container, command, stdio, done }) => {
-                    next_exec += 1;
-                    let fds: Vec<BorrowedFd<'_>> = stdio.iter().map(AsFd::as_fd).collect();
-                    let order = ToShim::Exec { id: next_exec, container, command };
-                    match shim.socket.send(&order, &fds).await {
-                        Ok(()) => running.push((next_exec, done)),
-                        Err(error) => drop(done.send(Err(error.to_string()))),
-                    }
-                }
+            errand = errands.recv(), if more_errands => match errand {
+                None => more_errands = false,
+                Some(errand) => unanswered.order(shim, errand).await,
             },
         }
     }

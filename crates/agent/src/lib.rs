@@ -17,6 +17,7 @@
 //!
 //! - [`Agent`]: the loop.
 //! - [`shim::main`]: the shim, for the binary's hidden subcommand.
+//! - [`stress::main`]: what puts load on a container, for the binary's hidden subcommand.
 //! - [`probe_network`]: whether tasks can have networks of their own here.
 
 mod agent;
@@ -28,6 +29,7 @@ mod packet;
 mod probe;
 mod protocol;
 pub mod shim;
+pub mod stress;
 mod task_directory;
 mod usage;
 

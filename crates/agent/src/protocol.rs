@@ -5,7 +5,11 @@
 use std::{collections::BTreeMap, net::SocketAddrV4, path::PathBuf};
 
 use bowline_logs::fluent_bit::Input;
-use bowline_model::task::{BindMount, Secret, StopCode, TaskReport, TaskSpec, Ulimit};
+use bowline_model::{
+    clock::Timestamp,
+    fault::{FaultError, FaultId, TaskHarm},
+    task::{BindMount, Secret, StopCode, TaskReport, TaskSpec, Ulimit},
+};
 use bowline_plumbing::shim_link::Transport;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +37,24 @@ pub(crate) enum ToShim {
         container: String,
         /// Program and arguments.
         command: Vec<String>,
+    },
+    /// Do the task harm, and undo it at the deadline.
+    BeginFault {
+        /// Chosen by the agent.
+        order: u64,
+        /// The fault's id.
+        id: FaultId,
+        /// What to do.
+        harm: TaskHarm,
+        /// When it ends by itself.
+        until: Timestamp,
+    },
+    /// Undo a fault before its deadline.
+    EndFault {
+        /// Chosen by the agent.
+        order: u64,
+        /// The fault's id.
+        id: FaultId,
     },
 }
 
@@ -73,6 +95,13 @@ pub(crate) enum FromShim {
         /// Its exit code, or why there is none.
         result: Result<i32, String>,
     },
+    /// A fault is in force, or over, as [`ToShim::BeginFault`] or [`ToShim::EndFault`] asked.
+    FaultDone {
+        /// The agent's number of the order.
+        order: u64,
+        /// Why not.
+        result: Result<(), FaultError>,
+    },
 }
 
 /// Shim to the task's init. Each is answered by one [`FromInit`].
@@ -86,6 +115,8 @@ pub(crate) enum ToInit {
     ApplicationSockets { count: usize },
     /// A socket that sees what the task sends beyond its aliases.
     EgressTap,
+    /// Sockets to the packet filters of the application's network and of the alias network.
+    PacketFilters,
     /// Redirect TCP connections beyond the aliases to the sidecar's listener for them.
     RedirectEgress,
     /// Mount the files of this directory where containers look for roots.

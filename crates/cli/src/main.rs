@@ -10,6 +10,7 @@ mod display;
 mod dns_args;
 mod endpoint;
 mod events;
+mod faults;
 mod inspection;
 mod local_api;
 mod logs;
@@ -37,7 +38,7 @@ use clap::{Parser, Subcommand};
 use commands::{
     access_key, audit, ca, certs, check as check_command, completions, diagnostics, down, edges,
     events as events_command, exec, identity, log_level, logs as logs_command, master_key, policy, probe,
-    proxy, routes as routes_command, server, shim, stat, status, tap, top, trace, up,
+    proxy, relay, routes as routes_command, server, shim, stat, status, tap, top, trace, up,
     verify as verify_command,
 };
 
@@ -114,9 +115,15 @@ enum Command {
     /// Hold a task together (started by `bowline up`)
     #[command(hide = true)]
     Shim(shim::Args),
+    /// Put load on a container (started by a task's shim for a fault)
+    #[command(hide = true)]
+    Stress,
     /// Send a marked request from within a task (started by `bowline verify`)
     #[command(hide = true)]
     Probe(probe::Args),
+    /// Stand between two sidecars and harm what passes (started by `bowline up`)
+    #[command(hide = true)]
+    Relay,
 }
 
 fn main() -> ExitCode {
@@ -127,7 +134,10 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         // The shim makes namespaces: it must not have threads before.
         Command::Shim(args) => return shim::run(&args),
+        Command::Stress => return bowline_agent::stress::main(),
         Command::Probe(args) => return probe::run(&args),
+        // It makes namespaces, too.
+        Command::Relay => return relay::run(),
         Command::Completions(args) => return completions::run::<Cli>(&args),
         Command::Audit(args) => audit::run(args),
         Command::Proxy(args) => proxy::run(args),

@@ -138,6 +138,20 @@ impl NetlinkSocket {
     }
 }
 
+/// A socket of [`NetlinkSocket::open`] that comes from another process: it leads to the network namespace that it was
+/// opened in.
+impl From<OwnedFd> for NetlinkSocket {
+    fn from(socket: OwnedFd) -> Self {
+        Self { socket, sequence: 0 }
+    }
+}
+
+impl From<NetlinkSocket> for OwnedFd {
+    fn from(socket: NetlinkSocket) -> Self {
+        socket.socket
+    }
+}
+
 struct Answer<'a> {
     kind: u16,
     payload: &'a [u8],

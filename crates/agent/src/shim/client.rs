@@ -146,6 +146,10 @@ impl Shared {
                 ToShim::Exec { id, container, command } => {
                     Event::Exec { client, id, container, command, stdio: fds }
                 }
+                ToShim::BeginFault { order, id, harm, until } => {
+                    Event::BeginFault { client, order, id, harm, until }
+                }
+                ToShim::EndFault { order, id } => Event::EndFault { client, order, id },
             };
             if self.events.send(event).await.is_err() {
                 return;

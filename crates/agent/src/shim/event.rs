@@ -2,7 +2,11 @@
 
 use std::os::fd::OwnedFd;
 
-use bowline_model::task::{Secret, StopCode};
+use bowline_model::{
+    clock::Timestamp,
+    fault::{FaultId, TaskHarm},
+    task::{Secret, StopCode},
+};
 use tokio::sync::oneshot;
 
 /// One thing that happened, for the shim's loop.
@@ -30,4 +34,8 @@ pub(crate) enum Event {
     Stop { code: Option<StopCode>, reason: Option<String> },
     /// An agent asks to run a command in a container.
     Exec { client: u64, id: u64, container: String, command: Vec<String>, stdio: Vec<OwnedFd> },
+    /// An agent asks to do the task harm.
+    BeginFault { client: u64, order: u64, id: FaultId, harm: TaskHarm, until: Timestamp },
+    /// An agent asks to undo it.
+    EndFault { client: u64, order: u64, id: FaultId },
 }

@@ -71,6 +71,7 @@ fn serve(socket: &OwnedFd) -> io::Result<()> {
                 answer(trust::mount(&directory).map(|warnings| (warnings, Vec::new())))
             }
             ToInit::EgressTap => answer(with(&networks, |networks| Ok(vec![networks.egress_tap()?]))),
+            ToInit::PacketFilters => answer(with(&networks, |networks| networks.packet_filters())),
             ToInit::RedirectEgress => answer(with(&networks, |networks| {
                 networks.redirect_egress()?;
                 Ok(Vec::new())

@@ -12,17 +12,18 @@ use std::{
 };
 
 use bowline_model::network::{ALIAS_GATEWAY, ALIAS_NETWORK, EGRESS_PORT, NEVER_EGRESS, TASK_ADDRESS};
-use bowline_plumbing::shim_link::Transport;
+use bowline_plumbing::{
+    netlink::{Family, NetlinkSocket},
+    rtnetlink::{Netlink, RouteKind},
+    shim_link::Transport,
+};
 use nix::{
     net::if_::if_nametoindex,
     sched::{CloneFlags, setns, unshare},
 };
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use super::{
-    netlink::{Netlink, RouteKind},
-    nftables,
-};
+use super::nftables;
 
 /// The alias network's device of the link between the two.
 const ALIAS_DEVICE: &str = "aliases";
@@ -106,6 +107,13 @@ impl Networks {
             socket.set_nonblocking(true)?;
             Ok(socket.into())
         })
+    }
+
+    /// Sockets to the packet filters of the application's network and of the alias network. Who may use them is whose
+    /// user namespace made the task's: its shim.
+    pub(crate) fn packet_filters(&self) -> io::Result<Vec<OwnedFd>> {
+        let open = || NetlinkSocket::open(Family::Netfilter).map(OwnedFd::from);
+        Ok(vec![open()?, self.in_aliases(open)?])
     }
 
     fn in_aliases<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {

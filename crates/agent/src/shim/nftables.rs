@@ -123,14 +123,14 @@ fn messages(device: &str, except: &[(Ipv4Addr, u8)], port: u16) -> Vec<Message> 
 }
 
 /// A message with its `struct nfgenmsg`: family, version 0, resource.
-fn message(kind: u16, flags: u16, family: u8, resource: u16) -> Message {
+pub(super) fn message(kind: u16, flags: u16, family: u8, resource: u16) -> Message {
     let mut message = Message::new(kind, flags);
     message.bytes(&[family, 0]);
     message.bytes(&resource.to_be_bytes());
     message
 }
 
-fn batch(kind: u16) -> Message {
+pub(super) fn batch(kind: u16) -> Message {
     message(kind, 0, FAMILY_NONE, SUBSYSTEM_NFTABLES)
 }
 
@@ -201,7 +201,7 @@ fn do_not_track(list: &mut Message) {
     list.nested(LIST_ELEMENT, |element| element.text(EXPRESSION_NAME, "notrack"));
 }
 
-fn expression(list: &mut Message, name: &str, fill: impl FnOnce(&mut Message)) {
+pub(super) fn expression(list: &mut Message, name: &str, fill: impl FnOnce(&mut Message)) {
     list.nested(LIST_ELEMENT, |element| {
         element.text(EXPRESSION_NAME, name);
         element.nested(EXPRESSION_DATA, fill);
@@ -209,7 +209,7 @@ fn expression(list: &mut Message, name: &str, fill: impl FnOnce(&mut Message)) {
 }
 
 /// Loads what is known of the packet besides its bytes.
-fn meta(list: &mut Message, key: u32) {
+pub(super) fn meta(list: &mut Message, key: u32) {
     expression(list, "meta", |data| {
         data.number_be(2, key);
         data.number_be(1, REGISTER);
@@ -217,7 +217,7 @@ fn meta(list: &mut Message, key: u32) {
 }
 
 /// Goes on only if the register compares so.
-fn compare(list: &mut Message, how: u32, value: &[u8]) {
+pub(super) fn compare(list: &mut Message, how: u32, value: &[u8]) {
     expression(list, "cmp", |data| {
         data.number_be(1, REGISTER);
         data.number_be(2, how);
@@ -226,7 +226,7 @@ fn compare(list: &mut Message, how: u32, value: &[u8]) {
 }
 
 /// Loads some of the packet's bytes.
-fn payload(list: &mut Message, header: u32, offset: u32, length: usize) {
+pub(super) fn payload(list: &mut Message, header: u32, offset: u32, length: usize) {
     expression(list, "payload", |data| {
         data.number_be(1, REGISTER);
         data.number_be(2, header);

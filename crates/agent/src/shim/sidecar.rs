@@ -4,6 +4,10 @@ use std::{
     os::fd::AsRawFd,
     process::{Command, Stdio},
     rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -46,7 +50,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(22);
 /// Variables of our own environment that a proxy gets.
 const ENVIRONMENT: [&str; 3] = ["BOWLINE_LOG", "RUST_BACKTRACE", "PATH"];
 
-/// Keeps a proxy running until `stop` says otherwise; then ends it in order.
+/// Keeps a proxy running until `stop` says otherwise; then ends it in order. Its process id is kept in `running`: 0
+/// while there is none.
 pub(crate) async fn supervise(
     command: ProgramCommand,
     spec: TaskSpec,
@@ -54,14 +59,16 @@ pub(crate) async fn supervise(
     outputs: Rc<Outputs>,
     events: mpsc::Sender<Event>,
     mut stop: watch::Receiver<bool>,
+    running: Arc<AtomicI32>,
 ) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
     while !*stop.borrow() {
         let started = Instant::now();
-        let how = match run(&command, &spec, &link, &outputs, &mut stop).await {
+        let how = match run(&command, &spec, &link, &outputs, &mut stop, &running).await {
             Ok(how) => how,
             Err(error) => format!("{} could not be run: {error}", command.program.display()),
         };
+        running.store(0, Ordering::SeqCst);
         if *stop.borrow() {
             return;
         }
@@ -85,6 +92,7 @@ async fn run(
     link: &Rc<Link>,
     outputs: &Rc<Outputs>,
     stop: &mut watch::Receiver<bool>,
+    running: &AtomicI32,
 ) -> std::io::Result<String> {
     let (ours, theirs) = fd_message::pair()?;
     let mut program = Command::new(&command.program);
@@ -123,6 +131,7 @@ async fn run(
         program.spawn()?
     };
     tracing::info!(task = %spec.id, pid = child.id(), "the proxy was started");
+    running.store(child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0), Ordering::SeqCst);
     for (stream, pipe) in [(OutputStream::Stdout, stdout), (OutputStream::Stderr, stderr)] {
         let outputs = outputs.clone();
         spawn_local(async move { outputs.capture(OutputSource::Proxy, stream, pipe).await });

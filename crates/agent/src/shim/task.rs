@@ -7,6 +7,7 @@
 //! When all have ended, the sidecar is: it drains for up to 20 s and is gone
 //! as soon as it is idle. Then the namespaces go, and with them all the rest.
 
+mod faults;
 mod log_router;
 mod program;
 
@@ -35,6 +36,7 @@ use super::{
     container_link::ContainerLink,
     containers::{Action, Containers},
     event::Event,
+    faults::Faults,
     health,
     host_network::HostNetwork,
     init_process::InitProcess,
@@ -157,6 +159,7 @@ struct Task {
     stopping: Option<Stopping>,
     warnings: Vec<String>,
     outputs: Rc<Outputs>,
+    faults: Rc<Faults>,
     /// What listens for the log router.
     inputs: Vec<Input>,
     listening: Vec<JoinHandle<()>>,
@@ -214,6 +217,7 @@ impl Task {
         )?;
         Ok(Self {
             containers: Containers::new(&spec.containers),
+            faults: Faults::new(init.as_ref().map(|init| init.pid())),
             spec,
             directory,
             proxy_command,
@@ -256,6 +260,7 @@ impl Task {
                 self.outputs.clone(),
                 self.events.clone(),
                 self.sidecar_stop.subscribe(),
+                self.faults.sidecar(),
             )));
         }
         self.tap_egress();
@@ -278,6 +283,10 @@ impl Task {
     async fn advance(&mut self) {
         loop {
             let now = Instant::now();
+            if self.stopping.is_some() {
+                // Who is frozen could not end in order.
+                self.faults.end_all();
+            }
             let actions = if self.stopping.is_some() {
                 self.containers.due_for_stop(now)
             } else if self.proxy_ready || self.proxy_was_ready || self.link.is_none() {
@@ -453,6 +462,10 @@ impl Task {
             Event::Exec { client, id, container, command, stdio } => {
                 self.exec(client, id, &container, command, stdio);
             }
+            Event::BeginFault { client, order, id, harm, until } => {
+                self.begin_fault(client, order, id, harm, until);
+            }
+            Event::EndFault { client, order, id } => self.end_fault(client, order, id),
         }
     }
 

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     let number = || arguments.last().expect("a number").parse().expect("a number");
     match arguments[0].as_str() {
         "shim" => return bowline_agent::shim::main(number()),
+        "stress" => return bowline_agent::stress::main(),
         "proxy" => proxy(number()),
         "app" => app(&arguments[1]),
         "eat" => eat(),

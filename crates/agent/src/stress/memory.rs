@@ -1,0 +1,123 @@
+//! Load on memory.
+
+use std::{
+    fs, io,
+    sync::atomic::{AtomicU8, Ordering},
+};
+
+/// Memory is taken in pieces of this size, and what is left looked at after each.
+const PIECE: usize = 4 * 1024 * 1024;
+
+/// The smallest page of the systems that we run on.
+const PAGE: usize = 4096;
+
+/// Of what a machine has free, so much is left to it.
+const LEFT_PERCENT: u64 = 10;
+
+/// Memory that is held and was written to.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    pieces: Vec<Box<[AtomicU8]>>,
+}
+
+impl Memory {
+    pub(super) fn bytes(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.len()).sum()
+    }
+}
+
+impl super::Held for Memory {
+    fn touch(&self) {
+        for byte in self.pieces.iter().flat_map(|piece| piece.iter().step_by(PAGE)) {
+            byte.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How many bytes a percentage is: of the limit, or of the machine's memory where there is none; as much as there is
+/// room for, and never what the machine needs.
+pub(super) fn to_hold(percent: u8, limit: Option<u64>, room: Option<u64>) -> io::Result<u64> {
+    let (total, available) = machine()?;
+    let bytes = share(percent, limit.unwrap_or(total), room, available);
+    if bytes < PAGE as u64 {
+        return Err(io::Error::other("there is no memory left to hold: what is free is needed"));
+    }
+    Ok(bytes)
+}
+
+fn share(percent: u8, of: u64, room: Option<u64>, available: u64) -> u64 {
+    let wanted = u64::try_from(u128::from(of) * u128::from(percent) / 100).unwrap_or(u64::MAX);
+    wanted.min(room.unwrap_or(u64::MAX)).min(available - left(available))
+}
+
+/// Takes memory and writes to each page of it; less where the machine would have too little left. `None`: it was
+/// `over` before.
+pub(super) fn hold(bytes: u64, over: impl Fn() -> bool) -> io::Result<Option<Memory>> {
+    let floor = left(machine()?.1);
+    let mut memory = Memory::default();
+    let mut remaining = usize::try_from(bytes).unwrap_or(usize::MAX);
+    while remaining > 0 {
+        if over() {
+            return Ok(None);
+        }
+        if machine()?.1 < floor + PIECE as u64 {
+            break;
+        }
+        let size = remaining.min(PIECE);
+        let mut piece = Vec::new();
+        piece.try_reserve_exact(size).map_err(io::Error::other)?;
+        // Not zero: the kernel gives pages of zeros away without having them.
+        piece.resize_with(size, || AtomicU8::new(1));
+        memory.pieces.push(piece.into_boxed_slice());
+        remaining -= size;
+    }
+    Ok(Some(memory))
+}
+
+fn left(available: u64) -> u64 {
+    available / 100 * LEFT_PERCENT
+}
+
+/// The machine's memory, all and available, in bytes.
+fn machine() -> io::Result<(u64, u64)> {
+    read(&fs::read_to_string("/proc/meminfo")?)
+        .ok_or_else(|| io::Error::other("/proc/meminfo does not say how much memory there is"))
+}
+
+fn read(text: &str) -> Option<(u64, u64)> {
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+    };
+    Some((field("MemTotal:")?, field("MemAvailable:")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[test]
+    fn no_more_is_held_than_the_limit_the_room_and_the_machine_allow() {
+        assert_eq!(share(50, 64 * MIB, None, 1000 * MIB), 32 * MIB);
+        assert_eq!(share(100, 64 * MIB, Some(40 * MIB), 1000 * MIB), 40 * MIB);
+        assert_eq!(share(100, u64::MAX, None, 100 * MIB), 90 * MIB);
+        assert_eq!(share(100, 64 * MIB, None, 0), 0);
+    }
+
+    #[test]
+    fn reads_the_machine_s_memory() {
+        let text = "MemTotal:       16 kB\nMemFree:  1 kB\nMemAvailable:  8 kB\n";
+        assert_eq!(read(text), Some((16 * 1024, 8 * 1024)));
+        assert_eq!(read("MemTotal: 16 kB\n"), None);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_held_unless_it_is_over() {
+        let memory = hold(5 * MIB, || false).expect("memory").expect("is not over");
+        assert_eq!(memory.bytes() as u64, 5 * MIB);
+        crate::stress::Held::touch(&memory);
+        assert!(hold(5 * MIB, || true).expect("memory").is_none());
+    }
+}

@@ -24,6 +24,9 @@ pub struct Record {
     pub how: String,
     /// What had to become of the traffic.
     pub expected: String,
+    /// The template that was brought up for it; none where it was run on what ran already.
+    #[serde(default)]
+    pub template: Option<String>,
     /// The service that called; none where it came to no call.
     pub caller: Option<String>,
     /// The service that was called.
@@ -57,6 +60,7 @@ impl Record {
             hypothesis: experiment.hypothesis().to_owned(),
             how: experiment.how().to_owned(),
             expected: experiment.expected().to_owned(),
+            template: None,
             caller: None,
             called: None,
             rate: None,

@@ -144,8 +144,17 @@ pub struct Running {
     pub input: Box<dyn AsyncWrite + Send + Unpin>,
     /// Its standard output.
     pub output: Box<dyn AsyncBufRead + Send + Unpin>,
-    /// Its exit code, or why it did not run, with the end of what it wrote to standard error.
-    pub exit: Pin<Box<dyn Future<Output = Result<i32, SystemError>> + Send>>,
+    /// How it ended, or why it did not run.
+    pub exit: Pin<Box<dyn Future<Output = Result<Exit, SystemError>> + Send>>,
+}
+
+/// How a command within a task ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// Its exit code.
+    pub code: i32,
+    /// The end of what it wrote to standard error.
+    pub stderr: String,
 }
 
 impl fmt::Debug for Running {

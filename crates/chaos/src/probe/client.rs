@@ -19,7 +19,7 @@ use tokio::{
 use super::{LASTING_MAX, Line, Load, Order, clock};
 use crate::{
     scope::Edge,
-    system::{System, SystemError},
+    system::{Exit, System, SystemError},
 };
 
 /// Longest line of a probe, bytes.
@@ -110,7 +110,9 @@ impl LoadRun {
             match exit.await {
                 _ if ended => Ok(()),
                 Err(error) => Err(error.to_string()),
-                Ok(code) => Err(read.err().unwrap_or_else(|| format!("it exited with {code}"))),
+                Ok(Exit { code, stderr }) => {
+                    Err(read.err().unwrap_or_else(|| format!("it exited with {code}: {}", stderr.trim())))
+                }
             }
         });
         loop {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Expectation, Outcome, Sample, SteadyState, Verdict, Want};
 
-/// A share counts as reached though as many requests as this of a phase missed it by rounding.
+/// By how much a share may be missed for the way in which numbers are rounded.
 const ROUNDING: f64 = 1e-9;
 
 /// Moments of an experiment, from the measurement's beginning.
@@ -240,17 +240,19 @@ pub fn judge(samples: &[Sample], marks: &Marks, expected: &Expectation) -> Judge
 /// order. `None`: from none on; what only a last few of them get does not count.
 fn held_from(samples: &[&Sample], begin: Duration, want: &Want, share: f64) -> Option<Duration> {
     let least = (samples.len() / 10).max(1);
-    let mut wanted = samples.iter().filter(|sample| want.takes(&sample.outcome)).count();
-    for (index, sample) in samples.iter().enumerate() {
-        let rest = samples.len() - index;
+    let count = |samples: &[&Sample]| samples.iter().filter(|sample| want.takes(&sample.outcome)).count();
+    let (mut rest, mut wanted) = (samples.len(), count(samples));
+    // Requests that were due at the same moment are looked at together.
+    for (number, together) in samples.chunk_by(|one, next| one.at == next.at).enumerate() {
         if rest < least {
             break;
         }
-        let takes = want.takes(&sample.outcome);
-        if wanted as f64 + ROUNDING >= share * rest as f64 && (takes || index == 0) {
-            return Some(if index == 0 { begin } else { sample.at });
+        let takes = count(together);
+        if wanted as f64 + ROUNDING >= share * rest as f64 && (takes > 0 || number == 0) {
+            return Some(if number == 0 { begin } else { together[0].at });
         }
-        wanted -= usize::from(takes);
+        rest -= together.len();
+        wanted -= takes;
     }
     None
 }

@@ -1,0 +1,105 @@
+//! Calls of the AWS endpoint, signed as AWS's SDKs sign them.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, bail};
+use bowline_aws::sigv4::{AmzDate, Credentials, Received, SecretKey, Signing, sign};
+use bowline_chaos::system::AwsCall;
+use bowline_control::api::DEFAULT_ACCESS_KEY;
+use bowline_plumbing::wall_clock;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// Longest answer that is read, bytes.
+const ANSWER_MAX: u64 = 8 << 20;
+/// Longest time that a call takes.
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Calls an operation; an error of AWS's is told with its code.
+pub(crate) async fn call(endpoint: &str, region: &str, call: &AwsCall) -> anyhow::Result<serde_json::Value> {
+    match tokio::time::timeout(LIMIT, answered(endpoint, region, call)).await {
+        Ok(answer) => answer,
+        Err(_) => bail!("no answer within {} s", LIMIT.as_secs()),
+    }
+}
+
+async fn answered(endpoint: &str, region: &str, call: &AwsCall) -> anyhow::Result<serde_json::Value> {
+    let Some(authority) = endpoint.strip_prefix("http://") else {
+        bail!("experiments call the AWS endpoint on loopback, without TLS; this one is {endpoint}");
+    };
+    let address: SocketAddr = authority.parse().with_context(|| format!("{endpoint} has no address"))?;
+    let body = serde_json::to_vec(&call.input)?;
+    let target = format!("{}.{}", call.target, call.operation);
+    let headers = [
+        ("host", authority.as_bytes()),
+        ("content-type", b"application/x-amz-json-1.1".as_slice()),
+        ("x-amz-target", target.as_bytes()),
+    ];
+    let received = Received { method: "POST", path: "/", query: None, headers: &headers, body: &body };
+    let (id, secret) = match &call.credentials {
+        Some((id, secret)) => (id.clone(), SecretKey::new(secret.expose())),
+        None => (DEFAULT_ACCESS_KEY.0.to_owned(), SecretKey::new(DEFAULT_ACCESS_KEY.1)),
+    };
+    let credentials = Credentials { access_key_id: id, secret, session_token: None };
+    let at = AmzDate::from_secs(wall_clock::now().as_secs());
+    let signing = Signing { region, service: call.service, at, unsigned_payload: false };
+    let added = sign(&received, &credentials, &signing)?;
+
+    let mut request = b"POST / HTTP/1.1\r\n".to_vec();
+    let given = headers.iter().map(|(name, value)| (*name, *value));
+    for (name, value) in given.chain(added.iter().map(|(name, value)| (*name, value.as_bytes()))) {
+        request.extend_from_slice(name.as_bytes());
+        request.extend_from_slice(b": ");
+        request.extend_from_slice(value);
+        request.extend_from_slice(b"\r\n");
+    }
+    request.extend_from_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
+    request.extend_from_slice(&body);
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(&request).await?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_MAX).read_to_end(&mut answer).await?;
+    read(&answer)
+}
+
+/// An answer whose connection ends with it: of HTTP/1.1 with `connection: close` it is whole when the connection ends.
+fn read(answer: &[u8]) -> anyhow::Result<serde_json::Value> {
+    let end = answer.windows(4).position(|part| part == b"\r\n\r\n").context("no HTTP answer")?;
+    let head = std::str::from_utf8(&answer[..end]).context("no HTTP answer")?;
+    let mut lines = head.split("\r\n");
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)).context("no HTTP answer")?;
+    let is_chunked = lines.any(|line| line.to_ascii_lowercase().starts_with("transfer-encoding:"));
+    if is_chunked {
+        bail!("the endpoint answered in chunks");
+    }
+    let body = &answer[end + 4..];
+    let body: serde_json::Value = match body.iter().all(u8::is_ascii_whitespace) {
+        true => serde_json::Value::Null,
+        false => serde_json::from_slice(body).context("the answer is no JSON")?,
+    };
+    if status != "200" {
+        let code = body.get("__type").and_then(|it| it.as_str()).unwrap_or(status);
+        let message = ["message", "Message"].iter().find_map(|name| body.get(name)?.as_str());
+        bail!("{}: {}", code.rsplit('#').next().unwrap_or(code), message.unwrap_or("no message"));
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_and_errors_are_read() {
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{\"a\": 1}\n";
+        assert_eq!(read(answer).expect("an answer"), serde_json::json!({"a": 1}));
+        assert_eq!(read(b"HTTP/1.1 200 OK\r\n\r\n").expect("an answer"), serde_json::Value::Null);
+        let refused = b"HTTP/1.1 400 Bad Request\r\n\r\n{\"__type\":\"x#AccessDeniedException\",\"message\":\"no\"}";
+        assert_eq!(read(refused).expect_err("an error").to_string(), "AccessDeniedException: no");
+        for broken in [b"".as_slice(), b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\n\r\n{"] {
+            assert!(read(broken).is_err());
+        }
+    }
+}

@@ -277,7 +277,8 @@ impl Injector {
             }
             FaultKind::Path { callers, cluster, called, harm } => {
                 let of_callers = self.endpoints(callers, cluster, called)?;
-                let endpoints: BTreeMap<_, _> = of_callers.iter().flat_map(|(_, list)| list.clone()).collect();
+                let endpoints: BTreeMap<_, _> =
+                    of_callers.iter().flat_map(|(_, list)| list.clone()).collect();
                 let relayed = endpoints
                     .iter()
                     .map(|(address, task)| {
@@ -299,10 +300,8 @@ impl Injector {
                 // Callers in other zones may go elsewhere: those that go to the same endpoints are told as one.
                 let mut groups: BTreeMap<Vec<(SocketAddr, SocketAddr)>, Vec<TaskId>> = BTreeMap::new();
                 for (caller, list) in of_callers {
-                    let to = list
-                        .keys()
-                        .filter_map(|address| Some((*address, *relays.get(address)?)))
-                        .collect();
+                    let to =
+                        list.keys().filter_map(|address| Some((*address, *relays.get(address)?))).collect();
                     groups.entry(to).or_default().push(caller);
                 }
                 for (to, callers) in &groups {

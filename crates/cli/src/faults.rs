@@ -49,7 +49,8 @@ pub(crate) fn forged(
     lasting: Duration,
 ) -> anyhow::Result<Response> {
     let forged = control.forge(task, shows, lasting)?;
-    let key = rcgen::KeyPair::try_from(forged.key_pkcs8.as_slice()).context("the key that was made is none")?;
+    let key =
+        rcgen::KeyPair::try_from(forged.key_pkcs8.as_slice()).context("the key that was made is none")?;
     Ok(Response::Forged {
         chain_der: forged.chain_der,
         key: Secret::new(key.serialize_pem()),
@@ -73,9 +74,7 @@ impl fmt::Debug for MachineGround {
 
 impl MachineGround {
     fn control(&self) -> Result<Arc<ControlPlane>, FaultError> {
-        self.control
-            .upgrade()
-            .ok_or_else(|| FaultError::Failed("everything is being taken down".to_owned()))
+        self.control.upgrade().ok_or_else(|| FaultError::Failed("everything is being taken down".to_owned()))
     }
 
     fn agent(&self) -> Result<Arc<AgentHandle>, FaultError> {
@@ -93,7 +92,7 @@ impl Ground for MachineGround {
     }
 
     fn has_task(&self, task: &TaskId) -> bool {
-        self.control().is_ok_and(|control| control.snapshot().tasks.contains_key(task))
+        self.control().is_ok_and(|control| control.snapshot().tasks.get(task.as_str()).is_some())
     }
 
     fn endpoints_of(&self, caller: &TaskId, cluster: &str) -> Vec<Endpoint> {
@@ -121,8 +120,7 @@ impl Ground for MachineGround {
     ) -> FaultFuture<'a, Undo> {
         Box::pin(async move {
             let control = self.control()?;
-            let stage =
-                control.stage_certificate(tasks, shows, per_million, until).await.map_err(refused)?;
+            let stage = control.stage_certificate(tasks, shows, per_million, until).await.map_err(refused)?;
             Ok(self.undo(move |control| async move { control.unstage_certificate(stage).await }))
         })
     }

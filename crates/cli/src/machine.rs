@@ -33,8 +33,7 @@ use tokio::{
 use crate::{
     dns_args::{self, DnsForward, DnsListen},
     endpoint::{Endpoint, EndpointArgs},
-    faults,
-    local_api,
+    faults, local_api,
     master_key_args::MasterKeyArgs,
     output::OutputFormat,
     project,

@@ -192,9 +192,7 @@ impl Running {
                 Ok(Response::Done)
             }
             Request::Faults => Ok(Response::Faults(self.injector.faults())),
-            Request::FaultEvidence { id } => {
-                Ok(Response::FaultEvidence(self.injector.evidence(&id).await?))
-            }
+            Request::FaultEvidence { id } => Ok(Response::FaultEvidence(self.injector.evidence(&id).await?)),
             Request::Forge { task, shows, lasting } => {
                 faults::forged(&self.control, &task, shows.as_ref(), lasting)
             }

@@ -57,12 +57,7 @@ impl Netlink {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn add_veth(
-        &mut self,
-        name: &str,
-        peer: &str,
-        peer_namespace: BorrowedFd<'_>,
-    ) -> io::Result<()> {
+    pub fn add_veth(&mut self, name: &str, peer: &str, peer_namespace: BorrowedFd<'_>) -> io::Result<()> {
         let mut message = Message::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
         link_header(&mut message, 0, 0, 0);
         message.text(IFLA_IFNAME, name);

@@ -64,7 +64,8 @@ impl RelayProcess {
     /// # Errors
     /// It could not be started, or says why it cannot begin. Nothing of it is left.
     pub(crate) async fn start(command: &RelayCommand, order: &RelayOrder) -> Result<Self, String> {
-        let (child, socket) = spawn(command).map_err(|error| format!("no relay could be started: {error}"))?;
+        let (child, socket) =
+            spawn(command).map_err(|error| format!("no relay could be started: {error}"))?;
         let pid = child.id();
         let (reader, writer) = socket.into_split();
         let mut link = Link { child, reader: BufReader::new(reader), writer, line: Vec::new() };
@@ -91,12 +92,6 @@ impl RelayProcess {
     /// Where it listens: an address for each endpoint, in their order.
     pub(crate) fn listeners(&self) -> &[SocketAddr] {
         &self.listeners
-    }
-
-    /// Its process id.
-    #[cfg(test)]
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.pid
     }
 
     /// Returns when the process has ended.
@@ -212,10 +207,7 @@ async fn send(writer: &mut OwnedWriteHalf, message: &impl serde::Serialize) -> i
 }
 
 /// The next line; `None` at the end. Where it is cancelled, `line` keeps what has come.
-async fn receive(
-    reader: &mut BufReader<OwnedReadHalf>,
-    line: &mut Vec<u8>,
-) -> io::Result<Option<FromRelay>> {
+async fn receive(reader: &mut BufReader<OwnedReadHalf>, line: &mut Vec<u8>) -> io::Result<Option<FromRelay>> {
     let room = LINE_BYTES_MAX.saturating_sub(line.len() as u64);
     reader.take(room).read_until(b'\n', line).await?;
     let whole = std::mem::take(line);

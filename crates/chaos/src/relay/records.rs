@@ -55,7 +55,9 @@ impl Records {
         self.left = usize::from(u16::from_be_bytes([high, low]));
         self.seen = match kind {
             APPLICATION_DATA if major == 3 => Seen::Encrypted,
-            CHANGE_CIPHER_SPEC..APPLICATION_DATA if major == 3 && self.left <= RECORD_BYTES_MAX => Seen::Hello,
+            CHANGE_CIPHER_SPEC..APPLICATION_DATA if major == 3 && self.left <= RECORD_BYTES_MAX => {
+                Seen::Hello
+            }
             _ => Seen::Other,
         };
     }

@@ -88,13 +88,12 @@ impl Rogue {
 impl Tls {
     fn config(&self, alpn: Vec<Vec<u8>>) -> io::Result<ServerConfig> {
         let versions: &[_] = if self.is_old { &[&version::TLS12] } else { &[&version::TLS13] };
-        let mut config =
-            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-                .with_protocol_versions(versions)
-                .map_err(io::Error::other)?
-                .with_no_client_auth()
-                .with_single_cert(self.chain.clone(), self.key.clone_key())
-                .map_err(io::Error::other)?;
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(versions)
+            .map_err(io::Error::other)?
+            .with_no_client_auth()
+            .with_single_cert(self.chain.clone(), self.key.clone_key())
+            .map_err(io::Error::other)?;
         config.alpn_protocols = alpn;
         Ok(config)
     }

@@ -48,8 +48,11 @@ pub fn begin(of_hundred: u8) -> io::Result<()> {
 /// # Errors
 /// It was not begun.
 pub fn end() -> io::Result<()> {
-    NetlinkSocket::open(Family::Netfilter)?
-        .call_all(vec![batch(BATCH_BEGIN), delete_table(TABLE), batch(BATCH_END)])
+    NetlinkSocket::open(Family::Netfilter)?.call_all(vec![
+        batch(BATCH_BEGIN),
+        delete_table(TABLE),
+        batch(BATCH_END),
+    ])
 }
 
 /// How many packets were lost so.

@@ -1,4 +1,14 @@
 //! Chaos: faults are injected, and what becomes of the traffic is judged.
+//!
+//! - [`injector`]: puts faults in force and ends them, within the process that runs the mesh.
+//! - [`relay`]: the process between two sidecars that harms what passes.
+//! - [`evidence`]: what a fault has done.
+//! - [`system`]: a running mesh, as a client sees it that makes experiments.
+//! - [`experiment`]: what an experiment is; [`experiments`]: those that there are; [`scope`]: of whom they are made.
+//! - [`probe`]: requests from within a caller's task.
+//! - [`runner`]: measures, injects, restores and judges; [`record`] and [`report`]: what that came to.
+//! - [`attack`]: attackers that are played from the host.
+//! - [`order`]: random choices that can be made again.
 
 pub mod attack;
 pub mod evidence;

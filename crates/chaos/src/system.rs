@@ -2,6 +2,7 @@
 
 mod mesh;
 
+pub use crate::evidence::Evidence;
 pub use mesh::{Alias, Mesh, Service, Socket, Task};
 
 use std::{fmt, pin::Pin, time::Duration};
@@ -73,18 +74,6 @@ pub trait System: Send + Sync + fmt::Debug {
 
     /// The program that runs as `bowline chaos-probe` within tasks.
     fn program(&self) -> Result<String, SystemError>;
-}
-
-/// What a fault's relay has counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Evidence {
-    /// Connections that it accepted.
-    pub connections: u64,
-    /// TLS handshakes that a rogue completed.
-    pub handshakes: u64,
-    /// Bytes of a caller that a rogue could read.
-    pub plaintext_bytes: u64,
 }
 
 /// A certificate with its key, and what the mesh believes.

@@ -4,6 +4,8 @@ pub(crate) mod access_key;
 pub(crate) mod audit;
 pub(crate) mod ca;
 pub(crate) mod certs;
+pub(crate) mod chaos;
+pub(crate) mod chaos_probe;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod diagnostics;

@@ -3,6 +3,7 @@
 mod authorities;
 mod build_step;
 mod certificates;
+mod chaos;
 mod check;
 mod commands;
 mod diagnosis;
@@ -36,10 +37,10 @@ use bowline_plumbing::telemetry::{self, LogFormat};
 use clap::{Parser, Subcommand};
 
 use commands::{
-    access_key, audit, ca, certs, check as check_command, completions, diagnostics, down, edges,
-    events as events_command, exec, identity, log_level, logs as logs_command, master_key, policy, probe,
-    proxy, relay, routes as routes_command, server, shim, stat, status, tap, top, trace, up,
-    verify as verify_command,
+    access_key, audit, ca, certs, chaos as chaos_command, chaos_probe, check as check_command, completions,
+    diagnostics, down, edges, events as events_command, exec, identity, log_level, logs as logs_command,
+    master_key, policy, probe, proxy, relay, routes as routes_command, server, shim, stat, status, tap, top,
+    trace, up, verify as verify_command,
 };
 
 /// What `--version` says.
@@ -70,6 +71,8 @@ enum Command {
     MasterKey(master_key::Args),
     /// Take down what a running `bowline up` brought up
     Down(down::Args),
+    /// Make experiments: inject faults, and judge what becomes of the traffic
+    Chaos(chaos_command::Args),
     /// Check the whole installation, and tell what to do about what is not well
     Check(check_command::Args),
     /// Show services, tasks, certificates and gateways
@@ -121,6 +124,9 @@ enum Command {
     /// Send a marked request from within a task (started by `bowline verify`)
     #[command(hide = true)]
     Probe(probe::Args),
+    /// Send an experiment's load from within a task (started by `bowline chaos`)
+    #[command(hide = true)]
+    ChaosProbe,
     /// Stand between two sidecars and harm what passes (started by `bowline up`)
     #[command(hide = true)]
     Relay,
@@ -136,6 +142,7 @@ fn main() -> ExitCode {
         Command::Shim(args) => return shim::run(&args),
         Command::Stress => return bowline_agent::stress::main(),
         Command::Probe(args) => return probe::run(&args),
+        Command::ChaosProbe => return chaos_probe::run(),
         // It makes namespaces, too.
         Command::Relay => return relay::run(),
         Command::Completions(args) => return completions::run::<Cli>(&args),
@@ -158,6 +165,7 @@ fn main() -> ExitCode {
         Command::Trace(args) => asynchronously("warn", trace::run(args)),
         Command::Logs(args) => asynchronously("warn", logs_command::run(args)),
         Command::Routes(args) => asynchronously("warn", routes_command::run(args)),
+        Command::Chaos(args) => asynchronously("warn", chaos_command::run(args)),
         Command::Check(args) => asynchronously("warn", check_command::run(args)),
         Command::Tap(args) => asynchronously("warn", tap::run(args)),
         Command::Diagnostics(args) => asynchronously("warn", diagnostics::run(args)),

@@ -55,7 +55,8 @@ async fn answered(endpoint: &str, region: &str, call: &AwsCall) -> anyhow::Resul
         request.extend_from_slice(value);
         request.extend_from_slice(b"\r\n");
     }
-    request.extend_from_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
+    request
+        .extend_from_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
     request.extend_from_slice(&body);
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(&request).await?;
@@ -96,7 +97,8 @@ mod tests {
         let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{\"a\": 1}\n";
         assert_eq!(read(answer).expect("an answer"), serde_json::json!({"a": 1}));
         assert_eq!(read(b"HTTP/1.1 200 OK\r\n\r\n").expect("an answer"), serde_json::Value::Null);
-        let refused = b"HTTP/1.1 400 Bad Request\r\n\r\n{\"__type\":\"x#AccessDeniedException\",\"message\":\"no\"}";
+        let refused =
+            b"HTTP/1.1 400 Bad Request\r\n\r\n{\"__type\":\"x#AccessDeniedException\",\"message\":\"no\"}";
         assert_eq!(read(refused).expect_err("an error").to_string(), "AccessDeniedException: no");
         for broken in [b"".as_slice(), b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\n\r\n{"] {
             assert!(read(broken).is_err());

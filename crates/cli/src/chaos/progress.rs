@@ -75,7 +75,8 @@ mod tests {
             at: Duration::from_millis(2_140),
             last: Some((50, 48, "403 expired\u{1b}".to_owned())),
         };
-        let expected = "certificate-expiry  2.1 s  the fault lasts  48 of 50 requests a second: 403 expired\u{fffd}";
+        let expected =
+            "certificate-expiry  2.1 s  the fault lasts  48 of 50 requests a second: 403 expired\u{fffd}";
         assert_eq!(line(&progress), expected);
     }
 }

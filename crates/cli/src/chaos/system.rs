@@ -116,16 +116,23 @@ impl System for LiveSystem {
     fn renew(&self, tasks: Vec<TaskId>) -> SystemFuture<'_, usize> {
         Box::pin(async move {
             match self.ask(&Request::RenewCertificates { tasks }).await? {
-                Response::CertificatesRenewed { count } => Ok(count),
+                Response::Renewed { count } => Ok(count),
                 _ => Err(unexpected()),
             }
         })
     }
 
-    fn run(&self, task: TaskId, container: Option<String>, command: Vec<String>) -> SystemFuture<'_, Running> {
+    fn run(
+        &self,
+        task: TaskId,
+        container: Option<String>,
+        command: Vec<String>,
+    ) -> SystemFuture<'_, Running> {
         Box::pin(async move {
             let request = Request::Exec { task, container, command };
-            process::start(&self.state_dir, request).await.map_err(|error| SystemError::new(format!("{error:#}")))
+            process::start(&self.state_dir, request)
+                .await
+                .map_err(|error| SystemError::new(format!("{error:#}")))
         })
     }
 
@@ -153,9 +160,8 @@ impl System for LiveSystem {
 
     fn program(&self) -> Result<String, SystemError> {
         let program = std::env::current_exe();
-        let program = program.map_err(|error| {
-            SystemError::new(format!("this program's path cannot be read: {error}"))
-        })?;
+        let program = program
+            .map_err(|error| SystemError::new(format!("this program's path cannot be read: {error}")))?;
         let text = program.to_str().map(str::to_owned);
         text.ok_or_else(|| SystemError::new("this program's path is not UTF-8"))
     }

@@ -51,7 +51,7 @@ impl TemplateRun {
             .context("`bowline up` does not start")?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().context("it was piped")?;
-        let mut run = Self { child, stdin, directory };
+        let run = Self { child, stdin, directory };
         let mut line = String::new();
         let is_up = time::timeout(UP_LIMIT, BufReader::new(stdout).read_line(&mut line)).await;
         if !matches!(is_up, Ok(Ok(1..))) {

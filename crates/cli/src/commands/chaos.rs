@@ -11,14 +11,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use bowline_chaos::{
-    experiment::Experiment,
-    experiments,
-    order::RandomOrder,
-    probe::RATE_MAX,
-    report::Report,
-    runner,
-    scope::Scope,
-    system::System,
+    experiment::Experiment, experiments, order::RandomOrder, probe::RATE_MAX, report::Report, runner,
+    scope::Scope, system::System,
 };
 use bowline_model::{
     experiment::Verdict,
@@ -27,13 +21,7 @@ use bowline_model::{
 use bowline_plumbing::wall_clock;
 
 use crate::{
-    chaos::{
-        history,
-        progress::ProgressLine,
-        soak::{self, SoakArgs},
-        system::LiveSystem,
-        template::TemplateRun,
-    },
+    chaos::{history, progress::ProgressLine, system::LiveSystem, template::TemplateRun},
     display::Table,
     machine::Stop,
     output::OutputFormat,
@@ -84,8 +72,6 @@ enum Action {
         #[command(flatten)]
         of: OfBowline,
     },
-    /// Run random experiments, killing some runs, and compare what is there before and after
-    Soak(SoakArgs),
 }
 
 /// Which Bowline is meant.
@@ -232,7 +218,6 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Action::Report { file, wanted, of } => report(file.as_deref(), &wanted, &of),
         Action::Faults { output, of } => faults(output, &of).await,
         Action::Stop { of } => stop(&of).await,
-        Action::Soak(args) => soak::run(args).await,
     };
     Ok(ended.unwrap_or_else(|error| {
         eprintln!("bowline: {error:#}");
@@ -277,8 +262,9 @@ fn chosen(args: &RunArgs) -> Result<(Vec<&'static dyn Experiment>, Option<u64>),
         true => experiments::ALL.to_vec(),
         false => {
             let named = args.names.iter().map(|name| {
-                experiments::named(name)
-                    .ok_or_else(|| format!("there is no experiment {name:?}: `bowline chaos list` names them"))
+                experiments::named(name).ok_or_else(|| {
+                    format!("there is no experiment {name:?}: `bowline chaos list` names them")
+                })
             });
             named.collect::<Result<_, _>>()?
         }

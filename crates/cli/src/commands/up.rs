@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// Give up when not everything is up after so many seconds.
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     pub(crate) wait_timeout: u64,
+    /// End when standard input does: whoever started this is gone then.
+    #[arg(long, hide = true)]
+    pub(crate) while_stdin: bool,
     /// How to print what is up. With json: one line, the topology.
     #[arg(short, long, default_value = "text")]
     pub(crate) output: OutputFormat,
@@ -79,6 +82,9 @@ pub(crate) async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     }
     let machine = Machine::start(control, &args.machine, &state_dir, endpoint, args.output)?;
     let running = &machine.running;
+    if args.while_stdin {
+        end_with_stdin(running.ended.clone());
+    }
     let notes = running.control.apply_stack(&stack, &template.source(&args)?)?;
     for note in notes {
         eprintln!("‼ {}: {}: {}", note.position, note.logical_id, note.message);
@@ -101,6 +107,15 @@ pub(crate) async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     };
     machine.take_down(&mut stop).await?;
     outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// Has everything taken down when nobody holds this process's standard input any more.
+fn end_with_stdin(ended: tokio::sync::watch::Sender<bool>) {
+    // Not joined: it may wait for as long as the process lives.
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        ended.send_replace(true);
+    });
 }
 
 /// The template's files.

@@ -54,6 +54,13 @@ bench-overload:
 bench-observe:
     bench/observe
 
+# All chaos experiments, and that each falls when what it checks is switched off: builds one binary more.
+chaos:
+    cargo build --release -p bowline -p two-services
+    cargo build --release -p bowline --features sabotage --target-dir target/sabotage
+    BOWLINE_SABOTAGED_BIN={{justfile_directory()}}/target/sabotage/release/bowline \
+        cargo test -p bowline-e2e --test chaos -- --include-ignored --test-threads=1 --nocapture
+
 # Regenerate the stream's types; needs protoc.
 protogen:
     cargo run --manifest-path tools/protogen/Cargo.toml

@@ -18,6 +18,7 @@ use bowline_logs::router::{Router, TaskLogs};
 use bowline_model::{
     clock::Timestamp,
     fault::{FaultError, FaultId, TaskHarm, Victims},
+    sabotage,
     task::{HealthStatus, Secret, StopCode, TaskId, TaskReport, TaskSpec, TaskStatus, TokenIssuer},
 };
 use bowline_plumbing::{
@@ -306,7 +307,8 @@ async fn start(context: &Context, spec: &TaskSpec, directory: &TaskDirectory) ->
     command.args(&context.shim_command.arguments);
     command.arg("--control-fd").arg(theirs.as_raw_fd().to_string());
     command.env_clear().current_dir("/");
-    for name in ["PATH", "HOME", "BOWLINE_LOG", "RUST_BACKTRACE"] {
+    let inherited = ["PATH", "HOME", "BOWLINE_LOG", "RUST_BACKTRACE"];
+    for name in inherited.iter().chain(sabotage::environment()) {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }

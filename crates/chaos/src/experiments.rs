@@ -2,17 +2,83 @@
 
 mod backend_unavailable;
 mod certificate_expiry;
+mod compromise;
+mod described;
+mod faulty_certificates;
+mod impostors;
+mod load;
+mod network;
+mod renewal;
+mod restarts;
 
 pub use backend_unavailable::BackendUnavailable;
 pub use certificate_expiry::CertificateExpiry;
+pub use compromise::SECRET_COMPROMISE;
+pub use described::Described;
+pub use faulty_certificates::{
+    BACKEND_CERTIFICATE_MISMATCH, CERTIFICATE_REVOCATION, INVALID_CHAIN, INVALID_CLIENT_CERTIFICATE,
+    KEY_CERTIFICATE_MISMATCH, UNTRUSTED_CA,
+};
+pub use impostors::{DNS_SPOOFING, TLS_DOWNGRADE};
+pub use load::{HIGH_TLS_LOAD, LAYER7_FLOOD};
+pub use network::{DROPPED_PACKETS, HIGH_LATENCY};
+pub use renewal::{CERTIFICATE_ROTATION, HOT_RELOAD};
+pub use restarts::{CLUSTER_FAILURE, TASK_RESTART};
 
 use crate::experiment::Experiment;
 
 /// All of them, in the order of the table of `docs/src/chaos.md`.
-pub const ALL: &[&dyn Experiment] = &[&CertificateExpiry, &BackendUnavailable];
+pub const ALL: &[&dyn Experiment] = &[
+    &CertificateExpiry,
+    &INVALID_CLIENT_CERTIFICATE,
+    &CERTIFICATE_REVOCATION,
+    &CERTIFICATE_ROTATION,
+    &DNS_SPOOFING,
+    &TLS_DOWNGRADE,
+    &BackendUnavailable,
+    &SECRET_COMPROMISE,
+    &TASK_RESTART,
+    &HIGH_TLS_LOAD,
+    &DROPPED_PACKETS,
+    &HIGH_LATENCY,
+    &BACKEND_CERTIFICATE_MISMATCH,
+    &UNTRUSTED_CA,
+    &HOT_RELOAD,
+    &INVALID_CHAIN,
+    &KEY_CERTIFICATE_MISMATCH,
+    &LAYER7_FLOOD,
+    &CLUSTER_FAILURE,
+];
 
 /// The one of that name.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static dyn Experiment> {
     ALL.iter().copied().find(|experiment| experiment.name() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_nineteen_each_with_a_name_of_its_own() {
+        assert_eq!(ALL.len(), 19);
+        for (place, experiment) in ALL.iter().enumerate() {
+            assert!(ALL[..place].iter().all(|other| other.name() != experiment.name()));
+            assert!(named(experiment.name()).is_some_and(|found| found.title() == experiment.title()));
+            for text in [experiment.hypothesis(), experiment.how(), experiment.expected()] {
+                assert!(!text.is_empty() && !text.contains("  "), "{text:?}");
+            }
+        }
+    }
+    #[test]
+    fn each_has_a_row_of_the_page_in_this_order() {
+        let page = include_str!("../../../docs/src/chaos.md");
+        let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| `")).collect();
+        assert_eq!(rows.len(), ALL.len());
+        for (row, experiment) in rows.iter().zip(ALL) {
+            let begin = format!("| `{}` | ", experiment.name());
+            assert!(row.starts_with(&begin), "{row} is not of {}", experiment.name());
+        }
+    }
 }

@@ -7,8 +7,10 @@
 //! - [`experiment`]: what an experiment is; [`experiments`]: those that there are; [`scope`]: of whom they are made.
 //! - [`probe`]: requests from within a caller's task.
 //! - [`runner`]: measures, injects, restores and judges; [`record`] and [`report`]: what that came to.
+//! - [`attack`]: attackers that are played from the host.
 //! - [`order`]: random choices that can be made again.
 
+pub mod attack;
 pub mod evidence;
 pub mod experiment;
 pub mod experiments;

@@ -22,6 +22,8 @@ mod output;
 mod project;
 mod routes;
 mod running;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod span;
 mod state_dir;
 mod tapped;
@@ -41,9 +43,17 @@ use commands::{
     trace, up, verify as verify_command,
 };
 
+/// What `--version` says.
+#[cfg(not(feature = "sabotage"))]
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// What `--version` says.
+#[cfg(feature = "sabotage")]
+const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " SABOTAGE: defences can be switched off, not for use");
+
 /// AWS ECS Service Connect with TLS, anywhere.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version = VERSION, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -125,6 +135,8 @@ enum Command {
 fn main() -> ExitCode {
     // Before any thread, and before any child: neither sees the keys.
     master_key_args::take_from_environment();
+    #[cfg(feature = "sabotage")]
+    sabotage::warn();
     let outcome = match Cli::parse().command {
         // The shim makes namespaces: it must not have threads before.
         Command::Shim(args) => return shim::run(&args),

@@ -15,6 +15,7 @@ use bowline_model::{
         self, RolloutTask,
         shift::{self as whole_sets, Revision, Set, Shift},
     },
+    sabotage::{Defence, sabotaged},
     service::{DeploymentId, RollingBounds, Service},
     task::{DesiredStatus, TaskId, TaskStatus},
 };
@@ -368,6 +369,10 @@ fn reconcile_owner(
         protected: !deleted && task.is_protected(now),
     };
     let may_start = |owner: &TaskOwner| {
+        let is_of_owner = |stopped: &std::sync::Arc<StoppedTask>| stopped.task.owner == *owner;
+        if sabotaged(Defence::Replacement) && registry.stopped_tasks.values().any(is_of_owner) {
+            return false;
+        }
         let history = histories.by_owner.get(&history_key(owner, wanted.key));
         history.is_none_or(|history| history.may_start(now))
     };

@@ -50,6 +50,8 @@ pub struct MeshOptions {
     /// A program and its arguments that becomes the command it is given; none
     /// if empty.
     pub through: Vec<String>,
+    /// The program; [`bowline`] if `None`.
+    pub program: Option<PathBuf>,
 }
 
 impl MeshOptions {
@@ -61,6 +63,7 @@ impl MeshOptions {
             state_dir: None,
             user: None,
             through: Vec::new(),
+            program: None,
         }
     }
 
@@ -106,11 +109,12 @@ impl TestMesh {
             (None, None) => unreachable!("one of the two is there"),
         };
         let log = state_dir.with_extension(format!("log-{}", std::process::id()));
+        let program_path = options.program.clone().unwrap_or_else(bowline);
         let mut command = match options.through.split_first() {
-            None => command_as(options.user, &bowline()),
+            None => command_as(options.user, &program_path),
             Some((program, arguments)) => {
                 let mut command = command_as(options.user, Path::new(program));
-                command.args(arguments).arg(bowline());
+                command.args(arguments).arg(&program_path);
                 command
             }
         };

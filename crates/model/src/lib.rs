@@ -28,6 +28,7 @@ pub mod policy;
 pub mod restart;
 pub mod retry;
 pub mod rollout;
+pub mod sabotage;
 pub mod sampling;
 pub mod scaling;
 pub mod service;

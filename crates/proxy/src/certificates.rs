@@ -9,7 +9,11 @@ use std::{
 };
 
 use bowline_discovery::{tonic, v1};
-use bowline_model::{clock::Timestamp, task::Secret};
+use bowline_model::{
+    clock::Timestamp,
+    sabotage::{Defence, sabotaged},
+    task::Secret,
+};
 use bowline_plumbing::{backoff::Backoff, shim_link::ShimLink, wall_clock};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -370,6 +374,15 @@ impl Certificates {
         }
         let held = stored.held()?;
         let until = stored.not_after;
+        if sabotaged(Defence::Renewal) && self.stored.contains_key(name) {
+            {
+                let mut data_plane = self.control_plane.control.lock();
+                data_plane.store.let_go(name);
+                data_plane.publish();
+                data_plane.shared.hops.cut_where(|_| true);
+            }
+            tokio::time::sleep(RENEWAL_MIN).await;
+        }
         {
             let mut data_plane = self.control_plane.control.lock();
             if let Some(id) = &held.id

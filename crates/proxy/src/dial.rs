@@ -1,7 +1,14 @@
 //! One connection to an endpoint: TCP, then the hop's TLS.
 
-use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    error::Error,
+    fmt, io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
+use bowline_model::sabotage::{Defence, sabotaged};
 use bytes::Bytes;
 use rustls::{AlertDescription, CertificateError, ClientConfig, PeerIncompatible};
 use rustls_pki_types::ServerName;
@@ -318,7 +325,7 @@ async fn dial_endpoint(
         Err(_) => return Err(DialError::Timeout),
     };
     stream.set_nodelay(true).map_err(|error| DialError::Connect(error.kind()))?;
-    let Some(terms) = terms else { return Ok(Transport::Plain(stream)) };
+    let Some(terms) = terms.filter(|_| !is_downgraded(address)) else { return Ok(Transport::Plain(stream)) };
     let connector = TlsConnector::from(Arc::clone(terms.config));
     let began = Instant::now();
     let handshake = connector.connect(terms.name, ReadAhead::new(stream));
@@ -326,7 +333,11 @@ async fn dial_endpoint(
     timings.handshake = Some(Phase::since(began, !matches!(shaken, Ok(Ok(_)))));
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(handshake_error(&error)),
+        Ok(Err(error)) => {
+            let error = handshake_error(&error);
+            downgrade(address, &error);
+            return Err(error);
+        }
         Err(_) => {
             return Err(DialError::Handshake(HandshakeFailure::Timeout, "handshake timeout".to_owned()));
         }
@@ -343,6 +354,23 @@ async fn dial_endpoint(
         Upstream::External(_) | Upstream::Application { .. } => Hop::free(stream),
     };
     Ok(Transport::Tls(Box::new(hop)))
+}
+
+/// Addresses that answered a handshake in the clear, where the defence against believing that is off.
+static DOWNGRADED: Mutex<Vec<SocketAddr>> = Mutex::new(Vec::new());
+
+/// Whether an address is spoken to in the clear because it answered so: never, unless a defence is off.
+pub(crate) fn is_downgraded(address: SocketAddr) -> bool {
+    sabotaged(Defence::OutboundTls)
+        && DOWNGRADED.lock().unwrap_or_else(PoisonError::into_inner).contains(&address)
+}
+
+fn downgrade(address: SocketAddr, error: &DialError) {
+    if sabotaged(Defence::OutboundTls)
+        && matches!(error, DialError::Handshake(HandshakeFailure::Plaintext, _))
+    {
+        DOWNGRADED.lock().unwrap_or_else(PoisonError::into_inner).push(address);
+    }
 }
 
 /// Keeps a hop among those that a revocation ends.

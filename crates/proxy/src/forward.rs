@@ -8,6 +8,7 @@ use bowline_model::{
     clock::Timestamp,
     outlier::Failure as OutlierFailure,
     retry::{self, Progress},
+    sabotage::{Defence, sabotaged},
 };
 use bowline_plumbing::wall_clock;
 use http::{
@@ -176,7 +177,7 @@ async fn try_upstreams(
     let policy = &rule.policy;
     // The task's one application is no other host to try.
     let is_application = matches!(cluster.upstream, Upstream::Application { .. });
-    let max_retries = if is_application { 0 } else { policy.max_retries };
+    let max_retries = if is_application || sabotaged(Defence::Retries) { 0 } else { policy.max_retries };
     let idempotent = is_idempotent(parts);
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut retrying: Option<Counted> = None;
@@ -207,6 +208,7 @@ async fn try_upstreams(
         };
         if let Err(TryError::StaleConnection) = result
             && races < RACES_MAX
+            && !sabotaged(Defence::Retries)
             && body.is_at_hand()
         {
             races += 1;
@@ -456,6 +458,9 @@ fn head_for(cluster: &Cluster, parts: &Parts, h1: bool) -> Request<()> {
 /// Tells outlier detection, and the balancer how long it took. Whether the endpoint is ejected by that.
 fn report(cluster: &Cluster, target: &Target, result: &Result<Answer, TryError>, took: Duration) -> bool {
     let Target::Endpoint(endpoint) = target else { return false };
+    if sabotaged(Defence::Retries) {
+        return false;
+    }
     let failure = match result {
         Ok(answer) => OutlierFailure::of_status(answer.response.status().as_u16()),
         Err(TryError::Dial(error)) if !error.blames_endpoint() => return false,

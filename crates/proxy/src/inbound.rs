@@ -12,6 +12,7 @@ use bowline_discovery::v1::{Protocol, TlsMode};
 use bowline_model::{
     authorization::{Call, HttpCall},
     identity::SpiffeId,
+    sabotage::{Defence, sabotaged},
 };
 use http::{Method, Request, Response, Uri};
 use hyper::body::Incoming;
@@ -61,7 +62,7 @@ pub(crate) async fn serve(
     connection: Connection,
 ) {
     let Bind::Inbound(bind) = &listener.bind else { return };
-    if bind.tls == TlsMode::Plaintext {
+    if bind.tls == TlsMode::Plaintext || (sabotaged(Defence::InboundTls) && !begins_tls(&stream).await) {
         let caller = Rc::new(Caller::unproved());
         let (stream, traffic) = Metered::new(stream);
         if listener.protocol == Protocol::Tcp {
@@ -81,9 +82,9 @@ pub(crate) async fn serve(
     let Some(config) = &bind.server else { return failed(HandshakeFailure::NotReady) };
     let acceptor = TlsAcceptor::from(Arc::clone(config));
     let began = Instant::now();
-    let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(ReadAhead::new(stream)).into_fallible())
-        .await
-    {
+    let patience =
+        if sabotaged(Defence::HandshakeTime) { HANDSHAKE_TIMEOUT * 1_000 } else { HANDSHAKE_TIMEOUT };
+    let stream = match timeout(patience, acceptor.accept(ReadAhead::new(stream)).into_fallible()).await {
         Ok(Ok(stream)) => stream,
         Ok(Err((error, stream))) => {
             let (cause, text) = classify(&error);
@@ -129,6 +130,13 @@ pub(crate) async fn serve(
     } else {
         relay_http(worker, &listener, stream, traffic, http2, connection, caller).await;
     }
+}
+
+/// Whether a client that has sent something begins a TLS handshake (RFC 8446 §5.1).
+async fn begins_tls(stream: &TcpStream) -> bool {
+    const HANDSHAKE: u8 = 22;
+    let mut first = [0];
+    matches!(timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await, Ok(Ok(1)) if first[0] == HANDSHAKE)
 }
 
 /// Lets the refused side read why. Closed at once, with bytes unread, the
@@ -317,6 +325,9 @@ fn refused(
 ) -> Option<RefusalCause> {
     let no = Some(RefusalCause::NotAuthorized);
     let Bind::Inbound(bind) = &listener.bind else { return no };
+    if sabotaged(Defence::Identity) || (sabotaged(Defence::InboundTls) && caller.identity.is_none()) {
+        return None;
+    }
     if is_revoked(worker, caller) {
         return Some(RefusalCause::Revoked);
     }

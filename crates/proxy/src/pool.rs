@@ -14,6 +14,7 @@ use std::{
 };
 
 use bowline_discovery::v1::Protocol;
+use bowline_model::sabotage::{Defence, sabotaged};
 use futures::{
     FutureExt,
     future::{LocalBoxFuture, Shared as SharedFuture},
@@ -231,6 +232,9 @@ impl Pools {
         }
         let pool = self.of(cluster, target);
         let is_h1 = !matches!(cluster.upstream, Upstream::Mesh(_)) && cluster.protocol == Protocol::Http;
+        if sabotaged(Defence::OutboundTls) && crate::dial::is_downgraded(target.address()) {
+            return lease_h1(pool, shared, cluster, target, fresh, timeline).await;
+        }
         if is_h1 {
             lease_h1(pool, shared, cluster, target, fresh, timeline).await
         } else {
@@ -344,7 +348,7 @@ async fn lease_h2(
     let most = if cluster.max_connections == 0 { H2_CONNECTIONS_DEFAULT } else { cluster.max_connections };
     let least_loaded = {
         let mut connections = pool.h2.borrow_mut();
-        connections.retain(|connection| connection.serves(config));
+        connections.retain(|connection| connection.serves(config) && !sabotaged(Defence::Pooling));
         connections.iter().min_by_key(|connection| connection.in_flight()).cloned()
     };
     if let Some(connection) = least_loaded {
@@ -377,7 +381,9 @@ async fn lease_h2(
     let _waiting = cluster.load.pending(&cluster.breakers).ok_or(DialError::Overflow)?;
     let (connecting, is_own) = {
         let mut slot = pool.connecting.borrow_mut();
-        match slot.as_ref().filter(|connecting| connecting.peek().is_none()) {
+        let is_shared =
+            |connecting: &&Connecting| connecting.peek().is_none() && !sabotaged(Defence::Pooling);
+        match slot.as_ref().filter(is_shared) {
             Some(connecting) => (connecting.clone(), false),
             None => {
                 let counted = cluster.load.connection(&cluster.breakers, true).ok_or(DialError::Overflow)?;

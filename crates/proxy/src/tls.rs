@@ -13,6 +13,7 @@ pub(crate) mod verify;
 
 use std::sync::{Arc, LazyLock};
 
+use bowline_model::sabotage::{Defence, sabotaged};
 use rustls::{
     ClientConfig, InconsistentKeys, ServerConfig, SupportedProtocolVersion,
     client::Resumption,
@@ -139,8 +140,10 @@ pub(crate) fn inbound_config(
     trust: Option<&Arc<TrustStore>>,
     alpn: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, TlsError> {
+    let old = sabotaged(Defence::TlsVersion);
+    let versions: &[&SupportedProtocolVersion] = if old { &[&TLS13, &TLS12] } else { &[&TLS13] };
     let builder =
-        ServerConfig::builder_with_provider(Arc::clone(&PROVIDER)).with_protocol_versions(&[&TLS13])?;
+        ServerConfig::builder_with_provider(Arc::clone(&PROVIDER)).with_protocol_versions(versions)?;
     let builder = match trust {
         Some(trust) => builder.with_client_cert_verifier(Arc::new(SpiffeVerifier::of_clients(trust))),
         None => builder.with_no_client_auth(),

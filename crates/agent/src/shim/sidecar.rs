@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bowline_model::task::{AccessLogFormat, TaskSpec};
+use bowline_model::{
+    sabotage,
+    task::{AccessLogFormat, TaskSpec},
+};
 use bowline_plumbing::{
     backoff::Backoff,
     fd_message,
@@ -105,7 +108,7 @@ async fn run(
         }
     }
     program.env_clear().current_dir("/");
-    for name in ENVIRONMENT {
+    for name in ENVIRONMENT.iter().chain(sabotage::environment()) {
         if let Some(value) = std::env::var_os(name) {
             program.env(name, value);
         }

@@ -68,6 +68,8 @@ async fn look(state_dir: &Path, pre: bool) -> anyhow::Result<Report> {
     // It tries things, in children of its own.
     let facts = tokio::task::block_in_place(|| machine::gather(state_dir, running));
     let mut groups = vec![machine::judge(&facts)];
+    #[cfg(feature = "sabotage")]
+    groups.insert(0, crate::sabotage::judged());
     match client {
         None => {}
         Some(Ok(mut client)) => groups.extend(of_mesh(&mut client).await?),

@@ -18,6 +18,7 @@ use bowline_model::{
     fault::LASTING_MAX,
     identity::{SpiffeId, SpiffePattern},
     outlier::OutlierPolicy,
+    sabotage::{Defence, sabotaged},
     sampling::{Sampler, SamplingPolicy, SamplingRule},
     wildcard::Wildcard,
 };
@@ -424,7 +425,10 @@ pub(crate) fn cluster(message: &v1::Cluster) -> Result<ClusterDraft, Invalid> {
     Ok(ClusterDraft {
         protocol: known("protocol", message.protocol)?,
         kind,
-        connect_timeout: millis(message.connect_timeout_ms).unwrap_or(CONNECT_TIMEOUT_DEFAULT),
+        connect_timeout: match sabotaged(Defence::Patience) {
+            true => CONNECT_TIMEOUT_DEFAULT / 20,
+            false => millis(message.connect_timeout_ms).unwrap_or(CONNECT_TIMEOUT_DEFAULT),
+        },
         outlier: message.outlier_detection.as_ref().map(traffic::outlier),
         max_connections: message.max_connections as usize,
         connect_retry: traffic::connect_retry(message.connect_retry.as_ref())?,

@@ -18,7 +18,12 @@ use bowline_discovery::{
     resource::{Resource, ResourceType},
     v1,
 };
-use bowline_model::{authorization::Rules, identity::SpiffeId, sampling::Sampler};
+use bowline_model::{
+    authorization::Rules,
+    identity::SpiffeId,
+    sabotage::{Defence, sabotaged},
+    sampling::Sampler,
+};
 use bowline_plumbing::wall_clock;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
@@ -202,7 +207,14 @@ impl ResourceStore {
                 self.clusters.insert(message.name.clone(), convert::cluster(message)?);
             }
             Resource::Endpoints(message) => {
-                self.endpoints.insert(message.name.clone(), convert::endpoints(message)?);
+                let mut endpoints = convert::endpoints(message)?;
+                if sabotaged(Defence::Endpoints) {
+                    let before = self.endpoints.get(&message.name).into_iter().flatten();
+                    let gone =
+                        before.filter(|before| !endpoints.contains(before)).cloned().collect::<Vec<_>>();
+                    endpoints.extend(gone);
+                }
+                self.endpoints.insert(message.name.clone(), endpoints);
             }
             Resource::Authorization(message) => {
                 let authorization = Arc::new(convert::authorization(message)?);
@@ -326,6 +338,12 @@ impl ResourceStore {
         if !unchanged && (name == MESH_IDENTITY || self.is_shown_in_the_mesh(name)) {
             self.tls_generation += 1;
         }
+    }
+
+    /// Has a certificate no more, until it is held anew: only where that is to be seen to break things.
+    pub(crate) fn let_go(&mut self, name: &str) {
+        self.identities.remove(name);
+        self.tls_generation += 1;
     }
 
     /// Whether hops show it, in place of the proxy's own.

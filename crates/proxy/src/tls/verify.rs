@@ -5,7 +5,10 @@
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
-use bowline_model::identity::SpiffeId;
+use bowline_model::{
+    identity::SpiffeId,
+    sabotage::{Defence, sabotaged},
+};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -91,7 +94,14 @@ pub(crate) fn peer_identity(certificate: &CertificateDer<'_>) -> Result<PeerIden
             _ => None,
         })
         .collect();
-    let [uri] = uris[..] else { return Err(IdentityFault::NotOneUri(uris.len())) };
+    let [uri] = uris[..] else {
+        if sabotaged(Defence::Identity) {
+            let (id, serial) =
+                (SpiffeId::of_service("any", "any", "any", "any"), serial_text(parsed.raw_serial()));
+            return Ok(PeerIdentity { id, serial, imported: false });
+        }
+        return Err(IdentityFault::NotOneUri(uris.len()));
+    };
     let id = uri.parse().map_err(|_| IdentityFault::NotSpiffe)?;
     Ok(PeerIdentity { id, serial: serial_text(parsed.raw_serial()), imported: false })
 }
@@ -136,18 +146,22 @@ impl SpiffeVerifier {
         let peer = peer_identity(end_entity)?;
         // Only the roots of its own trust domain can vouch for an id.
         let domain = peer.id.trust_domain();
-        let Some(roots) = self.trust.roots.get(domain) else {
+        let any = || self.trust.roots.values().next().filter(|_| sabotaged(Defence::Identity));
+        let Some(roots) = self.trust.roots.get(domain).or_else(any) else {
             tracing::info!(
                 trust_domain = domain,
                 "a certificate is of a trust domain that has no roots here"
             );
             return Err(CertificateError::UnknownIssuer.into());
         };
+        if sabotaged(Defence::Certificate) {
+            return Ok(peer);
+        }
         let certificate = EndEntityCert::try_from(end_entity).map_err(certificate_error)?;
         certificate
             .verify_for_usage(self.algorithms.all, &roots.anchors, intermediates, now, usage, None, None)
             .map_err(certificate_error)?;
-        if self.trust.revoked.contains(domain, &peer.serial) {
+        if self.trust.revoked.contains(domain, &peer.serial) && !sabotaged(Defence::Revocation) {
             return Err(CertificateError::Revoked.into());
         }
         Ok(peer)
@@ -178,6 +192,9 @@ fn verify_possession(
     dss: &DigitallySignedStruct,
     algorithms: &WebPkiSupportedAlgorithms,
 ) -> Result<HandshakeSignatureValid, rustls::Error> {
+    if sabotaged(Defence::Possession) {
+        return Ok(HandshakeSignatureValid::assertion());
+    }
     if EndEntityCert::try_from(certificate).is_ok() {
         return verify_tls13_signature(message, certificate, dss, algorithms);
     }
@@ -196,7 +213,9 @@ impl ServerCertVerifier for SpiffeVerifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let peer = self.verify(end_entity, intermediates, now, KeyUsage::server_auth())?;
         match &self.expected {
-            Some(expected) if expected.0.contains(&peer.id) => Ok(ServerCertVerified::assertion()),
+            Some(expected) if expected.0.contains(&peer.id) || sabotaged(Defence::Identity) => {
+                Ok(ServerCertVerified::assertion())
+            }
             _ => Err(IdentityFault::Unexpected(peer.id).into()),
         }
     }
@@ -250,10 +269,13 @@ impl ClientCertVerifier for SpiffeVerifier {
 
     fn verify_tls12_signature(
         &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if sabotaged(Defence::TlsVersion) {
+            return rustls::crypto::verify_tls12_signature(message, cert, dss, &self.algorithms);
+        }
         Err(rustls::PeerIncompatible::Tls12NotOffered.into())
     }
 

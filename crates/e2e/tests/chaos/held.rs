@@ -1,0 +1,37 @@
+//! Experiments hold.
+
+use std::time::Duration;
+
+use bowline_e2e::mesh::{TestMesh, bowline};
+
+use crate::run::{Ran, options, run};
+
+fn assert_held(ran: &[Ran]) {
+    for ran in ran {
+        eprintln!("{}", ran.summary());
+    }
+    for ran in ran {
+        assert_eq!(ran.verdict, "held", "{}: {:#?}\n{:#}", ran.name, ran.fallen(), ran.record);
+    }
+}
+
+#[test]
+fn some_of_them_hold() {
+    let mesh = TestMesh::up(&options());
+    let names = ["certificate-expiry", "tls-downgrade", "key-certificate-mismatch"];
+    let (_, ran) = run(&bowline(), &mesh, &names);
+    assert_eq!(ran.len(), names.len());
+    assert_held(&ran);
+}
+
+#[test]
+#[ignore = "takes minutes: just chaos"]
+fn all_nineteen_hold_within_six_minutes() {
+    let mesh = TestMesh::up(&options());
+    let (took, ran) = run(&bowline(), &mesh, &["--all"]);
+    eprintln!("{} experiments in {:.0} s", ran.len(), took.as_secs_f64());
+    assert_eq!(ran.len(), 19);
+    assert_held(&ran);
+    assert!(took < Duration::from_secs(360), "{took:?}");
+    assert_eq!(mesh.interrupt(), Some(0));
+}

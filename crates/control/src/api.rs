@@ -31,6 +31,7 @@ pub mod operation;
 mod pages;
 pub(crate) mod recording;
 pub(crate) mod role_call;
+pub(crate) mod service_call;
 mod secretsmanager;
 pub mod server;
 pub(crate) mod servicediscovery;

@@ -34,7 +34,7 @@ pub(crate) fn create(
     if let Some(earlier) = registry.experiment_templates.values().find(|one| one.client_token == *token) {
         return match earlier.request_digest == request_digest {
             true => Ok(Arc::clone(earlier)),
-            false => Err(FisError::Conflict(token.clone())),
+            false => Err(FisError::TokenConflict(token.clone())),
         };
     }
     let content = TemplateContent {
@@ -126,7 +126,7 @@ pub(crate) fn retag(
     Ok(())
 }
 
-fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), FisError> {
+pub(super) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), FisError> {
     constraint::items("tags", tags.len(), 0..=TAGS_MAX).map_err(FisError::Invalid)?;
     for (key, value) in tags {
         constraint::length("tags", key, 1..=128).map_err(FisError::Invalid)?;
@@ -138,7 +138,8 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), FisError> {
     Ok(())
 }
 
-fn digest_of(request: &CreateExperimentTemplateRequest) -> String {
+/// SHA-256 of a request, in hexadecimal.
+pub(super) fn digest_of(request: &impl serde::Serialize) -> String {
     // Maps of text and lists of them: nothing that JSON has no words for.
     let text = serde_json::to_vec(request).unwrap_or_default();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text);

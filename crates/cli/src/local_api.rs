@@ -39,6 +39,7 @@ use crate::{
         stat::{By, StatRow},
     },
     routes::RouteRow,
+    stand_in::{SidecarStart, StandIn},
     topology::Topology,
 };
 
@@ -195,6 +196,8 @@ pub(crate) enum Request {
     },
     /// What commands that look into proxies ask.
     Inspect(Inspect),
+    /// What a simulator of proxies asks and says; only where tasks are records.
+    StandIn(StandIn),
     /// Takes everything down and ends.
     Down,
 }
@@ -284,6 +287,8 @@ pub(crate) enum Response {
     Routes(Vec<RouteRow>),
     /// To `Inspect`.
     Inspected(Inspected),
+    /// To `StandIn`.
+    SidecarStarts(Vec<SidecarStart>),
     /// Done.
     Done,
     /// Not done, and why.

@@ -21,6 +21,7 @@ mod project;
 mod routes;
 mod running;
 mod span;
+mod stand_in;
 mod state_dir;
 mod tapped;
 mod topology;

@@ -42,6 +42,7 @@ use crate::{
         stat::{By, StatRow},
     },
     routes::RouteRow,
+    stand_in::{SidecarStart, StandIn},
     topology::Topology,
 };
 
@@ -228,6 +229,8 @@ pub(crate) enum Request {
         /// Whose.
         tasks: Vec<TaskId>,
     },
+    /// What a simulator of proxies asks and says; only where tasks are records.
+    StandIn(StandIn),
     /// Takes everything down and ends.
     Down,
 }
@@ -339,6 +342,8 @@ pub(crate) enum Response {
         /// How many sidecars show a new certificate.
         count: usize,
     },
+    /// To `StandIn`.
+    SidecarStarts(Vec<SidecarStart>),
     /// Done.
     Done,
     /// Not done, and why.

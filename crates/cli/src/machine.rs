@@ -313,7 +313,7 @@ impl Machine {
             LauncherArg::Process => Some(start_agent(port, args, state_dir, output)?),
             LauncherArg::Record => {
                 eprintln!("‼ --launcher record: tasks are records, nothing runs");
-                tokio::spawn(record_launcher::run(port));
+                tokio::spawn(record_launcher::resume(port, &control.snapshot()));
                 None
             }
         };

@@ -25,6 +25,7 @@ mod running;
 #[cfg(feature = "sabotage")]
 mod sabotage;
 mod span;
+mod stand_in;
 mod state_dir;
 mod tapped;
 mod topology;

@@ -20,6 +20,7 @@ use crate::{
     events, faults, inspection,
     local_api::{AccessKey, Request, Response, Stdio},
     logs, measured, routes,
+    stand_in::{self, StandIn},
     topology::{
         AliasView, CertificateView, GatewayListenerView, GatewayTargetView, GatewayView, ServiceView,
         TaskView, Topology,
@@ -96,6 +97,16 @@ impl Running {
                     Ok(exit_code) => Ok(Response::Exited { exit_code }),
                     Err(reason) => bail!("the command did not run: {reason}"),
                 }
+            }
+            Request::StandIn(_) if self.agent.is_some() => {
+                bail!("tasks have sidecars of their own: only with --launcher record can somebody stand in for them")
+            }
+            Request::StandIn(StandIn::Start { tasks }) => {
+                Ok(Response::SidecarStarts(stand_in::start(&self.control, &tasks)?))
+            }
+            Request::StandIn(StandIn::Listen { sockets }) => {
+                stand_in::listen(&self.control, sockets).await?;
+                Ok(Response::Done)
             }
             Request::PolicyTest(question) => Ok(Response::PolicyTest(self.control.policy_test(&question)?)),
             Request::CreateAccessKey { user } => {

@@ -6,13 +6,13 @@ use std::{
 };
 
 use bowline_model::task::{
-    ContainerReport, DesiredStatus, HealthStatus, StopCode, TaskDesire, TaskId, TaskReport, TaskSpec,
+    ContainerReport, DesiredStatus, HealthStatus, InboundSocket, StopCode, TaskDesire, TaskId, TaskReport, TaskSpec,
     TaskStatus,
 };
 use bowline_plumbing::wall_clock;
 use tokio::sync::mpsc;
 
-use crate::control_plane::AgentPort;
+use crate::{control_plane::AgentPort, registry::Registry};
 
 /// What every recorded task says of itself.
 pub const WARNING: &str = "recorded only: with --launcher record nothing runs";
@@ -20,12 +20,26 @@ pub const WARNING: &str = "recorded only: with --launcher record nothing runs";
 /// Reports each task as running as soon as it is wanted, and as stopped as soon as it is not.
 /// Ends with the control plane.
 pub async fn run(port: AgentPort) {
+    resume(port, &Registry::default()).await;
+}
+
+/// The same, of tasks that were recorded `before` the control plane started: what was said of where they accept
+/// calls stays said. The registry is read when this is called, not when it is polled.
+pub fn resume(port: AgentPort, before: &Registry) -> impl Future<Output = ()> + Send + use<> {
+    let listening = before.tasks.values().filter_map(|task| {
+        let inbound = &task.report.as_ref()?.inbound;
+        (!inbound.is_empty()).then(|| (task.id.clone(), inbound.clone()))
+    });
+    follow(port, listening.collect())
+}
+
+async fn follow(port: AgentPort, mut listening: BTreeMap<TaskId, Vec<InboundSocket>>) {
     let AgentPort { mut desired, reports, .. } = port;
     let mut running: BTreeMap<TaskId, Arc<TaskSpec>> = BTreeMap::new();
     let mut stopped: BTreeSet<TaskId> = BTreeSet::new();
     loop {
         let wanted = Arc::clone(&desired.borrow_and_update());
-        if take_up(&wanted, &mut running, &mut stopped, &reports).await.is_err()
+        if take_up(&wanted, &mut listening, &mut running, &mut stopped, &reports).await.is_err()
             || desired.changed().await.is_err()
         {
             return;
@@ -35,6 +49,7 @@ pub async fn run(port: AgentPort) {
 
 async fn take_up(
     wanted: &[TaskDesire],
+    listening: &mut BTreeMap<TaskId, Vec<InboundSocket>>,
     running: &mut BTreeMap<TaskId, Arc<TaskSpec>>,
     stopped: &mut BTreeSet<TaskId>,
     reports: &mpsc::Sender<TaskReport>,
@@ -43,7 +58,9 @@ async fn take_up(
         let id = &desire.spec.id;
         match desire.status {
             DesiredStatus::Running if !running.contains_key(id) && !stopped.contains(id) => {
-                reports.send(report(&desire.spec, TaskStatus::Running)).await?;
+                let mut report = report(&desire.spec, TaskStatus::Running);
+                report.inbound = listening.remove(id).unwrap_or_default();
+                reports.send(report).await?;
                 running.insert(id.clone(), Arc::clone(&desire.spec));
             }
             DesiredStatus::Stopped if !stopped.contains(id) => {

@@ -20,7 +20,6 @@ mod link;
 mod listeners;
 mod log_router;
 mod mounts;
-mod netlink;
 mod network;
 mod nftables;
 mod outputs;

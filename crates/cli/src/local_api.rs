@@ -10,15 +10,18 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
+use bowline_chaos::evidence::Evidence;
 use bowline_control::{
     authorization::{PolicyAnswer, PolicyQuestion},
     traces::{TraceNumbers, TraceQuestion, TraceRow, Waterfall},
 };
 use bowline_model::{
     clock::Timestamp,
+    fault::{Fault, FaultId, FaultOrder, FaultyCertificate},
     task::{Secret, TaskId},
 };
 use bowline_plumbing::fd_message;
@@ -195,6 +198,34 @@ pub(crate) enum Request {
     },
     /// What commands that look into proxies ask.
     Inspect(Inspect),
+    /// Puts a fault in force. Answered when it is.
+    BeginFault(Box<FaultOrder>),
+    /// Ends a fault before its deadline. Answered when nothing of it is left.
+    EndFault {
+        /// Its id.
+        id: FaultId,
+    },
+    /// The faults in force.
+    Faults,
+    /// What a fault has done, also one that has been over for not too long.
+    FaultEvidence {
+        /// Its id.
+        id: FaultId,
+    },
+    /// A certificate of a task with its key, for an attacker that an experiment plays.
+    Forge {
+        /// Whose.
+        task: TaskId,
+        /// How it is faulty; it is genuine, as stolen, where nothing is said.
+        shows: Option<FaultyCertificate>,
+        /// How long it is valid, where its fault is not that.
+        lasting: Duration,
+    },
+    /// Has sidecars ask for new certificates. Answered when they show them.
+    RenewCertificates {
+        /// Whose.
+        tasks: Vec<TaskId>,
+    },
     /// Takes everything down and ends.
     Down,
 }
@@ -284,6 +315,28 @@ pub(crate) enum Response {
     Routes(Vec<RouteRow>),
     /// To `Inspect`.
     Inspected(Inspected),
+    /// To `BeginFault`.
+    FaultBegun(Box<Fault>),
+    /// To `Faults`.
+    Faults(Vec<Fault>),
+    /// To `FaultEvidence`.
+    FaultEvidence(Evidence),
+    /// To `Forge`.
+    Forged {
+        /// DER, leaf first.
+        chain_der: Vec<Vec<u8>>,
+        /// PKCS#8, PEM.
+        key: Secret,
+        /// What the mesh believes, PEM.
+        roots_pem: String,
+        /// The certificate's serial number, hexadecimal.
+        serial: String,
+    },
+    /// To `RenewCertificates`.
+    Renewed {
+        /// How many sidecars show a new certificate.
+        count: usize,
+    },
     /// Done.
     Done,
     /// Not done, and why.

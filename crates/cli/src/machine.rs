@@ -33,7 +33,7 @@ use tokio::{
 use crate::{
     dns_args::{self, DnsForward, DnsListen},
     endpoint::{Endpoint, EndpointArgs},
-    local_api,
+    faults, local_api,
     master_key_args::MasterKeyArgs,
     output::OutputFormat,
     project,
@@ -321,9 +321,12 @@ impl Machine {
         let of_own_authority = matches!(certificate, Some(EndpointCertificate::Own { .. }));
         let endpoint_ca = of_own_authority.then(|| control.gateway_ca_path());
         control.serve_api(listener, certificate)?;
+        let (control, agent) = (Arc::new(control), agent.map(Arc::new));
+        let injector = faults::injector(&control, agent.as_ref())?;
         let running = Arc::new(Running {
             control,
             agent,
+            injector,
             state_dir: state_dir.to_owned(),
             endpoint: url,
             ended: watch::channel(false).0,
@@ -344,8 +347,13 @@ impl Machine {
     /// It was asked for again: nothing is waited for.
     pub(crate) async fn take_down(&self, stop: &mut Stop) -> anyhow::Result<()> {
         eprintln!("taking everything down (Ctrl-C again does not wait)");
+        let stopped = async {
+            // Tasks that are harmed end badly.
+            self.running.injector.close().await;
+            self.running.control.stop_all(STOP_LIMIT).await
+        };
         tokio::select! {
-            all = self.running.control.stop_all(STOP_LIMIT) => {
+            all = stopped => {
                 if let Some(agent) = &self.running.agent {
                     agent.stop_all().await;
                     agent.deliver_logs(DELIVERY_LIMIT).await;

@@ -10,6 +10,7 @@ mod display;
 mod dns_args;
 mod endpoint;
 mod events;
+mod faults;
 mod inspection;
 mod local_api;
 mod logs;
@@ -35,7 +36,7 @@ use clap::{Parser, Subcommand};
 use commands::{
     access_key, audit, ca, certs, check as check_command, completions, diagnostics, down, edges,
     events as events_command, exec, identity, log_level, logs as logs_command, master_key, policy, probe,
-    proxy, routes as routes_command, server, shim, stat, status, tap, top, trace, up,
+    proxy, relay, routes as routes_command, server, shim, stat, status, tap, top, trace, up,
     verify as verify_command,
 };
 
@@ -110,6 +111,9 @@ enum Command {
     /// Send a marked request from within a task (started by `bowline verify`)
     #[command(hide = true)]
     Probe(probe::Args),
+    /// Stand between two sidecars and harm what passes (started by `bowline up`)
+    #[command(hide = true)]
+    Relay,
 }
 
 fn main() -> ExitCode {
@@ -120,6 +124,8 @@ fn main() -> ExitCode {
         Command::Shim(args) => return shim::run(&args),
         Command::Stress => return bowline_agent::stress::main(),
         Command::Probe(args) => return probe::run(&args),
+        // It makes namespaces, too.
+        Command::Relay => return relay::run(),
         Command::Completions(args) => return completions::run::<Cli>(&args),
         Command::Audit(args) => audit::run(args),
         Command::Proxy(args) => proxy::run(args),

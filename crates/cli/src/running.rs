@@ -1,22 +1,23 @@
 //! A running `bowline up`: what the other commands ask of it.
 
-use std::{io::Read, os::fd::OwnedFd, path::PathBuf, time::Duration};
+use std::{io::Read, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use bowline_agent::AgentHandle;
+use bowline_chaos::injector::Injector;
 use bowline_control::{
     control_plane::{AccessKeyView, AllowTarget, ControlPlane},
     iam::KeyOwner,
     master_key::{MasterKeySource, NEW_VARIABLE, Rotated},
     traces, view,
 };
-use bowline_model::task::TaskId;
+use bowline_model::{fault::FaultInjector, task::TaskId};
 use tokio::sync::watch;
 
 use crate::{
     authorities,
     certificates::{self, CertificateTarget},
-    events, inspection,
+    events, faults, inspection,
     local_api::{AccessKey, Request, Response, Stdio},
     logs, measured, routes,
     topology::{
@@ -28,11 +29,15 @@ use crate::{
 /// Longest output of a probe that is read.
 const PROBE_OUTPUT_MAX: u64 = 64 * 1024;
 
+/// Longest that sidecars may take to show new certificates that they were told to ask for.
+const RENEWAL_LIMIT: Duration = Duration::from_secs(20);
+
 /// The parts of a running `bowline up`.
 pub(crate) struct Running {
-    pub(crate) control: ControlPlane,
+    pub(crate) control: Arc<ControlPlane>,
     /// `None` where tasks are only recorded.
-    pub(crate) agent: Option<AgentHandle>,
+    pub(crate) agent: Option<Arc<AgentHandle>>,
+    pub(crate) injector: Injector,
     pub(crate) state_dir: PathBuf,
     /// Where the AWS endpoint listens: `http://127.0.0.1:4566`.
     pub(crate) endpoint: String,
@@ -178,6 +183,22 @@ impl Running {
             Request::Routes { services } => Ok(Response::Routes(routes::rows(&self.control, &services)?)),
             Request::Inspect(asked) => {
                 Ok(Response::Inspected(inspection::answer(&self.control, asked).await?))
+            }
+            Request::BeginFault(order) => {
+                Ok(Response::FaultBegun(Box::new(self.injector.begin(*order).await?)))
+            }
+            Request::EndFault { id } => {
+                self.injector.end(id).await?;
+                Ok(Response::Done)
+            }
+            Request::Faults => Ok(Response::Faults(self.injector.faults())),
+            Request::FaultEvidence { id } => Ok(Response::FaultEvidence(self.injector.evidence(&id).await?)),
+            Request::Forge { task, shows, lasting } => {
+                faults::forged(&self.control, &task, shows.as_ref(), lasting)
+            }
+            Request::RenewCertificates { tasks } => {
+                let count = self.control.renew_certificates(&tasks, RENEWAL_LIMIT).await?;
+                Ok(Response::Renewed { count })
             }
             Request::Down => {
                 self.ended.send_replace(true);

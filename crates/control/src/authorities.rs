@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::{
-    ca::{Authority, CaError, CheckedCsr, CsrError, KeyAlgorithm, LeafRequest, RootParams, Usage},
+    ca::{Authority, CaError, CheckedCsr, CsrError, IssuedLeaf, KeyAlgorithm, LeafRequest, RootParams, Usage},
     master_key::MasterKey,
     private_ca::{
         self, PrivateAuthority, PrivateCaError, SHORT_LIVED_MAX,
@@ -159,6 +159,18 @@ impl OpenAuthority {
         let certificate = self.authority.certificate_der();
         (&self.arn, self.slot, self.trusted, self.active, &self.above, certificate)
     }
+
+    fn request<'a>(&'a self, order: &LeafOrder, csr: &'a CheckedCsr) -> LeafRequest<'a> {
+        LeafRequest {
+            public_key: csr,
+            spiffe_id: order.spiffe_id.clone(),
+            dns_names: order.dns_names.clone(),
+            addresses: order.addresses.clone(),
+            crl_url: self.crl_url.as_deref(),
+            usage: if order.public { Usage::Server } else { Usage::Both },
+            ttl: order.ttl.min(self.ttl_max),
+        }
+    }
 }
 
 impl Opened {
@@ -222,6 +234,22 @@ impl Opened {
         self.issue_by(signer, order, csr, now)
     }
 
+    /// Signs what is ordered, valid at another time than now: for a fault that is injected on purpose.
+    pub(crate) fn issue_out_of_time(
+        &self,
+        order: &LeafOrder,
+        csr: &CheckedCsr,
+        (not_before, not_after): (Timestamp, Timestamp),
+    ) -> Result<IssuedCertificate, AuthoritiesError> {
+        let signer = self.signer(order.authority.as_ref(), order.public)?;
+        if !signer.active {
+            return Err(AuthoritiesError::NotActive(signer.arn.clone()));
+        }
+        let request = signer.request(order, csr);
+        let leaf = signer.authority.issue_out_of_time(&request, not_before, not_after)?;
+        Ok(self.issued(signer, order, leaf))
+    }
+
     fn issue_by(
         &self,
         signer: &OpenAuthority,
@@ -229,17 +257,12 @@ impl Opened {
         csr: &CheckedCsr,
         now: Timestamp,
     ) -> Result<IssuedCertificate, AuthoritiesError> {
-        let request = LeafRequest {
-            public_key: csr,
-            spiffe_id: order.spiffe_id.clone(),
-            dns_names: order.dns_names.clone(),
-            addresses: order.addresses.clone(),
-            crl_url: signer.crl_url.as_deref(),
-            usage: if order.public { Usage::Server } else { Usage::Both },
-            ttl: order.ttl.min(signer.ttl_max),
-        };
-        let leaf = signer.authority.issue(&request, now)?;
-        Ok(IssuedCertificate {
+        let leaf = signer.authority.issue(&signer.request(order, csr), now)?;
+        Ok(self.issued(signer, order, leaf))
+    }
+
+    fn issued(&self, signer: &OpenAuthority, order: &LeafOrder, leaf: IssuedLeaf) -> IssuedCertificate {
+        IssuedCertificate {
             chain_der: std::iter::once(leaf.certificate_der).chain(signer.above.iter().cloned()).collect(),
             roots_pem: self.mesh_roots.clone(),
             not_before: leaf.not_before,
@@ -247,7 +270,7 @@ impl Opened {
             spiffe_id: order.spiffe_id.clone(),
             serial: leaf.serial_hex,
             authority: signer.arn.clone(),
-        })
+        }
     }
 
     /// Signs the certificate of the stream's servers by the oldest of the mesh's own that are trusted

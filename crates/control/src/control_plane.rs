@@ -3,6 +3,7 @@
 mod audit_trail;
 mod authorities;
 mod certificates;
+mod chaos;
 mod introspection;
 mod measurements;
 mod private_dns;
@@ -83,6 +84,7 @@ pub(crate) use certificates::authority_named;
 pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,
 };
+pub use chaos::{ChaosError, DiversionId, Forged, SpoofId, StageId};
 pub use introspection::{Diagnosis, NameError, ProxyLink};
 pub use served::ServedCertificate;
 
@@ -802,12 +804,16 @@ async fn take_reports(core: Arc<Core>, mut reports: mpsc::Receiver<TaskReport>) 
     }
 }
 
+/// Longest time between two passes of the reconciler.
+const PASS_EVERY: Duration = Duration::from_secs(10);
+
 async fn run_reconciler(core: Arc<Core>, stopping: watch::Receiver<bool>) {
     let mut histories = Histories::default();
     let mut generation = core.registry_generation();
     loop {
         generation.mark_unchanged();
         core.end_old_diversions();
+        let faults_end = core.end_old_faults();
         let began = Instant::now();
         let passed = core.reconcile(&mut histories, *stopping.borrow());
         core.telemetry().own.passed(began.elapsed(), passed.is_err());
@@ -823,7 +829,9 @@ async fn run_reconciler(core: Arc<Core>, stopping: watch::Receiver<bool>) {
                 Some(Duration::from_secs(1))
             }
         };
-        let timer = tokio::time::sleep(again_in.unwrap_or(Duration::from_secs(10)));
+        let faults_end = faults_end.map(|end| end.since(wall_clock::now()) + Duration::from_millis(1));
+        let again_in = again_in.into_iter().chain(faults_end).min();
+        let timer = tokio::time::sleep(again_in.unwrap_or(PASS_EVERY).min(PASS_EVERY));
         tokio::select! {
             changed = generation.changed() => if changed.is_err() { return },
             () = timer => {}

@@ -1,6 +1,8 @@
 //! What the control plane's servers and loops share.
 
+pub(crate) mod chaos;
 mod directory;
+pub(crate) mod forgery;
 mod issuance;
 mod proxies;
 mod revocations;
@@ -56,6 +58,7 @@ use crate::{
 };
 
 use self::{
+    chaos::Chaos,
     directory::PublishCache,
     proxies::{Diversions, ProxyState},
     revocations::PublishedRevocation,
@@ -99,6 +102,8 @@ pub(crate) struct Core {
     certificate_ttl: Duration,
     options: PublishOptions,
     diversions: Mutex<Diversions>,
+    /// Faults that are in force on purpose.
+    chaos: Mutex<Chaos>,
     /// Generation of what is published: the registry's changes and diversions.
     published: watch::Sender<u64>,
     /// Changes with `published`, but not where only revocations differ: then every proxy's
@@ -163,6 +168,7 @@ impl Core {
             certificate_ttl,
             options,
             diversions: Mutex::default(),
+            chaos: Mutex::default(),
             published,
             base: AtomicU64::new(1),
             cache: ArcSwap::from_pointee(PublishCache::default()),

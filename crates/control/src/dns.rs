@@ -17,6 +17,7 @@ mod limit;
 pub(crate) mod message;
 mod random;
 mod server;
+pub(crate) mod spoof;
 pub(crate) mod upstream_answer;
 pub mod zone;
 

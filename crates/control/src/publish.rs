@@ -22,6 +22,7 @@ use bowline_model::{
 use crate::{
     acm::serving,
     authorities,
+    core::chaos::{address_of, is_of_cluster},
     registry::{Registry, TaskOwner, TaskRecord},
     revocation,
     stream::directory::{ResourceSet, VersionedResource},
@@ -66,6 +67,20 @@ pub struct PublishOptions {
     pub signing_keys: BTreeMap<Arn, String>,
     /// Endpoints that stand in for a cluster's at one task's proxy.
     pub diversions: BTreeMap<(TaskId, String), SocketAddr>,
+    /// What is faulty on purpose, at the proxy that is published for.
+    pub faults: PublishedFaults,
+}
+
+/// What a proxy is told of faults that are in force on purpose.
+#[derive(Clone, Debug, Default)]
+pub struct PublishedFaults {
+    /// A certificate that it shows in place of its own.
+    pub staged: Option<v1::StagedCertificate>,
+    /// A word by which it asks for another certificate at once; empty: none.
+    pub renewal: String,
+    /// Where it goes in place of endpoints, by cluster and true address; each with its end, in milliseconds since
+    /// 1970.
+    pub diversions: BTreeMap<(String, SocketAddr), (SocketAddr, u64)>,
 }
 
 /// What the proxy of `task` should have; `None` when there is nothing to serve
@@ -90,7 +105,29 @@ pub fn resources(registry: &Registry, options: &PublishOptions, task: &TaskRecor
             resources.extend(gateway::resources(registry, options, task, balancer));
         }
     }
+    options.faults.divert(&mut resources);
     Some(resources.into_iter().map(versioned).collect())
+}
+
+impl PublishedFaults {
+    fn divert(&self, resources: &mut [Resource]) {
+        if self.diversions.is_empty() {
+            return;
+        }
+        for resource in resources {
+            let Resource::Endpoints(endpoints) = resource else { continue };
+            for endpoint in &mut endpoints.endpoints {
+                let Some(address) = address_of(endpoint) else { continue };
+                let led = self.diversions.iter().find(|((cluster, from), _)| {
+                    *from == address && is_of_cluster(&endpoints.name, cluster)
+                });
+                if let Some((_, (to, until))) = led {
+                    endpoint.diverted_to = to.to_string();
+                    endpoint.diverted_until_unix_ms = *until;
+                }
+            }
+        }
+    }
 }
 
 /// Whether what is published may differ between two snapshots: all tables but those that nothing
@@ -120,12 +157,17 @@ pub(crate) fn bears_on_proxies(before: &Registry, after: &Registry) -> bool {
 fn common(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> Option<Vec<Resource>> {
     let trust_domain = registry.settings().trust_domain.clone();
     let identity = registry.identity_of(task)?;
+    let mut source = issued(registry, options, named_authority(registry, task), false);
+    if let v1::identity::Source::Issued(issued) = &mut source {
+        issued.renewal.clone_from(&options.faults.renewal);
+    }
     let resources = [
         Resource::Identity(v1::Identity {
             name: MESH_IDENTITY.into(),
             spiffe_id: identity.as_str().to_owned(),
             dns_names: Vec::new(),
-            source: Some(issued(registry, options, named_authority(registry, task), false)),
+            source: Some(source),
+            staged: options.faults.staged.clone(),
         }),
         Resource::Trust(v1::Trust { name: trust_domain, roots_pem: options.roots_pem.clone() }),
         revocation(registry),
@@ -157,6 +199,7 @@ pub(crate) fn issued(
         ttl_seconds: options.certificate_ttl_seconds,
         authority_key_id: options.signing_keys.get(&line).cloned().unwrap_or_default(),
         reissue_seconds: reissue_within(ttl).as_secs(),
+        renewal: String::new(),
     })
 }
 

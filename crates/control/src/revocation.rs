@@ -122,6 +122,9 @@ pub struct RevocationRecord {
     pub revoked_at: Timestamp,
     /// The certificate's end.
     pub not_after: Timestamp,
+    /// Of a certificate that was made for a fault: when the revocation is forgotten. `None` for all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault_until: Option<Timestamp>,
 }
 
 /// A task or service that gets no certificates.
@@ -228,6 +231,7 @@ pub(crate) fn revoke(
         reason,
         revoked_at: now,
         not_after: certificate.not_after,
+        fault_until: None,
     };
     registry.revocations.put(record.serial.clone(), record);
     true
@@ -235,7 +239,11 @@ pub(crate) fn revoke(
 
 /// Drops what has been over for as long as a CRL lives, and bars of what is no more.
 pub(crate) fn sweep(registry: &mut Registry, now: Timestamp) {
-    registry.revocations.retain(|_, record| record.not_after + CRL_VALIDITY > now);
+    // Certificates of faults are nobody's: there is no CRL that has to tell of them after their end.
+    registry.revocations.retain(|_, record| match record.fault_until {
+        Some(until) => until > now,
+        None => record.not_after + CRL_VALIDITY > now,
+    });
     let over: Vec<String> = registry
         .bars
         .values()

@@ -2,7 +2,7 @@
 //!
 //! - [`fd_message`]: messages with file descriptors over a Unix socket.
 //! - [`shim_link`]: what a proxy and its task's shim say to each other.
-//! - [`netlink`], [`host_route`]: asking and telling the kernel about networks.
+//! - [`netlink`], [`rtnetlink`], [`nftables`], [`host_route`]: asking and telling the kernel about networks.
 //! - [`machine`]: how many processors and how much memory there are.
 //! - [`hpke`]: something secret for one reader.
 //! - [`seal`]: encryption of what is kept on disk.
@@ -21,6 +21,8 @@ pub mod host_route;
 pub mod hpke;
 pub mod machine;
 pub mod netlink;
+pub mod nftables;
+pub mod rtnetlink;
 pub mod seal;
 pub mod shim_link;
 pub mod sys;

@@ -14,6 +14,7 @@ use std::{
 use bowline_model::network::{ALIAS_GATEWAY, ALIAS_NETWORK, EGRESS_PORT, NEVER_EGRESS, TASK_ADDRESS};
 use bowline_plumbing::{
     netlink::{Family, NetlinkSocket},
+    rtnetlink::{Netlink, RouteKind},
     shim_link::Transport,
 };
 use nix::{
@@ -22,10 +23,7 @@ use nix::{
 };
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use super::{
-    netlink::{Netlink, RouteKind},
-    nftables,
-};
+use super::nftables;
 
 /// The alias network's device of the link between the two.
 const ALIAS_DEVICE: &str = "aliases";

@@ -44,6 +44,7 @@ pub(crate) fn identity(registry: &Registry, arn: &str) -> Option<v1::Identity> {
         source: Some(v1::identity::Source::Fetched(v1::FetchedCertificate {
             version: rollover::shown_version(row),
         })),
+        staged: None,
     })
 }
 

@@ -8,7 +8,7 @@ use rcgen::{
     CertificateParams, CrlDistributionPoint, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyUsagePurpose, SanType, SerialNumber,
 };
-use rustls_pki_types::DnsName;
+use rustls_pki_types::{CertificateDer, DnsName};
 use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer as _};
 
 use crate::x509::{
@@ -117,7 +117,53 @@ impl Authority {
             // `SpiffeId`'s constructors take any trust domain; a certificate does not.
             id.as_str().parse::<SpiffeId>()?;
         }
-        let expected = Expected {
+        let validity = Validity::starting(now, request.ttl)?.within(self.validity());
+        let expected = Expected::of(request, validity)?;
+        let certificate = self.sign(request, &expected)?;
+        issued::check(&certificate, &expected, (self.certificate_der(), self.above()), now)?;
+        Ok(IssuedLeaf::of(&certificate, &expected))
+    }
+
+    /// Signs a leaf that is valid at another time than now, for a fault that is injected on purpose. It is not
+    /// verified as a peer would, for a peer has to refuse it. `request.ttl` does not count.
+    ///
+    /// # Errors
+    /// As [`Authority::issue`].
+    pub(crate) fn issue_out_of_time(
+        &self,
+        request: &LeafRequest<'_>,
+        not_before: Timestamp,
+        not_after: Timestamp,
+    ) -> Result<IssuedLeaf, CaError> {
+        let lifetime = Duration::from_secs(not_after.as_secs().saturating_sub(not_before.as_secs()));
+        // For its bounds.
+        Validity::starting(not_before, lifetime)?;
+        let second = |moment: Timestamp| Timestamp::from_secs(moment.as_secs());
+        let validity = Validity { not_before: second(not_before), not_after: second(not_after) };
+        let expected = Expected::of(request, validity)?;
+        let certificate = self.sign(request, &expected)?;
+        Ok(IssuedLeaf::of(&certificate, &expected))
+    }
+
+    fn sign(
+        &self,
+        request: &LeafRequest<'_>,
+        leaf: &Expected<'_>,
+    ) -> Result<CertificateDer<'static>, CaError> {
+        let common_name = request.dns_names.first().filter(|name| name.len() <= NAME_FIELD_MAX);
+        match self.signature() {
+            None => {
+                let params = params_of(leaf, common_name)?;
+                Ok(params.signed_by(request.public_key.key(), self.issuer())?.der().clone())
+            }
+            Some(signature) => Ok(self.sign_otherwise(signature, leaf, common_name)?.into()),
+        }
+    }
+}
+
+impl<'a> Expected<'a> {
+    fn of(request: &'a LeafRequest<'_>, validity: Validity) -> Result<Self, CaError> {
+        let expected = Self {
             public_key: request.public_key,
             spiffe_id: request.spiffe_id.as_ref().map(SpiffeId::as_str),
             dns_names: checked_dns_names(&request.dns_names)?,
@@ -125,7 +171,7 @@ impl Authority {
             crl_url: request.crl_url,
             usage: request.usage,
             serial: random_serial()?,
-            validity: Validity::starting(now, request.ttl)?.within(self.validity()),
+            validity,
         };
         if expected.spiffe_id.is_none() && expected.dns_names.is_empty() && expected.addresses.is_empty() {
             return Err(CaError::NoName);
@@ -133,21 +179,18 @@ impl Authority {
         if expected.addresses.len() > DNS_NAMES_MAX {
             return Err(CaError::TooManyDnsNames { count: expected.addresses.len() });
         }
-        let common_name = request.dns_names.first().filter(|name| name.len() <= NAME_FIELD_MAX);
-        let certificate = match self.signature() {
-            None => {
-                let params = params_of(&expected, common_name)?;
-                params.signed_by(request.public_key.key(), self.issuer())?.der().clone()
-            }
-            Some(signature) => self.sign_otherwise(signature, &expected, common_name)?.into(),
-        };
-        issued::check(&certificate, &expected, (self.certificate_der(), self.above()), now)?;
-        Ok(IssuedLeaf {
+        Ok(expected)
+    }
+}
+
+impl IssuedLeaf {
+    fn of(certificate: &CertificateDer<'_>, leaf: &Expected<'_>) -> Self {
+        Self {
             certificate_der: certificate.to_vec(),
-            serial_hex: expected.serial.iter().map(|byte| format!("{byte:02x}")).collect(),
-            not_before: expected.validity.not_before,
-            not_after: expected.validity.not_after,
-        })
+            serial_hex: leaf.serial.iter().map(|byte| format!("{byte:02x}")).collect(),
+            not_before: leaf.validity.not_before,
+            not_after: leaf.validity.not_after,
+        }
     }
 }
 

@@ -190,7 +190,12 @@ impl ControlPlane {
         reason: RevocationReason,
     ) -> Result<Revoked, RevokeError> {
         let admission = self.core.audit().admit()?;
-        let done = self.core.change(|registry| revoke(registry, target, reason, wall_clock::now()));
+        let forged = match target {
+            RevocationTarget::Serial(serial) => self.core.forged(&plain(serial)),
+            _ => None,
+        };
+        let done =
+            self.core.change(|registry| revoke(registry, target, forged.as_ref(), reason, wall_clock::now()));
         let (key, value) = match target {
             RevocationTarget::Serial(serial) => ("serial", serial),
             RevocationTarget::Task(task) => ("task", task),
@@ -337,17 +342,22 @@ fn service_named<'a>(registry: &'a Registry, given: &str) -> Result<&'a Service,
     }
 }
 
+/// A serial number as it is recorded.
+fn plain(serial: &str) -> String {
+    serial.chars().filter(|it| *it != ':').collect::<String>().to_ascii_lowercase()
+}
+
 fn revoke(
     registry: &mut Registry,
     target: &RevocationTarget,
+    forged: Option<&CertificateRecord>,
     reason: RevocationReason,
     now: Timestamp,
 ) -> Result<(Vec<String>, Option<BarSubject>), RevokeError> {
     let (certificates, barred) = match target {
         RevocationTarget::Serial(serial) => {
-            let given: String =
-                serial.chars().filter(|it| *it != ':').collect::<String>().to_ascii_lowercase();
-            let certificate = registry.certificates.get(&given).filter(|record| record.not_after > now);
+            let issued = registry.certificates.get(&plain(serial)).map(|record| &**record);
+            let certificate = issued.or(forged).filter(|record| record.not_after > now);
             let certificate =
                 certificate.ok_or_else(|| RevokeError::NoSerial(serial.chars().take(100).collect()))?;
             (vec![CertificateRecord::clone(certificate)], None)
@@ -382,6 +392,11 @@ fn revoke(
             return Err(RevokeError::TooMany);
         }
         if revocation::revoke(registry, certificate, reason, now) {
+            if forged.is_some_and(|forged| forged.serial == certificate.serial) {
+                registry
+                    .revocations
+                    .update(&certificate.serial, |record| record.fault_until = Some(certificate.not_after));
+            }
             serials.push(certificate.serial.clone());
         }
     }

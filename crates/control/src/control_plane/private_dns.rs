@@ -12,7 +12,12 @@ use super::StartError;
 use crate::{
     cloud_map::index::DiscoveryCache,
     core::Core,
-    dns::{DnsConfig, DnsServer, feed::Feed, zone::ZoneTable},
+    dns::{
+        DnsConfig, DnsServer, Zones,
+        feed::Feed,
+        spoof::{SpoofedZones, Spoofs},
+        zone::ZoneTable,
+    },
     registry::{Registry, RegistryError, RegistryWriter, SETTINGS},
 };
 
@@ -21,6 +26,8 @@ pub(super) struct PrivateDns {
     pub(super) server: DnsServer,
     feed: Mutex<Feed>,
     table: Arc<ArcSwap<ZoneTable>>,
+    /// What it answers wrongly on purpose.
+    pub(super) spoofs: Arc<Spoofs>,
 }
 
 impl PrivateDns {
@@ -31,7 +38,9 @@ impl PrivateDns {
         let index = DiscoveryCache::default().at(&registry, wall_clock::now);
         let table = feed.table(&registry, &index, seconds()).unwrap_or_default();
         let table = Arc::new(ArcSwap::from_pointee(table));
-        let server = listen(config, &registry, &table)?;
+        let spoofs = Arc::<Spoofs>::default();
+        let zones = SpoofedZones { spoofs: Arc::clone(&spoofs), zones: Arc::clone(&table) as _ };
+        let server = listen(config, &registry, &(Arc::new(zones) as _))?;
         let address = server.local_addr();
         if registry.settings().dns_address != Some(address) {
             writer.change::<_, RegistryError>(|registry| {
@@ -39,7 +48,7 @@ impl PrivateDns {
                 Ok(())
             })?;
         }
-        Ok(Self { server, feed: Mutex::new(feed), table })
+        Ok(Self { server, feed: Mutex::new(feed), table, spoofs })
     }
 
     /// Keeps the names in step with the registry. Changes that come while a table is made are in
@@ -78,9 +87,9 @@ fn seconds() -> u64 {
 fn listen(
     config: &DnsConfig,
     registry: &Registry,
-    table: &Arc<ArcSwap<ZoneTable>>,
+    zones: &Arc<dyn Zones>,
 ) -> Result<DnsServer, StartError> {
-    let start = |config: DnsConfig| DnsServer::start(config, Arc::clone(table) as _);
+    let start = |config: DnsConfig| DnsServer::start(config, Arc::clone(zones));
     if let ([wanted], Some(kept)) = (&config.listen[..], registry.settings().dns_address)
         && wanted.port() == 0
         && wanted.ip() == kept.ip()

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::{
     Core,
+    chaos::STAGED_PREFIX,
     proxies::ProxyState,
     revocations::{KeepError, refuse_barred},
 };
@@ -44,7 +45,7 @@ pub(super) struct PublishCache {
 impl Core {
     /// What stands in the certificate of one of a task's identities: decided by
     /// the task's record alone.
-    fn order_for(&self, registry: &Registry, task: &TaskId, name: &str) -> Option<LeafOrder> {
+    pub(super) fn order_for(&self, registry: &Registry, task: &TaskId, name: &str) -> Option<LeafOrder> {
         let record = registry.tasks.get(task.as_str())?;
         if name.is_empty() || name == MESH_IDENTITY {
             return Some(LeafOrder {
@@ -93,12 +94,13 @@ impl Core {
         since.retain(|task, _| registry.tasks.get(task.as_str()).is_some());
     }
 
-    fn present_options(&self) -> PublishOptions {
+    fn present_options(&self, task: &TaskId) -> PublishOptions {
         let diversions = self.diversions.lock().unwrap_or_else(PoisonError::into_inner);
         PublishOptions {
             roots_pem: self.authorities.mesh_roots_pem(),
             signing_keys: self.authorities.opened().signing_keys(),
             diversions: diversions.iter().map(|(key, (to, _))| (key.clone(), *to)).collect(),
+            faults: self.published_faults(task),
             ..self.options.clone()
         }
     }
@@ -142,6 +144,9 @@ impl Directory for Core {
     }
 
     fn fetch(&self, task: &TaskId, name: &str) -> Result<HeldCertificate, IssueError> {
+        if name.starts_with(STAGED_PREFIX) {
+            return self.staged(task, name).ok_or(IssueError::Unknown);
+        }
         let key = (ResourceType::Identity, name.to_owned());
         let held = self.resources(task).is_some_and(|resources| resources.contains_key(&key));
         let registry = self.registry();
@@ -153,6 +158,10 @@ impl Directory for Core {
         })?;
         tracing::info!(%task, certificate = %row.arn, "a certificate was fetched with its key");
         Ok(HeldCertificate { chain_der: serving::sent_chain(row), key })
+    }
+
+    fn shows(&self, task: &TaskId, serial: &str, staged: String) {
+        self.note_shown(task, serial, staged);
     }
 
     fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError> {
@@ -182,7 +191,7 @@ impl Directory for Core {
         }
         let registry = self.registry();
         let record = registry.tasks.get(task.as_str())?;
-        let set = Arc::new(publish::resources(&registry, &self.present_options(), record)?);
+        let set = Arc::new(publish::resources(&registry, &self.present_options(task), record)?);
         self.mark_endpoints(task, &set, generation);
         sets.insert(task.clone(), (generation, Arc::clone(&set)));
         Some(set)

@@ -308,6 +308,7 @@ pub(crate) fn revoke(
         reason: reason.into(),
         revoked_at: now,
         not_after,
+        fault_until: None,
     };
     registry.revocations.put(serial, revocation);
     Ok(())

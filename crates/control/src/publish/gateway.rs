@@ -56,6 +56,7 @@ pub(super) fn resources(
             spiffe_id: String::new(),
             dns_names: vec![balancer.dns_name.clone()],
             source: Some(issued(registry, options, None, true)),
+            staged: None,
         })],
     };
     let shown: BTreeSet<&String> =

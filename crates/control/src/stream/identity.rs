@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bowline_discovery::identity::{
-    FETCH_PURPOSE, FetchRequest, FetchResponse, IssueRequest, IssueResponse, TaskCredentialsRequest,
-    TaskCredentialsResponse, identity_server::Identity,
+    FETCH_PURPOSE, FetchRequest, FetchResponse, IssueRequest, IssueResponse, ShowsRequest, ShowsResponse,
+    TaskCredentialsRequest, TaskCredentialsResponse, identity_server::Identity,
 };
 use bowline_model::{clock::Timestamp, task::TaskId};
 use bowline_plumbing::hpke;
@@ -22,6 +22,8 @@ const TOKEN_BYTES_MAX: usize = 1024;
 const CSR_BYTES_MAX: usize = 16 * 1024;
 /// Longest identity name accepted, in bytes.
 const NAME_BYTES_MAX: usize = 1024;
+/// Longest serial number accepted, in digits: 20 bytes are X.509's longest (RFC 5280 §4.1.2.2).
+const SERIAL_BYTES_MAX: usize = 64;
 /// What an issuance costs, in requests: a signature is dear.
 const ISSUE_COST: f64 = 50.0;
 
@@ -71,6 +73,17 @@ impl Identity for IdentityService {
             }
         })?;
         Ok(Response::new(wire_credentials(made)))
+    }
+
+    async fn shows(&self, request: Request<ShowsRequest>) -> Result<Response<ShowsResponse>, Status> {
+        let connection = connection_of(&request)?;
+        let task = task_of(&*self.directory, &connection.peer()?.peer)?;
+        let ShowsRequest { serial, staged } = request.into_inner();
+        if serial.len() > SERIAL_BYTES_MAX || staged.len() > NAME_BYTES_MAX {
+            return Err(Status::invalid_argument("the serial number or the version is too long"));
+        }
+        self.directory.shows(&task, &serial, staged);
+        Ok(Response::new(ShowsResponse {}))
     }
 }
 

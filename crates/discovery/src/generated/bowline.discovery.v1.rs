@@ -715,6 +715,15 @@ pub struct Endpoint {
     /// (Envoy's, with its overprovisioning of 140 %). At most 7.
     #[prost(uint32, tag = "9")]
     pub priority: u32,
+    /// A fault, injected on purpose: IP address and port that is connected to in
+    /// place of this endpoint's, until `diverted_until_unix_ms`. Health and
+    /// identity stay this endpoint's. Empty: none.
+    #[prost(string, tag = "10")]
+    pub diverted_to: ::prost::alloc::string::String,
+    /// When the proxy goes back to the endpoint's own address by itself.
+    /// Milliseconds since 1970.
+    #[prost(uint64, tag = "11")]
+    pub diverted_until_unix_ms: u64,
 }
 /// A certificate that the proxy holds.
 #[allow(clippy::all)]
@@ -730,6 +739,9 @@ pub struct Identity {
     pub spiffe_id: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "3")]
     pub dns_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// "mesh" only. A fault, injected on purpose.
+    #[prost(message, optional, tag = "7")]
+    pub staged: ::core::option::Option<StagedCertificate>,
     #[prost(oneof = "identity::Source", tags = "4, 5, 6")]
     pub source: ::core::option::Option<identity::Source>,
 }
@@ -750,6 +762,27 @@ pub mod identity {
         #[prost(message, tag = "6")]
         Fetched(super::FetchedCertificate),
     }
+}
+/// A certificate that nobody must believe, which the proxy shows to other
+/// proxies for a while in place of its own. To the control plane it never does.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StagedCertificate {
+    /// Names it to `Identity.Fetch` and `Identity.Shows`; no two have the same.
+    #[prost(string, tag = "1")]
+    pub version: ::prost::alloc::string::String,
+    /// Of a million new connections, made and accepted; the others are shown the
+    /// proxy's own.
+    #[prost(uint32, tag = "2")]
+    pub per_million: u32,
+    /// When the proxy goes back to its own by itself. Milliseconds since 1970.
+    #[prost(uint64, tag = "3")]
+    pub ends_at_unix_ms: u64,
+    /// What is wrong with it, for the log.
+    #[prost(string, tag = "4")]
+    pub shows: ::prost::alloc::string::String,
 }
 /// A certificate of Certificate Manager, whose key was not made here.
 #[allow(clippy::all)]
@@ -777,6 +810,10 @@ pub struct IssuedCertificate {
     /// Within how many seconds that is to be, each proxy at a moment of its own.
     #[prost(uint64, tag = "3")]
     pub reissue_seconds: u64,
+    /// Another one than before, and not empty: another certificate is asked for
+    /// at once, and `Identity.Shows` told when it is in use.
+    #[prost(string, tag = "4")]
+    pub renewal: ::prost::alloc::string::String,
 }
 #[allow(clippy::all)]
 #[derive(serde::Serialize, serde::Deserialize)]

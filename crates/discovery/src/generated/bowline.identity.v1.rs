@@ -79,6 +79,20 @@ pub struct TaskCredentialsResponse {
     #[prost(string, tag = "6")]
     pub endpoint: ::prost::alloc::string::String,
 }
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowsRequest {
+    /// Serial number of its own certificate, lower-case hex.
+    #[prost(string, tag = "1")]
+    pub serial: ::prost::alloc::string::String,
+    /// The version of the staged certificate that is shown in its place; empty:
+    /// none is.
+    #[prost(string, tag = "2")]
+    pub staged: ::prost::alloc::string::String,
+}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowsResponse {}
 /// Generated client implementations.
 pub mod identity_client {
     #![allow(
@@ -238,6 +252,30 @@ pub mod identity_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// What the caller shows to other proxies from now on, over a connection
+        /// authenticated with a certificate. Told while its Identity resource has
+        /// `staged` or `renewal`, and once after.
+        pub async fn shows(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ShowsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ShowsResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/bowline.identity.v1.Identity/Shows",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("bowline.identity.v1.Identity", "Shows"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -278,6 +316,13 @@ pub mod identity_server {
             tonic::Response<super::TaskCredentialsResponse>,
             tonic::Status,
         >;
+        /// What the caller shows to other proxies from now on, over a connection
+        /// authenticated with a certificate. Told while its Identity resource has
+        /// `staged` or `renewal`, and once after.
+        async fn shows(
+            &self,
+            request: tonic::Request<super::ShowsRequest>,
+        ) -> std::result::Result<tonic::Response<super::ShowsResponse>, tonic::Status>;
     }
     /// Turns a proof of who a proxy is into a short-lived certificate.
     #[derive(Debug)]
@@ -472,6 +517,49 @@ pub mod identity_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TaskCredentialsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/bowline.identity.v1.Identity/Shows" => {
+                    #[allow(non_camel_case_types)]
+                    struct ShowsSvc<T: Identity>(pub Arc<T>);
+                    impl<T: Identity> tonic::server::UnaryService<super::ShowsRequest>
+                    for ShowsSvc<T> {
+                        type Response = super::ShowsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ShowsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Identity>::shows(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ShowsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

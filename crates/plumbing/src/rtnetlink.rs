@@ -1,4 +1,4 @@
-//! The few rtnetlink requests that a task's networks need (rtnetlink(7)).
+//! The few rtnetlink requests that networks of tasks and of relays need (rtnetlink(7)).
 
 use std::{
     io,
@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd},
 };
 
-use bowline_plumbing::netlink::{Family, Message, NLM_F_CREATE, NLM_F_EXCL, NetlinkSocket};
+use crate::netlink::{Family, Message, NLM_F_CREATE, NLM_F_EXCL, NetlinkSocket};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
@@ -17,6 +17,7 @@ const IFF_UP: u32 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_GSO_MAX_SEGS: u16 = 40;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
@@ -28,13 +29,13 @@ const RTA_GATEWAY: u16 = 5;
 
 /// A connection to the network namespace that the thread was in when it was opened.
 #[derive(Debug)]
-pub(crate) struct Netlink {
+pub struct Netlink {
     socket: NetlinkSocket,
 }
 
 /// What kind of route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RouteKind {
+pub enum RouteKind {
     /// In the main table, through a gateway.
     Gateway(Ipv4Addr),
     /// In the local table: all of it is this namespace's own.
@@ -44,17 +45,19 @@ pub(crate) enum RouteKind {
 }
 
 impl Netlink {
-    pub(crate) fn open() -> io::Result<Self> {
+    /// Opens one.
+    ///
+    /// # Errors
+    /// There are too many descriptors.
+    pub fn open() -> io::Result<Self> {
         Ok(Self { socket: NetlinkSocket::open(Family::Route)? })
     }
 
     /// A pair of joined devices: `name` here, `peer` in the namespace `peer_namespace`.
-    pub(crate) fn add_veth(
-        &mut self,
-        name: &str,
-        peer: &str,
-        peer_namespace: BorrowedFd<'_>,
-    ) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn add_veth(&mut self, name: &str, peer: &str, peer_namespace: BorrowedFd<'_>) -> io::Result<()> {
         let mut message = Message::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
         link_header(&mut message, 0, 0, 0);
         message.text(IFLA_IFNAME, name);
@@ -72,14 +75,32 @@ impl Netlink {
     }
 
     /// Takes the device up.
-    pub(crate) fn set_up(&mut self, index: u32) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_up(&mut self, index: u32) -> io::Result<()> {
         let mut message = Message::new(RTM_NEWLINK, 0);
         link_header(&mut message, index, IFF_UP, IFF_UP);
         self.socket.call(message)
     }
 
+    /// Has no packet leave over the device that is more than so many segments of TCP, as packets between devices of one
+    /// machine otherwise are.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_segments_max(&mut self, index: u32, segments: u32) -> io::Result<()> {
+        let mut message = Message::new(RTM_NEWLINK, 0);
+        link_header(&mut message, index, 0, 0);
+        message.attribute(IFLA_GSO_MAX_SEGS, &segments.to_ne_bytes());
+        self.socket.call(message)
+    }
+
     /// Gives the device an address.
-    pub(crate) fn add_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn add_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
         let mut message = Message::new(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
         message.bytes(&[AF_INET, prefix, 0, 0]);
         message.bytes(&index.to_ne_bytes());
@@ -89,7 +110,10 @@ impl Netlink {
     }
 
     /// Adds a route for `destination/prefix` over the device.
-    pub(crate) fn add_route(
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn add_route(
         &mut self,
         index: u32,
         destination: Ipv4Addr,

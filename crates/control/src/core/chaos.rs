@@ -1,0 +1,391 @@
+//! Faults of the mesh that are in force: staged certificates, diversions of paths, renewals out of turn. In memory
+//! alone: a control plane that was killed knows none of them, and its proxies end what they have by themselves.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::{MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bowline_discovery::{
+    resource::{Resource, ResourceType},
+    v1,
+};
+use bowline_model::{clock::Timestamp, task::TaskId};
+use bowline_plumbing::wall_clock;
+use zeroize::Zeroizing;
+
+use super::Core;
+use crate::{
+    publish::PublishedFaults,
+    registry::{CertificateRecord, RegistryError},
+    revocation::{self, REVOCATIONS_MAX, RevocationReason},
+    stream::directory::{Directory, HeldCertificate},
+};
+
+/// Begins the name by which a staged certificate is fetched.
+pub(super) const STAGED_PREFIX: &str = "staged:";
+/// Most forged certificates that are known, so that they can be revoked.
+const FORGED_MAX: usize = 1_000;
+
+/// What is in force.
+#[derive(Default)]
+pub(super) struct Chaos {
+    stages: BTreeMap<u64, Stage>,
+    paths: BTreeMap<u64, PathDiversion>,
+    /// Who is asked for another certificate out of turn, by which word.
+    renewals: BTreeMap<TaskId, String>,
+    /// What proxies have said that they show.
+    shown: BTreeMap<TaskId, Shown>,
+    /// By serial number, until they end.
+    forged: BTreeMap<String, CertificateRecord>,
+    next: u64,
+}
+
+/// What a proxy shows to others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// Serial number of its own certificate, without zeros before it.
+    serial: String,
+    /// Version of the staged certificate; empty: none.
+    staged: String,
+}
+
+/// A faulty certificate that tasks' proxies show.
+pub(crate) struct Stage {
+    /// As proxies are told.
+    pub(crate) told: v1::StagedCertificate,
+    pub(crate) until: Timestamp,
+    /// Each task's own.
+    pub(crate) held: BTreeMap<TaskId, StagedKey>,
+    /// Serial numbers that are refused while it lasts.
+    pub(crate) revoked: Vec<String>,
+}
+
+/// A certificate with its key.
+pub(crate) struct StagedKey {
+    pub(crate) chain_der: Vec<Vec<u8>>,
+    pub(crate) key: Zeroizing<Vec<u8>>,
+}
+
+/// Other addresses for endpoints of a cluster, for some callers.
+#[derive(Clone, Debug)]
+pub(crate) struct PathDiversion {
+    pub(crate) callers: BTreeSet<TaskId>,
+    pub(crate) cluster: String,
+    /// From the true addresses.
+    pub(crate) to: BTreeMap<SocketAddr, SocketAddr>,
+    pub(crate) until: Timestamp,
+}
+
+impl Core {
+    fn chaos(&self) -> MutexGuard<'_, Chaos> {
+        self.chaos.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What `task`'s proxy has of faults at this moment.
+    pub(super) fn published_faults(&self, task: &TaskId) -> PublishedFaults {
+        let (chaos, now) = (self.chaos(), wall_clock::now());
+        let stage = chaos.stages.values().find(|stage| stage.until > now && stage.held.contains_key(task));
+        let paths = chaos.paths.values().filter(|path| path.until > now && path.callers.contains(task));
+        PublishedFaults {
+            staged: stage.map(|stage| stage.told.clone()),
+            renewal: chaos.renewals.get(task).cloned().unwrap_or_default(),
+            diversions: paths
+                .flat_map(|path| {
+                    let until = path.until.as_millis();
+                    path.to.iter().map(move |(from, to)| ((path.cluster.clone(), *from), (*to, until)))
+                })
+                .collect(),
+        }
+    }
+
+    /// The staged certificate that a task's proxy fetches by this name.
+    pub(super) fn staged(&self, task: &TaskId, name: &str) -> Option<HeldCertificate> {
+        let version = name.strip_prefix(STAGED_PREFIX)?;
+        let (chaos, now) = (self.chaos(), wall_clock::now());
+        let stage = chaos.stages.values().find(|stage| stage.told.version == version && stage.until > now)?;
+        let held = stage.held.get(task)?;
+        Some(HeldCertificate { chain_der: held.chain_der.clone(), key: held.key.clone() })
+    }
+
+    /// Puts a stage in force; the task that has one already, where there is such.
+    pub(crate) fn stage(&self, stage: Stage) -> Result<u64, TaskId> {
+        let number = {
+            let (mut chaos, now) = (self.chaos(), wall_clock::now());
+            let taken = |task: &&TaskId| {
+                chaos.stages.values().any(|other| other.until > now && other.held.contains_key(*task))
+            };
+            if let Some(task) = stage.held.keys().find(taken) {
+                return Err(task.clone());
+            }
+            let number = chaos.number();
+            chaos.stages.insert(number, stage);
+            number
+        };
+        self.publish();
+        Ok(number)
+    }
+
+    /// Ends a stage. Its version, its tasks and its deadline; `None` if it is over.
+    pub(crate) fn unstage(&self, number: u64) -> Option<(String, Vec<TaskId>, Timestamp)> {
+        let stage = self.chaos().stages.remove(&number)?;
+        self.forget_revoked(&stage.revoked);
+        self.publish();
+        Some((stage.told.version, stage.held.into_keys().collect(), stage.until))
+    }
+
+    /// Refuses certificates that were made for a fault, until it is over.
+    pub(crate) fn revoke_for_fault(
+        &self,
+        records: &[CertificateRecord],
+        until: Timestamp,
+    ) -> Result<Vec<String>, RevokeForFaultError> {
+        self.change(|registry| {
+            if registry.revocations.len() + records.len() > REVOCATIONS_MAX {
+                return Err(RevokeForFaultError::TooMany);
+            }
+            let now = wall_clock::now();
+            for record in records {
+                revocation::revoke(registry, record, RevocationReason::Unspecified, now);
+                registry
+                    .revocations
+                    .update(&record.serial, |revocation| revocation.fault_until = Some(until));
+            }
+            Ok(records.iter().map(|record| record.serial.clone()).collect())
+        })
+    }
+
+    /// Forgets revocations of certificates that were made for a fault.
+    pub(crate) fn forget_revoked(&self, serials: &[String]) {
+        if serials.is_empty() {
+            return;
+        }
+        let forgotten = self.change::<_, RegistryError>(|registry| {
+            for serial in serials {
+                registry.revocations.remove(serial);
+            }
+            Ok(())
+        });
+        if let Err(error) = forgotten {
+            // The sweep forgets them at the fault's deadline.
+            tracing::error!(%error, "revocations of a fault are left until its deadline");
+        }
+    }
+
+    /// Leads callers elsewhere; the caller and address that are led elsewhere already, where there is such.
+    pub(crate) fn divert_paths(&self, diversion: PathDiversion) -> Result<u64, (TaskId, SocketAddr)> {
+        let number = {
+            let (mut chaos, now) = (self.chaos(), wall_clock::now());
+            let others = chaos.paths.values().filter(|other| other.until > now && other.cluster == diversion.cluster);
+            for other in others {
+                let caller = diversion.callers.intersection(&other.callers).next();
+                let address = diversion.to.keys().find(|address| other.to.contains_key(address));
+                if let Some((caller, address)) = caller.zip(address) {
+                    return Err((caller.clone(), *address));
+                }
+            }
+            let number = chaos.number();
+            chaos.paths.insert(number, diversion);
+            number
+        };
+        self.publish();
+        Ok(number)
+    }
+
+    /// Ends a diversion of paths. Its callers; `None` if it is over.
+    pub(crate) fn end_diverted_paths(&self, number: u64) -> Option<BTreeSet<TaskId>> {
+        let diversion = self.chaos().paths.remove(&number)?;
+        self.publish();
+        Some(diversion.callers)
+    }
+
+    /// Asks proxies for certificates out of turn, or no more.
+    pub(crate) fn ask_for_renewal(&self, tasks: &[TaskId], word: Option<&str>) {
+        {
+            let mut chaos = self.chaos();
+            for task in tasks {
+                match word {
+                    Some(word) => chaos.renewals.insert(task.clone(), word.to_owned()),
+                    None => chaos.renewals.remove(task),
+                };
+            }
+        }
+        self.publish();
+    }
+
+    /// Keeps a forged certificate, so that it can be revoked like others.
+    pub(crate) fn remember_forged(&self, record: CertificateRecord) -> Result<(), TooManyForged> {
+        let (mut chaos, now) = (self.chaos(), wall_clock::now());
+        chaos.forged.retain(|_, record| record.not_after > now);
+        if chaos.forged.len() >= FORGED_MAX {
+            return Err(TooManyForged);
+        }
+        chaos.forged.insert(record.serial.clone(), record);
+        Ok(())
+    }
+
+    /// A forged certificate that has not ended.
+    pub(crate) fn forged(&self, serial: &str) -> Option<CertificateRecord> {
+        let now = wall_clock::now();
+        self.chaos().forged.get(serial).filter(|record| record.not_after > now).cloned()
+    }
+
+    /// Forgets a forged certificate.
+    pub(crate) fn forget_forged(&self, serial: &str) {
+        self.chaos().forged.remove(serial);
+    }
+
+    /// A proxy has said what it shows.
+    pub(super) fn note_shown(&self, task: &TaskId, serial: &str, staged: String) {
+        let serial = serial.trim_start_matches('0').to_owned();
+        self.chaos().shown.insert(task.clone(), Shown { serial, staged });
+        self.answered.send_modify(|count| *count += 1);
+    }
+
+    /// Returns when every one of `tasks` shows the staged certificate of that version (`begun`), or no longer does, or
+    /// is over; else, after `limit`, those that are missing.
+    pub(crate) async fn staged_shown(
+        &self,
+        tasks: &[TaskId],
+        version: &str,
+        begun: bool,
+        limit: Duration,
+    ) -> Result<(), Vec<TaskId>> {
+        self.told(tasks, limit, |task, shown| match begun {
+            true => shown.is_some_and(|shown| shown.staged == version),
+            false => shown.is_none_or(|shown| shown.staged != version) || !self.is_connected(task),
+        })
+        .await
+    }
+
+    /// Returns when every one of `tasks` shows a certificate that is none of `before`; else those that do not.
+    pub(crate) async fn renewed_shown(
+        &self,
+        tasks: &[TaskId],
+        before: &BTreeSet<String>,
+        limit: Duration,
+    ) -> Result<(), Vec<TaskId>> {
+        self.told(tasks, limit, |_, shown| {
+            shown.is_some_and(|shown| !shown.serial.is_empty() && !before.contains(&shown.serial))
+        })
+        .await
+    }
+
+    async fn told(
+        &self,
+        tasks: &[TaskId],
+        limit: Duration,
+        is_done: impl Fn(&TaskId, Option<&Shown>) -> bool,
+    ) -> Result<(), Vec<TaskId>> {
+        let mut answered = self.answered.subscribe();
+        let missing = || {
+            let shown = self.chaos().shown.clone();
+            let left = tasks.iter().filter(|task| !is_done(task, shown.get(*task)));
+            left.cloned().collect::<Vec<_>>()
+        };
+        let all = async {
+            loop {
+                answered.mark_unchanged();
+                if missing().is_empty() || answered.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(limit, all).await;
+        match missing() {
+            left if left.is_empty() => Ok(()),
+            left => Err(left),
+        }
+    }
+
+    /// The serial numbers of a task's certificates, without zeros before them.
+    pub(crate) fn serials_of(&self, tasks: &[TaskId]) -> BTreeSet<String> {
+        let registry = self.registry();
+        let of_tasks = registry.certificates.values().filter(|record| tasks.contains(&record.task));
+        of_tasks.map(|record| record.serial.trim_start_matches('0').to_owned()).collect()
+    }
+
+    /// Where a task's proxy goes for a cluster: the tasks there, and their true addresses.
+    pub(crate) fn endpoints_of(&self, caller: &TaskId, cluster: &str) -> Vec<(TaskId, SocketAddr)> {
+        let Some(resources) = self.resources(caller) else { return Vec::new() };
+        let kind = ResourceType::Endpoints;
+        let of_cluster = resources.iter().filter(|((of, name), _)| *of == kind && is_of_cluster(name, cluster));
+        let endpoints = of_cluster.flat_map(|(_, held)| match &*held.resource {
+            Resource::Endpoints(endpoints) => endpoints.endpoints.as_slice(),
+            _ => &[],
+        });
+        let mut found: Vec<_> = endpoints
+            .filter_map(|endpoint| {
+                let address = address_of(endpoint)?;
+                Some((endpoint.task_id.parse::<TaskId>().ok()?, address))
+            })
+            .collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// Ends what is past its deadline. When the next one is.
+    pub(crate) fn end_old_faults(&self) -> Option<Timestamp> {
+        let registry = self.registry();
+        let (ended, revoked, next) = {
+            let (mut chaos, now) = (self.chaos(), wall_clock::now());
+            let before = chaos.stages.len() + chaos.paths.len();
+            let over = chaos.stages.values().filter(|stage| stage.until <= now);
+            let revoked: Vec<_> = over.flat_map(|stage| stage.revoked.iter().cloned()).collect();
+            chaos.stages.retain(|_, stage| stage.until > now);
+            chaos.paths.retain(|_, path| path.until > now);
+            chaos.forged.retain(|_, record| record.not_after > now);
+            chaos.shown.retain(|task, _| registry.tasks.get(task.as_str()).is_some());
+            let ended = chaos.stages.len() + chaos.paths.len() != before;
+            let deadlines = chaos.stages.values().map(|stage| stage.until);
+            (ended, revoked, deadlines.chain(chaos.paths.values().map(|path| path.until)).min())
+        };
+        self.forget_revoked(&revoked);
+        if ended {
+            self.publish();
+        }
+        next
+    }
+
+    /// Whether anything of the mesh is faulty on purpose at this moment, as far as it is kept here.
+    #[cfg(test)]
+    pub(crate) fn has_faults(&self) -> bool {
+        let chaos = self.chaos();
+        !(chaos.stages.is_empty() && chaos.paths.is_empty() && chaos.renewals.is_empty())
+    }
+}
+
+impl Chaos {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+/// Whether a resource of that name is of the cluster: a deployment's shift divides one into two.
+pub(crate) fn is_of_cluster(name: &str, cluster: &str) -> bool {
+    let rest = name.strip_prefix(cluster);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
+}
+
+/// The endpoint's own address; `None` for one that is given by name.
+pub(crate) fn address_of(endpoint: &v1::Endpoint) -> Option<SocketAddr> {
+    let port = u16::try_from(endpoint.port).ok()?;
+    Some(SocketAddr::new(endpoint.address.parse().ok()?, port))
+}
+
+/// Why certificates of a fault are not refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RevokeForFaultError {
+    #[error("{REVOCATIONS_MAX} certificates are revoked, and there may be no more")]
+    TooMany,
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// As many forged certificates as may be, are.
+#[derive(Debug)]
+pub(crate) struct TooManyForged;

@@ -324,7 +324,7 @@ async fn load_is_what_was_asked_for_and_ends() {
     let held = status(pid, "VmRSS:");
     assert!((32 * 1024..48 * 1024).contains(&held), "{held} KiB are 25 % of 128 MiB");
     // More than there is room for is held only as far as there is.
-    begin(3, TaskHarm::Memory { percent: 100 }, Duration::from_secs(2)).await.expect("stresses");
+    begin(3, TaskHarm::Memory { percent: 100 }, Duration::from_secs(3)).await.expect("stresses");
     assert_eq!(stressing(&spec.id).len(), 2);
     eventually("one ends by itself", || stressing(&spec.id).len() == 1).await;
     assert!(lives(pid));

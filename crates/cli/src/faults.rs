@@ -92,7 +92,7 @@ impl Ground for MachineGround {
     }
 
     fn has_task(&self, task: &TaskId) -> bool {
-        self.control().is_ok_and(|control| control.snapshot().tasks.get(task).is_some())
+        self.control().is_ok_and(|control| control.snapshot().tasks.get(task.as_str()).is_some())
     }
 
     fn endpoints_of(&self, caller: &TaskId, cluster: &str) -> Vec<Endpoint> {

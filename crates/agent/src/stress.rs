@@ -79,7 +79,7 @@ pub fn main() -> ExitCode {
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let watch = Watch { deadline: Instant::now() + order.lasting, socket };
     match begin(&order.load, &watch) {
-        Ok(Some((what, held))) => {
+        Ok(Some((what, mut held))) => {
             watch.say(&FromStress::Ready { what });
             while !watch.is_over(RETOUCH) {
                 held.touch();
@@ -127,7 +127,7 @@ impl Watch {
 /// What the load is made of beside threads.
 trait Held {
     /// Uses it.
-    fn touch(&self) {}
+    fn touch(&mut self) {}
 }
 
 struct Threads;

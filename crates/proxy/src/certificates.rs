@@ -73,6 +73,8 @@ struct Signer {
     key_id: String,
     /// How soon one that another key signed is replaced.
     within: Duration,
+    /// Another word than before asks for another certificate at once; empty: nobody asks.
+    renewal: String,
 }
 
 impl Stored {
@@ -151,6 +153,8 @@ struct Attempt {
     reissue: Option<(String, Instant)>,
     /// The key for whose sake one was asked for last: if another signed it, that is not asked again.
     reissued_for: Option<String>,
+    /// The word by which one was asked for last.
+    renewed_for: String,
 }
 
 impl Attempt {
@@ -221,7 +225,7 @@ impl Certificates {
             .filter_map(|identity| match identity.source {
                 Some(v1::identity::Source::Issued(issued)) => {
                     let within = Duration::from_secs(issued.reissue_seconds);
-                    let signer = Signer { key_id: issued.authority_key_id, within };
+                    let signer = Signer { key_id: issued.authority_key_id, within, renewal: issued.renewal };
                     let (dns_names, ttl_seconds) = (identity.dns_names, issued.ttl_seconds);
                     let wanted = Wanted { dns_names, ttl_seconds, fetched: None };
                     Some((identity.name, (wanted, signer)))
@@ -252,7 +256,9 @@ impl Certificates {
             jitter: fraction(),
             reissue: None,
             reissued_for: None,
+            renewed_for: String::new(),
         });
+        let is_asked = !signer.renewal.is_empty() && attempt.renewed_for != signer.renewal;
         let jitter = attempt.jitter;
         if let Some(stored) = self.stored.get(name).filter(|stored| stored.wanted == wanted && !refused) {
             // Its version changes when there is another.
@@ -261,7 +267,7 @@ impl Certificates {
             }
             let reissue_at = attempt.reissue_at(stored, signer, clock);
             let renew_at = stored.renew_at(jitter);
-            if now < renew_at && reissue_at.is_none_or(|at| clock < at) {
+            if now < renew_at && reissue_at.is_none_or(|at| clock < at) && !is_asked {
                 let renewal = clock + renew_at.since(now).max(RENEWAL_MIN);
                 return reissue_at.map_or(renewal, |at| renewal.min(at));
             }
@@ -280,6 +286,7 @@ impl Certificates {
                 attempt.jitter = fraction();
                 attempt.reissue = None;
                 attempt.reissued_for = Some(signer.key_id.clone());
+                attempt.renewed_for.clone_from(&signer.renewal);
                 tracing::info!(name, %until, "a certificate was issued");
                 Instant::now() + RENEWAL_MIN
             }
@@ -461,8 +468,13 @@ mod tests {
             jitter: 0.5,
             reissue: None,
             reissued_for: None,
+            renewed_for: String::new(),
         };
-        let signer = |key_id: &str| Signer { key_id: key_id.to_owned(), within: Duration::from_secs(10) };
+        let signer = |key_id: &str| Signer {
+            key_id: key_id.to_owned(),
+            within: Duration::from_secs(10),
+            renewal: String::new(),
+        };
         let own = issuer_key_id(leaf.der()).expect("it names it");
         assert_eq!(attempt.reissue_at(&stored, &signer(&own), now), None);
         assert_eq!(attempt.reissue_at(&stored, &signer(""), now), None);

@@ -18,7 +18,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bowline_discovery::v1;
@@ -370,6 +370,8 @@ pub(crate) struct HopConfigs {
     pub(crate) upgrade: Arc<ClientConfig>,
     /// In the mesh: who the server may be.
     pub(crate) expected: Option<ExpectedServers>,
+    /// Connections differ in what they show: none serves who comes after it was made.
+    pub(crate) for_one: bool,
 }
 
 /// One sidecar's inbound socket, or a server's outside the mesh.
@@ -387,7 +389,26 @@ pub(crate) struct Endpoint {
     pub(crate) hostname: Option<Arc<str>>,
     /// Outside the mesh: in place of the cluster's.
     pub(crate) server_name: Option<ServerName<'static>>,
+    /// On purpose, in place of `address`.
+    pub(crate) diverted: Option<Diverted>,
     pub(crate) health: Arc<crate::health::EndpointHealth>,
+}
+
+/// Where connections to an endpoint are led on purpose, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Diverted {
+    pub(crate) to: SocketAddr,
+    pub(crate) until: Instant,
+}
+
+impl Endpoint {
+    /// The address that is connected to at this moment. All else about an endpoint goes by its own.
+    pub(crate) fn way(&self) -> SocketAddr {
+        match &self.diverted {
+            Some(diverted) if Instant::now() < diverted.until => diverted.to,
+            _ => self.address,
+        }
+    }
 }
 
 /// An active check of a cluster's endpoints.

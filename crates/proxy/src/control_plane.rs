@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bowline_discovery::{
     identity::{
-        FETCH_PURPOSE, FetchRequest, IssueRequest, IssueResponse, TaskCredentialsRequest,
+        FETCH_PURPOSE, FetchRequest, IssueRequest, IssueResponse, ShowsRequest, TaskCredentialsRequest,
         TaskCredentialsResponse, identity_client::IdentityClient,
     },
     tonic::{
@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 use crate::{
     config::store::MESH_IDENTITY,
     run::Control,
-    tls::{self, ALPN_H2, TlsError, verify::ExpectedServers},
+    tls::{self, ALPN_H2, TlsError, staged::Shown, verify::ExpectedServers},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,7 +76,9 @@ impl ControlPlane {
             let own = data_plane.store.identity(MESH_IDENTITY).map(|held| Arc::clone(&held.key));
             let servers = ExpectedServers::new([self.id.clone()]);
             let key = own.as_ref().filter(|_| with_certificate);
-            tls::hop_config(key, data_plane.store.trust(), servers, ALPN_H2)?
+            // Whatever is staged: that is for other proxies.
+            let shown = key.map(Shown::own);
+            tls::hop_config(shown.as_ref(), data_plane.store.trust(), servers, ALPN_H2)?
         };
         let address = self.address;
         let connector = tower::service_fn(move |_: Uri| connect(address, Arc::clone(&config)));
@@ -125,6 +127,19 @@ impl ControlPlane {
         let leaf = answer.chain_der.first().map(Vec::as_slice).unwrap_or_default();
         let key = recipient.open(&sealed, FETCH_PURPOSE, leaf)?;
         Ok(FetchedCertificate { chain_der: answer.chain_der, key })
+    }
+
+    /// Tells what is shown to other proxies: the serial number of the proxy's own certificate, and the version of
+    /// the staged one that stands in its place.
+    pub(crate) async fn shows(&self, serial: &str, staged: &str) -> Result<(), ControlPlaneError> {
+        let mut client = IdentityClient::new(self.channel(true)?);
+        let mut request =
+            tonic::Request::new(ShowsRequest { serial: serial.to_owned(), staged: staged.to_owned() });
+        request.set_timeout(ISSUE_TIMEOUT);
+        timeout(ISSUE_TIMEOUT, client.shows(request))
+            .await
+            .map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))??;
+        Ok(())
     }
 
     /// Asks for credentials of the task's role, in the name of the certificate at hand.

@@ -20,8 +20,9 @@ use crate::{
         convert::{invalid, ipv4},
         store::{Rejection, ResourceStore},
     },
-    shared::Shared,
+    shared::{Shared, ShownVersion},
     sockets::Sockets,
+    tls::staged::Staged,
     worker::{self, Command},
 };
 
@@ -108,9 +109,29 @@ impl DataPlane {
         }
         let rejections = self.open_new(&snapshot);
         self.tell(|| Command::Refresh);
+        self.renew_inbound();
         self.shared.names_changed.notify_one();
         self.write_hosts(&snapshot);
         rejections
+    }
+
+    /// Shows a certificate in place of the proxy's own, or again the proxy's own: connections of other proxies, too,
+    /// are to be made anew, which finish what they have.
+    pub(crate) fn stage(&mut self, staged: Option<Arc<Staged>>) {
+        self.store.set_staged(staged);
+        self.publish();
+    }
+
+    /// Tells what other proxies have open here that something else is shown now.
+    fn renew_inbound(&mut self) {
+        let staged = self.store.staged();
+        let version = staged.map(|staged| staged.version.clone());
+        let is_partial = staged.is_some_and(|staged| staged.is_partial());
+        self.shared.shown.send_if_modified(|shown| {
+            let differs = shown.version != version;
+            *shown = ShownVersion { version, is_partial };
+            differs
+        });
     }
 
     /// Ends what is open to those who are refused now. Hops that are being made meanwhile are

@@ -112,6 +112,14 @@ impl Target {
             Self::Application(address) => *address,
         }
     }
+
+    /// What is connected to at this moment: another address where that is led elsewhere on purpose.
+    pub(crate) fn way(&self) -> SocketAddr {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.way(),
+            Self::Application(address) => *address,
+        }
+    }
 }
 
 /// Which of the hop's configurations.
@@ -146,10 +154,10 @@ pub(crate) async fn dial(
                     ));
                 }
             };
-            dial_endpoint(shared, cluster, endpoint.address, config, timings).await
+            dial_endpoint(shared, cluster, endpoint.way(), config, timings).await
         }
         (Target::Endpoint(endpoint), Upstream::External(external)) => match &external.security {
-            ExternalSecurity::Plain => dial_endpoint(shared, cluster, endpoint.address, None, timings).await,
+            ExternalSecurity::Plain => dial_endpoint(shared, cluster, endpoint.way(), None, timings).await,
             ExternalSecurity::Refused(reason) => Err(DialError::Refused(Arc::clone(reason))),
             ExternalSecurity::Tls(tls) => {
                 let name = endpoint.server_name.as_ref().unwrap_or(&tls.server_name).clone();
@@ -158,7 +166,7 @@ pub(crate) async fn dial(
                 let http2 = config.alpn_protocols.iter().any(|protocol| protocol == ALPN_H2);
                 let alpn = if http2 { Alpn::Needed } else { Alpn::Optional };
                 let terms = Some(Terms { config, name, alpn });
-                dial_endpoint(shared, cluster, endpoint.address, terms, timings).await
+                dial_endpoint(shared, cluster, endpoint.way(), terms, timings).await
             }
         },
         _ => {

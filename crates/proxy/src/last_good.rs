@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use crate::{certificates::Stored, run::Control};
+use crate::{certificates::Stored, config::store::without_faults, run::Control};
 
 /// Changes within this time are written together.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -139,7 +139,12 @@ fn collect(control: &Control, certificates: Vec<Stored>) -> LastGood {
         format: FORMAT,
         certificates,
         roots: roots.map(|(domain, roots)| (domain.clone(), roots.pem.clone())).collect(),
-        resources: data_plane.store.all().map(|held| (held.version.clone(), held.resource.clone())).collect(),
+        resources: data_plane
+            .store
+            .all()
+            .map(without_faults)
+            .map(|held| (held.version, held.resource))
+            .collect(),
     }
 }
 

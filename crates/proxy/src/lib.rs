@@ -62,6 +62,7 @@ mod server;
 mod shared;
 mod shim;
 mod sockets;
+mod staging;
 mod stream;
 mod tap;
 mod task_credentials;

@@ -137,7 +137,8 @@ impl H2Connection {
     }
 
     fn serves(&self, config: Option<&Arc<HopConfigs>>) -> bool {
-        made_with_same(self.made_with.as_ref(), config) && !self.sender.is_closed()
+        let is_for_one = config.is_some_and(|config| config.for_one);
+        !is_for_one && made_with_same(self.made_with.as_ref(), config) && !self.sender.is_closed()
     }
 }
 
@@ -181,7 +182,7 @@ pub(crate) struct EndpointPool {
     freed: Rc<Notify>,
 }
 
-/// A cluster's name, an endpoint's address, and the name that its certificate was checked for where
+/// A cluster's name, the address that an endpoint is reached by, and the name that its certificate was checked for where
 /// that is not its cluster's.
 type PoolKey = (Arc<str>, SocketAddr, Option<ServerName<'static>>);
 
@@ -197,7 +198,7 @@ impl Pools {
             Target::Endpoint(endpoint) => endpoint.server_name.clone(),
             Target::Application(_) => None,
         };
-        let key = (Arc::clone(&cluster.name), target.address(), server_name);
+        let key = (Arc::clone(&cluster.name), target.way(), server_name);
         Rc::clone(self.by_endpoint.borrow_mut().entry(key).or_default())
     }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::{
     access_log::AccessLog, application::Dialer, config::Snapshot, hops::Hops, metrics::Metrics,
@@ -35,6 +36,17 @@ pub(crate) struct Shared {
     pub(crate) spans: SpanQueue,
     /// Who looks at requests while they pass.
     pub(crate) taps: Taps,
+    /// What is shown to other proxies on purpose.
+    pub(crate) shown: watch::Sender<ShownVersion>,
+}
+
+/// Which staged certificate is shown to other proxies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ShownVersion {
+    /// `None`: the proxy's own.
+    pub(crate) version: Option<String>,
+    /// A part of the handshakes shows the proxy's own.
+    pub(crate) is_partial: bool,
 }
 
 impl Shared {
@@ -59,6 +71,7 @@ impl Shared {
             overload: Overload::default(),
             spans: SpanQueue::default(),
             taps: Taps::default(),
+            shown: watch::Sender::default(),
         }
     }
 }

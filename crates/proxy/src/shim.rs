@@ -27,6 +27,7 @@ use crate::{
     overload, resolver,
     run::{Control, End, ProxyHandle, build},
     sockets::Sockets,
+    staging::Staging,
     stream::{Stream, watch_certified},
     task_credentials::{self, Listeners},
     telemetry::Reporter,
@@ -138,6 +139,7 @@ async fn follow(
     let (certified, is_certified) = watch::channel(false);
     let (configured, is_configured) = watch::channel(was_restored);
     let (revision, revised) = watch::channel(0);
+    let staging = Staging::new(control_plane.clone()).run(revision.subscribe(), certificates.published());
     let stream = Stream {
         control_plane: control_plane.clone(),
         node: hello.task_id.as_str().to_owned(),
@@ -163,6 +165,7 @@ async fn follow(
         tokio::spawn(keeper.keep(control.clone(), published, revised)),
         tokio::spawn(health::check::check_forever(control.clone())),
         tokio::spawn(resolver::resolve_forever(control.clone())),
+        tokio::spawn(staging),
         tokio::spawn(overload::watch(Arc::clone(&control.lock().shared))),
         tokio::spawn(admin::serve(admin, control.clone())),
         tokio::spawn(serve_dns(control.clone(), Arc::clone(link), hello.dns, upstream)),

@@ -7,6 +7,7 @@
 pub(crate) mod application;
 pub(crate) mod imported;
 pub(crate) mod origination;
+pub(crate) mod staged;
 pub(crate) mod trust;
 pub(crate) mod verify;
 
@@ -24,6 +25,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use thiserror::Error;
 
 use self::{
+    staged::Shown,
     trust::TrustStore,
     verify::{ExpectedServers, SpiffeVerifier},
 };
@@ -133,7 +135,7 @@ impl ResolvesServerCert for ByName {
 
 /// The server's side of the hop. `trust: None` asks for no client certificate.
 pub(crate) fn inbound_config(
-    key: &Arc<CertifiedKey>,
+    shown: &Shown,
     trust: Option<&Arc<TrustStore>>,
     alpn: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, TlsError> {
@@ -143,7 +145,7 @@ pub(crate) fn inbound_config(
         Some(trust) => builder.with_client_cert_verifier(Arc::new(SpiffeVerifier::of_clients(trust))),
         None => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_cert_resolver(resolver(key));
+    let mut config = builder.with_cert_resolver(Arc::new(shown.clone()));
     forbid_resumption(&mut config);
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
@@ -175,9 +177,9 @@ fn forbid_resumption(config: &mut ServerConfig) {
     config.send_tls13_tickets = 0;
 }
 
-/// The client's side of the hop. `key: None` shows no certificate.
+/// The client's side of the hop. `shown: None` shows no certificate.
 pub(crate) fn hop_config(
-    key: Option<&Arc<CertifiedKey>>,
+    shown: Option<&Shown>,
     trust: &Arc<TrustStore>,
     servers: ExpectedServers,
     alpn: &[u8],
@@ -186,8 +188,8 @@ pub(crate) fn hop_config(
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(SpiffeVerifier::of_servers(trust, servers)));
-    let mut config = match key {
-        Some(key) => builder.with_client_cert_resolver(resolver(key)),
+    let mut config = match shown {
+        Some(shown) => builder.with_client_cert_resolver(Arc::new(shown.clone())),
         None => builder.with_no_client_auth(),
     };
     config.resumption = Resumption::disabled();

@@ -26,10 +26,13 @@ use crate::{
     metrics::{Direction, series::use_shard},
     outbound,
     pool::Pools,
-    shared::Shared,
+    shared::{Shared, ShownVersion},
     tcp,
     trace::Tracer,
 };
+
+/// How long a connection of another proxy takes requests while only some are shown a faulty certificate.
+const PARTIAL_LIFE: Duration = Duration::from_millis(100);
 
 /// Runs hyper's tasks on the worker's own thread.
 #[derive(Clone, Copy, Debug)]
@@ -133,6 +136,8 @@ pub(crate) struct Connection {
     pub(crate) listener: Arc<str>,
     pub(crate) peer: SocketAddr,
     pub(crate) phase: watch::Receiver<Phase>,
+    /// What it was shown when it was made.
+    shown: watch::Receiver<ShownVersion>,
 }
 
 impl Drop for Connection {
@@ -179,6 +184,7 @@ impl Connection {
             listener: Arc::clone(listener),
             peer,
             phase,
+            shown: worker.shared.shown.subscribe(),
         }
     }
 
@@ -194,7 +200,23 @@ impl Connection {
             tokio::time::sleep(Duration::from_secs(1)).await;
             return;
         }
-        let _ = self.phase.wait_for(|phase| *phase != Phase::Open).await;
+        let Self { phase, shown, direction, .. } = self;
+        tokio::select! {
+            _ = phase.wait_for(|phase| *phase != Phase::Open) => {}
+            () = shown_otherwise(shown), if *direction == Direction::Inbound => {}
+        }
+    }
+}
+
+/// Returns when another proxy's connection is to be made anew, because it would be shown something else. Where
+/// handshakes differ in that none is kept for long, or the first good one would serve everybody.
+async fn shown_otherwise(shown: &mut watch::Receiver<ShownVersion>) {
+    if shown.borrow().is_partial {
+        tokio::time::sleep(PARTIAL_LIFE).await;
+        return;
+    }
+    if shown.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 
@@ -284,7 +306,7 @@ fn refresh(worker: &Rc<Worker>) {
     worker.pools.retain(|name, address| {
         snapshot.clusters.get(name).is_some_and(|cluster| match &cluster.upstream {
             Upstream::Application { .. } => true,
-            upstream => upstream.endpoints().iter().any(|endpoint| endpoint.address == address),
+            upstream => upstream.endpoints().iter().any(|endpoint| endpoint.way() == address),
         })
     });
     if worker.judged_by.replace(snapshot.rules_generation) != snapshot.rules_generation {

@@ -1,9 +1,6 @@
 //! Load on memory.
 
-use std::{
-    fs, io,
-    sync::atomic::{AtomicU8, Ordering},
-};
+use std::{fs, hint::black_box, io};
 
 /// Memory is taken in pieces of this size, and what is left looked at after each.
 const PIECE: usize = 4 * 1024 * 1024;
@@ -17,19 +14,19 @@ const LEFT_PERCENT: u64 = 10;
 /// Memory that is held and was written to.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    pieces: Vec<Box<[AtomicU8]>>,
+    pieces: Vec<Vec<u8>>,
 }
 
 impl Memory {
     pub(super) fn bytes(&self) -> usize {
-        self.pieces.iter().map(|piece| piece.len()).sum()
+        self.pieces.iter().map(Vec::len).sum()
     }
 }
 
 impl super::Held for Memory {
-    fn touch(&self) {
-        for byte in self.pieces.iter().flat_map(|piece| piece.iter().step_by(PAGE)) {
-            byte.fetch_add(1, Ordering::Relaxed);
+    fn touch(&mut self) {
+        for byte in self.pieces.iter_mut().flat_map(|piece| piece.iter_mut().step_by(PAGE)) {
+            *black_box(byte) ^= 1;
         }
     }
 }
@@ -67,8 +64,8 @@ pub(super) fn hold(bytes: u64, over: impl Fn() -> bool) -> io::Result<Option<Mem
         let mut piece = Vec::new();
         piece.try_reserve_exact(size).map_err(io::Error::other)?;
         // Not zero: the kernel gives pages of zeros away without having them.
-        piece.resize_with(size, || AtomicU8::new(1));
-        memory.pieces.push(piece.into_boxed_slice());
+        piece.resize(size, 1);
+        memory.pieces.push(black_box(piece));
         remaining -= size;
     }
     Ok(Some(memory))
@@ -115,9 +112,9 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_held_unless_it_is_over() {
-        let memory = hold(5 * MIB, || false).expect("memory").expect("is not over");
+        let mut memory = hold(5 * MIB, || false).expect("memory").expect("is not over");
         assert_eq!(memory.bytes() as u64, 5 * MIB);
-        crate::stress::Held::touch(&memory);
+        crate::stress::Held::touch(&mut memory);
         assert!(hold(5 * MIB, || true).expect("memory").is_none());
     }
 }

@@ -177,6 +177,20 @@ pub(crate) fn logs(state: &Path, task: &TaskId) -> String {
     text
 }
 
+/// The task's init, a child of its shim.
+pub(crate) fn init_of(report: &TaskReport) -> u32 {
+    let shim = report.shim_pid.expect("a shim").to_string();
+    let is_child = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
+        let exe = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        parent == Some(&shim) && String::from_utf8_lossy(&exe).contains("\0shim\0")
+    };
+    let entries = std::fs::read_dir("/proc").expect("proc").flatten();
+    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.find(is_child).expect("the task has an init")
+}
+
 /// Asks an application of the tests.
 pub(crate) fn ask(address: SocketAddr, question: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("connects");

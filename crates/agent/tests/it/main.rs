@@ -2,6 +2,7 @@
 
 mod containers;
 mod control_groups;
+mod faults;
 mod host_network;
 mod lifetime;
 mod machine;

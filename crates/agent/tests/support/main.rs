@@ -27,6 +27,9 @@ fn main() -> ExitCode {
         "proxy" => proxy(number()),
         "app" => app(&arguments[1]),
         "eat" => eat(),
+        "connect" => return connects(&arguments[1]),
+        "loopback" => return ExitCode::from(loopback()),
+        "table" => return ExitCode::from(tables_named(number(), &arguments[1])),
         "agent" => agent(&arguments[1]),
         other => panic!("no subcommand {other}"),
     }
@@ -40,6 +43,69 @@ fn eat() {
     loop {
         std::thread::park();
     }
+}
+
+/// How long a connection within a task may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(400);
+
+/// Whether somebody answers there soon.
+fn connects(address: &str) -> ExitCode {
+    match TcpStream::connect_timeout(&address.parse().expect("an address"), CONNECT_TIMEOUT) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => ExitCode::from(1),
+        Err(error) => panic!("{address}: {error}"),
+    }
+}
+
+/// How many of a hundred datagrams over the loopback arrive.
+fn loopback() -> u8 {
+    // As many at a time as a socket has room for.
+    const BATCHES: u32 = 20;
+    const BATCH: u32 = 100;
+    let receiver = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    receiver.set_read_timeout(Some(Duration::from_millis(5))).expect("a timeout");
+    let sender = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    sender.connect(receiver.local_addr().expect("its address")).expect("connects");
+    let mut arrived = 0;
+    for _ in 0..BATCHES {
+        for _ in 0..BATCH {
+            sender.send(b"x").expect("sends");
+        }
+        while receiver.recv(&mut [0; 8]).is_ok() {
+            arrived += 1;
+        }
+    }
+    u8::try_from(arrived * 100 / (BATCHES * BATCH)).expect("a percentage")
+}
+
+/// In how many of the networks that a task's init holds the packet filter has a table of this name.
+fn tables_named(init: i32, name: &str) -> u8 {
+    use bowline_plumbing::netlink::{Family, Message, NetlinkSocket};
+    use nix::sched::{CloneFlags, setns};
+    const GET_TABLE: u16 = 10 << 8 | 1;
+    const NEW_TABLE: u16 = 10 << 8;
+    const IPV4: u8 = 2;
+    let user = fs::File::open(format!("/proc/{init}/ns/user")).expect("a user namespace");
+    let descriptors = fs::read_dir(format!("/proc/{init}/fd")).expect("descriptors");
+    let networks: Vec<fs::File> = descriptors
+        .map(|entry| entry.expect("a descriptor").path())
+        .filter(|path| fs::read_link(path).is_ok_and(|to| to.to_string_lossy().starts_with("net:")))
+        .map(|path| fs::File::open(path).expect("a network namespace"))
+        .collect();
+    assert_eq!(networks.len(), 2, "the application's and the aliases'");
+    setns(user, CloneFlags::CLONE_NEWUSER).expect("enters");
+    let has = |network: fs::File| {
+        setns(network, CloneFlags::CLONE_NEWNET).expect("enters");
+        let mut question = Message::new(GET_TABLE, 0);
+        question.bytes(&[IPV4, 0, 0, 0]);
+        question.text(1, name);
+        match NetlinkSocket::open(Family::Netfilter).expect("a socket").ask(question, NEW_TABLE) {
+            Ok(_) => true,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    networks.into_iter().map(|network| u8::from(has(network))).sum()
 }
 
 /// What the tests' sidecar does; stands in the place of the control plane's roots.

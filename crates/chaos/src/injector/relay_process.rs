@@ -94,12 +94,6 @@ impl RelayProcess {
         &self.listeners
     }
 
-    /// Its process id.
-    #[cfg(test)]
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.pid
-    }
-
     /// Returns when the process has ended.
     pub(crate) async fn gone(&self) {
         // A dropped sender means the same.

@@ -36,8 +36,9 @@ pub(crate) fn order(kind: FaultKind) -> FaultOrder {
 #[derive(Debug)]
 pub(crate) struct FakeGround {
     /// By the system's clock, which relays ask; from then on by tokio's, which tests can stop.
-    start: Timestamp,
-    begin: Instant,
+    pub(crate) start: Timestamp,
+    /// When that was.
+    pub(crate) begin: Instant,
     /// What was done and not undone.
     pub(crate) done: Arc<Mutex<BTreeSet<String>>>,
     /// How often something was undone.

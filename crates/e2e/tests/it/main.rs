@@ -14,6 +14,7 @@ mod egress;
 mod examples;
 mod exec;
 mod external;
+mod faults;
 mod inspect;
 mod logs;
 mod metrics;

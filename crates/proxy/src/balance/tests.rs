@@ -48,6 +48,7 @@ fn cluster_at(
                 zone: Arc::from(""),
                 hostname: None,
                 server_name: None,
+                diverted: None,
                 health,
             })
         })

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bowline_discovery::v1;
@@ -14,11 +14,14 @@ use bowline_model::{
     authorization::{Callers, Effect, Rule, Rules},
     balance::PRIORITY_MAX,
     cidr::Cidr,
+    clock::Timestamp,
+    fault::LASTING_MAX,
     identity::{SpiffeId, SpiffePattern},
     outlier::OutlierPolicy,
     sampling::{Sampler, SamplingPolicy, SamplingRule},
     wildcard::Wildcard,
 };
+use bowline_plumbing::wall_clock;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use rustls_pki_types::ServerName;
 use thiserror::Error;
@@ -26,7 +29,7 @@ use thiserror::Error;
 pub(super) mod traffic;
 
 use super::{
-    ConnectRetry, Fixed, ForwardPolicy, HealthCheck, Match, OutboundBind, PrivateDns, Redirect,
+    ConnectRetry, Diverted, Fixed, ForwardPolicy, HealthCheck, Match, OutboundBind, PrivateDns, Redirect,
     balancing::{self, Balancing, HashKey},
     external::{self, SecurityDraft},
     store::MESH_IDENTITY,
@@ -148,6 +151,7 @@ pub(crate) struct EndpointDraft {
     pub(crate) zone: Arc<str>,
     /// In place of the cluster's, outside the mesh.
     pub(crate) server_name: Option<ServerName<'static>>,
+    pub(crate) diverted: Option<Diverted>,
 }
 
 /// Where an endpoint is.
@@ -463,9 +467,25 @@ pub(crate) fn endpoints(message: &v1::Endpoints) -> Result<Vec<EndpointDraft>, I
                     "" => None,
                     name => Some(external::server_name("endpoints.serverName", name)?),
                 },
+                diverted: diverted(endpoint)?,
             })
         })
         .collect()
+}
+
+/// Where an endpoint's connections are led on purpose. By a clock that nobody sets: it ends when it should even if the
+/// machine's is set back.
+fn diverted(endpoint: &v1::Endpoint) -> Result<Option<Diverted>, Invalid> {
+    if endpoint.diverted_to.is_empty() {
+        return Ok(None);
+    }
+    let to: SocketAddr = match endpoint.diverted_to.parse() {
+        Ok(to) => to,
+        Err(_) => return Err(invalid("endpoints.divertedTo", "is no IP address with a port")),
+    };
+    let left = Timestamp::from_millis(endpoint.diverted_until_unix_ms).since(wall_clock::now());
+    let until = Instant::now() + left.min(LASTING_MAX);
+    Ok((!left.is_zero()).then_some(Diverted { to, until }))
 }
 
 pub(crate) fn authorization(message: &v1::Authorization) -> Result<Rules, Invalid> {

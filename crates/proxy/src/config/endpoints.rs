@@ -41,6 +41,7 @@ pub(super) fn link_endpoints(
                 HostDraft::Address(_) => None,
             },
             server_name: draft.server_name.clone(),
+            diverted: draft.diverted,
             health,
         })
     });
@@ -54,7 +55,8 @@ mod tests {
     fn draft(host: HostDraft, task_id: &str) -> EndpointDraft {
         let (port, weight, task_id) = (5432, 1, task_id.to_owned());
         let (priority, zone) = (0, Arc::from(""));
-        EndpointDraft { host, port, task_id, weight, draining: false, server_name: None, priority, zone }
+        let (server_name, diverted) = (None, None);
+        EndpointDraft { host, port, task_id, weight, draining: false, server_name, diverted, priority, zone }
     }
 
     #[test]

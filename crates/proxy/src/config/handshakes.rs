@@ -8,7 +8,7 @@ use rustls::sign::CertifiedKey;
 
 use super::{HopConfigs, PublicTls, UpstreamTls, store::HeldIdentity};
 use crate::tls::{
-    self, ALPN_H2, ALPN_HTTP1, ALPN_TCP, ALPN_UPGRADE, trust::TrustStore, verify::ExpectedServers,
+    self, ALPN_H2, ALPN_HTTP1, ALPN_TCP, ALPN_UPGRADE, staged::Shown, trust::TrustStore, verify::ExpectedServers,
 };
 
 /// The hop's configurations of a cluster, and what they were made from.
@@ -41,7 +41,7 @@ pub(super) struct InboundKey {
 pub(super) fn inbound_config(
     cache: &mut HashMap<InboundKey, (u64, Arc<rustls::ServerConfig>)>,
     tls_generation: u64,
-    own: Option<&HeldIdentity>,
+    shown: Option<&Shown>,
     trust: &Arc<TrustStore>,
     key: InboundKey,
 ) -> Option<Arc<rustls::ServerConfig>> {
@@ -59,7 +59,7 @@ pub(super) fn inbound_config(
         v1::TlsMode::ServerOnly => None,
         v1::TlsMode::Mutual => Some(trust),
     };
-    match tls::inbound_config(&own?.key, clients, alpn) {
+    match tls::inbound_config(shown?, clients, alpn) {
         Ok(config) => {
             cache.insert(key, (tls_generation, Arc::clone(&config)));
             Some(config)
@@ -102,7 +102,7 @@ pub(super) fn public_config<'a>(
 pub(super) fn hop_configs(
     cache: &mut HashMap<String, CachedHop>,
     tls_generation: u64,
-    own: Option<&HeldIdentity>,
+    shown: Option<&Shown>,
     trust: &Arc<TrustStore>,
     (name, protocol, mode, identities, own_name): (&str, v1::Protocol, v1::TlsMode, &[SpiffeId], &str),
 ) -> UpstreamTls {
@@ -120,15 +120,15 @@ pub(super) fn hop_configs(
     }
     // A server that proves itself alone asks for no certificate. One that begins to ask, before
     // this proxy is told, gets it.
-    let key = own.map(|own| &own.key);
-    if mode == v1::TlsMode::Mutual && key.is_none() {
+    if mode == v1::TlsMode::Mutual && shown.is_none() {
         return UpstreamTls::Waiting;
     }
     let servers = ExpectedServers::new(identities.iter().cloned());
     let main = if protocol == v1::Protocol::Tcp { ALPN_TCP } else { ALPN_H2 };
-    let made = tls::hop_config(key, trust, servers.clone(), main).and_then(|main| {
-        let upgrade = tls::hop_config(key, trust, servers.clone(), ALPN_UPGRADE)?;
-        Ok(HopConfigs { main, upgrade, expected: Some(servers.clone()) })
+    let made = tls::hop_config(shown, trust, servers.clone(), main).and_then(|main| {
+        let upgrade = tls::hop_config(shown, trust, servers.clone(), ALPN_UPGRADE)?;
+        let for_one = shown.is_some_and(Shown::differs);
+        Ok(HopConfigs { main, upgrade, expected: Some(servers.clone()), for_one })
     });
     match made {
         Ok(configs) => {

@@ -78,5 +78,5 @@ fn made(draft: &TlsDraft, protocol: v1::Protocol) -> Result<HopConfigs, String> 
         v1::Protocol::Http => Some(ALPN_HTTP1),
         v1::Protocol::Http2 | v1::Protocol::Grpc => Some(ALPN_H2),
     };
-    Ok(HopConfigs { main: config(main)?, upgrade: config(Some(ALPN_HTTP1))?, expected: None })
+    Ok(HopConfigs { main: config(main)?, upgrade: config(Some(ALPN_HTTP1))?, expected: None, for_one: false })
 }

@@ -7,6 +7,7 @@
 //! types arrive one after another.
 
 mod link;
+mod staged;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -42,10 +43,13 @@ use crate::{
     tls::{
         self, TlsError,
         imported::{Imported, ImportedCertificates},
+        staged::{ALL, Staged},
         trust::{Revoked, Roots, TrustStore},
         verify::{peer_identity, serial_of},
     },
 };
+
+pub(crate) use self::staged::without_faults;
 
 /// Name of the Identity that is the proxy's own.
 pub(crate) const MESH_IDENTITY: &str = "mesh";
@@ -89,6 +93,8 @@ pub(crate) struct ResourceStore {
     revoked: BTreeMap<String, HashSet<String>>,
     imported: BTreeMap<String, Arc<Imported>>,
     identities: HashMap<String, HeldIdentity>,
+    /// What is shown to other proxies in place of all of them, on purpose.
+    staged: Option<Arc<Staged>>,
     /// The proxy's own certificate that the control plane refuses.
     refused: Option<CertificateDer<'static>>,
     /// What was sent and is not taken.
@@ -132,6 +138,7 @@ impl ResourceStore {
             revoked: BTreeMap::new(),
             imported: BTreeMap::new(),
             identities: HashMap::new(),
+            staged: None,
             refused: None,
             refusals: Refusals::default(),
             private_dns: BTreeMap::new(),
@@ -164,6 +171,7 @@ impl ResourceStore {
         self.refusals.forget(kind, &name);
         self.raw.insert((kind, name), Versioned { version, resource });
         self.rules_may_differ(kind);
+        self.unstage_what_is_called_off();
         Ok(())
     }
 
@@ -226,6 +234,9 @@ impl ResourceStore {
                 }
             }
             Resource::Identity(message) => match &message.source {
+                _ if message.staged.as_ref().is_some_and(|staged| !(1..=ALL).contains(&staged.per_million)) => {
+                    return Err(invalid("staged.perMillion", format!("is from 1 to {ALL}")));
+                }
                 None => return Err(invalid("source", "one of issued and files is needed")),
                 // These are got by the identity task, which calls `hold`.
                 Some(v1::identity::Source::Issued(_) | v1::identity::Source::Fetched(_)) => {}

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use super::{
     filter::{Drops, PacketFilters},
-    processes::{self, Identity, Process},
+    processes::{self, Identity, Ours, Process},
 };
 
 /// Orders that may wait.
@@ -74,13 +74,29 @@ pub(super) struct Whereabouts {
 }
 
 impl Whereabouts {
-    fn of(&self, victims: &Victims) -> Vec<Process> {
-        let in_containers = || self.init.map(processes::in_containers).unwrap_or_default();
+    /// What runs now.
+    fn look(&self) -> Seen {
+        Seen {
+            sidecar: processes::look(self.sidecar.load(Ordering::SeqCst)),
+            in_containers: self.init.map(processes::in_containers).unwrap_or_default(),
+        }
+    }
+}
+
+/// A task's processes at one moment: to look is to read all of `/proc`.
+#[derive(Debug)]
+struct Seen {
+    sidecar: Option<Process>,
+    in_containers: Vec<Process>,
+}
+
+impl Seen {
+    fn of(&self, victims: &Victims) -> Vec<&Process> {
         match victims {
-            Victims::Sidecar => processes::look(self.sidecar.load(Ordering::SeqCst)).into_iter().collect(),
-            Victims::Containers => in_containers(),
+            Victims::Sidecar => self.sidecar.iter().collect(),
+            Victims::Containers => self.in_containers.iter().collect(),
             Victims::Named(name) => {
-                in_containers().into_iter().filter(|process| process.is_named(name)).collect()
+                self.in_containers.iter().filter(|process| process.is_named(name)).collect()
             }
             // Done by who can: the agent.
             Victims::Task => Vec::new(),
@@ -157,21 +173,26 @@ struct Dropping {
 #[derive(Debug)]
 struct Held {
     whereabouts: Whereabouts,
+    ours: Ours,
     freezes: HashMap<FaultId, Freeze>,
     /// Those that are stopped by us. Who was stopped before is not.
     stopped: HashSet<Identity>,
     filters: Option<PacketFilters>,
     dropping: HashMap<FaultId, Dropping>,
+    /// When to look for those who are to be frozen and are not.
+    sweep: Instant,
 }
 
 impl Held {
     fn new(whereabouts: Whereabouts) -> Self {
         Self {
             whereabouts,
+            ours: Ours::new(),
             freezes: HashMap::new(),
             stopped: HashSet::new(),
             filters: None,
             dropping: HashMap::new(),
+            sweep: Instant::now(),
         }
     }
 
@@ -179,10 +200,11 @@ impl Held {
         loop {
             let now = Instant::now();
             self.expire(now);
-            if !self.freezes.is_empty() || !self.stopped.is_empty() {
+            if self.is_sweeping() && now >= self.sweep {
                 self.reconcile();
+                self.sweep = Instant::now() + SWEEP_INTERVAL;
             }
-            match orders.recv_timeout(self.wait(now)) {
+            match orders.recv_timeout(self.wait(Instant::now())) {
                 Ok(Order::Begin { id, action, deadline, done }) => {
                     let _ = done.send(self.begin(id, action, deadline));
                 }
@@ -199,18 +221,22 @@ impl Held {
         }
     }
 
+    fn is_sweeping(&self) -> bool {
+        !self.freezes.is_empty() || !self.stopped.is_empty()
+    }
+
     /// Until the next deadline, or the next look at who is to be frozen.
     fn wait(&self, now: Instant) -> Duration {
-        let deadlines = self.freezes.values().map(|freeze| freeze.deadline);
-        let deadlines = deadlines.chain(self.dropping.values().map(|dropping| dropping.deadline));
-        let next = deadlines.min().map_or(IDLE, |deadline| deadline.saturating_duration_since(now));
-        let sweeps = !self.freezes.is_empty() || !self.stopped.is_empty();
-        match (next.is_zero(), sweeps) {
-            // It could not be undone: again in a moment.
-            (true, _) => SWEEP_INTERVAL,
-            (false, true) => next.min(SWEEP_INTERVAL),
-            (false, false) => next,
-        }
+        let freezes = self.freezes.values().map(|freeze| freeze.deadline);
+        let dropping = self.dropping.values().map(|dropping| dropping.deadline);
+        let sweep = self.is_sweeping().then_some(self.sweep);
+        // What is overdue could not be undone: again in a moment.
+        let remaining = |deadline: Instant| match deadline.saturating_duration_since(now) {
+            Duration::ZERO => SWEEP_INTERVAL,
+            remaining => remaining,
+        };
+        let next = freezes.chain(dropping).map(remaining).min().unwrap_or(IDLE);
+        sweep.map_or(next, |sweep| next.min(sweep.saturating_duration_since(now)))
     }
 
     fn expire(&mut self, now: Instant) {
@@ -261,15 +287,15 @@ impl Held {
     }
 
     fn kill(&self, victims: &Victims, signal: i32) -> Result<(), FaultError> {
-        let mut found = self.whereabouts.of(victims);
-        if found.is_empty() {
+        let mut seen = self.whereabouts.look();
+        if seen.of(victims).is_empty() {
             return Err(nobody(victims));
         }
         // Who is killed may have forked meanwhile. A process of a name may have been started anew, which is no
         // descendant to be found but what is to be seen.
         let rounds = if signal == SIGKILL && *victims == Victims::Containers { ROUNDS_MAX } else { 1 };
         for _ in 0..rounds {
-            for process in &found {
+            for process in seen.of(victims) {
                 processes::send(process.identity, signal).map_err(|error| {
                     FaultError::Failed(format!(
                         "signal {signal} to process {}: {error}",
@@ -279,9 +305,9 @@ impl Held {
             }
             if rounds > 1 {
                 thread::sleep(ROUND_PAUSE);
-                found = self.whereabouts.of(victims);
+                seen = self.whereabouts.look();
             }
-            if found.is_empty() {
+            if seen.of(victims).is_empty() {
                 break;
             }
         }
@@ -289,18 +315,16 @@ impl Held {
     }
 
     fn freeze(&mut self, id: FaultId, victims: Victims, deadline: Instant) -> Result<(), FaultError> {
-        let found = self.whereabouts.of(&victims);
-        if found.is_empty() {
+        let found = self.to_freeze(&self.whereabouts.look(), &victims).len();
+        if found == 0 {
             return Err(nobody(&victims));
         }
-        if self.stopped.len() + found.len() > STOPPED_MAX {
+        if self.stopped.len() + found > STOPPED_MAX {
             return Err(FaultError::Failed(format!("more than {STOPPED_MAX} processes would be stopped")));
         }
-        self.freezes.insert(id.clone(), Freeze { victims: victims.clone(), deadline });
+        self.freezes.insert(id.clone(), Freeze { victims, deadline });
         for _ in 0..ROUNDS_MAX {
-            let news = self.reconcile();
-            let all_stopped = self.whereabouts.of(&victims).iter().all(Process::is_stopped);
-            if !news && all_stopped {
+            if self.reconcile() {
                 return Ok(());
             }
             thread::sleep(ROUND_PAUSE);
@@ -310,28 +334,38 @@ impl Held {
         Ok(())
     }
 
-    /// Stops those who are to be stopped and are not, and lets those go on who are stopped and are not to be. True:
-    /// there were some of the former.
+    fn to_freeze(&self, seen: &Seen, victims: &Victims) -> Vec<Process> {
+        let mut found: Vec<Process> = seen.of(victims).into_iter().cloned().collect();
+        if *victims != Victims::Sidecar {
+            found.retain(|process| {
+                self.stopped.contains(&process.identity) || !self.ours.is_one(process.identity.pid)
+            });
+        }
+        found
+    }
+
+    /// Stops those who are to be stopped and are not, and lets those go on who are stopped and are not to be. True: the
+    /// former have all stopped before.
     fn reconcile(&mut self) -> bool {
-        let mut news = false;
+        let mut all_stopped = true;
         let mut wanted = HashSet::new();
-        for freeze in self.freezes.values() {
-            for process in self.whereabouts.of(&freeze.victims) {
-                let identity = process.identity;
-                let ours = self.stopped.contains(&identity);
-                // What somebody else has stopped is his to let go on.
-                if process.is_stopped() && !ours || self.stopped.len() >= STOPPED_MAX && !ours {
-                    continue;
+        let seen = self.whereabouts.look();
+        let to_freeze: Vec<Process> =
+            self.freezes.values().flat_map(|freeze| self.to_freeze(&seen, &freeze.victims)).collect();
+        for process in to_freeze {
+            let identity = process.identity;
+            let is_ours = self.stopped.contains(&identity);
+            // What somebody else has stopped is his to let go on.
+            if !is_ours && (process.is_stopped() || self.stopped.len() >= STOPPED_MAX) {
+                continue;
+            }
+            // A process may have been told to go on by another. Twice in one round it is told nothing.
+            if wanted.insert(identity) && !process.is_stopped() {
+                all_stopped = false;
+                if let Err(error) = processes::send(identity, SIGSTOP) {
+                    tracing::warn!(pid = identity.pid, %error, "cannot stop a process");
                 }
-                wanted.insert(identity);
-                // A process may have been told to go on by another.
-                if !process.is_stopped() {
-                    match processes::send(identity, SIGSTOP) {
-                        Ok(sent) => news |= sent && !ours,
-                        Err(error) => tracing::warn!(pid = identity.pid, %error, "cannot stop a process"),
-                    }
-                    self.stopped.insert(identity);
-                }
+                self.stopped.insert(identity);
             }
         }
         self.stopped.retain(|identity| {
@@ -346,7 +380,7 @@ impl Held {
                 }
             }
         });
-        news
+        all_stopped
     }
 
     fn drop_packets(&mut self, id: FaultId, drops: Drops, deadline: Instant) -> Result<(), FaultError> {

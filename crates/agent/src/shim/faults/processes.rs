@@ -1,6 +1,6 @@
 //! The processes of a task's containers, as `/proc` shows them, and signals that reach the right one.
 
-use std::{collections::HashMap, fs, io};
+use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt};
 
 use rustix::{
     io::Errno,
@@ -39,7 +39,7 @@ impl Process {
         if self.command == name {
             return true;
         }
-        let arguments = fs::read(format!("/proc/{}/cmdline", self.identity.pid)).unwrap_or_default();
+        let arguments = arguments(&self.identity.pid.to_string());
         let program = arguments.split(|byte| *byte == 0).next().unwrap_or_default();
         program.rsplit(|byte| *byte == b'/').next() == Some(name.as_bytes())
     }
@@ -88,6 +88,42 @@ fn below_containers(init: i32, all: impl Iterator<Item = Process>) -> Vec<Proces
         }
     }
     found
+}
+
+/// How programs of ours are told from others in a container.
+#[derive(Debug)]
+pub(super) struct Ours {
+    /// Device and inode of the program that this process runs.
+    program: Option<(u64, u64)>,
+    arguments: Vec<u8>,
+}
+
+impl Ours {
+    pub(super) fn new() -> Self {
+        Self { program: program("self"), arguments: arguments("self") }
+    }
+
+    /// Whether the process is to be left alone by what lasts: one that a container's init has forked and that does not
+    /// run its program yet, for which the init waits; or what makes the load of another fault, which ends by itself.
+    pub(super) fn is_one(&self, pid: i32) -> bool {
+        let pid = pid.to_string();
+        self.program.is_some() && program(&pid) == self.program && {
+            let its = arguments(&pid);
+            its == self.arguments || its.ends_with(LOAD_ARGUMENTS)
+        }
+    }
+}
+
+/// How the command line of what makes load ends.
+const LOAD_ARGUMENTS: &[u8] = b"\0stress\0";
+
+fn program(pid: &str) -> Option<(u64, u64)> {
+    let program = fs::metadata(format!("/proc/{pid}/exe")).ok()?;
+    Some((program.dev(), program.ino()))
+}
+
+fn arguments(pid: &str) -> Vec<u8> {
+    fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
 }
 
 /// Sends a signal to that process and to no other. False: it is gone.

@@ -18,6 +18,7 @@ use crate::{
     },
     fault::FaultRule,
     resolver::HostAddresses,
+    tls::staged::{Shown, Staged},
 };
 
 impl ResourceStore {
@@ -55,7 +56,7 @@ impl ResourceStore {
                         server: inbound_config(
                             &mut self.inbound_configs,
                             self.tls_generation,
-                            shown_in_the_mesh(&self.identities, identity),
+                            shown_in_the_mesh(&self.identities, self.staged.as_ref(), identity).as_ref(),
                             &self.trust,
                             key,
                         ),
@@ -118,11 +119,11 @@ impl ResourceStore {
                     let drafts = self.endpoints.get(name).map(Vec::as_slice).unwrap_or_default();
                     // Other proxies are found by address alone.
                     let endpoints = link_endpoints(drafts, &HostAddresses::new(), &health);
-                    let own = shown_in_the_mesh(&self.identities, own_name);
+                    let shown = shown_in_the_mesh(&self.identities, self.staged.as_ref(), own_name);
                     let tls = hop_configs(
                         &mut self.hops,
                         self.tls_generation,
-                        own,
+                        shown.as_ref(),
                         &self.trust,
                         (name, draft.protocol, *tls, identities, own_name),
                     );
@@ -162,12 +163,14 @@ impl ResourceStore {
 }
 
 /// The certificate of that name; until it is there, the proxy's own, which stands for the same
-/// service.
-fn shown_in_the_mesh<'a>(
-    identities: &'a HashMap<String, HeldIdentity>,
+/// service. What is staged stands in for either.
+fn shown_in_the_mesh(
+    identities: &HashMap<String, HeldIdentity>,
+    staged: Option<&Arc<Staged>>,
     name: &str,
-) -> Option<&'a HeldIdentity> {
-    identities.get(name).or_else(|| identities.get(MESH_IDENTITY))
+) -> Option<Shown> {
+    let held = identities.get(name).or_else(|| identities.get(MESH_IDENTITY))?;
+    Some(Shown::new(&held.key, staged))
 }
 
 fn link_route(

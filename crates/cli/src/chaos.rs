@@ -2,6 +2,7 @@
 
 pub(crate) mod aws;
 pub(crate) mod configuration;
+pub(crate) mod fis;
 pub(crate) mod history;
 pub(crate) mod kernel;
 pub(crate) mod process;

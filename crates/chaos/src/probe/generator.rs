@@ -172,7 +172,8 @@ impl Generator {
         let request = request.body(Empty::new()).map_err(|_| "request")?;
         let keeps = order.load.connections == Connections::Kept;
         if order.http2 {
-            let mut sender = match self.shared.borrow().clone().filter(|it| keeps && !it.is_closed()) {
+            let kept = self.shared.borrow().clone().filter(|it| keeps && !it.is_closed());
+            let mut sender = match kept {
                 Some(sender) => sender,
                 None => self.connect_http2().await?,
             };

@@ -34,6 +34,7 @@ use tokio::{
 use crate::{
     authorities::{AuthorityRow, MoveAuthority, MovedAuthority},
     certificates::{CertificateRow, CertificateTarget, RevokedCertificates, TaskIdentity},
+    chaos::configuration::Fingerprints,
     events::EventRow,
     inspection::{Inspect, Inspected},
     logs::{LogLines, LogQuestion},
@@ -231,6 +232,8 @@ pub(crate) enum Request {
     },
     /// What a simulator of proxies asks and says; only where tasks are records.
     StandIn(StandIn),
+    /// Fingerprints of what is configured.
+    Configuration,
     /// Takes everything down and ends.
     Down,
 }
@@ -344,6 +347,8 @@ pub(crate) enum Response {
     },
     /// To `StandIn`.
     SidecarStarts(Vec<SidecarStart>),
+    /// To `Configuration`.
+    Configuration(Fingerprints),
     /// Done.
     Done,
     /// Not done, and why.

@@ -31,9 +31,9 @@ pub mod operation;
 mod pages;
 pub(crate) mod recording;
 pub(crate) mod role_call;
-pub(crate) mod service_call;
 mod secretsmanager;
 pub mod server;
+pub(crate) mod service_call;
 pub(crate) mod servicediscovery;
 mod sts;
 #[cfg(test)]

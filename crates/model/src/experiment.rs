@@ -1,9 +1,11 @@
 //! What an experiment measures and what is judged by it: requests sent through a fault, what became of each, and
 //! whether that is what was expected.
 //!
-//! Times are offsets from the measurement's beginning, by a clock that only goes forward.
+//! Times are offsets from the measurement's beginning, by a clock that only goes forward. As JSON, times are
+//! numbers of milliseconds.
 
 mod judge;
+pub mod millis;
 
 pub use judge::{Finding, Judgement, Latencies, Marks, PhaseFigures, Second, is_steady, judge, steadiness};
 
@@ -63,8 +65,10 @@ impl fmt::Display for Outcome {
 #[serde(rename_all = "camelCase")]
 pub struct Sample {
     /// When it was due to be sent, from the measurement's beginning.
+    #[serde(with = "millis")]
     pub at: Duration,
     /// From when it was due until it was answered or given up: a load that is open-loop does not hide its waiting.
+    #[serde(with = "millis")]
     pub latency: Duration,
     /// What became of it.
     pub outcome: Outcome,
@@ -164,13 +168,16 @@ pub struct Expectation {
     /// The smallest share of them that has to, from when the fault is felt: 0 to 1.
     pub share: f64,
     /// How soon after the injection the share has to be there, and to stay.
+    #[serde(with = "millis")]
     pub detect_within: Duration,
     /// How soon after the fault's end the steady state has to be back.
+    #[serde(with = "millis")]
     pub recover_within: Duration,
     /// How many requests may be lost: those that got neither what was expected of their phase nor an answer of the
     /// application. `None`: that is not judged beside the share.
     pub lost_max: Option<u64>,
     /// How long 99 of 100 requests may take at most while the fault lasts. `None`: that is not judged.
+    #[serde(with = "millis::option")]
     pub p99_max: Option<Duration>,
     /// How many requests the application may answer while the fault lasts, from when it is felt, where it is expected to
     /// answer none. `None`: what the share says.
@@ -206,6 +213,19 @@ impl Expectation {
             lost_max: None,
             p99_max: None,
             leaked_max: None,
+        }
+    }
+}
+
+impl Expectation {
+    /// What is expected where the fault is of a share of new connections only: a request gets either what is expected of
+    /// the fault, or the application's answer. Of how many connections a load makes use, and so how many requests the
+    /// share is of, is the sidecars' affair.
+    #[must_use]
+    pub fn of_some_connections(self) -> Self {
+        match self.during {
+            Want::Success => self,
+            during => Self { during: Want::AnyOf(vec![during, Want::Success]), leaked_max: None, ..self },
         }
     }
 }

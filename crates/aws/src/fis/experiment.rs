@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountTargeting, EmptyTargetResolutionMode, LogConfiguration, ReportConfiguration, StopCondition, TagMap,
-    Target,
+    AccountTargeting, EmptyTargetResolutionMode, LogConfiguration, ReportConfiguration, StopCondition,
+    TagMap, Target,
 };
 use crate::protocol::Timestamp;
 

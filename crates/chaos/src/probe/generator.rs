@@ -172,7 +172,8 @@ impl Generator {
         let request = request.body(Empty::new()).map_err(|_| "request")?;
         let keeps = order.load.connections == Connections::Kept;
         if order.http2 {
-            let mut sender = match self.shared.borrow().clone().filter(|it| keeps && !it.is_closed()) {
+            let kept = self.shared.borrow().clone().filter(|it| keeps && !it.is_closed());
+            let mut sender = match kept {
                 Some(sender) => sender,
                 None => self.connect_http2().await?,
             };
@@ -245,4 +246,64 @@ async fn outcome_of(response: http::Response<hyper::body::Incoming>) -> Result<O
     let told: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let cause = told.get("refused").and_then(|_| told.get("cause")?.as_str());
     Ok(Outcome::Answered { status, cause: cause.map(|cause| cause.chars().take(64).collect()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Response;
+    use http_body_util::Full;
+    use hyper::{body::Incoming, service::service_fn};
+    use hyper_util::server::conn::auto;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::probe::Load;
+
+    /// Answers as a sidecar that refuses, by either protocol.
+    async fn refuse(listener: TcpListener) {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service_fn(|_: Request<Incoming>| async {
+                let body = r#"{"message": "no", "refused": "caller", "cause": "expired"}"#;
+                Response::builder()
+                    .status(403)
+                    .header(header::CONTENT_TYPE, "application/json")
+                    .body(Full::new(Bytes::from(body)))
+            });
+            tokio::spawn(async move {
+                let server = auto::Builder::new(TokioExecutor::new());
+                let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    }
+
+    #[test]
+    fn requests_of_either_protocol_on_kept_and_new_connections_tell_why_they_are_refused() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        LocalSet::new().block_on(&runtime, async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let port = listener.local_addr().expect("an address").port();
+            let server = tokio::spawn(refuse(listener));
+            for (http2, connections) in [
+                (false, Connections::Kept),
+                (false, Connections::New),
+                (true, Connections::Kept),
+                (true, Connections::New),
+            ] {
+                let load = Load { connections, ..Load::default() };
+                let (host, path) = ("127.0.0.1".to_owned(), "/".to_owned());
+                let order = Order { host, port, path, http2, load, lasting: Duration::from_secs(5) };
+                let (sender, _lines) = sync_channel(1);
+                let generator = Generator::new(order, sender);
+                // Several at once, and then again.
+                for _ in 0..2 {
+                    let (one, other) = tokio::join!(generator.send(), generator.send());
+                    let refused = Ok(Outcome::refused(403, "expired"));
+                    assert_eq!((one, other), (refused.clone(), refused), "{http2} {connections:?}");
+                }
+                let kept = generator.idle.borrow().len() + usize::from(generator.shared.borrow().is_some());
+                assert_eq!(kept > 0, connections == Connections::Kept, "{http2}");
+            }
+            server.abort();
+        });
+    }
 }

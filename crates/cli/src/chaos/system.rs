@@ -40,6 +40,16 @@ impl LiveSystem {
         answered.await.map_err(|error| SystemError::new(format!("{error:#}")))
     }
 
+    /// The account whose everything is, as a cluster's ARN names it.
+    pub(crate) async fn account(&self) -> Result<String, SystemError> {
+        let mesh = self.mesh().await?;
+        let cluster = mesh.services.first().map(|service| service.cluster.clone());
+        let input = cluster.map(|name| serde_json::json!({ "clusters": [name] })).unwrap_or_default();
+        let described = self.aws(AwsCall::ecs("DescribeClusters", input)).await?;
+        let arn = described["clusters"][0]["clusterArn"].as_str().unwrap_or_default();
+        arn.split(':').nth(4).map(str::to_owned).ok_or_else(unexpected)
+    }
+
     /// What runs, with all that is told of it.
     pub(crate) async fn topology(&self) -> Result<Topology, SystemError> {
         match self.ask(&Request::Topology).await? {

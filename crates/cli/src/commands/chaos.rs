@@ -11,8 +11,14 @@ use std::{
 
 use anyhow::{Context, bail};
 use bowline_chaos::{
-    experiment::Experiment, experiments, order::RandomOrder, probe::RATE_MAX, report::Report, runner,
-    scope::Scope, system::System,
+    experiment::Experiment,
+    experiments,
+    order::RandomOrder,
+    probe::RATE_MAX,
+    report::{Conclusion, Report},
+    runner,
+    scope::Scope,
+    system::System,
 };
 use bowline_model::{
     experiment::Verdict,
@@ -21,7 +27,14 @@ use bowline_model::{
 use bowline_plumbing::wall_clock;
 
 use crate::{
-    chaos::{history, progress::ProgressLine, system::LiveSystem, template::TemplateRun},
+    chaos::{
+        fis::{self, Filling, Fis},
+        history,
+        progress::ProgressLine,
+        soak::{self, SoakArgs},
+        system::LiveSystem,
+        template::TemplateRun,
+    },
     display::Table,
     machine::Stop,
     output::OutputFormat,
@@ -32,6 +45,9 @@ use crate::{
 const NOT_TRIED: u8 = 3;
 /// It was not asked for as it has to be.
 const USAGE: u8 = 2;
+
+/// How often it is asked how an experiment of FIS stands.
+const FOLLOWED: Duration = Duration::from_millis(500);
 
 /// Arguments of `bowline chaos`.
 #[derive(Debug, clap::Args)]
@@ -50,6 +66,20 @@ enum Action {
     },
     /// Run experiments. Ends with 0 when every hypothesis held, 1 when one fell, 3 when one could not be judged
     Run(Box<RunArgs>),
+    /// Start an experiment of AWS FIS, and follow it to its end. Ends with 0 when it was completed
+    Start {
+        /// A file of JSON, as `aws fis create-experiment-template --cli-input-json` takes it, or a template's id. In a
+        /// file `region`, `account-id` and a missing selectionMode are filled in.
+        template: String,
+        /// The task, in place of task/cluster/task-id: its id, the beginning of it, its ARN, or a service's name.
+        #[arg(long, value_name = "TASK")]
+        task: Option<String>,
+        /// The alarm's ARN, in place of alarm-name.
+        #[arg(long, value_name = "ARN")]
+        alarm: Option<String>,
+        #[command(flatten)]
+        of: OfBowline,
+    },
     /// Show what a run came to, the last one or another
     Report {
         /// A file that `--json` wrote, or the name of a run that is kept in the state directory. Default: the last.
@@ -72,6 +102,8 @@ enum Action {
         #[command(flatten)]
         of: OfBowline,
     },
+    /// Run random experiments, killing some runs, and compare what is there before and after
+    Soak(SoakArgs),
 }
 
 /// Which Bowline is meant.
@@ -215,9 +247,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ended = match args.action {
         Action::List { output } => list(output).map(|()| ExitCode::SUCCESS),
         Action::Run(args) => run_experiments(*args).await,
+        Action::Start { template, task, alarm, of } => start(&template, task.as_deref(), alarm, &of).await,
         Action::Report { file, wanted, of } => report(file.as_deref(), &wanted, &of),
         Action::Faults { output, of } => faults(output, &of).await,
         Action::Stop { of } => stop(&of).await,
+        Action::Soak(args) => soak::run(args).await,
     };
     Ok(ended.unwrap_or_else(|error| {
         eprintln!("bowline: {error:#}");
@@ -371,6 +405,66 @@ async fn run_all(
         report.records.push(record);
         if is_over {
             return;
+        }
+    }
+}
+
+async fn start(
+    template: &str,
+    task: Option<&str>,
+    alarm: Option<String>,
+    of: &OfBowline,
+) -> anyhow::Result<ExitCode> {
+    let mut stop = Stop::new()?;
+    let system = of.system()?;
+    let fis = Fis::of(&system, &of.region).await?;
+    let id = match Path::new(template).is_file() {
+        false => template.to_owned(),
+        true => {
+            let size = std::fs::metadata(template)?.len();
+            if size > fis::TEMPLATE_MAX {
+                bail!("{template} is too long for an experiment template");
+            }
+            let mut body = serde_json::from_slice(&std::fs::read(template)?)
+                .with_context(|| format!("{template} is no JSON"))?;
+            let task = match task {
+                Some(task) => Some(fis.task_arn(task).await?),
+                None => None,
+            };
+            let account = system.account().await?;
+            let filling = Filling { region: of.region.clone(), account, task, alarm };
+            for note in fis::fill(&mut body, &filling)? {
+                eprintln!("‼ {note}");
+            }
+            if let Some(fields) = body.as_object_mut() {
+                fields.entry("clientToken").or_insert(fis::token()?.into());
+            }
+            fis.create(&body).await.context("the template is not taken")?
+        }
+    };
+    let experiment = fis.start(&id).await.context("the experiment does not start")?;
+    eprintln!("template {id}, experiment {experiment}");
+    let mut shown = String::new();
+    let mut is_stopped = false;
+    loop {
+        let (line, over) = fis::standing(&fis.experiment(&experiment).await?);
+        if line != shown {
+            println!("{line}");
+            shown = line;
+        }
+        if let Some(completed) = over {
+            return Ok(match (completed, is_stopped) {
+                (true, _) => ExitCode::SUCCESS,
+                (false, true) => ExitCode::from(Conclusion::Aborted.exit_code()),
+                (false, false) => ExitCode::FAILURE,
+            });
+        }
+        tokio::select! {
+            () = tokio::time::sleep(FOLLOWED) => {}
+            () = stop.asked() => {
+                is_stopped = true;
+                fis.stop(&experiment).await?;
+            }
         }
     }
 }

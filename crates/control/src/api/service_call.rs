@@ -9,14 +9,20 @@ use bowline_plumbing::wall_clock;
 use serde_json::Value;
 
 use super::{
-    authorization::{Origin, demand::{self, Asked, Demand}},
+    authorization::{
+        Origin,
+        demand::{self, Asked, Demand},
+    },
     call::{Call, Caller, CallerPrincipal},
     operation::{self, Outcome},
     recording::identity,
     server::violated,
 };
 use crate::{
-    audit::{AuditEvent, event::{AuditOutcome, EventType}},
+    audit::{
+        AuditEvent,
+        event::{AuditOutcome, EventType},
+    },
     core::Core,
     random,
 };
@@ -73,11 +79,11 @@ impl ServiceCall {
         operation: &str,
         request: &Value,
     ) -> Result<Value, Fault> {
-        let unknown = || Fault::new("UnknownOperationException", format!("{service}:{operation} is not served."));
+        let unknown =
+            || Fault::new("UnknownOperationException", format!("{service}:{operation} is not served."));
         let service = SERVICES.iter().find(|known| known.name == service).ok_or_else(unknown)?;
         let known = operation::find(service, operation).ok_or_else(unknown)?;
-        let name =
-            OperationName { service, operation: operation.to_owned(), protocol: service.protocol };
+        let name = OperationName { service, operation: operation.to_owned(), protocol: service.protocol };
         let document = Document::from(request.clone());
         let origin = self.origin();
         let registry = core.registry();
@@ -94,8 +100,13 @@ impl ServiceCall {
         event.request_parameters = Some(request.clone());
         self.recorded(core, event, || {
             self.allowed(core, &demands)?;
-            let call =
-                Call { core, caller: &self.caller, scope: self.scope.clone(), now: origin.now, origin: &origin };
+            let call = Call {
+                core,
+                caller: &self.caller,
+                scope: self.scope.clone(),
+                now: origin.now,
+                origin: &origin,
+            };
             let response = (known.call)(&call, &document).map_err(|outcome| match outcome {
                 Outcome::Fault(fault) => fault,
                 Outcome::Violation(violation) => violated(&name, &violation),

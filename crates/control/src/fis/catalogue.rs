@@ -304,16 +304,16 @@ pub(crate) static ACTIONS: &[ActionKind] = &[
                 "With harm=delay: the delay in each direction, 200 by default.",
             ),
             DURATION,
-            optional(
-                "handshakeOnly",
-                ValueKind::Boolean,
-                "With harm=delay: only handshakes are delayed.",
-            ),
+            optional("handshakeOnly", ValueKind::Boolean, "With harm=delay: only handshakes are delayed."),
             required("harm", ValueKind::OneOf(HARMS), "What becomes of connections."),
             optional("jitterMilliseconds", ValueKind::Whole(0, 3_600_000), "With harm=delay: 0 by default."),
             optional("lossPercent", ValueKind::Whole(1, 100), "With harm=loss: 7 by default."),
             SHARE,
-            optional("server", ValueKind::OneOf(ROGUES), "With harm=rogue: who answers, untrusted-ca by default."),
+            optional(
+                "server",
+                ValueKind::OneOf(ROGUES),
+                "With harm=rogue: who answers, untrusted-ca by default.",
+            ),
         ],
     },
     ActionKind {
@@ -347,7 +347,11 @@ pub(crate) static RESOURCE_TYPES: &[ResourceType] = &[
         description: "An Amazon ECS service (Bowline's own as a target)",
         arn_service: "ecs",
         arn_kind: "service/",
-        parameters: &[optional("cluster", ValueKind::Text, "The name or ARN of the cluster of the services.")],
+        parameters: &[optional(
+            "cluster",
+            ValueKind::Text,
+            "The name or ARN of the cluster of the services.",
+        )],
     },
     ResourceType {
         id: "aws:ecs:task",

@@ -88,7 +88,11 @@ async fn abandon(core: &Arc<Core>, id: &str) {
             for held in held {
                 // Of another process's faults none is known here; they have deadlines.
                 if let Err(error) = actions::end(core, Held { drained: Vec::new(), ..held }).await {
-                    tracing::warn!(experiment = id, reason = error.reason, "a fault was left to its deadline");
+                    tracing::warn!(
+                        experiment = id,
+                        reason = error.reason,
+                        "a fault was left to its deadline"
+                    );
                 }
             }
         }

@@ -4,10 +4,17 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bowline_aws::fis::{ActionsMode, SafetyLeverStatusInput, StartExperimentRequest, StopCondition};
-use bowline_model::{alarm::AlarmState, arn::{Arn, Scope}, clock::Timestamp};
+use bowline_model::{
+    alarm::AlarmState,
+    arn::{Arn, Scope},
+    clock::Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
-use super::{FisError, TemplateContent, commands, rules, run::{Run, Stop}};
+use super::{
+    FisError, TemplateContent, commands, rules,
+    run::{Run, Stop},
+};
 use crate::{api::constraint, random, registry::Registry};
 
 /// Most experiments that go on at a time. Source: FIS's quotas.
@@ -66,10 +73,7 @@ impl Default for SafetyLeverRecord {
 /// The experiment with this id.
 pub(crate) fn find<'a>(registry: &'a Registry, id: &str) -> Result<&'a Arc<ExperimentRecord>, FisError> {
     constraint::length("id", id, 0..=64).map_err(FisError::Invalid)?;
-    registry
-        .experiments
-        .get(id)
-        .ok_or_else(|| FisError::NotFound(format!("Experiment {id} was not found.")))
+    registry.experiments.get(id).ok_or_else(|| FisError::NotFound(format!("Experiment {id} was not found.")))
 }
 
 /// Those that go on.
@@ -108,9 +112,8 @@ pub(crate) fn start(
     }
     forget_oldest(registry);
     let id = format!("EXP{}", random::alphanumeric(14));
-    let run = Run::new(
-        content.actions.iter().map(|(name, action)| (name.clone(), action.start_after.clone())),
-    );
+    let run =
+        Run::new(content.actions.iter().map(|(name, action)| (name.clone(), action.start_after.clone())));
     let record = ExperimentRecord {
         arn: scope.arn("fis", format_args!("experiment/{id}")),
         id: id.clone(),
@@ -231,7 +234,10 @@ pub(crate) fn alarm_named(arn: &Arn) -> Option<String> {
 
 /// The alarm of an experiment's stop conditions that is in `ALARM`.
 pub(crate) fn halting_alarm(registry: &Registry, experiment: &ExperimentRecord) -> Option<String> {
-    experiment.content.stop_conditions.iter().filter_map(alarm_of).find(|name| {
-        registry.alarms.get(name).is_some_and(|alarm| alarm.state.state == AlarmState::Alarm)
-    })
+    experiment
+        .content
+        .stop_conditions
+        .iter()
+        .filter_map(alarm_of)
+        .find(|name| registry.alarms.get(name).is_some_and(|alarm| alarm.state.state == AlarmState::Alarm))
 }

@@ -43,7 +43,8 @@ pub(super) fn around(
     harm: &PathHarm,
 ) -> Vec<FaultKind> {
     let callers = callers(registry);
-    let is_wanted = |cluster: &Cluster| sources.is_empty() || sources.iter().any(|name| cluster.is_named(name));
+    let is_wanted =
+        |cluster: &Cluster| sources.is_empty() || sources.iter().any(|name| cluster.is_named(name));
     let mut paths: BTreeMap<(String, BTreeSet<TaskId>), BTreeSet<TaskId>> = BTreeMap::new();
     for caller in &callers {
         let is_own = tasks.contains(&caller.task);
@@ -79,16 +80,14 @@ pub(super) fn from(
     faults(paths, harm)
 }
 
-fn faults(
-    paths: BTreeMap<(String, BTreeSet<TaskId>), BTreeSet<TaskId>>,
-    harm: &PathHarm,
-) -> Vec<FaultKind> {
-    let fault = |((cluster, called), callers): ((String, BTreeSet<TaskId>), BTreeSet<TaskId>)| FaultKind::Path {
-        callers: callers.into_iter().collect(),
-        cluster,
-        called: called.into_iter().collect(),
-        harm: harm.clone(),
-    };
+fn faults(paths: BTreeMap<(String, BTreeSet<TaskId>), BTreeSet<TaskId>>, harm: &PathHarm) -> Vec<FaultKind> {
+    let fault =
+        |((cluster, called), callers): ((String, BTreeSet<TaskId>), BTreeSet<TaskId>)| FaultKind::Path {
+            callers: callers.into_iter().collect(),
+            cluster,
+            called: called.into_iter().collect(),
+            harm: harm.clone(),
+        };
     paths.into_iter().map(fault).collect()
 }
 

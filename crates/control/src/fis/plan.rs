@@ -4,9 +4,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use bowline_model::fault::{
-    ALL, FaultyCertificate, PathHarm, RogueServer, TaskHarm, Victims,
-};
+use bowline_model::fault::{ALL, FaultyCertificate, PathHarm, RogueServer, TaskHarm, Victims};
 
 use super::catalogue;
 
@@ -221,8 +219,9 @@ fn harm(given: &Given<'_>) -> Result<PathHarm, String> {
     if let Some((name, only)) = of.iter().find(|(name, only)| given.text(name).is_some() && *only != harm) {
         return Err(format!("{name} goes with harm={only} alone"));
     }
-    let milliseconds =
-        |name, otherwise| -> Result<Duration, String> { Ok(Duration::from_millis(given.number(name, otherwise)?)) };
+    let milliseconds = |name, otherwise| -> Result<Duration, String> {
+        Ok(Duration::from_millis(given.number(name, otherwise)?))
+    };
     Ok(match harm {
         "delay" => PathHarm::Delay {
             each_way: milliseconds("delayMilliseconds", 200)?,
@@ -262,9 +261,9 @@ const SIGNALS: &[(&str, i32)] = &[
 
 fn signal(name: &str) -> Result<i32, String> {
     let number = name.parse().ok();
-    let known = SIGNALS.iter().find(|(known, of)| {
-        *known == name || known.strip_prefix("SIG") == Some(name) || number == Some(*of)
-    });
+    let known = SIGNALS
+        .iter()
+        .find(|(known, of)| *known == name || known.strip_prefix("SIG") == Some(name) || number == Some(*of));
     let names = || SIGNALS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     known.map(|(_, number)| *number).ok_or_else(|| format!("signal {name} is none of {}", names()))
 }
@@ -350,8 +349,14 @@ mod tests {
     fn aws_defaults_hold() {
         let lasting = Duration::from_secs(60);
         let tasks = |harm| Ok(Plan::Tasks { harm, lasting: Some(lasting) });
-        assert_eq!(plan("aws:ecs:task-cpu-stress", &[MINUTE]), tasks(TaskHarm::Cpu { percent: 100, workers: 0 }));
-        assert_eq!(plan("aws:ecs:task-io-stress", &[MINUTE]), tasks(TaskHarm::Io { percent: 80, workers: 1 }));
+        assert_eq!(
+            plan("aws:ecs:task-cpu-stress", &[MINUTE]),
+            tasks(TaskHarm::Cpu { percent: 100, workers: 0 })
+        );
+        assert_eq!(
+            plan("aws:ecs:task-io-stress", &[MINUTE]),
+            tasks(TaskHarm::Io { percent: 80, workers: 1 })
+        );
         assert_eq!(plan("aws:ecs:task-cpu-stress", &[MINUTE, ("percent", "0")]), Ok(Plan::Wait(lasting)));
         assert_eq!(plan("aws:ecs:stop-task", &[]), Ok(Plan::StopTasks { force: false }));
         // AWS's 200 ms are a round trip's.
@@ -404,7 +409,8 @@ mod tests {
             })
             .collect();
         assert!((1..found.len()).all(|at| !found[..at].contains(&found[at])));
-        let harms = HARMS.iter().map(|harm| plan("bowline:path-fault", &[MINUTE, ("harm", harm)]).expect("a plan"));
+        let harms =
+            HARMS.iter().map(|harm| plan("bowline:path-fault", &[MINUTE, ("harm", harm)]).expect("a plan"));
         let rogues = ROGUES[1..].iter().map(|server| {
             plan("bowline:path-fault", &[MINUTE, ("harm", "rogue"), ("server", server)]).expect("a plan")
         });

@@ -403,13 +403,16 @@ impl Run {
         let nothing_done = matches!(self.status, RunStatus::Pending | RunStatus::Initiating);
         let (status, reason) = match stop {
             Stop::User => (RunStatus::Stopped, "Experiment stopped by user.".to_owned()),
-            Stop::Alarm(name) => {
-                (RunStatus::Stopped, format!("Experiment halted by stop condition: the alarm {name} is in ALARM."))
-            }
+            Stop::Alarm(name) => (
+                RunStatus::Stopped,
+                format!("Experiment halted by stop condition: the alarm {name} is in ALARM."),
+            ),
             Stop::Lever if nothing_done => {
                 (RunStatus::Cancelled, "Experiment cancelled: the safety lever is engaged.".to_owned())
             }
-            Stop::Lever => (RunStatus::Stopped, "Experiment stopped: the safety lever is engaged.".to_owned()),
+            Stop::Lever => {
+                (RunStatus::Stopped, "Experiment stopped: the safety lever is engaged.".to_owned())
+            }
         };
         self.end_as(Ending { status, reason, error: None });
         true

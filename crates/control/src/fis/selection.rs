@@ -35,9 +35,7 @@ impl SelectionMode {
         match self {
             Self::All => available,
             Self::Count(count) => available.min(usize::try_from(count).unwrap_or(usize::MAX)),
-            Self::Percent(percent) => {
-                available.saturating_mul(usize::try_from(percent).unwrap_or(100)) / 100
-            }
+            Self::Percent(percent) => available.saturating_mul(usize::try_from(percent).unwrap_or(100)) / 100,
         }
     }
 
@@ -90,7 +88,9 @@ mod tests {
         assert_eq!(SelectionMode::parse("ALL"), Some(SelectionMode::All));
         assert_eq!(SelectionMode::parse("COUNT(3)"), Some(SelectionMode::Count(3)));
         assert_eq!(SelectionMode::parse("PERCENT(100)"), Some(SelectionMode::Percent(100)));
-        for wrong in ["", "all", "COUNT(0)", "COUNT(+1)", "COUNT()", "PERCENT(0)", "PERCENT(101)", "COUNT(1", "SOME"] {
+        for wrong in
+            ["", "all", "COUNT(0)", "COUNT(+1)", "COUNT()", "PERCENT(0)", "PERCENT(101)", "COUNT(1", "SOME"]
+        {
             assert_eq!(SelectionMode::parse(wrong), None, "{wrong}");
         }
         // AWS's own example: half of five are two; half of one is none.
@@ -115,10 +115,12 @@ mod tests {
 
     #[test]
     fn every_one_has_a_chance() {
-        let first = |number| SelectionMode::Count(1).choose(vec!["a", "b", "c"], {
-            let mut numbers = [number, number / 3].into_iter();
-            move || numbers.next().unwrap_or(0)
-        })[0];
+        let first = |number| {
+            SelectionMode::Count(1).choose(vec!["a", "b", "c"], {
+                let mut numbers = [number, number / 3].into_iter();
+                move || numbers.next().unwrap_or(0)
+            })[0]
+        };
         let found: std::collections::BTreeSet<_> = (0..9).map(first).collect();
         assert_eq!(found.len(), 3);
     }

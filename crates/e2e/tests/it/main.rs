@@ -6,6 +6,7 @@ mod aws_api;
 mod ca;
 mod cdk;
 mod certs;
+mod chaos_run;
 mod chapters;
 mod deployments;
 mod dns;

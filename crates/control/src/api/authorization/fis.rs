@@ -26,9 +26,7 @@ pub(super) fn demands(asked: &Asked<'_>) -> Vec<Demand> {
         "StartExperiment" => template(asked.text("experimentTemplateId").unwrap_or_default()),
         "GetExperiment" | "StopExperiment" => experiment(id),
         "ListExperimentResolvedTargets" => experiment(asked.text("experimentId").unwrap_or_default()),
-        "GetSafetyLever" | "UpdateSafetyLeverState" => {
-            asked.arn("fis", format_args!("safety-lever/{id}"))
-        }
+        "GetSafetyLever" | "UpdateSafetyLeverState" => asked.arn("fis", format_args!("safety-lever/{id}")),
         "TagResource" | "UntagResource" | "ListTagsForResource" => {
             asked.text("resourceArn").unwrap_or("*").to_owned()
         }

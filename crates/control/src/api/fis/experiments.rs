@@ -14,7 +14,10 @@ use bowline_aws::{
 
 use super::{invalid, page_of};
 use crate::{
-    api::{call::{Call, wire}, constraint},
+    api::{
+        call::{Call, wire},
+        constraint,
+    },
     fis::experiments::{self, ExperimentRecord},
 };
 
@@ -83,9 +86,7 @@ fn told(call: &Call<'_>, record: &ExperimentRecord) -> ExperimentResponse {
 }
 
 pub(super) fn start(call: &Call<'_>, request: StartExperimentRequest) -> Result<ExperimentResponse, Fault> {
-    call.change(|registry| {
-        Ok(told(call, &*experiments::start(registry, &call.scope, request, call.now)?))
-    })
+    call.change(|registry| Ok(told(call, &*experiments::start(registry, &call.scope, request, call.now)?)))
 }
 
 pub(super) fn stop(call: &Call<'_>, request: IdRequest) -> Result<ExperimentResponse, Fault> {
@@ -103,8 +104,10 @@ pub(super) fn list(
     let registry = call.registry();
     let template = request.experiment_template_id.as_deref();
     constraint::length("experimentTemplateId", template.unwrap_or("-"), 0..=64).map_err(invalid)?;
-    let wanted =
-        registry.experiments.values().filter(|record| template.is_none_or(|template| record.template == template));
+    let wanted = registry
+        .experiments
+        .values()
+        .filter(|record| template.is_none_or(|template| record.template == template));
     let asked = PageRequest { max_results: request.max_results, next_token: request.next_token };
     let page = page_of("ListExperiments", wanted, |record| record.id.clone(), &asked)?;
     let summary = |record: &Arc<ExperimentRecord>| ExperimentSummary {

@@ -65,12 +65,10 @@ pub(super) fn list(
         Tagged::Template(id) => {
             commands::find(&call.registry(), &id).map_err(|_| not_found(&request.resource_arn))?.tags.clone()
         }
-        Tagged::Experiment(id) => {
-            experiments::find(&call.registry(), &id)
-                .map_err(|_| not_found(&request.resource_arn))?
-                .tags
-                .clone()
-        }
+        Tagged::Experiment(id) => experiments::find(&call.registry(), &id)
+            .map_err(|_| not_found(&request.resource_arn))?
+            .tags
+            .clone(),
         Tagged::Action => TagMap::new(),
     };
     Ok(ListTagsForResourceResponse { tags })

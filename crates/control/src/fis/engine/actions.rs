@@ -1,10 +1,6 @@
 //! Does what actions are, in the name of the experiment's role.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bowline_aws::fis::TemplateAction;
 use bowline_model::{
@@ -207,8 +203,7 @@ impl Acting<'_> {
             "parameters": self.action.parameters, "faults": kinds.len(),
             "targets": self.targets.iter().map(Arn::as_str).collect::<Vec<_>>(),
         });
-        let asked =
-            self.role.admit(self.core, &document.unwrap_or_else(own), "InjectFault", parameters);
+        let asked = self.role.admit(self.core, &document.unwrap_or_else(own), "InjectFault", parameters);
         asked.map_err(|fault| refused(&fault))
     }
 

@@ -73,7 +73,8 @@ pub(super) fn resolve(core: &Arc<Core>, experiment: &ExperimentRecord) -> Result
     let mode = content.experiment_options.empty_target_resolution_mode.unwrap_or_default();
     let fails = mode == EmptyTargetResolutionMode::Fail;
     let mut resolution = Resolution::default();
-    let used: BTreeSet<&String> = content.actions.values().flat_map(|action| action.targets.values()).collect();
+    let used: BTreeSet<&String> =
+        content.actions.values().flat_map(|action| action.targets.values()).collect();
     for (name, target) in content.targets.iter().filter(|(name, _)| used.contains(name)) {
         let found = resolve_one(core, &registry, &role, target, fails).map_err(|error| error.at(name))?;
         if found.is_empty() && fails {
@@ -88,11 +89,16 @@ pub(super) fn resolve(core: &Arc<Core>, experiment: &ExperimentRecord) -> Result
     }
     let skips_all = experiment.actions_mode == ActionsMode::SkipAll;
     for (name, action) in &content.actions {
-        let nobody = action.targets.values().any(|target| resolution.targets.get(target).is_none_or(Vec::is_empty));
+        let nobody =
+            action.targets.values().any(|target| resolution.targets.get(target).is_none_or(Vec::is_empty));
         if skips_all {
-            resolution.skipped.insert(name.clone(), "Action was skipped: the experiment's actionsMode is skip-all.");
+            resolution
+                .skipped
+                .insert(name.clone(), "Action was skipped: the experiment's actionsMode is skip-all.");
         } else if nobody {
-            resolution.skipped.insert(name.clone(), "Action was skipped: its target was resolved to an empty set.");
+            resolution
+                .skipped
+                .insert(name.clone(), "Action was skipped: its target was resolved to an empty set.");
         }
     }
     Ok(resolution)
@@ -118,7 +124,8 @@ fn resolve_one(
         return Ok(candidates);
     }
     // That the role may describe them is asked in any case, as on AWS.
-    let described = describe(core, role, &target.resource_type, &candidates).map_err(|fault| refused(&fault))?;
+    let described =
+        describe(core, role, &target.resource_type, &candidates).map_err(|fault| refused(&fault))?;
     candidates.retain(|arn| described.get(arn).is_some_and(|one| passes(one, &target.filters)));
     let mode = SelectionMode::parse(&target.selection_mode).unwrap_or(SelectionMode::All);
     Ok(mode.choose(candidates, || u64::from_ne_bytes(random::bytes())))
@@ -192,9 +199,7 @@ fn describe(
     for (cluster, arns) in by_cluster {
         let (operation, member, answered, identity, at_once) = match resource_type {
             "aws:ecs:task" => ("DescribeTasks", "tasks", "tasks", "taskArn", TASKS_A_CALL),
-            "aws:ecs:service" => {
-                ("DescribeServices", "services", "services", "serviceArn", SERVICES_A_CALL)
-            }
+            "aws:ecs:service" => ("DescribeServices", "services", "services", "serviceArn", SERVICES_A_CALL),
             _ => ("DescribeClusters", "clusters", "clusters", "clusterArn", TASKS_A_CALL),
         };
         for some in arns.chunks(at_once) {

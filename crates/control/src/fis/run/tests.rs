@@ -52,7 +52,10 @@ fn actions_follow_those_that_they_start_after() {
     assert_eq!(run.next(at(1)), []);
     run.begun("beside", Ok(Begun::default()), at(1));
     run.begun("first", until(10), at(1));
-    assert_eq!((status(&run, "beside"), status(&run, "first")), (ActionStatus::Completed, ActionStatus::Running));
+    assert_eq!(
+        (status(&run, "beside"), status(&run, "first")),
+        (ActionStatus::Completed, ActionStatus::Running)
+    );
     assert_eq!(run.next_at(), Some(at(10)));
     assert_eq!(run.next(at(9)), []);
     assert_eq!(run.next(at(10)), [end("first")]);
@@ -62,13 +65,18 @@ fn actions_follow_those_that_they_start_after() {
     assert_eq!(run.next(at(11)), [begin("then")]);
     run.begun("then", Ok(Begun::default()), at(12));
     assert_eq!(run.next(at(12)), []);
-    assert_eq!((run.status, run.reason.as_str(), run.ended_at), (RunStatus::Completed, "Experiment completed.", Some(at(12))));
+    assert_eq!(
+        (run.status, run.reason.as_str(), run.ended_at),
+        (RunStatus::Completed, "Experiment completed.", Some(at(12)))
+    );
     assert_eq!((run.next(at(13)), run.stop(Stop::User)), (vec![], false));
 }
 
 #[test]
 fn a_stopped_experiment_gives_back_what_it_holds_first() {
-    for (stop, expected) in [(Stop::User, "by user"), (Stop::Alarm("errors"), "errors"), (Stop::Lever, "lever")] {
+    for (stop, expected) in
+        [(Stop::User, "by user"), (Stop::Alarm("errors"), "errors"), (Stop::Lever, "lever")]
+    {
         let mut run = running(&[("a", &[]), ("b", &["a"]), ("c", &[])]);
         run.next(at(0));
         run.begun("a", until(60), at(0));
@@ -76,7 +84,10 @@ fn a_stopped_experiment_gives_back_what_it_holds_first() {
         assert_eq!(run.status, RunStatus::Stopping);
         // What is being begun is ended as soon as it was.
         assert_eq!(run.next(at(1)), [end("a")]);
-        assert_eq!((status(&run, "b"), status(&run, "c")), (ActionStatus::Cancelled, ActionStatus::Initiating));
+        assert_eq!(
+            (status(&run, "b"), status(&run, "c")),
+            (ActionStatus::Cancelled, ActionStatus::Initiating)
+        );
         run.begun("c", until(60), at(2));
         assert_eq!(run.next(at(2)), [end("c")]);
         run.ended("a", Ok(()), at(3));
@@ -115,7 +126,10 @@ fn what_fails_ends_all_and_is_told() {
     assert_eq!(run.next(at(1)), [end("c")]);
     run.ended("c", Ok(()), at(2));
     run.next(at(2));
-    assert_eq!((run.status, status(&run, "a"), status(&run, "b")), (RunStatus::Failed, ActionStatus::Failed, ActionStatus::Cancelled));
+    assert_eq!(
+        (run.status, status(&run, "a"), status(&run, "b")),
+        (RunStatus::Failed, ActionStatus::Failed, ActionStatus::Cancelled)
+    );
     let error = run.error.unwrap();
     assert_eq!((error.location.as_deref(), error.code), (Some("a"), ErrorCode::DependentServiceFailure));
 

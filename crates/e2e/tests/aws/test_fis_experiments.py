@@ -236,7 +236,7 @@ def test_stopping(fis, role, cloudwatch):
 
     asserted = {"a": action("aws:cloudwatch:assert-alarm-state", alarmArns=f"{ALARM}:errors", alarmStates="ALARM")}
     assert reaches(fis, start(fis, asserted), "failed")["state"]["error"]["location"] == "a"
-    asserted["a"]["parameters"]["alarmStates"] = "OK, INSUFFICIENT_DATA"
+    asserted["a"]["parameters"]["alarmStates"] = "OK,INSUFFICIENT_DATA"
     reaches(fis, start(fis, asserted), "completed")
 
 

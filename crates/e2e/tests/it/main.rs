@@ -15,6 +15,7 @@ mod examples;
 mod exec;
 mod external;
 mod faults;
+mod fis;
 mod inspect;
 mod logs;
 mod metrics;

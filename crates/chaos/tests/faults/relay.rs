@@ -75,8 +75,7 @@ async fn echo(stream: &mut TcpStream) -> io::Result<Duration> {
     Ok(begin.elapsed())
 }
 
-/// The relays of this test program's own, by the parent they have or had: those that this thread's tests began are told
-/// by their listeners.
+/// Whether anybody listens there.
 fn listens(address: SocketAddr) -> bool {
     let wanted = format!(":{:04X} ", address.port());
     let sockets = std::fs::read_to_string("/proc/net/tcp").expect("a table");
@@ -97,7 +96,7 @@ fn listener_pid(address: SocketAddr) -> i32 {
         let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         files
             .into_iter()
-            .any(|file| std::fs::read_link(file.path()).is_ok_and(|link| link == PathBuf::from(&inode)))
+            .any(|file| std::fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == inode.as_str()))
     };
     std::fs::read_dir("/proc")
         .expect("processes")
@@ -121,7 +120,7 @@ async fn eventually(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool
 async fn bytes_are_delayed_until_the_fault_ends() {
     let ground = echo_ground().await;
     let injector = injector(&ground);
-    let each_way = Duration::from_millis(60);
+    let each_way = Duration::from_millis(250);
     let harm = PathHarm::Delay { each_way, jitter: Duration::ZERO, handshake_only: false };
     let (fault, relay) = begin(&injector, &ground, path(harm)).await;
     let mut stream = TcpStream::connect(relay).await.expect("connected");

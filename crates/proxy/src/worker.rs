@@ -216,7 +216,7 @@ async fn shown_otherwise(shown: &mut watch::Receiver<ShownVersion>) {
         return;
     }
     if shown.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

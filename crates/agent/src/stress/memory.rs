@@ -18,7 +18,8 @@ const PAGE: usize = 4096;
 /// Of what a machine has free, so much is left to it.
 const LEFT_PERCENT: u64 = 10;
 
-/// Where a machine gives its memory away slowly, the load is said to be there after so long, and goes on growing.
+/// Where a machine gives its memory away slowly, the load is said to be there after so long, or after half of its time,
+/// and goes on growing.
 const GROWTH_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Memory that is held and was written to.
@@ -85,7 +86,8 @@ fn share(percent: u8, of: u64, room: Option<u64>, available: u64) -> u64 {
 pub(super) fn hold(bytes: u64, watch: &Watch) -> io::Result<Memory> {
     let remaining = usize::try_from(bytes).unwrap_or(usize::MAX);
     let mut memory = Memory { pieces: Vec::new(), remaining, floor: left(machine()?.1) };
-    let late = Instant::now() + GROWTH_TIMEOUT;
+    let now = Instant::now();
+    let late = now + GROWTH_TIMEOUT.min(watch.deadline.saturating_duration_since(now) / 2);
     memory.grow(|| Instant::now() >= late || watch.is_over(Duration::ZERO))?;
     Ok(memory)
 }

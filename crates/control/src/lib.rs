@@ -8,7 +8,7 @@
 //! - [`stack`]: a template becomes rows of the registry.
 //! - [`ecs`]: ECS's resources on the registry.
 //! - `cloud_map`: Cloud Map's.
-//! - [`fis`]: FIS's experiment templates.
+//! - [`fis`]: FIS's experiments and their templates.
 //! - [`authorization`]: which service may call which.
 //! - [`iam`]: users, roles, policies and access keys; `credentials` opens the keys.
 //! - `task_role`: the role of a task, and credentials of it.

@@ -216,6 +216,26 @@ impl Core {
         self.publish();
     }
 
+    /// Makes every sidecar of `tasks` ask for another certificate now, and returns when all of them show theirs; those
+    /// whose sidecars have not by `limit`, who may renew still.
+    pub(crate) async fn renew_out_of_turn(
+        &self,
+        tasks: &[TaskId],
+        limit: Duration,
+    ) -> Result<(), Vec<TaskId>> {
+        struct Asked<'a>(&'a Core, &'a [TaskId]);
+        impl Drop for Asked<'_> {
+            fn drop(&mut self) {
+                self.0.ask_for_renewal(self.1, None);
+            }
+        }
+        let before = self.serials_of(tasks);
+        let word = format!("{:016x}", u64::from_ne_bytes(crate::random::bytes()));
+        self.ask_for_renewal(tasks, Some(&word));
+        let _asked = Asked(self, tasks);
+        self.renewed_shown(tasks, &before, limit).await
+    }
+
     /// Keeps a forged certificate, so that it can be revoked like others.
     pub(crate) fn remember_forged(&self, record: CertificateRecord) -> Result<(), TooManyForged> {
         let (mut chaos, now) = (self.chaos(), wall_clock::now());

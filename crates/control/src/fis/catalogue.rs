@@ -317,6 +317,12 @@ pub(crate) static ACTIONS: &[ActionKind] = &[
         ],
     },
     ActionKind {
+        id: "bowline:renew-certificates",
+        description: "Bowline's own: has the sidecars of the target tasks get and show new certificates, out of turn.",
+        target: TASKS,
+        parameters: &[],
+    },
+    ActionKind {
         id: "bowline:restart-service",
         description: "Bowline's own: replaces the tasks of the target services, by UpdateService.",
         target: SERVICES,

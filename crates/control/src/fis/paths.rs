@@ -51,7 +51,10 @@ pub(super) fn around(
         for cluster in &caller.clusters {
             let called: BTreeSet<TaskId> = cluster.called.intersection(tasks).cloned().collect();
             let key = match is_own {
-                true if is_wanted(cluster) => (cluster.name.clone(), BTreeSet::new()),
+                // To nobody there is no path.
+                true if is_wanted(cluster) && !cluster.called.is_empty() => {
+                    (cluster.name.clone(), BTreeSet::new())
+                }
                 false if sources.is_empty() && !called.is_empty() => (cluster.name.clone(), called),
                 _ => continue,
             };
@@ -72,7 +75,8 @@ pub(super) fn from(
     let mut paths: BTreeMap<_, BTreeSet<TaskId>> = BTreeMap::new();
     for caller in callers(registry).into_iter().filter(|caller| tasks.contains(&caller.task)) {
         for cluster in caller.clusters {
-            if sources.is_empty() || sources.iter().any(|name| cluster.is_named(name)) {
+            let is_wanted = sources.is_empty() || sources.iter().any(|name| cluster.is_named(name));
+            if is_wanted && !cluster.called.is_empty() {
                 paths.entry((cluster.name, BTreeSet::new())).or_default().insert(caller.task.clone());
             }
         }

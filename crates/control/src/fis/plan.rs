@@ -32,6 +32,8 @@ pub(crate) enum Plan {
         /// So many of a hundred, rounded up.
         percent: u32,
     },
+    /// Sidecars of tasks get other certificates.
+    RenewCertificates,
     /// Services' tasks are replaced.
     RestartServices,
     /// Tasks are harmed themselves.
@@ -97,6 +99,7 @@ pub(crate) fn parse(action_id: &str, given: &BTreeMap<String, String>) -> Result
         "aws:ecs:drain-container-instances" => {
             Ok(Plan::Drain { lasting: given.duration()?, percent: given.number("drainagePercentage", 100)? })
         }
+        "bowline:renew-certificates" => Ok(Plan::RenewCertificates),
         "bowline:restart-service" => Ok(Plan::RestartServices),
         "aws:ecs:task-cpu-stress" => {
             let (percent, workers) = (given.percent("percent", 100)?, given.number("workers", 0)?);

@@ -14,6 +14,7 @@ mod examples;
 mod exec;
 mod external;
 mod faults;
+mod fis;
 mod inspect;
 mod logs;
 mod metrics;

@@ -42,6 +42,9 @@ const DOCUMENTS: &[(&str, &str)] = &[
 /// What the role must be allowed for Bowline's own faults.
 const INJECT: &str = "bowline:InjectFault";
 
+/// How long sidecars have to show another certificate.
+const RENEWED_WITHIN: Duration = Duration::from_secs(30);
+
 /// Most characters of a reason. Source: FIS API reference.
 const REASON_MAX: usize = 512;
 
@@ -94,6 +97,7 @@ impl Acting<'_> {
             Plan::StopTasks { force } => self.stop_tasks(force).await,
             Plan::RestartServices => self.restart_services().await,
             Plan::Drain { lasting, percent } => self.drain(lasting, percent).await,
+            Plan::RenewCertificates => self.renew_certificates().await,
             Plan::Tasks { harm, lasting } => {
                 let kind = FaultKind::Task { tasks: self.tasks()?.into_iter().collect(), harm };
                 let ids = self.inject(vec![kind], ALL, lasting.unwrap_or(LASTING_MIN)).await?;
@@ -163,7 +167,7 @@ impl Acting<'_> {
             let reason = "This process runs no tasks: there is nothing that faults could be injected into.";
             return Err(RunError::new(ErrorCode::ConfigurationFailure, reason));
         };
-        self.allowed(&kinds)?;
+        self.allowed("InjectFault")?;
         let mut begun = Vec::new();
         for kind in kinds {
             let order = FaultOrder { kind, per_million, lasting, cause: self.experiment.id.clone() };
@@ -187,7 +191,7 @@ impl Acting<'_> {
     }
 
     /// Asks whether the role may, and records that it does.
-    fn allowed(&self, kinds: &[FaultKind]) -> Result<(), RunError> {
+    fn allowed(&self, event: &'static str) -> Result<(), RunError> {
         let scope = self.core.registry().settings().scope.clone();
         let id = self.action.action_id.as_str();
         let document = DOCUMENTS.iter().find(|(of, _)| *of == id).map(|(_, document)| {
@@ -200,10 +204,10 @@ impl Acting<'_> {
         };
         let parameters = json!({
             "experimentId": self.experiment.id, "actionName": self.name, "actionId": id,
-            "parameters": self.action.parameters, "faults": kinds.len(),
+            "parameters": self.action.parameters,
             "targets": self.targets.iter().map(Arn::as_str).collect::<Vec<_>>(),
         });
-        let asked = self.role.admit(self.core, &document.unwrap_or_else(own), "InjectFault", parameters);
+        let asked = self.role.admit(self.core, &document.unwrap_or_else(own), event, parameters);
         asked.map_err(|fault| refused(&fault))
     }
 
@@ -251,6 +255,29 @@ impl Acting<'_> {
             self.ecs("UpdateService", request).await?;
         }
         Ok(Begun::default())
+    }
+
+    async fn renew_certificates(&self) -> Result<Begun, RunError> {
+        let tasks = self.tasks()?;
+        let registry = self.core.registry();
+        let has_sidecar = |id: &TaskId| registry.tasks.get(id.as_str()).is_some_and(|task| task.proxied);
+        let tasks: Vec<TaskId> = tasks.into_iter().filter(has_sidecar).collect();
+        if tasks.is_empty() {
+            return Err(RunError::new(ErrorCode::InvalidTarget, "None of the target tasks has a sidecar."));
+        }
+        self.allowed("RenewCertificates")?;
+        match self.core.renew_out_of_turn(&tasks, RENEWED_WITHIN).await {
+            Ok(()) => Ok(Begun::default()),
+            Err(late) => {
+                let late: Vec<&str> = late.iter().map(TaskId::as_str).collect();
+                let reason = format!(
+                    "The sidecars of these tasks have not shown another certificate within {} s: {}.",
+                    RENEWED_WITHIN.as_secs(),
+                    late.join(", ")
+                );
+                Err(RunError::new(ErrorCode::DependentServiceFailure, reason))
+            }
+        }
     }
 
     async fn drain(&self, lasting: Duration, percent: u32) -> Result<Begun, RunError> {

@@ -77,7 +77,7 @@ struct State {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Claim {
     Certificate(TaskId),
-    Path(TaskId, String),
+    Path(TaskId, SocketAddr),
     Name(String),
 }
 
@@ -85,7 +85,7 @@ impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Certificate(task) => write!(f, "the certificate of task {task}"),
-            Self::Path(task, cluster) => write!(f, "the path of task {task} to {cluster}"),
+            Self::Path(task, address) => write!(f, "the path of task {task} to {address}"),
             Self::Name(name) => write!(f, "the name {name}"),
         }
     }
@@ -101,6 +101,9 @@ struct Standing {
     undos: tokio::sync::Mutex<Vec<Undo>>,
     over: watch::Sender<bool>,
 }
+
+/// Where each caller's sidecar goes, and whose sidecars are there.
+type Paths = Vec<(TaskId, BTreeMap<SocketAddr, TaskId>)>;
 
 /// What has been done of a fault that is being begun.
 #[derive(Debug, Default)]
@@ -189,11 +192,15 @@ impl Injector {
                 return Err(FaultError::NotFound(format!("no task {task} runs")));
             }
         }
-        let mut place = self.reserve(claims_of(&order.kind))?;
+        let paths = match &order.kind {
+            FaultKind::Path { callers, cluster, called, .. } => self.paths(callers, cluster, called)?,
+            _ => Vec::new(),
+        };
+        let mut place = self.reserve(claims_of(&order.kind, &paths))?;
         let id = new_id()?;
         let until = ground.now() + order.lasting;
         let mut begun = Begun::default();
-        let result = match self.put_in_force(&id, &order, until, &mut begun).await {
+        let result = match self.put_in_force(&id, &order, paths, until, &mut begun).await {
             Ok(()) if ground.now() >= until => Err(FaultError::Failed(format!(
                 "it took longer than the {:?} that it was to last",
                 order.lasting
@@ -250,6 +257,7 @@ impl Injector {
         &self,
         id: &FaultId,
         order: &FaultOrder,
+        paths: Paths,
         until: Timestamp,
         begun: &mut Begun,
     ) -> Result<(), FaultError> {
@@ -275,10 +283,8 @@ impl Injector {
                     return Err(error);
                 }
             }
-            FaultKind::Path { callers, cluster, called, harm } => {
-                let of_callers = self.endpoints(callers, cluster, called)?;
-                let endpoints: BTreeMap<_, _> =
-                    of_callers.iter().flat_map(|(_, list)| list.clone()).collect();
+            FaultKind::Path { cluster, harm, .. } => {
+                let endpoints: BTreeMap<_, _> = paths.iter().flat_map(|(_, list)| list.clone()).collect();
                 let relayed = endpoints
                     .iter()
                     .map(|(address, task)| {
@@ -299,7 +305,7 @@ impl Injector {
                 begun.relay = Some(relay);
                 // Callers in other zones may go elsewhere: those that go to the same endpoints are told as one.
                 let mut groups: BTreeMap<Vec<(SocketAddr, SocketAddr)>, Vec<TaskId>> = BTreeMap::new();
-                for (caller, list) in of_callers {
+                for (caller, list) in paths {
                     let to =
                         list.keys().filter_map(|address| Some((*address, *relays.get(address)?))).collect();
                     groups.entry(to).or_default().push(caller);
@@ -313,12 +319,7 @@ impl Injector {
     }
 
     /// Where each caller's sidecar goes for the cluster, and whose sidecars are there.
-    fn endpoints(
-        &self,
-        callers: &[TaskId],
-        cluster: &str,
-        called: &[TaskId],
-    ) -> Result<Vec<(TaskId, BTreeMap<SocketAddr, TaskId>)>, FaultError> {
+    fn paths(&self, callers: &[TaskId], cluster: &str, called: &[TaskId]) -> Result<Paths, FaultError> {
         let mut all = Vec::new();
         for caller in callers {
             let endpoints: BTreeMap<_, _> = self
@@ -381,15 +382,13 @@ impl Injector {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let ending = tokio::select! {
             _ = over.wait_for(|over| *over) => return,
-            () = tokio::time::sleep(left) => {}
-            () = relay_is_gone => {
-                warn!(fault = %standing.fault.id, "the relay of a fault has ended before it was told to: the fault is ended");
-            }
-        }
+            () = tokio::time::sleep(left) => Ending::Deadline,
+            () = relay_is_gone => Ending::RelayGone,
+        };
         // What fails is logged, and ends by itself.
-        let _ = self.end_standing(&standing, Ending::Deadline).await;
+        let _ = self.end_standing(&standing, ending).await;
     }
 
     async fn end_standing(&self, standing: &Standing, ending: Ending) -> Result<(), FaultError> {
@@ -397,6 +396,9 @@ impl Injector {
         let mut undos = standing.undos.lock().await;
         if *standing.over.borrow() {
             return Ok(());
+        }
+        if matches!(ending, Ending::RelayGone) {
+            warn!(fault = %id, "the relay of a fault has ended before it was told to: the fault is ended");
         }
         if let Err(error) = undo_all(&mut undos).await {
             if matches!(ending, Ending::Asked) {
@@ -407,7 +409,7 @@ impl Injector {
         let mut evidence = Evidence::default();
         if let Some(relay) = &standing.relay {
             evidence = match ending {
-                Ending::Asked | Ending::Deadline => relay.finish(FINISH_LIMIT).await,
+                Ending::Asked | Ending::Deadline | Ending::RelayGone => relay.finish(FINISH_LIMIT).await,
                 Ending::Close => relay.end(CLOSE_LIMIT).await,
             };
         }
@@ -434,6 +436,7 @@ impl Injector {
 enum Ending {
     Asked,
     Deadline,
+    RelayGone,
     Close,
 }
 
@@ -521,11 +524,14 @@ fn tasks_of(kind: &FaultKind) -> &[TaskId] {
     }
 }
 
-fn claims_of(kind: &FaultKind) -> Vec<Claim> {
+fn claims_of(kind: &FaultKind, paths: &Paths) -> Vec<Claim> {
     match kind {
         FaultKind::Certificate { tasks, .. } => tasks.iter().cloned().map(Claim::Certificate).collect(),
-        FaultKind::Path { callers, cluster, .. } => {
-            callers.iter().map(|caller| Claim::Path(caller.clone(), cluster.clone())).collect()
+        FaultKind::Path { .. } => {
+            let of_caller = |(caller, endpoints): &(TaskId, BTreeMap<SocketAddr, TaskId>)| {
+                endpoints.keys().map(|address| Claim::Path(caller.clone(), *address)).collect::<Vec<_>>()
+            };
+            paths.iter().flat_map(of_caller).collect()
         }
         FaultKind::Name { name, .. } => vec![Claim::Name(name.to_ascii_lowercase())],
         FaultKind::Task { .. } => Vec::new(),

@@ -58,6 +58,8 @@ struct Ends {
     near: File,
     far: File,
     percent: u8,
+    /// How many packets were lost, once none is any more.
+    lost: Option<u64>,
 }
 
 impl Link {
@@ -72,7 +74,7 @@ impl Link {
         let (made, result) = mpsc::channel();
         thread::Builder::new().name("link".to_owned()).spawn(move || {
             match Ends::make(percent) {
-                Ok(ends) => {
+                Ok(mut ends) => {
                     let _ = made.send(Ok(()));
                     ends.answer(&asked);
                 }
@@ -139,7 +141,7 @@ impl Ends {
         let far = File::open("/proc/thread-self/ns/net")?;
         let mut netlink = Netlink::open()?;
         netlink.add_veth(DEVICE, DEVICE, near.as_fd())?;
-        let ends = Self { near, far, percent };
+        let ends = Self { near, far, percent, lost: None };
         ends.set_up(&ends.far, FAR)?;
         ends.set_up(&ends.near, NEAR)?;
         Ok(ends)
@@ -159,7 +161,7 @@ impl Ends {
         nftables::lossy::begin(self.percent)
     }
 
-    fn answer(&self, asked: &mpsc::Receiver<Ask>) {
+    fn answer(&mut self, asked: &mpsc::Receiver<Ask>) {
         while let Ok(ask) = asked.recv() {
             // Who has asked may be gone.
             match ask {
@@ -170,19 +172,32 @@ impl Ends {
                     let _ = answer.send(self.within(&self.far, listener));
                 }
                 Ask::Heal(answer) => {
-                    let healed = [&self.near, &self.far]
-                        .into_iter()
-                        .try_for_each(|end| self.within(end, nftables::lossy::end));
-                    let _ = answer.send(healed);
+                    let _ = answer.send(self.heal());
                 }
                 Ask::Dropped(answer) => {
-                    let counted = [&self.near, &self.far]
-                        .into_iter()
-                        .map(|end| self.within(end, nftables::lossy::dropped))
-                        .sum();
-                    let _ = answer.send(counted);
+                    let _ = answer.send(self.dropped());
                 }
             }
+        }
+    }
+
+    fn heal(&mut self) -> io::Result<()> {
+        // The counter goes with the rule.
+        let lost = self.dropped()?;
+        for end in [&self.near, &self.far] {
+            self.within(end, nftables::lossy::end)?;
+        }
+        self.lost = Some(lost);
+        Ok(())
+    }
+
+    fn dropped(&self) -> io::Result<u64> {
+        match self.lost {
+            Some(lost) => Ok(lost),
+            None => [&self.near, &self.far]
+                .into_iter()
+                .map(|end| self.within(end, nftables::lossy::dropped))
+                .sum(),
         }
     }
 

@@ -192,9 +192,11 @@ impl Relay {
     }
 }
 
-/// Ends the harm; `true`.
+/// Ends the harm, if it is not over; `true`.
 async fn end_harm(shared: &Shared, over: &watch::Sender<bool>) -> bool {
-    over.send_replace(true);
+    if over.send_replace(true) {
+        return true;
+    }
     if let Some(link) = &shared.link {
         // If it fails, connections over the link go on losing packets until they end.
         let _ = link.heal().await;

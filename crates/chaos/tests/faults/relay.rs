@@ -75,8 +75,7 @@ async fn echo(stream: &mut TcpStream) -> io::Result<Duration> {
     Ok(begin.elapsed())
 }
 
-/// The relays of this test program's own, by the parent they have or had: those that this thread's tests began are told
-/// by their listeners.
+/// Whether anybody listens there.
 fn listens(address: SocketAddr) -> bool {
     let wanted = format!(":{:04X} ", address.port());
     let sockets = std::fs::read_to_string("/proc/net/tcp").expect("a table");
@@ -97,7 +96,7 @@ fn listener_pid(address: SocketAddr) -> i32 {
         let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         files
             .into_iter()
-            .any(|file| std::fs::read_link(file.path()).is_ok_and(|link| link == PathBuf::from(&inode)))
+            .any(|file| std::fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == inode.as_str()))
     };
     std::fs::read_dir("/proc")
         .expect("processes")
@@ -121,7 +120,7 @@ async fn eventually(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool
 async fn bytes_are_delayed_until_the_fault_ends() {
     let ground = echo_ground().await;
     let injector = injector(&ground);
-    let each_way = Duration::from_millis(60);
+    let each_way = Duration::from_millis(250);
     let harm = PathHarm::Delay { each_way, jitter: Duration::ZERO, handshake_only: false };
     let (fault, relay) = begin(&injector, &ground, path(harm)).await;
     let mut stream = TcpStream::connect(relay).await.expect("connected");
@@ -265,7 +264,9 @@ async fn packets_are_lost_on_a_real_link() {
     let evidence = injector.evidence(&fault.id).await.expect("evidence");
     // Of 400 segments each way, 20 are lost; of their acknowledgements, too.
     assert!(evidence.packets_dropped >= 8, "{evidence:?}");
-    injector.end(fault.id).await.expect("it ends");
+    injector.end(fault.id.clone()).await.expect("it ends");
+    let after = injector.evidence(&fault.id).await.expect("it is kept");
+    assert!(after.packets_dropped >= evidence.packets_dropped, "{after:?}");
 }
 
 #[tokio::test]
@@ -326,6 +327,29 @@ fn a_relay_without_its_engine_ends_by_itself() {
         };
         eventually("the relay is gone", LIMIT, is_gone).await;
     });
+}
+
+#[tokio::test]
+async fn no_two_faults_have_one_path_and_paths_to_different_tasks_are_two() {
+    let ground = echo_ground().await;
+    let other = Endpoint { task: task(3), address: ([127, 0, 0, 1], 9).into() };
+    let endpoints = ground.endpoints.iter().cloned().chain([other]).collect();
+    let ground = Arc::new(FakeGround { endpoints, ..FakeGround::new() });
+    let injector = injector(&ground);
+    let to = |called: u8| {
+        order(FaultKind::Path {
+            callers: vec![task(1)],
+            cluster: "backend".to_owned(),
+            called: vec![task(called)],
+            harm: PathHarm::Stall,
+        })
+    };
+    injector.begin(to(2)).await.expect("it begins");
+    assert!(matches!(injector.begin(to(2)).await, Err(FaultError::Invalid(_))));
+    assert!(matches!(injector.begin(path(PathHarm::Refuse)).await, Err(FaultError::Invalid(_))));
+    injector.begin(to(3)).await.expect("to another task");
+    assert!(matches!(injector.begin(to(4)).await, Err(FaultError::NotFound(_))));
+    injector.close().await;
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ pub struct Record {
     /// When it began.
     pub began_at: Timestamp,
     /// How long it took.
+    #[serde(with = "bowline_model::experiment::millis")]
     pub took: Duration,
     /// What it came to.
     #[serde(flatten)]

@@ -23,6 +23,7 @@ pub struct Report {
     /// When it began.
     pub began_at: Timestamp,
     /// How long it took.
+    #[serde(with = "bowline_model::experiment::millis")]
     pub took: Duration,
     /// The seed of a random order; none where the order was given.
     pub seed: Option<u64>,

@@ -34,6 +34,7 @@ use tokio::{
 use crate::{
     authorities::{AuthorityRow, MoveAuthority, MovedAuthority},
     certificates::{CertificateRow, CertificateTarget, RevokedCertificates, TaskIdentity},
+    chaos::configuration::Fingerprints,
     events::EventRow,
     inspection::{Inspect, Inspected},
     logs::{LogLines, LogQuestion},
@@ -226,6 +227,8 @@ pub(crate) enum Request {
         /// Whose.
         tasks: Vec<TaskId>,
     },
+    /// Fingerprints of what is configured.
+    Configuration,
     /// Takes everything down and ends.
     Down,
 }
@@ -337,6 +340,8 @@ pub(crate) enum Response {
         /// How many sidecars show a new certificate.
         count: usize,
     },
+    /// To `Configuration`.
+    Configuration(Fingerprints),
     /// Done.
     Done,
     /// Not done, and why.

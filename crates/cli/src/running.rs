@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::{
     authorities,
     certificates::{self, CertificateTarget},
+    chaos::configuration,
     events, faults, inspection,
     local_api::{AccessKey, Request, Response, Stdio},
     logs, measured, routes,
@@ -199,6 +200,9 @@ impl Running {
             Request::RenewCertificates { tasks } => {
                 let count = self.control.renew_certificates(&tasks, RENEWAL_LIMIT).await?;
                 Ok(Response::Renewed { count })
+            }
+            Request::Configuration => {
+                Ok(Response::Configuration(configuration::fingerprints(&self.control.snapshot())))
             }
             Request::Down => {
                 self.ended.send_replace(true);

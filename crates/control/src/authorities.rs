@@ -19,7 +19,9 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::{
-    ca::{Authority, CaError, CheckedCsr, CsrError, IssuedLeaf, KeyAlgorithm, LeafRequest, RootParams, Usage},
+    ca::{
+        Authority, CaError, CheckedCsr, CsrError, IssuedLeaf, KeyAlgorithm, LeafRequest, RootParams, Usage,
+    },
     master_key::MasterKey,
     private_ca::{
         self, PrivateAuthority, PrivateCaError, SHORT_LIVED_MAX,

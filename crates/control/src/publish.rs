@@ -118,9 +118,10 @@ impl PublishedFaults {
             let Resource::Endpoints(endpoints) = resource else { continue };
             for endpoint in &mut endpoints.endpoints {
                 let Some(address) = address_of(endpoint) else { continue };
-                let led = self.diversions.iter().find(|((cluster, from), _)| {
-                    *from == address && is_of_cluster(&endpoints.name, cluster)
-                });
+                let led = self
+                    .diversions
+                    .iter()
+                    .find(|((cluster, from), _)| *from == address && is_of_cluster(&endpoints.name, cluster));
                 if let Some((_, (to, until))) = led {
                     endpoint.diverted_to = to.to_string();
                     endpoint.diverted_until_unix_ms = *until;

@@ -2,6 +2,8 @@
 
 #[path = "support/agent.rs"]
 mod agent;
+#[path = "mesh/faults.rs"]
+mod faults;
 #[path = "mesh/introspection.rs"]
 mod introspection;
 #[path = "mesh/proxy.rs"]

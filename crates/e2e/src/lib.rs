@@ -4,5 +4,6 @@
 pub mod command;
 pub mod leftovers;
 pub mod load;
+pub mod local_api;
 pub mod mesh;
 pub mod server;

@@ -1,9 +1,11 @@
 //! What an experiment measures and what is judged by it: requests sent through a fault, what became of each, and
 //! whether that is what was expected.
 //!
-//! Times are offsets from the measurement's beginning, by a clock that only goes forward.
+//! Times are offsets from the measurement's beginning, by a clock that only goes forward. As JSON, times are
+//! numbers of milliseconds.
 
 mod judge;
+pub mod millis;
 
 pub use judge::{Finding, Judgement, Latencies, Marks, PhaseFigures, Second, is_steady, judge, steadiness};
 
@@ -63,8 +65,10 @@ impl fmt::Display for Outcome {
 #[serde(rename_all = "camelCase")]
 pub struct Sample {
     /// When it was due to be sent, from the measurement's beginning.
+    #[serde(with = "millis")]
     pub at: Duration,
     /// From when it was due until it was answered or given up: a load that is open-loop does not hide its waiting.
+    #[serde(with = "millis")]
     pub latency: Duration,
     /// What became of it.
     pub outcome: Outcome,
@@ -164,13 +168,16 @@ pub struct Expectation {
     /// The smallest share of them that has to, from when the fault is felt: 0 to 1.
     pub share: f64,
     /// How soon after the injection the share has to be there, and to stay.
+    #[serde(with = "millis")]
     pub detect_within: Duration,
     /// How soon after the fault's end the steady state has to be back.
+    #[serde(with = "millis")]
     pub recover_within: Duration,
     /// How many requests may be lost: those that got neither what was expected of their phase nor an answer of the
     /// application. `None`: that is not judged beside the share.
     pub lost_max: Option<u64>,
     /// How long 99 of 100 requests may take at most while the fault lasts. `None`: that is not judged.
+    #[serde(with = "millis::option")]
     pub p99_max: Option<Duration>,
     /// How many requests the application may answer while the fault lasts, from when it is felt, where it is expected to
     /// answer none. `None`: what the share says.

@@ -23,8 +23,12 @@ pub const NEW_RULE: u16 = SUBSYSTEM_NFTABLES << 8 | 6;
 pub const FAMILY_NONE: u8 = 0;
 /// IPv4.
 pub const FAMILY_IPV4: u8 = 2;
+/// Packets that come, before it is known whom they are for.
+pub const HOOK_PREROUTING: u32 = 0;
 /// Packets that come to this namespace itself.
 pub const HOOK_INPUT: u32 = 1;
+/// Packets of this namespace's own.
+pub const HOOK_OUTPUT: u32 = 3;
 /// Where packets are filtered, as `priority filter`.
 pub const PRIORITY_FILTER: i32 = 0;
 /// The verdict that a packet is lost.
@@ -37,10 +41,13 @@ pub const REGISTER_VERDICT: u32 = 0;
 pub const REGISTER: u32 = 1;
 /// Equal.
 pub const COMPARE_EQUAL: u32 = 0;
+/// Anything else.
+pub const COMPARE_NOT_EQUAL: u32 = 1;
 /// Less, of numbers in network byte order.
 pub const COMPARE_LESS: u32 = 2;
 
-const LIST_ELEMENT: u16 = 1;
+/// An element of a list of expressions.
+pub const LIST_ELEMENT: u16 = 1;
 const TABLE_NAME: u16 = 1;
 const TABLE_FLAGS: u16 = 2;
 const CHAIN_TABLE: u16 = 1;
@@ -53,9 +60,11 @@ const HOOK_PRIORITY: u16 = 2;
 const RULE_TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
 const RULE_EXPRESSIONS: u16 = 4;
-const EXPRESSION_NAME: u16 = 1;
+/// An expression's name.
+pub const EXPRESSION_NAME: u16 = 1;
 const EXPRESSION_DATA: u16 = 2;
-const DATA_VALUE: u16 = 1;
+/// A value.
+pub const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;
 const VERDICT_CODE: u16 = 1;
 const META_L4PROTO: u32 = 16;
@@ -135,6 +144,16 @@ pub fn compare(list: &mut Message, how: u32, value: &[u8]) {
         data.number_be(1, REGISTER);
         data.number_be(2, how);
         data.nested(3, |data| data.attribute(DATA_VALUE, value));
+    });
+}
+
+/// Loads some of the packet's bytes: of the network header (1) or the transport header (2).
+pub fn payload(list: &mut Message, header: u32, offset: u32, length: usize) {
+    expression(list, "payload", |data| {
+        data.number_be(1, REGISTER);
+        data.number_be(2, header);
+        data.number_be(3, offset);
+        data.number_be(4, u32::try_from(length).unwrap_or(4));
     });
 }
 

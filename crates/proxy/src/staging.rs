@@ -176,7 +176,9 @@ impl Staging {
         }
         match self.control_plane.shows(&now.serial, &now.staged).await {
             Ok(()) => self.told = now,
-            Err(ControlPlaneError::Status(status)) if status.code() == Code::Unimplemented => self.deaf = true,
+            Err(ControlPlaneError::Status(status)) if status.code() == Code::Unimplemented => {
+                self.deaf = true
+            }
             Err(error) => return Err(error),
         }
         Ok(())

@@ -27,8 +27,13 @@
 
 use std::{io, net::Ipv4Addr};
 
-use bowline_plumbing::netlink::{
-    Family, Message, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NetlinkSocket,
+pub(super) use bowline_plumbing::nftables::{batch, compare, expression, message, meta, payload};
+use bowline_plumbing::{
+    netlink::{Family, Message, NetlinkSocket},
+    nftables::{
+        ACCEPT, BATCH_BEGIN, BATCH_END, COMPARE_EQUAL, COMPARE_NOT_EQUAL, DATA_VALUE, EXPRESSION_NAME,
+        HOOK_OUTPUT, HOOK_PREROUTING, LIST_ELEMENT, REGISTER, chain, only_tcp, rule, table, verdict,
+    },
 };
 
 const TABLE: &str = "bowline";
@@ -36,53 +41,16 @@ const CHAIN_TRACKED: &str = "tracked";
 const CHAIN_ANSWERS: &str = "answers";
 const CHAIN_EGRESS: &str = "egress";
 
-const BATCH_BEGIN: u16 = 0x10;
-const BATCH_END: u16 = 0x11;
-const SUBSYSTEM_NFTABLES: u16 = 10;
-const NEW_TABLE: u16 = SUBSYSTEM_NFTABLES << 8;
-const NEW_CHAIN: u16 = SUBSYSTEM_NFTABLES << 8 | 3;
-const NEW_RULE: u16 = SUBSYSTEM_NFTABLES << 8 | 6;
-const FAMILY_NONE: u8 = 0;
-const FAMILY_IPV4: u8 = 2;
-
-const LIST_ELEMENT: u16 = 1;
-const TABLE_NAME: u16 = 1;
-const TABLE_FLAGS: u16 = 2;
-const CHAIN_TABLE: u16 = 1;
-const CHAIN_NAME: u16 = 3;
-const CHAIN_HOOK: u16 = 4;
-const CHAIN_POLICY: u16 = 5;
-const CHAIN_TYPE: u16 = 7;
-const HOOK_NUMBER: u16 = 1;
-const HOOK_PRIORITY: u16 = 2;
-const RULE_TABLE: u16 = 1;
-const RULE_CHAIN: u16 = 2;
-const RULE_EXPRESSIONS: u16 = 4;
-const EXPRESSION_NAME: u16 = 1;
-const EXPRESSION_DATA: u16 = 2;
-const DATA_VALUE: u16 = 1;
-const DATA_VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
-
-const HOOK_PREROUTING: u32 = 0;
-const HOOK_OUTPUT: u32 = 3;
 /// Before connections are tracked, as `priority raw`.
 const PRIORITY_RAW: i32 = -300;
 /// Where destinations are translated, as `priority dstnat` (-100).
 const PRIORITY_DSTNAT: i32 = -100;
-const ACCEPT: u32 = 1;
-const REGISTER_VERDICT: u32 = 0;
-const REGISTER: u32 = 1;
 const META_IIFNAME: u32 = 6;
-const META_L4PROTO: u32 = 16;
-const COMPARE_EQUAL: u32 = 0;
-const COMPARE_NOT_EQUAL: u32 = 1;
 const PAYLOAD_NETWORK_HEADER: u32 = 1;
 const PAYLOAD_TRANSPORT_HEADER: u32 = 2;
 const DESTINATION_OFFSET: u32 = 16;
 const SOURCE_PORT_OFFSET: u32 = 0;
 const INTERFACE_NAME_BYTES: usize = 16;
-const PROTOCOL_TCP: u8 = 6;
 /// `NF_NAT_RANGE_PROTO_SPECIFIED`: the port is given.
 const REDIRECT_TO_PORT: u32 = 2;
 
@@ -100,66 +68,26 @@ pub(crate) fn redirect_tcp(device: &str, except: &[(Ipv4Addr, u8)], port: u16) -
 fn messages(device: &str, except: &[(Ipv4Addr, u8)], port: u16) -> Vec<Message> {
     vec![
         batch(BATCH_BEGIN),
-        table(),
-        chain(CHAIN_TRACKED, "filter", HOOK_PREROUTING, PRIORITY_RAW),
-        chain(CHAIN_ANSWERS, "filter", HOOK_OUTPUT, PRIORITY_RAW),
-        chain(CHAIN_EGRESS, "nat", HOOK_PREROUTING, PRIORITY_DSTNAT),
-        rule(CHAIN_TRACKED, |list| {
+        table(TABLE),
+        chain(TABLE, CHAIN_TRACKED, "filter", HOOK_PREROUTING, PRIORITY_RAW),
+        chain(TABLE, CHAIN_ANSWERS, "filter", HOOK_OUTPUT, PRIORITY_RAW),
+        chain(TABLE, CHAIN_EGRESS, "nat", HOOK_PREROUTING, PRIORITY_DSTNAT),
+        rule(TABLE, CHAIN_TRACKED, |list| {
             egress(list, device, except);
-            accept(list);
+            verdict(list, ACCEPT);
         }),
-        rule(CHAIN_TRACKED, do_not_track),
-        rule(CHAIN_ANSWERS, |list| {
+        rule(TABLE, CHAIN_TRACKED, do_not_track),
+        rule(TABLE, CHAIN_ANSWERS, |list| {
             payload(list, PAYLOAD_TRANSPORT_HEADER, SOURCE_PORT_OFFSET, 2);
             compare(list, COMPARE_NOT_EQUAL, &port.to_be_bytes());
             do_not_track(list);
         }),
-        rule(CHAIN_EGRESS, |list| {
+        rule(TABLE, CHAIN_EGRESS, |list| {
             egress(list, device, except);
             redirect(list, port);
         }),
         batch(BATCH_END),
     ]
-}
-
-/// A message with its `struct nfgenmsg`: family, version 0, resource.
-pub(super) fn message(kind: u16, flags: u16, family: u8, resource: u16) -> Message {
-    let mut message = Message::new(kind, flags);
-    message.bytes(&[family, 0]);
-    message.bytes(&resource.to_be_bytes());
-    message
-}
-
-pub(super) fn batch(kind: u16) -> Message {
-    message(kind, 0, FAMILY_NONE, SUBSYSTEM_NFTABLES)
-}
-
-fn table() -> Message {
-    let mut table = message(NEW_TABLE, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, FAMILY_IPV4, 0);
-    table.text(TABLE_NAME, TABLE);
-    table.number_be(TABLE_FLAGS, 0);
-    table
-}
-
-fn chain(name: &str, kind: &str, hook: u32, priority: i32) -> Message {
-    let mut chain = message(NEW_CHAIN, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, FAMILY_IPV4, 0);
-    chain.text(CHAIN_TABLE, TABLE);
-    chain.text(CHAIN_NAME, name);
-    chain.text(CHAIN_TYPE, kind);
-    chain.number_be(CHAIN_POLICY, ACCEPT);
-    chain.nested(CHAIN_HOOK, |place| {
-        place.number_be(HOOK_NUMBER, hook);
-        place.attribute(HOOK_PRIORITY, &priority.to_be_bytes());
-    });
-    chain
-}
-
-fn rule(chain: &str, fill: impl FnOnce(&mut Message)) -> Message {
-    let mut rule = message(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND | NLM_F_ACK, FAMILY_IPV4, 0);
-    rule.text(RULE_TABLE, TABLE);
-    rule.text(RULE_CHAIN, chain);
-    rule.nested(RULE_EXPRESSIONS, fill);
-    rule
 }
 
 /// Goes on only with TCP that comes in over `device` for an address in none of `except`.
@@ -170,8 +98,7 @@ fn egress(list: &mut Message, device: &str, except: &[(Ipv4Addr, u8)]) {
     }
     meta(list, META_IIFNAME);
     compare(list, COMPARE_EQUAL, &name);
-    meta(list, META_L4PROTO);
-    compare(list, COMPARE_EQUAL, &[PROTOCOL_TCP]);
+    only_tcp(list);
     for (network, prefix) in except {
         destination_outside(list, *network, *prefix);
     }
@@ -188,51 +115,8 @@ fn redirect(list: &mut Message, port: u16) {
     });
 }
 
-fn accept(list: &mut Message) {
-    expression(list, "immediate", |data| {
-        data.number_be(1, REGISTER_VERDICT);
-        data.nested(2, |value| {
-            value.nested(DATA_VERDICT, |verdict| verdict.number_be(VERDICT_CODE, ACCEPT));
-        });
-    });
-}
-
 fn do_not_track(list: &mut Message) {
     list.nested(LIST_ELEMENT, |element| element.text(EXPRESSION_NAME, "notrack"));
-}
-
-pub(super) fn expression(list: &mut Message, name: &str, fill: impl FnOnce(&mut Message)) {
-    list.nested(LIST_ELEMENT, |element| {
-        element.text(EXPRESSION_NAME, name);
-        element.nested(EXPRESSION_DATA, fill);
-    });
-}
-
-/// Loads what is known of the packet besides its bytes.
-pub(super) fn meta(list: &mut Message, key: u32) {
-    expression(list, "meta", |data| {
-        data.number_be(2, key);
-        data.number_be(1, REGISTER);
-    });
-}
-
-/// Goes on only if the register compares so.
-pub(super) fn compare(list: &mut Message, how: u32, value: &[u8]) {
-    expression(list, "cmp", |data| {
-        data.number_be(1, REGISTER);
-        data.number_be(2, how);
-        data.nested(3, |data| data.attribute(DATA_VALUE, value));
-    });
-}
-
-/// Loads some of the packet's bytes.
-pub(super) fn payload(list: &mut Message, header: u32, offset: u32, length: usize) {
-    expression(list, "payload", |data| {
-        data.number_be(1, REGISTER);
-        data.number_be(2, header);
-        data.number_be(3, offset);
-        data.number_be(4, u32::try_from(length).unwrap_or(4));
-    });
 }
 
 /// Goes on only if the destination is not in the network. As `nft` does it: of

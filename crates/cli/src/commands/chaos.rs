@@ -21,7 +21,13 @@ use bowline_model::{
 use bowline_plumbing::wall_clock;
 
 use crate::{
-    chaos::{history, progress::ProgressLine, system::LiveSystem, template::TemplateRun},
+    chaos::{
+        history,
+        progress::ProgressLine,
+        soak::{self, SoakArgs},
+        system::LiveSystem,
+        template::TemplateRun,
+    },
     display::Table,
     machine::Stop,
     output::OutputFormat,
@@ -72,6 +78,8 @@ enum Action {
         #[command(flatten)]
         of: OfBowline,
     },
+    /// Run random experiments, killing some runs, and compare what is there before and after
+    Soak(SoakArgs),
 }
 
 /// Which Bowline is meant.
@@ -218,6 +226,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Action::Report { file, wanted, of } => report(file.as_deref(), &wanted, &of),
         Action::Faults { output, of } => faults(output, &of).await,
         Action::Stop { of } => stop(&of).await,
+        Action::Soak(args) => soak::run(args).await,
     };
     Ok(ended.unwrap_or_else(|error| {
         eprintln!("bowline: {error:#}");

@@ -151,12 +151,14 @@ impl ControlPlane {
     ) -> Result<Forged, ChaosError> {
         let now = wall_clock::now();
         let until = checked_end(now, now + lasting)?;
-        let parameters = json!({ "task": task.as_str(), "shows": shows, "lastingSeconds": lasting.as_secs() });
+        let parameters =
+            json!({ "task": task.as_str(), "shows": shows, "lastingSeconds": lasting.as_secs() });
         self.recorded("ForgeCertificate", &parameters, || {
             let forgery = self.core.forge(task, shows, now, until)?;
             let serial = forgery.record.serial.clone();
             if shows == Some(&FaultyCertificate::Revoked) {
-                self.core.revoke_for_fault(std::slice::from_ref(&forgery.record), forgery.record.not_after)?;
+                self.core
+                    .revoke_for_fault(std::slice::from_ref(&forgery.record), forgery.record.not_after)?;
             }
             self.core.remember_forged(forgery.record).map_err(|_| ChaosError::TooMany)?;
             tracing::warn!(%task, serial, ?shows, "a certificate was forged, for a fault on purpose");
@@ -191,7 +193,9 @@ impl ControlPlane {
         let now = wall_clock::now();
         let until = checked_end(now, until)?;
         if per_million == 0 || per_million > ALL {
-            return Err(ChaosError::Invalid(format!("a share is from 1 to {ALL} in a million, not {per_million}")));
+            return Err(ChaosError::Invalid(format!(
+                "a share is from 1 to {ALL} in a million, not {per_million}"
+            )));
         }
         let tasks = self.checked_tasks(tasks)?;
         let version = hexadecimal(&random::bytes::<16>());
@@ -210,10 +214,9 @@ impl ControlPlane {
                 FaultyCertificate::Revoked => self.core.revoke_for_fault(&records, until)?,
                 _ => Vec::new(),
             };
-            let held = tasks.iter().cloned().zip(made.into_iter().map(|forgery| StagedKey {
-                chain_der: forgery.chain_der,
-                key: forgery.key,
-            }));
+            let held = tasks.iter().cloned().zip(
+                made.into_iter().map(|forgery| StagedKey { chain_der: forgery.chain_der, key: forgery.key }),
+            );
             let told = v1::StagedCertificate {
                 version: version.clone(),
                 per_million,
@@ -289,10 +292,9 @@ impl ControlPlane {
             to: to.iter().copied().collect::<BTreeMap<_, _>>(),
             until,
         };
-        let id = self
-            .core
-            .divert_paths(diversion)
-            .map_err(|(caller, address)| ChaosError::Conflict(format!("the way from task {caller} to {address}")))?;
+        let id = self.core.divert_paths(diversion).map_err(|(caller, address)| {
+            ChaosError::Conflict(format!("the way from task {caller} to {address}"))
+        })?;
         tracing::warn!(callers = callers.len(), cluster, %until, "sidecars are led elsewhere, on purpose");
         let undo = Undo(Some(|| drop(self.core.end_diverted_paths(id))));
         self.callers_in_step(&callers, TAKEN_LIMIT.min(until.since(wall_clock::now()))).await?;
@@ -401,7 +403,8 @@ impl ControlPlane {
         match &done {
             Ok((_, elements)) => event.response_elements = Some(elements.clone()),
             Err(error) => {
-                event.outcome = AuditOutcome::Error { code: code_of(error).into(), message: error.to_string() };
+                event.outcome =
+                    AuditOutcome::Error { code: code_of(error).into(), message: error.to_string() };
             }
         }
         admission.record(event)?;

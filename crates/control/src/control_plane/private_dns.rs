@@ -84,11 +84,7 @@ fn seconds() -> u64 {
 
 /// Listens where this state directory did before, if the port may be any and that one is still
 /// free; tasks are told where it is.
-fn listen(
-    config: &DnsConfig,
-    registry: &Registry,
-    zones: &Arc<dyn Zones>,
-) -> Result<DnsServer, StartError> {
+fn listen(config: &DnsConfig, registry: &Registry, zones: &Arc<dyn Zones>) -> Result<DnsServer, StartError> {
     let start = |config: DnsConfig| DnsServer::start(config, Arc::clone(zones));
     if let ([wanted], Some(kept)) = (&config.listen[..], registry.settings().dns_address)
         && wanted.port() == 0

@@ -178,7 +178,8 @@ impl Core {
     pub(crate) fn divert_paths(&self, diversion: PathDiversion) -> Result<u64, (TaskId, SocketAddr)> {
         let number = {
             let (mut chaos, now) = (self.chaos(), wall_clock::now());
-            let others = chaos.paths.values().filter(|other| other.until > now && other.cluster == diversion.cluster);
+            let others =
+                chaos.paths.values().filter(|other| other.until > now && other.cluster == diversion.cluster);
             for other in others {
                 let caller = diversion.callers.intersection(&other.callers).next();
                 let address = diversion.to.keys().find(|address| other.to.contains_key(address));
@@ -311,7 +312,8 @@ impl Core {
     pub(crate) fn endpoints_of(&self, caller: &TaskId, cluster: &str) -> Vec<(TaskId, SocketAddr)> {
         let Some(resources) = self.resources(caller) else { return Vec::new() };
         let kind = ResourceType::Endpoints;
-        let of_cluster = resources.iter().filter(|((of, name), _)| *of == kind && is_of_cluster(name, cluster));
+        let of_cluster =
+            resources.iter().filter(|((of, name), _)| *of == kind && is_of_cluster(name, cluster));
         let endpoints = of_cluster.flat_map(|(_, held)| match &*held.resource {
             Resource::Endpoints(endpoints) => endpoints.endpoints.as_slice(),
             _ => &[],

@@ -4,15 +4,10 @@
 
 use std::time::Duration;
 
-use bowline_model::{
-    clock::Timestamp,
-    fault::FaultyCertificate,
-    identity::SpiffeId,
-    task::TaskId,
-};
+use bowline_model::{clock::Timestamp, fault::FaultyCertificate, identity::SpiffeId, task::TaskId};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use thiserror::Error;
@@ -79,7 +74,8 @@ impl Core {
                 let mut services = registry.services.values();
                 let named = services.any(|service| registry.identity_of_service(service).as_str() == id);
                 let parsed = id.parse::<SpiffeId>().ok().filter(|_| named);
-                order.spiffe_id = Some(parsed.ok_or_else(|| ForgeryError::NoService(id.chars().take(300).collect()))?);
+                order.spiffe_id =
+                    Some(parsed.ok_or_else(|| ForgeryError::NoService(id.chars().take(300).collect()))?);
                 made.issued(&order, key)
             }
             Some(F::NoIdentity) => {

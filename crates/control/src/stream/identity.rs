@@ -77,6 +77,7 @@ impl Identity for IdentityService {
 
     async fn shows(&self, request: Request<ShowsRequest>) -> Result<Response<ShowsResponse>, Status> {
         let connection = connection_of(&request)?;
+        connection.spend(1.0)?;
         let task = task_of(&*self.directory, &connection.peer()?.peer)?;
         let ShowsRequest { serial, staged } = request.into_inner();
         if serial.len() > SERIAL_BYTES_MAX || staged.len() > NAME_BYTES_MAX {

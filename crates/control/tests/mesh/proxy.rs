@@ -1,15 +1,21 @@
 //! Proxies that only follow the stream: a certificate, a connection of TLS 1.3 each, every type
 //! subscribed to, each response answered. What they refuse is noted with its moment.
 
-use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Instant,
+};
 
 use bowline_discovery::{
-    identity::{IssueRequest, identity_client::IdentityClient},
+    identity::{FETCH_PURPOSE, FetchRequest, IssueRequest, ShowsRequest, identity_client::IdentityClient},
     resource::{Resource, ResourceType},
-    v1::identity::Source,
+    v1::{self, identity::Source},
     xds::{DeltaDiscoveryRequest, aggregated_discovery_service_client::AggregatedDiscoveryServiceClient},
 };
 use bowline_model::task::{Secret, TaskId};
+use bowline_plumbing::hpke::{Recipient, Sealed};
 use hyper_util::rt::TokioIo;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{
@@ -87,6 +93,11 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
+    /// What somebody else made.
+    pub(crate) fn of(chain: Vec<Vec<u8>>, key: &[u8]) -> Self {
+        Self { chain, key: key.to_vec(), roots_pem: String::new() }
+    }
+
     fn parts(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         let chain = self.chain.iter().cloned().map(CertificateDer::from).collect();
         (chain, PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone())))
@@ -216,6 +227,10 @@ pub(crate) struct Refused {
     pub(crate) since: Option<Instant>,
     /// Why its stream is over.
     pub(crate) ended: Option<Code>,
+    /// Version of the faulty certificate that it was given to show, and its leaf.
+    pub(crate) staged: Option<(String, Vec<u8>)>,
+    /// Where it was told to go in place of endpoints' addresses, by cluster.
+    pub(crate) led: BTreeMap<String, Vec<String>>,
 }
 
 /// A proxy that follows the stream.
@@ -238,8 +253,9 @@ impl Proxy {
     pub(crate) async fn start(place: &Place, task: TaskId, credentials: Credentials) -> Self {
         let (tell, refused) = watch::channel(Refused::default());
         let channel = place.channel(Some(&credentials));
+        let serial = serial_of(&credentials.chain[0]);
         let following = tokio::spawn(async move {
-            let status = follow(channel, &tell).await;
+            let status = follow(channel, &tell, serial).await;
             tell.send_modify(|refused| refused.ended = Some(status.code()));
         });
         let mut proxy = Self { task, credentials, refused, following };
@@ -260,7 +276,57 @@ impl Proxy {
     }
 }
 
-async fn follow(channel: Channel, tell: &watch::Sender<Refused>) -> Status {
+/// Does what is asked for on purpose, as a sidecar does, and tells of it: shows a faulty certificate, or a new one.
+async fn obey(
+    mut client: IdentityClient<Channel>,
+    tell: &watch::Sender<Refused>,
+    identity: &v1::Identity,
+    serial: &mut String,
+) -> Result<(), Status> {
+    let present = tell.borrow().staged.clone();
+    let staged = match &identity.staged {
+        Some(staged) if present.as_ref().is_some_and(|(version, _)| *version == staged.version) => {
+            present.clone()
+        }
+        Some(staged) => {
+            let recipient = Recipient::generate().expect("a key");
+            let name = format!("staged:{}", staged.version);
+            let request = FetchRequest { name, recipient: recipient.public_key().to_vec() };
+            let fetched = client.fetch(request).await?.into_inner();
+            let sealed = Sealed { encapsulated: fetched.encapsulated, ciphertext: fetched.sealed_key };
+            recipient.open(&sealed, FETCH_PURPOSE, &fetched.chain_der[0]).expect("it is for this proxy");
+            Some((staged.version.clone(), fetched.chain_der[0].clone()))
+        }
+        None => None,
+    };
+    let asked = match &identity.source {
+        Some(Source::Issued(issued)) => !issued.renewal.is_empty(),
+        _ => false,
+    };
+    if asked {
+        let key = KeyPair::generate().expect("a key");
+        let csr = CertificateParams::default().serialize_request(&key).expect("a request");
+        let request = IssueRequest { csr_der: csr.der().to_vec(), ..IssueRequest::default() };
+        *serial = serial_of(&client.issue(request).await?.into_inner().chain_der[0]);
+    }
+    let version = staged.as_ref().map(|(version, _)| version.clone()).unwrap_or_default();
+    if asked || staged != present {
+        tell.send_modify(|told| told.staged = staged);
+        client.shows(ShowsRequest { serial: serial.clone(), staged: version }).await?;
+    }
+    Ok(())
+}
+
+/// Without zeros before it, as sidecars write it.
+fn serial_of(leaf: &[u8]) -> String {
+    use x509_parser::prelude::{FromDer as _, X509Certificate};
+    let (_, parsed) = X509Certificate::from_der(leaf).expect("a certificate");
+    let text: String = parsed.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect();
+    text.trim_start_matches('0').to_owned()
+}
+
+async fn follow(channel: Channel, tell: &watch::Sender<Refused>, mut serial: String) -> Status {
+    let identity_client = IdentityClient::new(channel.clone());
     let (requests, outgoing) = mpsc::channel(2 * ResourceType::ALL.len());
     for kind in ResourceType::ALL {
         let request = DeltaDiscoveryRequest { type_url: kind.type_url(), ..Default::default() };
@@ -282,6 +348,12 @@ async fn follow(channel: Channel, tell: &watch::Sender<Refused>) -> Status {
             // As a proxy does, for all of them.
             let any = held.resource.as_ref().expect("a message");
             let resource = Resource::decode(kind, &any.value).expect("it can be read");
+            if let Resource::Identity(identity) = &resource
+                && identity.name == "mesh"
+                && let Err(status) = obey(identity_client.clone(), tell, identity, &mut serial).await
+            {
+                return status;
+            }
             tell.send_if_modified(|told| match resource {
                 Resource::Revocation(revocation) => {
                     told.serials = revocation.serials.into_iter().collect();
@@ -299,6 +371,11 @@ async fn follow(channel: Channel, tell: &watch::Sender<Refused>) -> Status {
                     }
                     _ => false,
                 },
+                Resource::Endpoints(endpoints) => {
+                    let led = endpoints.endpoints.iter().map(|endpoint| endpoint.diverted_to.clone());
+                    told.led.insert(endpoints.name, led.filter(|led| !led.is_empty()).collect());
+                    true
+                }
                 _ => false,
             });
         }

@@ -14,12 +14,16 @@ const ROUNDING: f64 = 1e-9;
 #[serde(rename_all = "camelCase")]
 pub struct Marks {
     /// The fault was asked for.
+    #[serde(with = "crate::experiment::millis")]
     pub injected: Duration,
     /// It was in force.
+    #[serde(with = "crate::experiment::millis")]
     pub in_force: Duration,
     /// Its end was asked for, or came by itself.
+    #[serde(with = "crate::experiment::millis")]
     pub ended: Duration,
     /// Measuring ended.
+    #[serde(with = "crate::experiment::millis")]
     pub finished: Duration,
 }
 
@@ -47,8 +51,10 @@ impl Finding {
 #[serde(rename_all = "camelCase")]
 pub struct Latencies {
     /// Half of them at most.
+    #[serde(with = "crate::experiment::millis")]
     pub p50: Duration,
     /// 99 of 100 at most.
+    #[serde(with = "crate::experiment::millis")]
     pub p99: Duration,
 }
 
@@ -96,8 +102,10 @@ pub struct Judgement {
     /// What was looked at.
     pub findings: Vec<Finding>,
     /// From the injection until requests got what was expected, and went on to. `None`: they never did.
+    #[serde(with = "crate::experiment::millis::option")]
     pub time_to_detect: Option<Duration>,
     /// From the fault's end until the steady state was back, and stayed. `None`: it never was.
+    #[serde(with = "crate::experiment::millis::option")]
     pub time_to_recover: Option<Duration>,
     /// Requests from the injection on that got neither what was expected of their phase nor an answer of the application.
     pub lost: u64,

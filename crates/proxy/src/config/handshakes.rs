@@ -8,7 +8,8 @@ use rustls::sign::CertifiedKey;
 
 use super::{HopConfigs, PublicTls, UpstreamTls, store::HeldIdentity};
 use crate::tls::{
-    self, ALPN_H2, ALPN_HTTP1, ALPN_TCP, ALPN_UPGRADE, staged::Shown, trust::TrustStore, verify::ExpectedServers,
+    self, ALPN_H2, ALPN_HTTP1, ALPN_TCP, ALPN_UPGRADE, staged::Shown, trust::TrustStore,
+    verify::ExpectedServers,
 };
 
 /// The hop's configurations of a cluster, and what they were made from.

@@ -246,7 +246,11 @@ impl ResourceStore {
                 }
             }
             Resource::Identity(message) => match &message.source {
-                _ if message.staged.as_ref().is_some_and(|staged| !(1..=ALL).contains(&staged.per_million)) => {
+                _ if message
+                    .staged
+                    .as_ref()
+                    .is_some_and(|staged| !(1..=ALL).contains(&staged.per_million)) =>
+                {
                     return Err(invalid("staged.perMillion", format!("is from 1 to {ALL}")));
                 }
                 None => return Err(invalid("source", "one of issued and files is needed")),

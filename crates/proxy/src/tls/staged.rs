@@ -124,14 +124,12 @@ mod tests {
 
     fn shown(per_million: u32, until: Instant) -> Shown {
         let (own, own_key) = pair();
-        let own_key = PROVIDER
-            .key_provider
-            .load_private_key(PrivateKeyDer::Pkcs8(own_key.into()))
-            .expect("a key");
+        let own_key =
+            PROVIDER.key_provider.load_private_key(PrivateKeyDer::Pkcs8(own_key.into())).expect("a key");
         let own = Arc::new(CertifiedKey::new(vec![CertificateDer::from(own[0].clone())], own_key));
         // The key is another's.
-        let staged =
-            Staged::new("v".to_owned(), pair().0, &pair().1, per_million, until).expect("nothing is compared");
+        let staged = Staged::new("v".to_owned(), pair().0, &pair().1, per_million, until)
+            .expect("nothing is compared");
         Shown::new(&own, Some(&Arc::new(staged)))
     }
 

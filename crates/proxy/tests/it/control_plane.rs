@@ -2,6 +2,7 @@
 
 mod introspection;
 mod reports;
+mod staging;
 mod traces;
 
 use std::{
@@ -18,8 +19,8 @@ use std::{
 
 use bowline_discovery::{
     identity::{
-        FETCH_PURPOSE, FetchRequest, FetchResponse, IssueRequest, IssueResponse, TaskCredentialsRequest,
-        TaskCredentialsResponse,
+        FETCH_PURPOSE, FetchRequest, FetchResponse, IssueRequest, IssueResponse, ShowsRequest, ShowsResponse,
+        TaskCredentialsRequest, TaskCredentialsResponse,
         identity_server::{Identity, IdentityServer},
     },
     introspection::introspection_server::IntrospectionServer,
@@ -73,6 +74,10 @@ struct Seen {
     serials: Vec<String>,
     /// What is fetched: a certificate and its key, DER.
     held: Option<(Vec<u8>, Vec<u8>)>,
+    /// What is fetched by a staged certificate's name.
+    staged: HashMap<String, (Vec<u8>, Vec<u8>)>,
+    /// What the proxy said that it shows: the serial number of its own, and the version of what is staged.
+    shown: Vec<(String, String)>,
     senders: Vec<mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>>,
     /// What it was told of what was counted, repeated reports included.
     reports: Vec<MetricReport>,
@@ -219,12 +224,24 @@ impl Identity for ControlPlane {
             return Err(Status::unauthenticated("no certificate"));
         }
         let FetchRequest { name, recipient } = request.into_inner();
-        assert_eq!(name, "acm:b");
-        let held = self.seen.lock().expect("not poisoned").held.clone();
+        let held = {
+            let seen = self.seen.lock().expect("not poisoned");
+            match name.as_str() {
+                "acm:b" => seen.held.clone(),
+                staged => seen.staged.get(staged).cloned(),
+            }
+        };
         let (leaf, key) = held.ok_or_else(|| Status::not_found("there is none yet"))?;
         let sealed = hpke::seal(&recipient, FETCH_PURPOSE, &leaf, &key).expect("a key of the proxy's");
         let (encapsulated, sealed_key) = (sealed.encapsulated, sealed.ciphertext);
         Ok(tonic::Response::new(FetchResponse { chain_der: vec![leaf], encapsulated, sealed_key }))
+    }
+
+    async fn shows(&self, request: Request<ShowsRequest>) -> Result<tonic::Response<ShowsResponse>, Status> {
+        assert_eq!(request.extensions().get::<bool>(), Some(&true), "a certificate was shown");
+        let ShowsRequest { serial, staged } = request.into_inner();
+        self.seen.lock().expect("not poisoned").shown.push((serial, staged));
+        Ok(tonic::Response::new(ShowsResponse {}))
     }
 
     async fn issue(&self, request: Request<IssueRequest>) -> Result<tonic::Response<IssueResponse>, Status> {

@@ -56,8 +56,12 @@ impl ResourceStore {
 
     /// When the next of what is faulty on purpose ends.
     pub(crate) fn next_fault_end(&self) -> Option<Instant> {
-        let diversions =
-            self.endpoints.values().flatten().filter_map(|draft| draft.diverted).map(|diverted| diverted.until);
+        let diversions = self
+            .endpoints
+            .values()
+            .flatten()
+            .filter_map(|draft| draft.diverted)
+            .map(|diverted| diverted.until);
         diversions.chain(self.staged.as_ref().map(|staged| staged.until)).min()
     }
 

@@ -1,0 +1,80 @@
+//! `bowline chaos` on two services: experiments hold, tell what they saw, and leave nothing; killed runs, too.
+
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use bowline_e2e::{
+    command::eventually,
+    mesh::{MeshOptions, TestMesh, bowline},
+};
+use serde_json::Value;
+
+fn faults(mesh: &TestMesh) -> usize {
+    let outcome = mesh.run(&["chaos", "faults", "-o", "json"]);
+    assert!(outcome.success(), "{outcome:?}");
+    serde_json::from_str::<Vec<Value>>(&outcome.stdout).expect("faults").len()
+}
+
+#[test]
+fn experiments_hold_on_two_services_and_leave_nothing() {
+    let mesh = TestMesh::up(&MeshOptions::example("two-services"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let (junit, html) = (file("chaos.xml"), file("chaos.html"));
+    let outcome = mesh.run(&[
+        "chaos", "run", "certificate-expiry", "backend-unavailable", "-o", "json", "--junit", &junit, "--html", &html,
+    ]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}\n{}", mesh.log());
+    let report: Value = serde_json::from_str(&outcome.stdout).expect("a report");
+    let records = report["records"].as_array().expect("records");
+    assert_eq!(records.len(), 2);
+    for record in records {
+        assert_eq!(record["verdict"], "held", "{record:#}");
+        assert!(record["judgement"]["before"]["requests"].as_u64() >= Some(80), "{record:#}");
+    }
+    let during = &records[0]["judgement"]["during"]["outcomes"];
+    assert!(during["403 expired"].as_u64() >= Some(100), "{during}");
+    assert!(std::fs::read_to_string(&junit).expect("JUnit").contains("tests=\"2\" failures=\"0\""));
+    assert!(std::fs::read_to_string(&html).expect("a page").contains("<svg"));
+    assert_eq!(faults(&mesh), 0);
+
+    // The run was kept: its report can be had again.
+    let again = mesh.run(&["chaos", "report", "-o", "junit"]);
+    assert_eq!(again.stdout, std::fs::read_to_string(&junit).expect("JUnit"));
+
+    // A share of requests that nobody can answer is no steady state: nothing is injected.
+    let refused = mesh.run(&["chaos", "run", "certificate-expiry", "--caller", "service-z"]);
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    let unknown = mesh.run(&["chaos", "run", "nonsense"]);
+    assert_eq!(unknown.code, Some(2), "{unknown:?}");
+
+    // A runner that is killed leaves its fault, which ends by itself.
+    let mut runner = Command::new(bowline())
+        .args(["chaos", "run", "certificate-expiry", "--duration", "2s", "--state-dir"])
+        .arg(mesh.state_dir())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    eventually("the fault is in force", Duration::from_secs(20), || (faults(&mesh) == 1).then_some(()));
+    runner.kill().expect("it can be killed");
+    runner.wait().expect("it can be waited for");
+    eventually("the fault ends by itself", Duration::from_secs(20), || (faults(&mesh) == 0).then_some(()));
+    let after = mesh.run(&["chaos", "run", "certificate-expiry", "-o", "json"]);
+    assert_eq!(after.code, Some(0), "{after:?}");
+    assert_eq!(mesh.interrupt(), Some(0));
+}
+
+#[test]
+fn a_template_is_brought_up_for_experiments_and_taken_down() {
+    let template = MeshOptions::example("two-services").template;
+    let mut run = Command::new(bowline());
+    run.args(["chaos", "run", "certificate-expiry", "-o", "json", "--template"]).arg(template);
+    let outcome = bowline_e2e::command::run_limited(&mut run, Duration::from_secs(400));
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let report: Value = serde_json::from_str(&outcome.stdout).expect("a report");
+    assert_eq!(report["records"][0]["verdict"], "held", "{report:#}");
+}

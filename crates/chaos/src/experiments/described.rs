@@ -23,9 +23,11 @@ pub(super) mod measures {
     /// How often the mesh is looked at while something is awaited.
     pub(in super::super) const LOOK: Duration = Duration::from_millis(200);
     /// How long stolen and forged certificates last.
-    pub(in super::super) const FORGED: Duration = Duration::from_secs(120);
+    pub(in super::super) const FORGED: Duration = Duration::from_secs(30);
+    /// Within this every sidecar knows of a certificate that it is revoked.
+    pub(in super::super) const TOLD: Duration = Duration::from_secs(1);
     /// Packets that are lost in each direction, of a hundred.
-    pub(in super::super) const LOSS_PERCENT: u8 = 20;
+    pub(in super::super) const LOSS_PERCENT: u8 = 10;
     /// Renewals under loss, which make handshakes: so many, and so far apart.
     pub(in super::super) const HANDSHAKES_UNDER_LOSS: u32 = 3;
     pub(in super::super) const BETWEEN_HANDSHAKES: Duration = Duration::from_millis(1_500);

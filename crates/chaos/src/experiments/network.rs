@@ -20,7 +20,7 @@ pub const DROPPED_PACKETS: Described = Described {
     name: "dropped-packets",
     title: "Dropped packets in the TLS handshake",
     hypothesis: "Handshakes succeed though packets are dropped",
-    how: "the kernel drops 20 of 100 packets in each direction between the caller's sidecars and the called service's; \
+    how: "the kernel drops 10 of 100 packets in each direction between the caller's sidecars and the called service's; \
           the caller's sidecars make new connections three times meanwhile, for their certificates are renewed",
     expected: "97 of 100 requests are answered",
     prepare: |mesh, scope| {
@@ -61,7 +61,7 @@ impl Trial for Harmed {
     }
 
     fn load(&self) -> Load {
-        Load { timeout: Duration::from_secs(5), ..Load::default() }
+        Load { timeout: Duration::from_secs(8), ..Load::default() }
     }
 
     fn timing(&self) -> Timing {

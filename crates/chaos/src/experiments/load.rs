@@ -24,7 +24,7 @@ pub const HIGH_TLS_LOAD: Described = Described {
     name: "high-tls-load",
     title: "High traffic with TLS overhead",
     hypothesis: "High load over TLS is served without degradation",
-    how: "200 requests per second from within the caller's task, and 400 more over 32 connections of mutual TLS from the \
+    how: "100 requests per second from within the caller's task, and 600 more over 32 connections of mutual TLS from the \
           host; a relay between the sidecars counts their connections and delays each direction by 1 ms",
     expected: "99.5 of 100 requests are answered, 99 of 100 within a second, over few connections between the sidecars",
     prepare: |mesh, scope| {

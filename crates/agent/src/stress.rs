@@ -68,9 +68,8 @@ pub(crate) enum FromStress {
 
 /// Runs until the deadline, or until who ordered it is gone.
 pub fn main() -> ExitCode {
-    let socket = match io::stdin().as_fd().try_clone_to_owned() {
-        Ok(socket) => socket,
-        Err(_) => return ExitCode::FAILURE,
+    let Ok(socket) = io::stdin().as_fd().try_clone_to_owned() else {
+        return ExitCode::FAILURE;
     };
     let Ok(Some((order, _))) = fd_message::receive::<Order>(&socket) else {
         return ExitCode::FAILURE;
@@ -79,14 +78,13 @@ pub fn main() -> ExitCode {
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let watch = Watch { deadline: Instant::now() + order.lasting, socket };
     match begin(&order.load, &watch) {
-        Ok(Some((what, mut held))) => {
+        Ok((what, mut held)) => {
             watch.say(&FromStress::Ready { what });
             while !watch.is_over(RETOUCH) {
-                held.touch();
+                held.touch(&watch);
             }
             ExitCode::SUCCESS
         }
-        Ok(None) => ExitCode::SUCCESS,
         Err(error) => {
             watch.say(&FromStress::Failed { reason: error.to_string() });
             ExitCode::FAILURE
@@ -127,30 +125,28 @@ impl Watch {
 /// What the load is made of beside threads.
 trait Held {
     /// Uses it.
-    fn touch(&mut self) {}
+    fn touch(&mut self, _: &Watch) {}
 }
 
 struct Threads;
 
 impl Held for Threads {}
 
-/// Returns when the load is there; `None`: it was time to end before.
-fn begin(load: &Load, watch: &Watch) -> io::Result<Option<(String, Box<dyn Held>)>> {
+/// Returns when the load is there, and what it is.
+fn begin(load: &Load, watch: &Watch) -> io::Result<(String, Box<dyn Held>)> {
     match load {
         Load::Cpu { percent, workers } => {
             let workers = processor::begin(*percent, *workers)?;
-            Ok(Some((format!("{workers} workers, {percent} % of the time"), Box::new(Threads))))
+            Ok((format!("{workers} workers, {percent} % of the time"), Box::new(Threads)))
         }
         Load::Memory { percent, limit, room } => {
             let bytes = memory::to_hold(*percent, *limit, *room)?;
-            let Some(memory) = memory::hold(bytes, || watch.is_over(Duration::ZERO))? else {
-                return Ok(None);
-            };
-            Ok(Some((format!("{} bytes of memory", memory.bytes()), Box::new(memory))))
+            let memory = memory::hold(bytes, watch)?;
+            Ok((format!("{} of {bytes} bytes of memory", memory.bytes()), Box::new(memory)))
         }
         Load::Io { percent, workers } => {
             let (workers, bytes) = disk::begin(*percent, *workers)?;
-            Ok(Some((format!("{workers} workers, each with up to {bytes} bytes"), Box::new(Threads))))
+            Ok((format!("{workers} workers, each with up to {bytes} bytes"), Box::new(Threads)))
         }
     }
 }

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bowline_model::experiment::{self, Judgement, Marks, Verdict};
+use bowline_model::{
+    experiment::{self, Judgement, Marks, Verdict},
+    fault::ALL,
+};
 use bowline_plumbing::wall_clock;
 use tokio::time;
 
@@ -147,7 +150,10 @@ struct Course<'a> {
 impl Course<'_> {
     async fn run(&self, trial: &mut dyn Trial, record: &mut Record) -> Result<Verdict, ExperimentError> {
         let Timing { before, during, after } = self.timing;
-        let expectation = trial.expectation();
+        let expectation = match self.stage.scope().per_million {
+            ALL => trial.expectation(),
+            _ => trial.expectation().of_some_connections(),
+        };
         let mut load = trial.load();
         load.rate = self.stage.scope().rate.unwrap_or(load.rate);
         let edge = trial.edge().clone();

@@ -323,6 +323,9 @@ impl Machine {
         control.serve_api(listener, certificate)?;
         let (control, agent) = (Arc::new(control), agent.map(Arc::new));
         let injector = faults::injector(&control, agent.as_ref())?;
+        if agent.is_some() {
+            control.set_fault_injector(Arc::new(injector.clone()));
+        }
         let running = Arc::new(Running {
             control,
             agent,

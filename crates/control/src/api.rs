@@ -33,6 +33,7 @@ pub(crate) mod recording;
 pub(crate) mod role_call;
 mod secretsmanager;
 pub mod server;
+pub(crate) mod service_call;
 pub(crate) mod servicediscovery;
 mod sts;
 #[cfg(test)]

@@ -24,6 +24,7 @@ use std::{
 use bowline_aws::cfn::{Revision, Stack};
 use bowline_model::{
     arn::Scope,
+    fault::FaultInjector,
     identity::SpiffeId,
     log::LogWriter,
     log_driver::LogFigures,
@@ -54,7 +55,7 @@ use crate::{
     credentials::Credentials,
     dashboard::Dashboard,
     dns::DnsConfig,
-    logs,
+    fis, logs,
     master_key::{MasterKey, MasterKeyError, MasterKeySource, Rotated},
     otlp::{Otlp, OtlpConfig},
     publish::PublishOptions,
@@ -414,6 +415,7 @@ impl ControlPlane {
             tokio::spawn(renewals::run(Arc::clone(&core))),
             tokio::spawn(evaluator::run(Arc::clone(&core), core.metrics().clone() as _)),
             tokio::spawn(logs::run(Arc::clone(&core))),
+            tokio::spawn(fis::engine::run(Arc::clone(&core))),
             tokio::spawn(server.stopped()),
         ];
         if let Some(queue) = core.otlp().spans() {
@@ -486,6 +488,12 @@ impl ControlPlane {
             }
         });
         Ok(())
+    }
+
+    /// Tells who puts faults in force for FIS's experiments. Without, those of their actions fail that take faults; the
+    /// first one told of is the one.
+    pub fn set_fault_injector(&self, injector: Arc<dyn FaultInjector>) {
+        self.core.set_fault_injector(injector);
     }
 
     /// Where the DNS server listens; empty where there is none.

@@ -22,6 +22,7 @@ use arc_swap::ArcSwap;
 use bowline_aws::{cfn::Revision, ecs::RegisterTaskDefinitionRequest};
 use bowline_model::{
     clock::Timestamp,
+    fault::FaultInjector,
     service::Service,
     task::{Secret, TaskId},
 };
@@ -126,6 +127,8 @@ pub(crate) struct Core {
     secrets: ArcSwap<SecretValues>,
     /// Where the AWS endpoint listens for tasks, on loopback.
     task_endpoint: OnceLock<SocketAddr>,
+    /// Who puts faults in force; there is none where no tasks are run.
+    fault_injector: OnceLock<Arc<dyn FaultInjector>>,
     /// Holds the gateways' addresses until they listen themselves.
     pub(crate) reserved: Mutex<Vec<socket2::Socket>>,
 }
@@ -183,6 +186,7 @@ impl Core {
             discovery: DiscoveryCache::default(),
             secrets: ArcSwap::default(),
             task_endpoint: OnceLock::new(),
+            fault_injector: OnceLock::new(),
             reserved: Mutex::default(),
         }
     }
@@ -196,6 +200,16 @@ impl Core {
     /// Tells where it listens for tasks. The first one served is the one.
     pub(crate) fn set_task_endpoint(&self, address: SocketAddr) {
         let _ = self.task_endpoint.set(address);
+    }
+
+    /// Who puts faults in force; `None` where no tasks are run.
+    pub(crate) fn fault_injector(&self) -> Option<Arc<dyn FaultInjector>> {
+        self.fault_injector.get().cloned()
+    }
+
+    /// Tells who puts faults in force. The first one told of is the one.
+    pub(crate) fn set_fault_injector(&self, injector: Arc<dyn FaultInjector>) {
+        let _ = self.fault_injector.set(injector);
     }
 
     /// Who called what.

@@ -1,11 +1,15 @@
-//! AWS Fault Injection Service's rows: experiment templates, and what they may be made of.
+//! AWS Fault Injection Service's rows: experiment templates and what they may be made of, and experiments.
 //!
 //! - `catalogue` is the table of actions and of kinds of targets.
 //! - `rules` says whether a template can be one.
-//! - `commands` changes a registry, or refuses with a [`FisError`].
+//! - `plan` reads what an action does from its parameters.
+//! - `commands` changes a registry, or refuses with a [`FisError`]; `experiments` does so for experiments.
+//! - `run` is how an experiment goes, `selection` which resources a target is, `paths` which paths between sidecars an
+//!   action is about: pure.
+//! - `engine` does what they say, in the name of the experiment's role, by a
+//!   [`FaultInjector`](bowline_model::fault::FaultInjector) where it takes one.
 //!
-//! Source of rules and limits: AWS FIS's user guide, API reference and quotas. Experiments
-//! themselves are not run yet.
+//! Source of rules and limits: AWS FIS's user guide, API reference and quotas.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +22,15 @@ use thiserror::Error;
 
 pub(crate) mod catalogue;
 pub(crate) mod commands;
+pub(crate) mod engine;
+pub mod experiments;
+mod paths;
+mod plan;
 mod rules;
+pub mod run;
+mod selection;
+#[cfg(test)]
+mod tests;
 
 /// Most templates. Source: FIS's quotas.
 pub const TEMPLATES_MAX: usize = 500;
@@ -75,14 +87,17 @@ pub struct TemplateContent {
     pub report: Option<ReportConfiguration>,
 }
 
-/// Why a template was not told or changed.
+/// Why a template or an experiment was not told or changed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FisError {
-    /// There is no such template, action or kind of target.
+    /// There is no such template, experiment, action or kind of target.
     #[error("{0}")]
     NotFound(String),
     /// Another request had its client token.
     #[error("Another request was made with the client token {0}.")]
+    TokenConflict(String),
+    /// What goes on does not allow it.
+    #[error("{0}")]
     Conflict(String),
     /// There are as many as there may be.
     #[error("{0}")]

@@ -31,7 +31,10 @@ use crate::{
         instance::ContainerInstanceRecord,
         record::{ServiceRecord, StoppedTask, TaskDefinitionRecord},
     },
-    fis::ExperimentTemplateRecord,
+    fis::{
+        ExperimentTemplateRecord,
+        experiments::{ExperimentRecord, SafetyLeverRecord},
+    },
     iam::{AccessKeyRecord, InstanceProfileRecord, PolicyRecord, RoleRecord, UserRecord},
     kms::{AliasRecord, KeyRecord},
     logs::{LogGroupRecord, MetricFilterRecord},
@@ -142,6 +145,10 @@ pub struct Registry {
     pub kms_aliases: Table<AliasRecord>,
     /// FIS's experiment templates, by id.
     pub experiment_templates: Table<ExperimentTemplateRecord>,
+    /// FIS's experiments, by id.
+    pub experiments: Table<ExperimentRecord>,
+    /// FIS's safety lever, by id: there is one.
+    pub safety_levers: Table<SafetyLeverRecord>,
     /// X-Ray's sampling rules, by name.
     pub sampling_rules: Table<SamplingRuleRow>,
     /// CloudWatch's alarms, by name.

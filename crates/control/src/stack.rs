@@ -26,6 +26,7 @@ mod balancing;
 mod certificates;
 mod deploy;
 mod discovery;
+mod fis_rows;
 mod kms_rows;
 pub mod lifecycle;
 mod log_rows;
@@ -136,6 +137,7 @@ pub fn apply(
     applying.all_scaling(registry);
     applying.all_logs(registry);
     applying.all_sampling_rules(registry);
+    applying.all_experiment_templates(registry);
     // Before duplicates are looked for: a name may move from a service that goes to one that comes.
     if let Some(before) = registry.stacks.get(&stack.name).cloned() {
         for (table, key) in before.resources.difference(&applying.record.resources) {
@@ -244,6 +246,7 @@ fn remove(registry: &mut Registry, table: &str, key: &str, now: Timestamp) {
                 || scaling_rows::remove(registry, table, key, now)
                 || log_rows::remove(registry, table, key)
                 || sampling_rows::remove(registry, table, key)
+                || fis_rows::remove(registry, table, key)
                 || kms_rows::remove(registry, table, key, now) => {}
         other => unreachable!("no table {other} is ever recorded"),
     }

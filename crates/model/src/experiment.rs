@@ -217,6 +217,19 @@ impl Expectation {
     }
 }
 
+impl Expectation {
+    /// What is expected where the fault is of a share of new connections only: a request gets either what is expected of
+    /// the fault, or the application's answer. Of how many connections a load makes use, and so how many requests the
+    /// share is of, is the sidecars' affair.
+    #[must_use]
+    pub fn of_some_connections(self) -> Self {
+        match self.during {
+            Want::Success => self,
+            during => Self { during: Want::AnyOf(vec![during, Want::Success]), leaked_max: None, ..self },
+        }
+    }
+}
+
 /// What an experiment came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "verdict", content = "reason")]

@@ -149,7 +149,8 @@ impl Faults {
         if let Some(holder) = &*self.holder.borrow() {
             holder.end_all();
         }
-        for id in self.held.borrow().keys().cloned() {
+        let held: Vec<FaultId> = self.held.borrow().keys().cloned().collect();
+        for id in held {
             let faults = self.clone();
             spawn_local(async move {
                 let _ = faults.end(&id).await;

@@ -27,12 +27,12 @@
 
 use std::{io, net::Ipv4Addr};
 
-pub(super) use bowline_plumbing::nftables::{batch, compare, expression, message, meta, payload};
 use bowline_plumbing::{
     netlink::{Family, Message, NetlinkSocket},
     nftables::{
         ACCEPT, BATCH_BEGIN, BATCH_END, COMPARE_EQUAL, COMPARE_NOT_EQUAL, DATA_VALUE, EXPRESSION_NAME,
-        HOOK_OUTPUT, HOOK_PREROUTING, LIST_ELEMENT, REGISTER, chain, only_tcp, rule, table, verdict,
+        HOOK_OUTPUT, HOOK_PREROUTING, LIST_ELEMENT, REGISTER, batch, chain, compare, expression, meta,
+        only_tcp, payload, rule, table, verdict,
     },
 };
 

@@ -1,6 +1,13 @@
 //! Load on memory.
 
-use std::{fs, hint::black_box, io};
+use std::{
+    fs,
+    hint::black_box,
+    io,
+    time::{Duration, Instant},
+};
+
+use super::Watch;
 
 /// Memory is taken in pieces of this size, and what is left looked at after each.
 const PIECE: usize = 4 * 1024 * 1024;
@@ -11,20 +18,47 @@ const PAGE: usize = 4096;
 /// Of what a machine has free, so much is left to it.
 const LEFT_PERCENT: u64 = 10;
 
+/// Where a machine gives its memory away slowly, the load is said to be there after so long, and goes on growing.
+const GROWTH_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Memory that is held and was written to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Memory {
     pieces: Vec<Vec<u8>>,
+    remaining: usize,
+    /// What the machine has left at least, in bytes.
+    floor: u64,
 }
 
 impl Memory {
     pub(super) fn bytes(&self) -> usize {
         self.pieces.iter().map(Vec::len).sum()
     }
+
+    /// Takes memory and writes to each page of it, until there is enough, it is `over`, or the machine would have too
+    /// little left.
+    fn grow(&mut self, over: impl Fn() -> bool) -> io::Result<()> {
+        while self.remaining > 0 && !over() {
+            if machine()?.1 < self.floor + PIECE as u64 {
+                self.remaining = 0;
+                break;
+            }
+            let size = self.remaining.min(PIECE);
+            let mut piece = Vec::new();
+            piece.try_reserve_exact(size).map_err(io::Error::other)?;
+            // Not zero: the kernel gives pages of zeros away without having them.
+            piece.resize(size, 1);
+            self.pieces.push(black_box(piece));
+            self.remaining -= size;
+        }
+        Ok(())
+    }
 }
 
 impl super::Held for Memory {
-    fn touch(&mut self) {
+    fn touch(&mut self, watch: &Watch) {
+        // What cannot be had now is not needed for what there is.
+        let _ = self.grow(|| watch.is_over(Duration::ZERO));
         for byte in self.pieces.iter_mut().flat_map(|piece| piece.iter_mut().step_by(PAGE)) {
             *black_box(byte) ^= 1;
         }
@@ -47,28 +81,13 @@ fn share(percent: u8, of: u64, room: Option<u64>, available: u64) -> u64 {
     wanted.min(room.unwrap_or(u64::MAX)).min(available - left(available))
 }
 
-/// Takes memory and writes to each page of it; less where the machine would have too little left. `None`: it was
-/// `over` before.
-pub(super) fn hold(bytes: u64, over: impl Fn() -> bool) -> io::Result<Option<Memory>> {
-    let floor = left(machine()?.1);
-    let mut memory = Memory::default();
-    let mut remaining = usize::try_from(bytes).unwrap_or(usize::MAX);
-    while remaining > 0 {
-        if over() {
-            return Ok(None);
-        }
-        if machine()?.1 < floor + PIECE as u64 {
-            break;
-        }
-        let size = remaining.min(PIECE);
-        let mut piece = Vec::new();
-        piece.try_reserve_exact(size).map_err(io::Error::other)?;
-        // Not zero: the kernel gives pages of zeros away without having them.
-        piece.resize(size, 1);
-        memory.pieces.push(black_box(piece));
-        remaining -= size;
-    }
-    Ok(Some(memory))
+/// Returns when so many bytes are held, or as many as can be had in some time.
+pub(super) fn hold(bytes: u64, watch: &Watch) -> io::Result<Memory> {
+    let remaining = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let mut memory = Memory { pieces: Vec::new(), remaining, floor: left(machine()?.1) };
+    let late = Instant::now() + GROWTH_TIMEOUT;
+    memory.grow(|| Instant::now() >= late || watch.is_over(Duration::ZERO))?;
+    Ok(memory)
 }
 
 fn left(available: u64) -> u64 {
@@ -112,9 +131,14 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_held_unless_it_is_over() {
-        let mut memory = hold(5 * MIB, || false).expect("memory").expect("is not over");
+        let (_ours, socket) = bowline_plumbing::fd_message::pair().expect("sockets");
+        let mut watch = Watch { deadline: Instant::now() + Duration::from_secs(3600), socket };
+        let mut memory = hold(5 * MIB, &watch).expect("memory");
         assert_eq!(memory.bytes() as u64, 5 * MIB);
-        crate::stress::Held::touch(&mut memory);
-        assert!(hold(5 * MIB, || true).expect("memory").is_none());
+        memory.remaining = PAGE;
+        crate::stress::Held::touch(&mut memory, &watch);
+        assert_eq!(memory.bytes() as u64, 5 * MIB + PAGE as u64);
+        watch.deadline = Instant::now();
+        assert_eq!(hold(5 * MIB, &watch).expect("memory").bytes(), 0);
     }
 }

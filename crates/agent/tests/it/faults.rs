@@ -30,6 +30,11 @@ fn after(lasting: Duration) -> Timestamp {
     wall_clock::now() + lasting
 }
 
+fn program_name() -> String {
+    let name = std::path::PathBuf::from(program()).file_name().expect("a name").to_owned();
+    name.into_string().expect("UTF-8")
+}
+
 /// A task whose processes have its id in their environment, with the tests' sidecar.
 async fn start(machine: &mut Machine, change: impl FnOnce(&mut TaskSpec)) -> (TaskSpec, TaskReport) {
     let mut spec = app_task("0.0.0.0", 8201, &["198.18.1.1:8300"], &[]);
@@ -96,6 +101,17 @@ async fn within(machine: &Machine, task: &TaskId, arguments: &[&str]) -> i32 {
 const ALIAS: &str = "198.18.1.1:8300";
 const CONNECTED: i32 = 0;
 const TIMED_OUT: i32 = 1;
+
+/// Whether somebody is connected to the application.
+fn has_connection(report: &TaskReport) -> bool {
+    let app = report.containers[0].pid.expect("runs");
+    let table = fs::read_to_string(format!("/proc/{app}/net/tcp")).expect("reads");
+    // Local address with port 8201, remote address, state: established.
+    table.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields[1].ends_with(":2009") && fields[3] == "01"
+    })
+}
 
 /// Asks, and gives up soon.
 fn answers(address: std::net::SocketAddr) -> bool {
@@ -222,7 +238,7 @@ async fn frozen_containers_stay_so_with_what_is_started_in_them_though_the_agent
     let [app, stopped] = [0, 1].map(|index| report.containers[index].pid.expect("runs"));
     eventually("it stopped itself", || state(stopped) == Some('T')).await;
     let freeze = TaskHarm::Freeze { victims: Victims::Containers };
-    let named = TaskHarm::Freeze { victims: Victims::Named("bowline-agent-test-program".to_owned()) };
+    let named = TaskHarm::Freeze { victims: Victims::Named(program_name()) };
     let ids = [1, 2].map(FaultId::new);
     let deadline = after(Duration::from_secs(4));
     machine.agent.begin_fault(&spec.id, &ids[0], freeze, deadline).await.expect("freezes");
@@ -353,6 +369,8 @@ async fn the_kernel_lets_packets_pass_at_the_deadline_when_nobody_else_can() {
     let (spec, report) = start(&mut machine, |_| {}).await;
     let mut open = TcpStream::connect(report.inbound[0].address).expect("connects");
     open.write_all(b"p").expect("writes");
+    // The sidecar, too, which asks the shim for its socket.
+    eventually("the application has the connection", || has_connection(&report)).await;
     let id = FaultId::new(1);
     let harm = TaskHarm::Blackhole { port: 8201, tcp: true, ingress: true };
     machine.agent.begin_fault(&spec.id, &id, harm, after(Duration::from_secs(1))).await.expect("drops");
@@ -423,7 +441,8 @@ async fn without_a_network_of_its_own_a_task_loses_no_packets_and_the_rest_works
 #[tokio::test]
 async fn a_hundred_faults_begun_and_ended_in_any_order_leave_nothing() {
     let mut machine = Machine::new();
-    let (spec, report) = start(&mut machine, |_| {}).await;
+    // Of which a percent is soon had.
+    let (spec, report) = start(&mut machine, |spec| spec.containers[0].limits.memory_mib = Some(256)).await;
     let sidecar: u32 = ask(report.inbound[1].address, "pid").parse().expect("a process id");
     let before = processes_of(spec.id.as_str());
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
@@ -437,7 +456,7 @@ async fn a_hundred_faults_begun_and_ended_in_any_order_leave_nothing() {
         let harm = match draw(9) {
             0 => TaskHarm::Freeze { victims: Victims::Containers },
             1 => TaskHarm::Freeze { victims: Victims::Sidecar },
-            2 => TaskHarm::Freeze { victims: Victims::Named("bowline-agent-test-program".to_owned()) },
+            2 => TaskHarm::Freeze { victims: Victims::Named(program_name()) },
             3 => TaskHarm::Cpu { percent: 1, workers: 1 },
             4 => TaskHarm::Memory { percent: 1 },
             5 => TaskHarm::Io { percent: 1, workers: 1 },

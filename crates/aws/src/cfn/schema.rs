@@ -11,6 +11,7 @@ mod ec2;
 mod ecs;
 mod ecs_task_definition;
 mod elbv2;
+mod fis;
 mod iam;
 mod records;
 mod servicediscovery;
@@ -112,6 +113,7 @@ static ALL: &[&ResourceType] = &[
     &elbv2::LISTENER_RULE,
     &elbv2::LOAD_BALANCER,
     &elbv2::TARGET_GROUP,
+    &fis::EXPERIMENT_TEMPLATE,
     &iam::INSTANCE_PROFILE,
     &iam::MANAGED_POLICY,
     &iam::POLICY,

@@ -90,7 +90,41 @@ fn read(answer: &[u8]) -> anyhow::Result<serde_json::Value> {
 
 #[cfg(test)]
 mod tests {
+    use bowline_aws::sigv4::{Moment, Presented};
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_call_is_signed_as_the_endpoint_checks_it() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a call");
+            let (mut request, mut part) = (Vec::new(), [0; 4096]);
+            while !request.ends_with(b"{\"task\":\"t\"}") {
+                let count = stream.read(&mut part).await.expect("a request");
+                assert!(count > 0, "the request is whole");
+                request.extend_from_slice(&part[..count]);
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{\"done\":true}").await.expect("it reads");
+            String::from_utf8(request).expect("text")
+        });
+        let call = AwsCall::ecs("StopTask", serde_json::json!({"task": "t"}));
+        let answer = self::call(&endpoint, "us-east-1", &call).await.expect("an answer");
+        assert_eq!(answer, serde_json::json!({"done": true}));
+
+        let request = server.await.expect("the server ends");
+        let (head, body) = request.split_once("\r\n\r\n").expect("a head");
+        let lines = head.lines().skip(1).map(|line| line.split_once(": ").expect("a header"));
+        let headers: Vec<_> = lines.map(|(name, value)| (name, value.as_bytes())).collect();
+        let received =
+            Received { method: "POST", path: "/", query: None, headers: &headers, body: body.as_bytes() };
+        let presented = Presented::parse(&received).expect("a signature");
+        assert_eq!(presented.access_key_id, "test");
+        let moment = Moment::at(wall_clock::now().as_secs());
+        presented.verify(&received, &SecretKey::new("test"), moment).expect("it is signed with the key");
+        assert!(presented.verify(&received, &SecretKey::new("other"), moment).is_err());
+    }
 
     #[test]
     fn answers_and_errors_are_read() {

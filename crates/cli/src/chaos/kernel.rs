@@ -5,12 +5,16 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use serde::Serialize;
 
 /// Kinds of namespaces that tasks and relays have of their own.
 const NAMESPACES: &[&str] = &["net", "user", "mnt", "pid"];
+
+/// Processes that do not live so long are health checks and the like, of which there is now one, now none.
+pub(crate) const LASTING: Duration = Duration::from_secs(3);
 
 /// What the kernel holds, without what is different each time: numbers of processes, inodes, addresses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -37,8 +41,12 @@ struct Process {
 }
 
 /// Looks at what is there of the mesh that has this state directory, and of this program elsewhere (relays outlive it).
+/// Takes [`LASTING`].
 pub(crate) fn look(state_dir: &Path) -> KernelState {
-    let processes = processes(state_dir);
+    let mut processes = processes(state_dir);
+    std::thread::sleep(LASTING);
+    let later: BTreeSet<_> = self::processes(state_dir).into_iter().map(|process| process.pid).collect();
+    processes.retain(|process| later.contains(&process.pid));
     let mut state = KernelState::default();
     let mut one_of_each = BTreeMap::new();
     let mut namespaces: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();

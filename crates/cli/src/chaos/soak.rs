@@ -12,7 +12,7 @@ use bowline_chaos::{experiments, order::RandomOrder};
 use serde::Serialize;
 use tokio::{process::Command, time};
 
-use super::{snapshot::Snapshot, system::LiveSystem};
+use super::{kernel::LASTING, snapshot::Snapshot, system::LiveSystem};
 use crate::{commands::chaos::OfBowline, machine::Stop, output::OutputFormat};
 
 /// Longest time that one run may take.
@@ -145,12 +145,13 @@ async fn at_rest(system: &LiveSystem, state_dir: &Path) -> anyhow::Result<Snapsh
     }
 }
 
-/// What differs, when all has had time to come back.
+/// What differs, when all has had time to come back, and what was left has lasted long enough to be seen.
 async fn differences(
     system: &LiveSystem,
     state_dir: &Path,
     before: &Snapshot,
 ) -> anyhow::Result<Vec<String>> {
+    time::sleep(LASTING).await;
     let deadline = Instant::now() + REST_LIMIT;
     loop {
         let differences = Snapshot::take(system, state_dir).await?.differences(before);

@@ -1,9 +1,11 @@
-//! AWS Fault Injection Service (`fis`): actions, kinds of targets, and experiment templates.
+//! AWS Fault Injection Service (`fis`): actions, kinds of targets, experiment templates, experiments and the safety
+//! lever.
 //!
-//! Source of names, shapes and errors: AWS's FIS API reference. Experiments, safety levers and
-//! other accounts' targets are not served.
+//! Source of names, shapes and errors: AWS's FIS API reference. Other accounts' targets are not served.
 
 mod catalogue;
+mod experiments;
+mod safety_lever;
 mod tags;
 mod templates;
 
@@ -18,18 +20,25 @@ use crate::fis::FisError;
 
 /// Everything that is served, by name.
 pub(crate) const OPERATIONS: &[Operation] = &[
-    operation!(Write, Recorded, "CreateExperimentTemplate", templates::create),
+    operation!(Write, Effective, "CreateExperimentTemplate", templates::create),
     operation!(Write, Effective, "DeleteExperimentTemplate", templates::delete),
     operation!(Read, Effective, "GetAction", catalogue::action),
+    operation!(Read, Effective, "GetExperiment", experiments::get),
     operation!(Read, Effective, "GetExperimentTemplate", templates::get),
+    operation!(Read, Effective, "GetSafetyLever", safety_lever::get),
     operation!(Read, Effective, "GetTargetResourceType", catalogue::resource_type),
     operation!(Read, Effective, "ListActions", catalogue::actions),
+    operation!(Read, Effective, "ListExperimentResolvedTargets", experiments::resolved_targets),
     operation!(Read, Effective, "ListExperimentTemplates", templates::list),
+    operation!(Read, Effective, "ListExperiments", experiments::list),
     operation!(Read, Effective, "ListTagsForResource", tags::list),
     operation!(Read, Effective, "ListTargetResourceTypes", catalogue::resource_types),
+    operation!(Write, Effective, "StartExperiment", experiments::start),
+    operation!(Write, Effective, "StopExperiment", experiments::stop),
     operation!(Write, Effective, "TagResource", tags::tag),
     operation!(Write, Effective, "UntagResource", tags::untag),
-    operation!(Write, Recorded, "UpdateExperimentTemplate", templates::update),
+    operation!(Write, Effective, "UpdateExperimentTemplate", templates::update),
+    operation!(Write, Effective, "UpdateSafetyLeverState", safety_lever::update),
 ];
 
 /// Most items of a page, and the default.
@@ -39,7 +48,7 @@ impl From<FisError> for Fault {
     fn from(error: FisError) -> Self {
         let (code, status) = match &error {
             FisError::NotFound(_) => ("ResourceNotFoundException", 404),
-            FisError::Conflict(_) => ("ConflictException", 409),
+            FisError::TokenConflict(_) | FisError::Conflict(_) => ("ConflictException", 409),
             FisError::Quota(_) => ("ServiceQuotaExceededException", 402),
             FisError::Invalid(_) => ("ValidationException", 400),
         };

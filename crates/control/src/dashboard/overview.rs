@@ -24,6 +24,9 @@ use crate::{
 /// Most of the latest events that are told.
 const EVENTS_MAX: usize = 300;
 
+/// Most of the latest experiments that are told.
+const EXPERIMENTS_MAX: usize = 50;
+
 /// Things by name, as pages have them: `KIND/ID`.
 pub(super) type Items = BTreeMap<String, Value>;
 
@@ -130,6 +133,24 @@ pub(super) fn items(seen: &Seen<'_>) -> Items {
             "createdAt": template.created_at.as_millis(), "updatedAt": template.updated_at.as_millis(),
         });
         items.insert(format!("template/{}", template.id), told);
+    }
+    let mut experiments: Vec<_> = registry.experiments.values().collect();
+    experiments.sort_by_key(|experiment| std::cmp::Reverse(experiment.created_at));
+    for experiment in experiments.into_iter().take(EXPERIMENTS_MAX) {
+        let actions: BTreeMap<_, _> = experiment
+            .run
+            .actions
+            .iter()
+            .map(|(name, action)| (name, json!({"status": action.status.as_str(), "reason": action.reason})))
+            .collect();
+        let told = json!({
+            "id": experiment.id, "template": experiment.template, "description": experiment.content.description,
+            "status": experiment.run.status.as_str(), "reason": experiment.run.reason, "actions": actions,
+            "targets": experiment.resolved.values().map(Vec::len).sum::<usize>(),
+            "createdAt": experiment.created_at.as_millis(),
+            "endedAt": experiment.run.ended_at.map(Timestamp::as_millis),
+        });
+        items.insert(format!("experiment/{}", experiment.id), told);
     }
     items
 }

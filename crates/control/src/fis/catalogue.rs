@@ -3,9 +3,11 @@
 //!
 //! Source: AWS FIS user guide, "AWS FIS Actions reference" and "Targets for AWS FIS": the actions on
 //! Amazon ECS, `aws:fis:wait` and `aws:cloudwatch:assert-alarm-state`. What another resource than
-//! these would be needed for is not here.
+//! these would be needed for is not here. Those of `bowline:` are Bowline's own.
 
 use std::time::Duration;
+
+use super::plan::{HARMS, ROGUES, SHOWN};
 
 /// A kind of fault, or of waiting.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,12 +76,13 @@ pub(crate) enum ValueKind {
     SomeOf(&'static [&'static str]),
 }
 
-/// Shortest duration of an action.
-pub(crate) const DURATION_MIN: Duration = Duration::from_secs(60);
+/// Shortest duration of an action. AWS's is a minute: too long for experiments that a test suite makes.
+pub(crate) const DURATION_MIN: Duration = Duration::from_secs(1);
 /// Longest duration of an action.
 pub(crate) const DURATION_MAX: Duration = Duration::from_secs(12 * 3600);
 
 const TASKS: Option<TargetKind> = Some(TargetKind { name: "Tasks", resource_type: "aws:ecs:task" });
+const SERVICES: Option<TargetKind> = Some(TargetKind { name: "Services", resource_type: "aws:ecs:service" });
 const CLUSTERS: Option<TargetKind> = Some(TargetKind { name: "Clusters", resource_type: "aws:ecs:cluster" });
 
 const fn required(name: &'static str, value: ValueKind, description: &'static str) -> ParameterKind {
@@ -91,7 +94,7 @@ const fn optional(name: &'static str, value: ValueKind, description: &'static st
 }
 
 const DURATION: ParameterKind =
-    required("duration", ValueKind::Duration, "How long it lasts, from one minute to 12 hours: PT5M.");
+    required("duration", ValueKind::Duration, "How long it lasts, from one second to 12 hours: PT5M.");
 const INSTALL_DEPENDENCIES: ParameterKind = optional(
     "installDependencies",
     ValueKind::Boolean,
@@ -100,8 +103,13 @@ const INSTALL_DEPENDENCIES: ParameterKind = optional(
 const SOURCES: ParameterKind = optional(
     "sources",
     ValueKind::Text,
-    "The sources of the traffic, joined by commas: IPv4 addresses, CIDR blocks, domain names. All of it \
-     by default.",
+    "Discovery names or aliases that the tasks call, joined by commas: only what is sent there. What the \
+     tasks send and what others send them by default.",
+);
+const SHARE: ParameterKind = optional(
+    "percent",
+    ValueKind::Whole(1, 100),
+    "Of how many of a hundred new connections, 100 by default.",
 );
 const ENDPOINTS: ParameterKind = optional(
     "useEcsFaultInjectionEndpoints",
@@ -238,6 +246,91 @@ pub(crate) static ACTIONS: &[ActionKind] = &[
         ],
     },
     ActionKind { id: "aws:fis:wait", description: "Waits.", target: None, parameters: &[DURATION] },
+    ActionKind {
+        id: "bowline:certificate-fault",
+        description: "Bowline's own: has the sidecars of the target tasks show a faulty certificate.",
+        target: TASKS,
+        parameters: &[
+            DURATION,
+            optional("identity", ValueKind::Text, "With shows=identity: the SPIFFE ID that it names."),
+            SHARE,
+            required("shows", ValueKind::OneOf(SHOWN), "What is wrong with it."),
+        ],
+    },
+    ActionKind {
+        id: "bowline:dns-spoof",
+        description: "Bowline's own: has a DNS name lead elsewhere.",
+        target: None,
+        parameters: &[
+            required("address", ValueKind::Text, "The IP address that is answered."),
+            DURATION,
+            required("name", ValueKind::Text, "The name."),
+        ],
+    },
+    ActionKind {
+        id: "bowline:freeze",
+        description: "Bowline's own: stops processes of the target tasks (SIGSTOP) for a while.",
+        target: TASKS,
+        parameters: &[
+            DURATION,
+            optional("processName", ValueKind::Text, "Those with this name, in place of victims."),
+            optional(
+                "victims",
+                ValueKind::OneOf(&["sidecar", "containers"]),
+                "The sidecar, as by default, or all in the containers.",
+            ),
+        ],
+    },
+    ActionKind {
+        id: "bowline:kill-sidecar",
+        description: "Bowline's own: kills the sidecars of the target tasks.",
+        target: TASKS,
+        parameters: &[optional("signal", ValueKind::Text, "The signal, SIGKILL by default.")],
+    },
+    ActionKind {
+        id: "bowline:path-fault",
+        description: "Bowline's own: harms what the target tasks' sidecars send to others.",
+        target: TASKS,
+        parameters: &[
+            optional(
+                "afterBytes",
+                ValueKind::Whole(0, 1_048_576),
+                "With harm=reset: how many bytes are answered before, 0 by default.",
+            ),
+            optional("cluster", ValueKind::Text, "Only what is sent to this discovery name or alias."),
+            optional(
+                "delayMilliseconds",
+                ValueKind::Whole(1, 3_600_000),
+                "With harm=delay: the delay in each direction, 200 by default.",
+            ),
+            DURATION,
+            optional("handshakeOnly", ValueKind::Boolean, "With harm=delay: only handshakes are delayed."),
+            required("harm", ValueKind::OneOf(HARMS), "What becomes of connections."),
+            optional("jitterMilliseconds", ValueKind::Whole(0, 3_600_000), "With harm=delay: 0 by default."),
+            optional("lossPercent", ValueKind::Whole(1, 100), "With harm=loss: 7 by default."),
+            SHARE,
+            optional(
+                "server",
+                ValueKind::OneOf(ROGUES),
+                "With harm=rogue: who answers, untrusted-ca by default.",
+            ),
+        ],
+    },
+    ActionKind {
+        id: "bowline:restart-service",
+        description: "Bowline's own: replaces the tasks of the target services, by UpdateService.",
+        target: SERVICES,
+        parameters: &[],
+    },
+    ActionKind {
+        id: "bowline:task-memory-stress",
+        description: "Bowline's own: holds memory of the target tasks.",
+        target: TASKS,
+        parameters: &[
+            DURATION,
+            optional("percent", ValueKind::Whole(1, 100), "The share of it, in percent, 80 by default."),
+        ],
+    },
 ];
 
 /// Every kind of target, by id.
@@ -248,6 +341,17 @@ pub(crate) static RESOURCE_TYPES: &[ResourceType] = &[
         arn_service: "ecs",
         arn_kind: "cluster/",
         parameters: &[],
+    },
+    ResourceType {
+        id: "aws:ecs:service",
+        description: "An Amazon ECS service (Bowline's own as a target)",
+        arn_service: "ecs",
+        arn_kind: "service/",
+        parameters: &[optional(
+            "cluster",
+            ValueKind::Text,
+            "The name or ARN of the cluster of the services.",
+        )],
     },
     ResourceType {
         id: "aws:ecs:task",
@@ -285,7 +389,7 @@ impl ValueKind {
             ),
             Self::Duration => (
                 parse_duration(value).is_some_and(|given| (DURATION_MIN..=DURATION_MAX).contains(&given)),
-                "an ISO 8601 duration from PT1M to PT12H".to_owned(),
+                "an ISO 8601 duration from PT1S to PT12H".to_owned(),
             ),
             Self::OneOf(allowed) => (allowed.contains(&value), format!("one of {}", one_of(allowed))),
             Self::SomeOf(allowed) => (
@@ -387,7 +491,7 @@ mod tests {
             (ValueKind::Boolean, "true", "True"),
             (ValueKind::Whole(1, 100), "100", "101"),
             (ValueKind::Whole(1, 100), "1", "+1"),
-            (ValueKind::Duration, "PT1M", "PT59S"),
+            (ValueKind::Duration, "PT1S", "PT0S"),
             (ValueKind::Duration, "PT12H", "PT12H1S"),
             (ValueKind::OneOf(&["tcp", "udp"]), "udp", "icmp"),
             (ValueKind::SomeOf(&["OK", "ALARM"]), "OK, ALARM", "OK,"),

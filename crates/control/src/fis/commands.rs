@@ -34,9 +34,23 @@ pub(crate) fn create(
     if let Some(earlier) = registry.experiment_templates.values().find(|one| one.client_token == *token) {
         return match earlier.request_digest == request_digest {
             true => Ok(Arc::clone(earlier)),
-            false => Err(FisError::Conflict(token.clone())),
+            false => Err(FisError::TokenConflict(token.clone())),
         };
     }
+    let id = format!("EXT{}", random::alphanumeric(14));
+    put(registry, scope, &id, request, now)?;
+    find(registry, &id).cloned()
+}
+
+/// Makes the template with this id what the request says, whether there is one or not.
+pub(crate) fn put(
+    registry: &mut Registry,
+    scope: &Scope,
+    id: &str,
+    request: CreateExperimentTemplateRequest,
+    now: Timestamp,
+) -> Result<(), FisError> {
+    let request_digest = digest_of(&request);
     let content = TemplateContent {
         description: request.description,
         targets: request.targets,
@@ -49,22 +63,25 @@ pub(crate) fn create(
     };
     rules::check(&content)?;
     check_tags(&request.tags)?;
-    if registry.experiment_templates.len() >= TEMPLATES_MAX {
+    let present = registry.experiment_templates.get(id).cloned();
+    if present.is_none() && registry.experiment_templates.len() >= TEMPLATES_MAX {
         return Err(FisError::Quota(format!("There can be at most {TEMPLATES_MAX} experiment templates.")));
     }
-    let id = format!("EXT{}", random::alphanumeric(14));
+    if present.as_ref().is_some_and(|present| present.content == content && present.tags == request.tags) {
+        return Ok(());
+    }
     let record = ExperimentTemplateRecord {
         arn: scope.arn("fis", format_args!("experiment-template/{id}")),
-        id: id.clone(),
+        id: id.to_owned(),
         content,
         tags: request.tags,
-        created_at: now,
+        created_at: present.map_or(now, |present| present.created_at),
         updated_at: now,
         client_token: request.client_token,
         request_digest,
     };
-    registry.experiment_templates.put(id.clone(), record);
-    find(registry, &id).cloned()
+    registry.experiment_templates.put(id, record);
+    Ok(())
 }
 
 /// Replaces what is given of a template.
@@ -126,7 +143,7 @@ pub(crate) fn retag(
     Ok(())
 }
 
-fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), FisError> {
+pub(super) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), FisError> {
     constraint::items("tags", tags.len(), 0..=TAGS_MAX).map_err(FisError::Invalid)?;
     for (key, value) in tags {
         constraint::length("tags", key, 1..=128).map_err(FisError::Invalid)?;
@@ -138,7 +155,8 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), FisError> {
     Ok(())
 }
 
-fn digest_of(request: &CreateExperimentTemplateRequest) -> String {
+/// SHA-256 of a request, in hexadecimal.
+pub(super) fn digest_of(request: &impl serde::Serialize) -> String {
     // Maps of text and lists of them: nothing that JSON has no words for.
     let text = serde_json::to_vec(request).unwrap_or_default();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text);

@@ -14,6 +14,8 @@ use bowline_model::arn::Arn;
 use super::{
     ACTIONS_MAX, FisError, STOP_CONDITIONS_MAX, TAGS_MAX, TARGETS_MAX, TEMPLATE_BYTES_MAX, TemplateContent,
     catalogue::{self, ParameterKind},
+    plan,
+    selection::SelectionMode,
 };
 use crate::api::constraint;
 
@@ -176,18 +178,9 @@ fn target(name: &str, target: &Target) -> Checked {
 /// `ALL`, `COUNT(n)` or `PERCENT(n)`.
 fn selection_mode(name: &str, mode: &str) -> Checked {
     word("targets.selectionMode", mode, NAME_LENGTH)?;
-    let number = |prefix: &str| -> Option<u32> {
-        let digits = mode.strip_prefix(prefix)?.strip_prefix('(')?.strip_suffix(')')?;
-        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
-    };
-    let fits = mode == "ALL"
-        || number("COUNT").is_some_and(|count| count >= 1)
-        || number("PERCENT").is_some_and(|percent| (1..=100).contains(&percent));
-    match fits {
-        true => Ok(()),
-        false => {
-            invalid(format!("Target {name}: selectionMode {mode} is none of ALL, COUNT(n), PERCENT(n)."))
-        }
+    match SelectionMode::parse(mode) {
+        Some(_) => Ok(()),
+        None => invalid(format!("Target {name}: selectionMode {mode} is none of ALL, COUNT(n), PERCENT(n).")),
     }
 }
 
@@ -204,6 +197,9 @@ fn action(name: &str, action: &TemplateAction, content: &TemplateContent) -> Che
         word("actions.parameters", value, 0..=1_024)?;
     }
     parameters(&format!("Action {name}"), &action.parameters, kind.parameters)?;
+    if let Err(reason) = plan::parse(kind.id, &action.parameters) {
+        return invalid(format!("Action {name}: {reason}."));
+    }
     match (kind.target, action.targets.iter().next()) {
         (None, None) => {}
         (None, Some(_)) => return invalid(format!("Action {name}: {} has no targets.", kind.id)),

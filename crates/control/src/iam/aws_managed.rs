@@ -59,6 +59,31 @@ pub const POLICIES: &[AwsManagedPolicy] = &[
     },
     AwsManagedPolicy {
         path: "/",
+        name: "AmazonRoute53FullAccess",
+        description: "Provides full access to all Amazon Route 53 via the AWS Management Console.",
+        document: allow!(
+            r#""route53:*","route53domains:*","cloudfront:ListDistributions","elasticloadbalancing:DescribeLoadBalancers","ec2:DescribeVpcs","ec2:DescribeRegions","sns:ListTopics","cloudwatch:DescribeAlarms","cloudwatch:GetMetricStatistics""#
+        ),
+    },
+    // Not a policy of AWS's: the reference documents attach it. It allows all of fault injection, Bowline's own too.
+    AwsManagedPolicy {
+        path: "/",
+        name: "AWSFISFullAccess",
+        description: "Bowline's own: provides full access to fault injection experiments, and to what they inject.",
+        document: allow!(
+            r#""fis:*","bowline:*","ssm:SendCommand","ssm:ListCommands","ssm:CancelCommand","tag:GetResources""#
+        ),
+    },
+    AwsManagedPolicy {
+        path: "/",
+        name: "CloudWatchFullAccess",
+        description: "Provides full access to CloudWatch.",
+        document: allow!(
+            r#""autoscaling:Describe*","cloudwatch:*","logs:*","sns:*","iam:GetPolicy","iam:GetPolicyVersion","iam:GetRole","oam:ListSinks""#
+        ),
+    },
+    AwsManagedPolicy {
+        path: "/",
         name: "CloudWatchLogsFullAccess",
         description: "Provides full access to CloudWatch Logs",
         document: allow!(r#""logs:*","cloudwatch:GenerateQuery""#),
@@ -170,6 +195,15 @@ pub const POLICIES: &[AwsManagedPolicy] = &[
         description: "Provides access to other AWS service resources that are required to run Amazon ECS tasks",
         document: allow!(
             r#""ecr:GetAuthorizationToken","ecr:BatchCheckLayerAvailability","ecr:GetDownloadUrlForLayer","ecr:BatchGetImage","logs:CreateLogStream","logs:PutLogEvents""#
+        ),
+    },
+    AwsManagedPolicy {
+        path: "/service-role/",
+        name: "AWSFaultInjectionSimulatorECSAccess",
+        description: "Grants the Fault Injection Simulator Service permission in ECS and other required services to \
+                      perform FIS actions.",
+        document: allow!(
+            r#""ecs:DescribeClusters","ecs:ListContainerInstances","ecs:DescribeTasks","ecs:StopTask","ecs:UpdateContainerInstancesState","ssm:SendCommand","ssm:ListCommands","ssm:CancelCommand","tag:GetResources""#
         ),
     },
 ];

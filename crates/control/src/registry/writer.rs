@@ -102,6 +102,8 @@ macro_rules! for_each_table {
         $apply!(kms_keys, "kms-keys");
         $apply!(kms_aliases, "kms-aliases");
         $apply!(experiment_templates, "experiment-templates");
+        $apply!(experiments, "experiments");
+        $apply!(safety_levers, "safety-levers");
         $apply!(sampling_rules, "sampling-rules");
         $apply!(alarms, "alarms");
         $apply!(alarm_histories, "alarm-histories");

@@ -129,6 +129,9 @@ _NAMED_BY_ARN = "what is not there is told as a failure, whatever its ARN names"
 
 # Errors of an operation's model that this operation alone does not have here. None: it never succeeds.
 NOT_OF_OPERATION = {
+    "fis": {
+        "UpdateSafetyLeverState": {"ConflictException": "experiments stop faster than a case can ask"},
+    },
     "logs": {
         "CreateLogGroup": {"LimitExceededException": "5,000 groups are too many for a case"},
         "DeleteLogStream": {"ValidationException": "streams are not protected"},

@@ -246,7 +246,7 @@ NOT_ACTIONS = {
         "aws:ecs:drain-container-instances", {"Clusters": "backend"}, drainagePercentage="50", duration="PT1M"
     ),
     "no duration": action("aws:ecs:task-cpu-stress", BACKEND),
-    "too short": action("aws:ecs:task-cpu-stress", BACKEND, duration="PT59S"),
+    "too short": action("aws:ecs:task-cpu-stress", BACKEND, duration="PT0S"),
     "too long": action("aws:ecs:task-cpu-stress", BACKEND, duration="P1D"),
     "percent": action("aws:ecs:task-cpu-stress", BACKEND, duration="PT1M", percent="101"),
     "no parameter of it": action("aws:ecs:task-cpu-stress", BACKEND, duration="PT1M", heat="1"),
@@ -259,6 +259,11 @@ NOT_ACTIONS = {
         trafficType="ingress",
     ),
     "states": action("aws:cloudwatch:assert-alarm-state", alarmArns=ALARM, alarmStates="OK,fine"),
+    "signal": action("aws:ecs:task-kill-process", BACKEND, processName="x", signal="SIGNOTHING"),
+    "addresses": action("aws:ecs:task-network-latency", BACKEND, duration="PT1M", sources="10.0.0.0/8"),
+    "no identity": action("bowline:certificate-fault", BACKEND, duration="PT1M", shows="identity"),
+    "another harm's": action("bowline:path-fault", BACKEND, duration="PT1M", harm="stall", lossPercent="5"),
+    "no address": action("bowline:dns-spoof", name="a.b", address="here", duration="PT1M"),
     "after nothing": {**action("aws:fis:wait", duration="PT1M"), "startAfter": ["nothing"]},
     "after itself": {**action("aws:fis:wait", duration="PT1M"), "startAfter": ["it"]},
     "no id": {"parameters": {"duration": "PT1M"}},
@@ -413,9 +418,8 @@ def test_the_trail_tells_calls_and_templates(fis, cloudtrail, template):
 
 def test_what_is_not_served_is_unknown(fis, template):
     for operation, arguments in (
-        (fis.list_experiments, {}),
-        (fis.start_experiment, {"experimentTemplateId": template["id"]}),
-        (fis.get_safety_lever, {"id": "default"}),
+        (fis.list_target_account_configurations, {"experimentTemplateId": template["id"]}),
+        (fis.list_experiment_target_account_configurations, {"experimentId": "EXP1"}),
     ):
         with refused("UnknownOperationException"):
             operation(**arguments)

@@ -24,7 +24,16 @@ fn experiments_hold_on_two_services_and_leave_nothing() {
     let file = |name: &str| directory.path().join(name).display().to_string();
     let (junit, html) = (file("chaos.xml"), file("chaos.html"));
     let outcome = mesh.run(&[
-        "chaos", "run", "certificate-expiry", "backend-unavailable", "-o", "json", "--junit", &junit, "--html", &html,
+        "chaos",
+        "run",
+        "certificate-expiry",
+        "backend-unavailable",
+        "-o",
+        "json",
+        "--junit",
+        &junit,
+        "--html",
+        &html,
     ]);
     assert_eq!(outcome.code, Some(0), "{outcome:?}\n{}", mesh.log());
     let report: Value = serde_json::from_str(&outcome.stdout).expect("a report");
@@ -44,7 +53,7 @@ fn experiments_hold_on_two_services_and_leave_nothing() {
     let again = mesh.run(&["chaos", "report", "-o", "junit"]);
     assert_eq!(again.stdout, std::fs::read_to_string(&junit).expect("JUnit"));
 
-    // A share of requests that nobody can answer is no steady state: nothing is injected.
+    // Of whom there is none there is nothing to learn.
     let refused = mesh.run(&["chaos", "run", "certificate-expiry", "--caller", "service-z"]);
     assert_eq!(refused.code, Some(3), "{refused:?}");
     let unknown = mesh.run(&["chaos", "run", "nonsense"]);
@@ -63,6 +72,22 @@ fn experiments_hold_on_two_services_and_leave_nothing() {
     runner.kill().expect("it can be killed");
     runner.wait().expect("it can be waited for");
     eventually("the fault ends by itself", Duration::from_secs(20), || (faults(&mesh) == 0).then_some(()));
+
+    // Ctrl-C ends the fault at once.
+    let mut runner = Command::new(bowline())
+        .args(["chaos", "run", "certificate-expiry", "--duration", "1m", "--state-dir"])
+        .arg(mesh.state_dir())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    eventually("the fault is in force", Duration::from_secs(20), || (faults(&mesh) == 1).then_some(()));
+    let interrupted = Command::new("kill").args(["-INT", &runner.id().to_string()]).status();
+    assert!(interrupted.expect("kill is there").success());
+    let ended =
+        eventually("it ends", Duration::from_secs(20), || runner.try_wait().expect("it can be waited for"));
+    assert_eq!((ended.code(), faults(&mesh)), (Some(130), 0));
     let after = mesh.run(&["chaos", "run", "certificate-expiry", "-o", "json"]);
     assert_eq!(after.code, Some(0), "{after:?}");
     assert_eq!(mesh.interrupt(), Some(0));

@@ -21,39 +21,43 @@
 use std::io;
 
 use bowline_model::fault::FaultId;
-use bowline_plumbing::netlink::{Message, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NetlinkSocket};
+use bowline_plumbing::{
+    netlink::{Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NetlinkSocket},
+    nftables::{
+        BATCH_BEGIN, BATCH_END, COMPARE_EQUAL, DROP, FAMILY_IPV4, HOOK_INPUT, HOOK_PREROUTING, NEW_TABLE,
+        REGISTER, SUBSYSTEM_NFTABLES, batch, chain, compare, delete_table, expression, message, meta,
+        payload, percent, rule, verdict,
+    },
+};
 
-use crate::shim::nftables::{batch, compare, expression, message, meta, payload};
-
-const BATCH_BEGIN: u16 = 0x10;
-const BATCH_END: u16 = 0x11;
-const SUBSYSTEM: u16 = 10 << 8;
-const NEW_TABLE: u16 = SUBSYSTEM;
-const DELETE_TABLE: u16 = SUBSYSTEM | 2;
-const NEW_CHAIN: u16 = SUBSYSTEM | 3;
-const NEW_RULE: u16 = SUBSYSTEM | 6;
-const NEW_SET: u16 = SUBSYSTEM | 9;
-const NEW_SET_ELEMENT: u16 = SUBSYSTEM | 12;
-const FAMILY_IPV4: u8 = 2;
-
+const NEW_SET: u16 = SUBSYSTEM_NFTABLES << 8 | 9;
+const NEW_SET_ELEMENT: u16 = SUBSYSTEM_NFTABLES << 8 | 12;
+const TABLE_NAME: u16 = 1;
+const TABLE_FLAGS: u16 = 2;
 const TABLE_FLAG_OWNER: u32 = 2;
+const SET_TABLE: u16 = 1;
+const SET_NAME: u16 = 2;
+const SET_FLAGS: u16 = 3;
+const SET_KEY_TYPE: u16 = 4;
+const SET_KEY_LENGTH: u16 = 5;
+const SET_ID: u16 = 10;
 const SET_FLAG_TIMEOUT: u32 = 0x10;
-const HOOK_PREROUTING: u32 = 0;
-const HOOK_INPUT: u32 = 1;
+const ELEMENTS_TABLE: u16 = 1;
+const ELEMENTS_SET: u16 = 2;
+const ELEMENTS_LIST: u16 = 3;
+const ELEMENT: u16 = 1;
+const ELEMENT_KEY: u16 = 1;
+const ELEMENT_TIMEOUT: u16 = 4;
+const KEY_VALUE: u16 = 1;
+const LOOKUP_SET: u16 = 1;
+const LOOKUP_REGISTER: u16 = 2;
+
 /// Before connections are tracked and destinations translated.
 const PRIORITY: i32 = -350;
-const ACCEPT: u32 = 1;
-const DROP: u32 = 0;
-const REGISTER_VERDICT: u32 = 0;
-const REGISTER: u32 = 1;
 const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
-const COMPARE_EQUAL: u32 = 0;
-const COMPARE_LESS: u32 = 2;
 const PAYLOAD_TRANSPORT_HEADER: u32 = 2;
 const DESTINATION_PORT_OFFSET: u32 = 2;
-const RANDOM: u32 = 1;
-const TO_NETWORK_ORDER: u32 = 1;
 const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
 
@@ -153,65 +157,52 @@ fn table_name(id: &FaultId) -> String {
 /// One transaction: all of it or nothing.
 fn addition(id: &FaultId, hook: u32, drops: Drops, milliseconds: u64, guards: Guards) -> Vec<Message> {
     let name = table_name(id);
-    let make = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
-    let mut table = message(NEW_TABLE, make, FAMILY_IPV4, 0);
-    table.text(1, &name);
-    table.number_be(2, if guards.owner { TABLE_FLAG_OWNER } else { 0 });
-
-    let mut chain = message(NEW_CHAIN, make, FAMILY_IPV4, 0);
-    chain.text(1, &name);
-    chain.text(3, CHAIN);
-    chain.text(7, "filter");
-    chain.number_be(5, ACCEPT);
-    chain.nested(4, |place| {
-        place.number_be(1, hook);
-        place.attribute(2, &PRIORITY.to_be_bytes());
-    });
-
-    let mut rule = message(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND | NLM_F_ACK, FAMILY_IPV4, 0);
-    rule.text(1, &name);
-    rule.text(2, CHAIN);
-    rule.nested(4, |list| {
+    let mut messages = vec![batch(BATCH_BEGIN), table(&name, guards.owner)];
+    if guards.timeout {
+        messages.extend(armed_set(&name, milliseconds));
+    }
+    messages.push(chain(&name, CHAIN, "filter", hook, PRIORITY));
+    messages.push(rule(&name, CHAIN, |list| {
         if guards.timeout {
             while_armed(list);
         }
         matches(list, drops);
-        drop_packet(list);
-    });
-
-    let mut messages = vec![batch(BATCH_BEGIN), table];
-    if guards.timeout {
-        messages.extend(armed_set(&name, milliseconds));
-    }
-    messages.extend([chain, rule, batch(BATCH_END)]);
+        verdict(list, DROP);
+    }));
+    messages.push(batch(BATCH_END));
     messages
 }
 
 fn deletion(id: &FaultId) -> Vec<Message> {
-    let mut table = message(DELETE_TABLE, NLM_F_ACK, FAMILY_IPV4, 0);
-    table.text(1, &table_name(id));
-    vec![batch(BATCH_BEGIN), table, batch(BATCH_END)]
+    vec![batch(BATCH_BEGIN), delete_table(&table_name(id)), batch(BATCH_END)]
+}
+
+fn table(name: &str, is_owned: bool) -> Message {
+    let mut table = message(NEW_TABLE, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, FAMILY_IPV4, 0);
+    table.text(TABLE_NAME, name);
+    table.number_be(TABLE_FLAGS, if is_owned { TABLE_FLAG_OWNER } else { 0 });
+    table
 }
 
 /// A set whose only element, the protocol of all packets that come here, expires.
 fn armed_set(table: &str, milliseconds: u64) -> [Message; 2] {
     let make = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
     let mut set = message(NEW_SET, make, FAMILY_IPV4, 0);
-    set.text(1, table);
-    set.text(2, SET);
-    set.number_be(3, SET_FLAG_TIMEOUT);
+    set.text(SET_TABLE, table);
+    set.text(SET_NAME, SET);
+    set.number_be(SET_FLAGS, SET_FLAG_TIMEOUT);
     // What `nft` prints the elements as; the kernel does not mind.
-    set.number_be(4, 0);
-    set.number_be(5, 1);
+    set.number_be(SET_KEY_TYPE, 0);
+    set.number_be(SET_KEY_LENGTH, 1);
     // Names the set within the transaction.
-    set.number_be(10, 1);
+    set.number_be(SET_ID, 1);
     let mut element = message(NEW_SET_ELEMENT, make, FAMILY_IPV4, 0);
-    element.text(1, table);
-    element.text(2, SET);
-    element.nested(3, |list| {
-        list.nested(1, |element| {
-            element.nested(1, |key| key.attribute(1, &[FAMILY_IPV4]));
-            element.attribute(4, &milliseconds.max(1).to_be_bytes());
+    element.text(ELEMENTS_TABLE, table);
+    element.text(ELEMENTS_SET, SET);
+    element.nested(ELEMENTS_LIST, |list| {
+        list.nested(ELEMENT, |element| {
+            element.nested(ELEMENT_KEY, |key| key.attribute(KEY_VALUE, &[FAMILY_IPV4]));
+            element.attribute(ELEMENT_TIMEOUT, &milliseconds.max(1).to_be_bytes());
         });
     });
     [set, element]
@@ -221,8 +212,8 @@ fn armed_set(table: &str, milliseconds: u64) -> [Message; 2] {
 fn while_armed(list: &mut Message) {
     meta(list, META_NFPROTO);
     expression(list, "lookup", |data| {
-        data.text(1, SET);
-        data.number_be(2, REGISTER);
+        data.text(LOOKUP_SET, SET);
+        data.number_be(LOOKUP_REGISTER, REGISTER);
     });
 }
 
@@ -234,29 +225,30 @@ fn matches(list: &mut Message, drops: Drops) {
             payload(list, PAYLOAD_TRANSPORT_HEADER, DESTINATION_PORT_OFFSET, 2);
             compare(list, COMPARE_EQUAL, &port.to_be_bytes());
         }
-        Drops::Share { percent } => {
-            expression(list, "numgen", |data| {
-                data.number_be(1, REGISTER);
-                data.number_be(2, 100);
-                data.number_be(3, RANDOM);
-                data.number_be(4, 0);
-            });
-            // Order is compared byte by byte.
-            expression(list, "byteorder", |data| {
-                data.number_be(1, REGISTER);
-                data.number_be(2, REGISTER);
-                data.number_be(3, TO_NETWORK_ORDER);
-                data.number_be(4, 4);
-                data.number_be(5, 4);
-            });
-            compare(list, COMPARE_LESS, &u32::from(percent).to_be_bytes());
-        }
+        Drops::Share { percent: of_hundred } => percent(list, of_hundred),
     }
 }
 
-fn drop_packet(list: &mut Message) {
-    expression(list, "immediate", |data| {
-        data.number_be(1, REGISTER_VERDICT);
-        data.nested(2, |value| value.nested(2, |verdict| verdict.number_be(1, DROP)));
-    });
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel may refuse is left out, and only that.
+    #[test]
+    fn each_guard_can_be_done_without() {
+        let drops = Drops::Share { percent: 20 };
+        let bytes = |guards| {
+            let messages = addition(&FaultId::new(1), HOOK_INPUT, drops, 30_000, guards).into_iter();
+            messages.map(|message| message.finish(1)).collect::<Vec<_>>()
+        };
+        let [all, unowned, plain] = GUARDS.map(bytes);
+        assert_eq!((all.len(), unowned.len(), plain.len()), (7, 7, 5));
+        let differing = all.iter().zip(&unowned).filter(|(one, other)| one != other).count();
+        assert_eq!(differing, 1, "the table's flags");
+        assert_eq!((&unowned[1], &unowned[4]), (&plain[1], &plain[2]), "table and chain");
+        let name = b"bowline-fault-flt-0000000000000001\0";
+        assert!(plain[1].windows(name.len()).any(|window| window == name));
+        let timeout = 30_000_u64.to_be_bytes();
+        assert!(all[3].windows(timeout.len()).any(|window| window == timeout));
+    }
 }

@@ -126,6 +126,11 @@ pub(in crate::cfn) fn sampling_rule(facts: &Facts<'_>) -> Identity {
     Identity::new(arn.clone()).with("RuleARN", arn)
 }
 
+pub(in crate::cfn) fn experiment_template(facts: &Facts<'_>) -> Identity {
+    let id = format!("EXT{}", facts.random("id", UPPER, 14));
+    Identity::new(id.clone()).with("Id", id)
+}
+
 pub(in crate::cfn) fn lambda_function(facts: &Facts<'_>) -> Identity {
     let name = facts.name("FunctionName", 64);
     Identity::new(name.clone())

@@ -16,12 +16,17 @@ pub(super) fn demands(asked: &Asked<'_>) -> Vec<Demand> {
     let action = format!("fis:{}", asked.operation);
     let template = |id: &str| asked.arn("fis", format_args!("experiment-template/{id}"));
     let of_action = |id: &str| asked.arn("fis", format_args!("action/{id}"));
+    let experiment = |id: &str| asked.arn("fis", format_args!("experiment/{id}"));
     let id = asked.text("id").unwrap_or_default();
     let resource = match asked.operation {
         "GetAction" => of_action(id),
         // Its id is not decided yet.
         "CreateExperimentTemplate" => template("*"),
         "GetExperimentTemplate" | "UpdateExperimentTemplate" | "DeleteExperimentTemplate" => template(id),
+        "StartExperiment" => template(asked.text("experimentTemplateId").unwrap_or_default()),
+        "GetExperiment" | "StopExperiment" => experiment(id),
+        "ListExperimentResolvedTargets" => experiment(asked.text("experimentId").unwrap_or_default()),
+        "GetSafetyLever" | "UpdateSafetyLeverState" => asked.arn("fis", format_args!("safety-lever/{id}")),
         "TagResource" | "UntagResource" | "ListTagsForResource" => {
             asked.text("resourceArn").unwrap_or("*").to_owned()
         }
@@ -34,6 +39,13 @@ pub(super) fn demands(asked: &Asked<'_>) -> Vec<Demand> {
         let role = asked.text("roleArn");
         demands
             .extend(role.map(|role| Demand::new("iam:PassRole", role).with("iam:PassedToService", SERVICE)));
+    }
+    if asked.operation == "StartExperiment" {
+        // Its id is not decided yet.
+        demands.push(Demand::new(action.as_str(), experiment("*")));
+        if asked.request.get("tags").is_some() {
+            demands.push(Demand::new("fis:TagResource", experiment("*")));
+        }
     }
     if asked.operation == "CreateExperimentTemplate" && asked.request.get("tags").is_some() {
         demands.push(Demand::new("fis:TagResource", template("*")));

@@ -79,7 +79,11 @@ fn cloud_map(registry: &Registry, arn: &str, resource: &str) -> Option<Tags> {
 
 fn fis(registry: &Registry, resource: &str) -> Option<Tags> {
     let (kind, id) = resource.split_once('/')?;
-    (kind == "experiment-template").then(|| Some(registry.experiment_templates.get(id)?.tags.clone()))?
+    match kind {
+        "experiment-template" => registry.experiment_templates.get(id).map(|row| row.tags.clone()),
+        "experiment" => registry.experiments.get(id).map(|row| row.tags.clone()),
+        _ => None,
+    }
 }
 
 fn iam(registry: &Registry, arn: &str, resource: &str) -> Option<Tags> {

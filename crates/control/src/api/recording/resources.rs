@@ -20,6 +20,7 @@ const TYPES: &[(&str, &str, &str)] = &[
     ("elasticloadbalancing", "listener", "AWS::ElasticLoadBalancingV2::Listener"),
     ("elasticloadbalancing", "loadbalancer", "AWS::ElasticLoadBalancingV2::LoadBalancer"),
     ("elasticloadbalancing", "targetgroup", "AWS::ElasticLoadBalancingV2::TargetGroup"),
+    ("fis", "experiment", "AWS::FIS::Experiment"),
     ("fis", "experiment-template", "AWS::FIS::ExperimentTemplate"),
     ("iam", "group", "AWS::IAM::Group"),
     ("iam", "policy", "AWS::IAM::ManagedPolicy"),

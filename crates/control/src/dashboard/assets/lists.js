@@ -111,9 +111,20 @@ export function experimentsPage(main) {
     { title: "Stops by", cell: (item) => item.stopConditions.join(", ") },
     { title: "Changed", cell: (item) => `${span(store.now() - item.updatedAt)} ago`.replace(/ \d+ s ago/, " ago"), class: "nowrap" },
   ], { empty: "There are no experiment templates. Create some with aws fis create-experiment-template." });
-  main.replaceChildren(h("div", { class: "bar" }, h("h1", {}, "Experiments")), h("div", { class: "pad stack" }, list.element,
-    h("p", { class: "quiet" }, "Templates of AWS FIS, as they are kept. Experiments themselves are not run by this version.")));
-  const all = () => list.show([...store.all("template")].sort(([a], [b]) => (a < b ? -1 : 1)));
+  const runs = table("Experiments, the latest first", [
+    { title: "Experiment", cell: (run) => run.id, class: "nowrap" },
+    { title: "Description", cell: (run) => run.description, class: "wide" },
+    { title: "State", key: (run) => run.status + run.reason, cell: (run) => h("span", { title: run.reason }, run.status) },
+    { title: "Actions", key: (run) => JSON.stringify(run.actions), cell: (run) => h("span", {}, Object.entries(run.actions).map(([name, action]) => `${name}: ${action.status}`).join(", ")) },
+    { title: "Done to", numeric: true, cell: (run) => String(run.targets) },
+    { title: "Started", cell: (run) => moment(run.createdAt), class: "nowrap" },
+    { title: "Lasted", cell: (run) => run.endedAt ? span(run.endedAt - run.createdAt) : "", class: "nowrap" },
+  ], { empty: "No experiment was started yet. Start one with aws fis start-experiment." });
+  main.replaceChildren(h("div", { class: "bar" }, h("h1", {}, "Experiments")), h("div", { class: "pad stack" }, runs.element, list.element));
+  const all = () => {
+    runs.show([...store.all("experiment")].sort(([, a], [, b]) => b.createdAt - a.createdAt));
+    list.show([...store.all("template")].sort(([a], [b]) => (a < b ? -1 : 1)));
+  };
   all();
-  return { title: "Experiments", end: store.listen((changed) => changed.has("template") && all()), keys: {} };
+  return { title: "Experiments", end: store.listen((changed) => (changed.has("template") || changed.has("experiment")) && all()), keys: {} };
 }

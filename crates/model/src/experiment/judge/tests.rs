@@ -67,6 +67,21 @@ fn a_fault_that_is_not_noticed_falls() {
 }
 
 #[test]
+fn of_a_share_of_connections_either_outcome_is_expected_and_no_other() {
+    let some = refused().of_some_connections();
+    let half = |other: Outcome| {
+        samples(move |at| match at {
+            2_100..6_000 if at % 40 == 0 => other.clone(),
+            _ => Outcome::answered(200),
+        })
+    };
+    assert_eq!(verdict(&half(expired()), &refused()), Verdict::Fell);
+    assert_eq!(verdict(&half(expired()), &some), Verdict::Held);
+    assert_eq!(verdict(&half(Outcome::answered(503)), &some), Verdict::Fell);
+    assert_eq!(Expectation::served(0.9).of_some_connections(), Expectation::served(0.9));
+}
+
+#[test]
 fn a_system_that_does_not_come_back_falls() {
     let samples = samples(|at| if at >= 2_100 { expired() } else { Outcome::answered(200) });
     let judged = judge(&samples, &MARKS, &refused());

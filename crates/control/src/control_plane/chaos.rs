@@ -456,3 +456,31 @@ impl<F: FnOnce()> Drop for Undo<F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{audit::LookupQuery, control_plane::ControlConfig};
+
+    #[tokio::test]
+    async fn what_is_asked_for_is_in_the_audit_trail_under_its_own_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = ControlConfig { ephemeral: true, dns: None, ..ControlConfig::new(directory.path()) };
+        let control = ControlPlane::start(config).await.unwrap();
+        let nobody = TaskId::from_random([9; 16]);
+        let minute = Duration::from_secs(60);
+        assert!(matches!(control.forge(&nobody, None, minute), Err(ChaosError::NoTask(_))));
+        assert!(matches!(control.forge(&nobody, None, LASTING_MAX * 2), Err(ChaosError::Invalid(_))));
+        let page = control.core.audit().lookup(&LookupQuery::default()).unwrap();
+        let texts: Vec<String> = page.events.iter().map(|event| format!("{event:?}")).collect();
+        let marks = ["chaos.bowline", "ForgeCertificate", "ResourceNotFoundException", nobody.as_str()];
+        let found: Vec<_> =
+            texts.iter().filter(|text| marks.iter().all(|mark| text.contains(mark))).collect();
+        assert_eq!(found.len(), 1, "{texts:?}");
+        // There is no DNS server that could lead anybody elsewhere.
+        let spoofed =
+            control.spoof_name("a.example", IpAddr::from([192, 0, 2, 1]), wall_clock::now() + minute);
+        assert!(matches!(spoofed, Err(ChaosError::Invalid(_))));
+        control.shutdown().await;
+    }
+}

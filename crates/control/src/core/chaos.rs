@@ -351,13 +351,6 @@ impl Core {
         }
         next
     }
-
-    /// Whether anything of the mesh is faulty on purpose at this moment, as far as it is kept here.
-    #[cfg(test)]
-    pub(crate) fn has_faults(&self) -> bool {
-        let chaos = self.chaos();
-        !(chaos.stages.is_empty() && chaos.paths.is_empty() && chaos.renewals.is_empty())
-    }
 }
 
 impl Chaos {

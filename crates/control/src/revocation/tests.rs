@@ -62,3 +62,18 @@ fn a_revocation_is_kept_until_one_crl_after_its_certificate() {
     sweep(&mut registry, one.not_after + CRL_VALIDITY);
     assert!(!is_revoked(&registry, "01"));
 }
+
+#[test]
+fn a_revocation_of_a_fault_is_forgotten_at_the_faults_end_though_nobody_ends_it() {
+    let mut registry = Registry::default();
+    for serial in ["01", "02"] {
+        revoke(&mut registry, &certificate(serial), RevocationReason::Unspecified, NOW);
+    }
+    let until = NOW + Duration::from_secs(30);
+    registry.revocations.update("02", |record| record.fault_until = Some(until));
+    sweep(&mut registry, NOW);
+    assert_eq!(refused_serials(&registry), ["01", "02"]);
+    sweep(&mut registry, until);
+    assert_eq!(refused_serials(&registry), ["01"], "others are told of for as long as a CRL lives");
+    assert!(!is_revoked(&registry, "02"));
+}

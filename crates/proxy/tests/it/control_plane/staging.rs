@@ -155,7 +155,8 @@ async fn a_share_of_new_connections_is_shown_it_until_it_is_called_off() {
     assert!((72..=128).contains(&refused), "{refused} of {CALLS}");
     // Whoever calls the task makes new connections again and again, and loses nothing over good ones.
     let (began, mut refused, mut served) = (Instant::now(), 0, 0);
-    while began.elapsed() < Duration::from_secs(2) {
+    while began.elapsed() < Duration::from_secs(1) || served == 0 || refused == 0 {
+        assert!(began.elapsed() < Duration::from_secs(30), "{served} {refused}");
         let address = three.caller.address("out");
         for got in futures::future::join_all((0..8).map(|_| call(address))).await {
             match got {
@@ -165,7 +166,6 @@ async fn a_share_of_new_connections_is_shown_it_until_it_is_called_off() {
             }
         }
     }
-    assert!(served > 0 && refused > 0, "{served} {refused}");
     let own = json!({"identity": {"name": "mesh", "spiffeId": id("b"), "source": {"issued": {}}}});
     tokio::task::block_in_place(|| three.push(ResourceType::Identity, own, "own"));
     // With the answer it is over.
@@ -246,6 +246,6 @@ async fn a_certificate_is_renewed_once_when_it_is_asked_for() {
         ask("", "no renewal");
         assert_eq!(renewals(), 2);
     });
-    assert_eq!(three.calls().await, good());
+    assert_eq!(call(three.caller.address("out")).await.0, 200);
     three.stop();
 }

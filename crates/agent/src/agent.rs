@@ -198,10 +198,14 @@ impl AgentHandle {
         let errand = Errand::Fault(FaultErrand { id: id.clone(), change, done });
         let ended = |_| FaultError::Failed("the agent has ended".to_owned());
         self.orders.send(Order::Errand { task: task.clone(), errand }).await.map_err(ended)?;
-        match timeout(FAULT_TIMEOUT, result).await {
-            Ok(result) => Ok(result.ok()),
-            Err(_) => Err(FaultError::Failed(format!("the shim of task {task} does not answer"))),
-        }
+        let Ok(result) = timeout(FAULT_TIMEOUT, result).await else {
+            // It may be put in force yet, where nobody knows of it.
+            let (done, _) = oneshot::channel();
+            let end = Errand::Fault(FaultErrand { id: id.clone(), change: FaultChange::End, done });
+            let _ = self.orders.try_send(Order::Errand { task: task.clone(), errand: end });
+            return Err(FaultError::Failed(format!("the shim of task {task} does not answer")));
+        };
+        Ok(result.ok())
     }
 
     /// Stops every task, in order, and returns when the last one is gone. From

@@ -72,6 +72,7 @@ pub fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let Ok(Some((order, _))) = fd_message::receive::<Order>(&socket) else {
+        eprintln!("nobody says what load to make: a task's shim starts this program for a fault");
         return ExitCode::FAILURE;
     };
     // Rather this than what it shares the machine with.

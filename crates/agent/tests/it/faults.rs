@@ -165,6 +165,30 @@ async fn a_sidecar_that_is_killed_comes_back_and_one_that_is_frozen_goes_on() {
 }
 
 #[tokio::test]
+async fn who_is_frozen_goes_on_at_the_deadline_though_the_shim_waits_for_something_else() {
+    let mut machine = Machine::new();
+    let (spec, report) = start(&mut machine, |_| {}).await;
+    let sidecar: u32 = ask(report.inbound[1].address, "pid").parse().expect("a process id");
+    let freeze = TaskHarm::Freeze { victims: Victims::Sidecar };
+    let deadline = after(Duration::from_secs(1));
+    machine.agent.begin_fault(&spec.id, &FaultId::new(1), freeze, deadline).await.expect("freezes");
+    // The shim's loop asks the task's init for sockets, and waits for up to 20 s.
+    let init = Pid::from_raw(i32::try_from(init_of(&report)).expect("a process id"));
+    kill(init, Signal::SIGSTOP).expect("stops");
+    let loss = FaultId::new(2);
+    let waiting = machine.agent.begin_fault(&spec.id, &loss, TaskHarm::Loss { percent: 1 }, after(LONG));
+    let goes_on = eventually("it goes on", || state(sidecar) != Some('T'));
+    tokio::select! {
+        biased;
+        begun = waiting => panic!("{begun:?}"),
+        () = goes_on => assert!(wall_clock::now().since(deadline) < Duration::from_secs(10)),
+    }
+    kill(init, Signal::SIGCONT).expect("goes on");
+    machine.agent.end_fault(&spec.id, &loss).await.expect("ends");
+    machine.agent.stop_all().await;
+}
+
+#[tokio::test]
 async fn processes_of_containers_are_killed_by_name_and_all_of_them() {
     let mut machine = Machine::new();
     let (spec, report) = start(&mut machine, |spec| {

@@ -74,11 +74,13 @@ pub(super) struct Whereabouts {
 }
 
 impl Whereabouts {
-    /// What runs now.
+    /// What runs now. Who is not this process's child any more has ended, and its number may be another's.
     fn look(&self) -> Seen {
+        let child = |pid| processes::look(pid).filter(Process::is_child);
+        let init = self.init.and_then(child);
         Seen {
-            sidecar: processes::look(self.sidecar.load(Ordering::SeqCst)),
-            in_containers: self.init.map(processes::in_containers).unwrap_or_default(),
+            sidecar: child(self.sidecar.load(Ordering::SeqCst)),
+            in_containers: init.map(|init| processes::in_containers(init.identity.pid)).unwrap_or_default(),
         }
     }
 }
@@ -213,10 +215,7 @@ impl Held {
                 }
                 Ok(Order::EndAll) => self.end_all(),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    self.end_all();
-                    return;
-                }
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
@@ -399,6 +398,13 @@ impl Held {
         }
         self.dropping.insert(id, Dropping { drops, deadline });
         Ok(())
+    }
+}
+
+/// However the thread ends, nobody stays frozen.
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.end_all();
     }
 }
 

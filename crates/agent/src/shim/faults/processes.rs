@@ -30,6 +30,11 @@ impl Process {
         matches!(self.state, 'T' | 't')
     }
 
+    /// Whether this process has started it, and it has not been forgotten.
+    pub(super) fn is_child(&self) -> bool {
+        u32::try_from(self.parent) == Ok(std::process::id()) && self.is_alive()
+    }
+
     fn is_alive(&self) -> bool {
         !matches!(self.state, 'Z' | 'X' | 'x')
     }

@@ -79,8 +79,8 @@ pub async fn flood(
     for _ in 0..connections {
         let (config, counts, path) = (Arc::clone(&config), Arc::clone(&counts), path.to_owned());
         workers.spawn(async move {
-            let Ok(stream) = tls::connect(address, config).await else { return };
-            let Ok(sender) = http2(stream).await else { return };
+            let connected = async { http2(tls::connect(address, config).await?).await };
+            let Ok(Ok(sender)) = timeout_at(end, connected).await else { return };
             let mut ticks = interval(Duration::from_secs_f64(1.0 / each));
             ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
             let mut under_way = JoinSet::new();

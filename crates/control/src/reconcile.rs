@@ -370,7 +370,12 @@ fn reconcile_owner(
     };
     let may_start = |owner: &TaskOwner| {
         let is_of_owner = |stopped: &std::sync::Arc<StoppedTask>| stopped.task.owner == *owner;
-        if sabotaged(Defence::Replacement) && registry.stopped_tasks.values().any(is_of_owner) {
+        let is_ending = |task: &TaskRecord| {
+            task.owner == *owner && (task.desired != DesiredStatus::Running || task.draining_since.is_some())
+        };
+        if sabotaged(Defence::Replacement)
+            && (registry.stopped_tasks.values().any(is_of_owner) || tasks.iter().any(is_ending))
+        {
             return false;
         }
         let history = histories.by_owner.get(&history_key(owner, wanted.key));

@@ -232,7 +232,7 @@ impl Pools {
         }
         let pool = self.of(cluster, target);
         let is_h1 = !matches!(cluster.upstream, Upstream::Mesh(_)) && cluster.protocol == Protocol::Http;
-        if sabotaged(Defence::OutboundTls) && crate::dial::is_downgraded(target.address()) {
+        if sabotaged(Defence::OutboundTls) && crate::dial::is_downgraded(target.way()) {
             return lease_h1(pool, shared, cluster, target, fresh, timeline).await;
         }
         if is_h1 {

@@ -13,13 +13,15 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
 };
 
 use super::{AttackError, Credentials, Reception, TlsVersion, http2, one_request, tls};
 
 /// Most connections that an attacker opens.
 const CONNECTIONS_MAX: usize = 2_048;
+/// How long requests that are under way when a flood ends may take.
+const LATE: Duration = Duration::from_secs(3);
 /// Most requests of one connection that are under way at once.
 const STREAMS_MAX: usize = 64;
 
@@ -57,7 +59,7 @@ struct Counts {
     admitted: AtomicU64,
 }
 
-/// Sends requests and begins handshakes; returns when its time is over.
+/// Sends requests and begins handshakes; returns when its time is over, and what was sent is answered or late.
 ///
 /// # Errors
 /// The certificate cannot be used.
@@ -70,19 +72,19 @@ pub async fn flood(
     let (config, _) = tls::client_config(TlsVersion::Tls13, Some(credentials), true)?;
     let (bare, _) = tls::client_config(TlsVersion::Tls13, None, true)?;
     let counts = Arc::new(Counts::default());
-    let mut workers = JoinSet::new();
+    let end = Instant::now() + flood.lasting;
+    let (mut workers, mut handshakers) = (JoinSet::new(), JoinSet::new());
     let connections = flood.connections.clamp(1, CONNECTIONS_MAX);
     let each = f64::from(flood.rate.max(1)) / connections as f64;
     for _ in 0..connections {
         let (config, counts, path) = (Arc::clone(&config), Arc::clone(&counts), path.to_owned());
         workers.spawn(async move {
-            let Ok(stream) = tls::connect(address, config).await else { return };
-            let Ok(sender) = http2(stream).await else { return };
+            let connected = async { http2(tls::connect(address, config).await?).await };
+            let Ok(Ok(sender)) = timeout_at(end, connected).await else { return };
             let mut ticks = interval(Duration::from_secs_f64(1.0 / each));
             ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
             let mut under_way = JoinSet::new();
-            loop {
-                ticks.tick().await;
+            while timeout_at(end, ticks.tick()).await.is_ok() {
                 while under_way.try_join_next().is_some() {}
                 if under_way.len() >= STREAMS_MAX {
                     under_way.join_next().await;
@@ -95,11 +97,14 @@ pub async fn flood(
                     }
                 });
             }
+            let answers = async { while under_way.join_next().await.is_some() {} };
+            // What is not answered by then counts as not answered.
+            let _ = timeout(LATE, answers).await;
         });
     }
     for _ in 0..flood.handshakers.min(CONNECTIONS_MAX) {
         let (config, counts) = (Arc::clone(&bare), Arc::clone(&counts));
-        workers.spawn(async move {
+        handshakers.spawn(async move {
             loop {
                 counts.handshakes.fetch_add(1, Relaxed);
                 let attempt = async { http2(tls::connect(address, Arc::clone(&config)).await?).await };
@@ -112,8 +117,9 @@ pub async fn flood(
             }
         });
     }
-    tokio::time::sleep(flood.lasting).await;
-    workers.shutdown().await;
+    tokio::time::sleep_until(end).await;
+    handshakers.shutdown().await;
+    while workers.join_next().await.is_some() {}
     Ok(Floods {
         requests: counts.requests.load(Relaxed),
         served: counts.served.load(Relaxed),

@@ -11,6 +11,7 @@ use rustls::{
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
 use tokio::net::TcpStream;
@@ -67,6 +68,7 @@ pub(super) fn client_config(
 ) -> Result<(Arc<ClientConfig>, Arc<Recorder>), AttackError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let recorder = Arc::new(Recorder { provider: Arc::clone(&provider), shown: Mutex::default() });
+    let signer = provider.key_provider;
     let wrong = |error: rustls::Error| AttackError::Credentials(error.to_string());
     let versions = match version {
         TlsVersion::Tls12 => [&TLS12],
@@ -78,8 +80,11 @@ pub(super) fn client_config(
         .dangerous()
         .with_custom_certificate_verifier(Arc::clone(&recorder) as _);
     let mut config = match credentials {
+        // Whether the key is the certificate's is for the server to find out.
         Some(Credentials { chain, key }) => {
-            builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(wrong)?
+            let key = signer.load_private_key(key.clone_key()).map_err(wrong)?;
+            let shown = CertifiedKey::new(chain.clone(), key);
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(shown)))
         }
         None => builder.with_no_client_auth(),
     };

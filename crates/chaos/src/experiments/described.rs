@@ -23,21 +23,23 @@ pub(super) mod measures {
     /// How often the mesh is looked at while something is awaited.
     pub(in super::super) const LOOK: Duration = Duration::from_millis(200);
     /// How long stolen and forged certificates last.
-    pub(in super::super) const FORGED: Duration = Duration::from_secs(120);
+    pub(in super::super) const FORGED: Duration = Duration::from_secs(30);
+    /// Within this every sidecar knows of a certificate that it is revoked.
+    pub(in super::super) const TOLD: Duration = Duration::from_secs(1);
     /// Packets that are lost in each direction, of a hundred.
-    pub(in super::super) const LOSS_PERCENT: u8 = 20;
+    pub(in super::super) const LOSS_PERCENT: u8 = 12;
     /// Renewals under loss, which make handshakes: so many, and so far apart.
-    pub(in super::super) const HANDSHAKES_UNDER_LOSS: u32 = 3;
-    pub(in super::super) const BETWEEN_HANDSHAKES: Duration = Duration::from_millis(1_500);
+    pub(in super::super) const HANDSHAKES_UNDER_LOSS: u32 = 5;
+    pub(in super::super) const BETWEEN_HANDSHAKES: Duration = Duration::from_millis(1_100);
     /// By how much handshakes are delayed, each way, and by how much more or less at random.
     pub(in super::super) const HANDSHAKE_DELAY: Duration = Duration::from_millis(150);
     pub(in super::super) const HANDSHAKE_JITTER: Duration = Duration::from_millis(20);
     /// Most connections between the two sidecars of one pair that a fault's time needs, however many requests there are.
     pub(in super::super) const CONNECTIONS_MAX: u64 = 24;
     /// The load of many: requests per second from within the caller's task, beside those of so many other connections.
-    pub(in super::super) const HIGH_RATE: u32 = 200;
+    pub(in super::super) const HIGH_RATE: u32 = 100;
     pub(in super::super) const HIGH_LOAD_CONNECTIONS: usize = 32;
-    pub(in super::super) const HIGH_LOAD_RATE: u32 = 400;
+    pub(in super::super) const HIGH_LOAD_RATE: u32 = 600;
     /// Half of the path's own delay under high load: makes who shakes hands for each request slow.
     pub(in super::super) const HIGH_LOAD_DELAY: Duration = Duration::from_millis(1);
     /// How long 99 of 100 requests may take under load.

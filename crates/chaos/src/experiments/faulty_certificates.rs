@@ -5,6 +5,7 @@ use bowline_model::{
     fault::{FaultKind, FaultyCertificate},
     task::TaskId,
 };
+use tokio::time;
 
 use super::described::{Described, measures};
 use crate::{
@@ -168,7 +169,11 @@ async fn attacked(stage: &Stage, edge: &Edge, shows: FaultyCertificate) -> Resul
     let (_, address) = called_address(edge)?;
     let what =
         format!("an attacker who calls {address} with a certificate that is {} is turned away", word(&shows));
+    let is_revoked = shows == FaultyCertificate::Revoked;
     let forged = stage.system().forge(task.id.clone(), Some(shows), measures::FORGED).await?;
+    if is_revoked {
+        time::sleep(measures::TOLD).await;
+    }
     let credentials = Credentials::of(&forged)?;
     let reception = attack::request(address, TlsVersion::Tls13, Some(&credentials), &edge.path).await?;
     Ok(Finding::new(what, reception.is_turned_away(), reception.to_string()))

@@ -18,8 +18,15 @@ fn words() -> Vec<String> {
 /// Which of the words are in a program.
 fn found_in(program: &std::path::Path) -> Vec<String> {
     let bytes = std::fs::read(program).expect("the program");
-    let is_in = |word: &String| bytes.windows(word.len()).any(|window| window == word.as_bytes());
-    words().into_iter().filter(is_in).collect()
+    let (mut found, words) = (Vec::new(), words());
+    let mut begins = [false; 256];
+    words.iter().for_each(|word| begins[usize::from(word.as_bytes()[0])] = true);
+    // In one pass: the program is large.
+    for (place, _) in bytes.iter().enumerate().filter(|(_, byte)| begins[usize::from(**byte)]) {
+        let here = words.iter().filter(|word| bytes[place..].starts_with(word.as_bytes()));
+        found.extend(here.cloned());
+    }
+    words.into_iter().filter(|word| found.contains(word)).collect()
 }
 
 #[test]

@@ -34,13 +34,9 @@ impl Ran {
     /// One line, for the page's column.
     pub(crate) fn summary(&self) -> String {
         let judgement = &self.record["judgement"];
-        let millis = |duration: &Value| match duration {
-            Value::Null => "-".to_owned(),
-            it => {
-                let (seconds, nanos) = (it["secs"].as_f64(), it["nanos"].as_f64());
-                format!("{:.0} ms", seconds.unwrap_or(0.0) * 1e3 + nanos.unwrap_or(0.0) / 1e6)
-            }
-        };
+        // Times are milliseconds.
+        let millis =
+            |time: &Value| time.as_f64().map_or_else(|| "-".to_owned(), |time| format!("{time:.0} ms"));
         format!(
             "{}: {} (detected {}, recovered {}, lost {}, p99 {} → {}) during {}",
             self.name,

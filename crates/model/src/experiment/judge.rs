@@ -163,7 +163,16 @@ pub fn judge(samples: &[Sample], marks: &Marks, expected: &Expectation) -> Judge
         summary(before),
     ));
 
-    let felt = held_from(during, marks.injected, &expected.during, expected.share);
+    // What was under way when the fault ended, was perhaps tried again, and then got what is expected without a fault says
+    // nothing about the fault.
+    let outlived = |sample: &Sample| {
+        expected.during != steady.want
+            && sample.at + sample.latency >= marks.ended
+            && steady.want.takes(&sample.outcome)
+    };
+    let judged: Vec<&Sample> = during.iter().filter(|sample| !outlived(sample)).copied().collect();
+    let judged = judged.as_slice();
+    let felt = held_from(judged, marks.injected, &expected.during, expected.share);
     let time_to_detect = felt.map(|at| at.saturating_sub(marks.injected));
     findings.push(Finding::new(
         format!(
@@ -177,13 +186,13 @@ pub fn judge(samples: &[Sample], marks: &Marks, expected: &Expectation) -> Judge
         ),
         time_to_detect.is_some_and(|time| time <= expected.detect_within),
         match felt {
-            Some(at) => format!("from {} on: {}", seconds(at - marks.injected), summary(since(during, at))),
-            None => summary(during),
+            Some(at) => format!("from {} on: {}", seconds(at - marks.injected), summary(since(judged, at))),
+            None => summary(judged),
         },
     ));
     if let Some(max) = expected.leaked_max {
         let by = marks.injected + expected.detect_within;
-        let leaked = since(during, felt.map_or(by, |at| at.min(by)));
+        let leaked = since(judged, felt.map_or(by, |at| at.min(by)));
         let leaked = leaked.iter().filter(|sample| sample.outcome.is_success()).count() as u64;
         findings.push(Finding::new(
             format!("during: the application answers {max} requests at most once the fault is felt"),

@@ -55,6 +55,9 @@ pub(super) mod measures {
     pub(in super::super) const BEAT: Duration = Duration::from_millis(50);
 }
 
+/// Chooses whom an experiment is made of: [`Experiment::prepare`].
+type Prepare = fn(&Mesh, &Scope) -> Result<Box<dyn Trial>, ExperimentError>;
+
 /// An experiment whose texts are data.
 pub struct Described {
     pub(super) name: &'static str,
@@ -62,7 +65,7 @@ pub struct Described {
     pub(super) hypothesis: &'static str,
     pub(super) how: &'static str,
     pub(super) expected: &'static str,
-    pub(super) prepare: fn(&Mesh, &Scope) -> Result<Box<dyn Trial>, ExperimentError>,
+    pub(super) prepare: Prepare,
 }
 
 impl fmt::Debug for Described {

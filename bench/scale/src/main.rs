@@ -232,7 +232,8 @@ fn fill(args: &Args, server: &Server) -> anyhow::Result<Vec<Service>> {
     for number in 0..args.services {
         let name = format!("service-{number}");
         let tasks = running(&mut api, &namespace(number), &name, args.tasks)?;
-        let sockets = tasks.iter().enumerate().map(|(task, id)| (id.clone(), socket(number, task, FIRST_PORT)));
+        let sockets =
+            tasks.iter().enumerate().map(|(task, id)| (id.clone(), socket(number, task, FIRST_PORT)));
         local.listen(&sockets.collect(), PORT_NAME)?;
         services.push(Service { cluster: format!("{name}.{}", namespace(number)), tasks });
     }

@@ -120,7 +120,8 @@ impl Proxy {
             name: String::new(),
         });
         request.set_timeout(ISSUE_TIMEOUT);
-        let answer = timeout(ISSUE_TIMEOUT, client.issue(request)).await.context("no certificate in time")??;
+        let answer =
+            timeout(ISSUE_TIMEOUT, client.issue(request)).await.context("no certificate in time")??;
         let chain = answer.into_inner().chain_der.into_iter().map(CertificateDer::from).collect();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let key = self.shared.trust.provider.key_provider.load_private_key(key)?;
@@ -130,7 +131,11 @@ impl Proxy {
     }
 
     /// Until the stream ends, or another certificate is wanted.
-    async fn follow(&mut self, backoff: &mut Backoff, rounds: &mut watch::Receiver<u64>) -> anyhow::Result<()> {
+    async fn follow(
+        &mut self,
+        backoff: &mut Backoff,
+        rounds: &mut watch::Receiver<u64>,
+    ) -> anyhow::Result<()> {
         let mut client = AggregatedDiscoveryServiceClient::new(self.channel(self.own.as_ref())?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX);
         let (requests, outgoing) = mpsc::channel(2 * ResourceType::ALL.len());
@@ -181,11 +186,16 @@ impl Proxy {
     }
 
     /// Notes versions; what it returns are Endpoints, whose changes are counted when they are answered.
-    fn take(&mut self, kind: ResourceType, response: DeltaDiscoveryResponse) -> Vec<(Arc<str>, Arc<str>, Vec<u8>)> {
+    fn take(
+        &mut self,
+        kind: ResourceType,
+        response: DeltaDiscoveryResponse,
+    ) -> Vec<(Arc<str>, Arc<str>, Vec<u8>)> {
         let Shared { world, names, .. } = &*self.shared;
         world.responses.fetch_add(1, Ordering::Relaxed);
         world.resources.fetch_add(response.resources.len(), Ordering::Relaxed);
-        let place = ResourceType::ALL.iter().position(|other| *other == kind).and_then(|at| u8::try_from(at).ok());
+        let place =
+            ResourceType::ALL.iter().position(|other| *other == kind).and_then(|at| u8::try_from(at).ok());
         let place = place.unwrap_or_default();
         for name in response.removed_resources {
             self.held.remove(&(place, names.get(&name)));

@@ -36,7 +36,8 @@ impl Meter {
     /// Since the last time.
     pub(crate) fn lap(&mut self, server: &Server) -> anyhow::Result<Cost> {
         let (at, cpu) = (Instant::now(), server.cpu()?);
-        let cost = Cost { wall: at - self.at, cpu: cpu.saturating_sub(self.cpu), memory_mib: server.memory()?.0 };
+        let cost =
+            Cost { wall: at - self.at, cpu: cpu.saturating_sub(self.cpu), memory_mib: server.memory()?.0 };
         (self.at, self.cpu) = (at, cpu);
         Ok(cost)
     }

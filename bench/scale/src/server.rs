@@ -54,7 +54,8 @@ impl Server {
         // The name, in parentheses, may hold anything; the fields after it are numbers.
         let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat is not as it should be")?;
         let fields: Vec<&str> = fields.split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or_default();
+        let ticks =
+            |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or_default();
         #[allow(clippy::cast_precision_loss)] // far below 2^52
         Ok(Duration::from_secs_f64((ticks(11) + ticks(12)) as f64 / TICKS_PER_SECOND))
     }
@@ -149,11 +150,8 @@ impl Api {
             ("x-amz-target", target.as_bytes()),
         ];
         let received = Received { method: "POST", path: "/", query: None, headers: &headers, body: &body };
-        let credentials = Credentials {
-            access_key_id: "test".into(),
-            secret: SecretKey::new("test"),
-            session_token: None,
-        };
+        let credentials =
+            Credentials { access_key_id: "test".into(), secret: SecretKey::new("test"), session_token: None };
         let at = AmzDate::from_secs(wall_clock::now().as_secs());
         let signing = Signing { region: "us-east-1", service: "ecs", at, unsigned_payload: false };
         let mut head = format!("POST / HTTP/1.1\r\ncontent-length: {}\r\n", body.len());
@@ -221,8 +219,13 @@ impl Local {
     }
 
     /// Says where tasks' sidecars accept calls.
-    pub(crate) fn listen(&mut self, sockets: &BTreeMap<TaskId, SocketAddr>, port: &str) -> anyhow::Result<()> {
-        let of = |address: &SocketAddr| json!([{ "port_name": port, "container_port": 8080, "address": address }]);
+    pub(crate) fn listen(
+        &mut self,
+        sockets: &BTreeMap<TaskId, SocketAddr>,
+        port: &str,
+    ) -> anyhow::Result<()> {
+        let of =
+            |address: &SocketAddr| json!([{ "port_name": port, "container_port": 8080, "address": address }]);
         let sockets: BTreeMap<&str, Value> =
             sockets.iter().map(|(task, address)| (task.as_str(), of(address))).collect();
         self.call(&json!({ "standIn": { "listen": { "sockets": sockets } } }))?;

@@ -52,8 +52,9 @@ impl Trust {
             .dangerous()
             .with_custom_certificate_verifier(Arc::clone(&self.verifier) as _);
         let mut config = match own {
-            Some(own) => builder
-                .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(own)))),
+            Some(own) => {
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(own))))
+            }
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
@@ -75,7 +76,15 @@ impl ServerCertVerifier for Verifier {
         let certificate = EndEntityCert::try_from(leaf).map_err(unknown)?;
         let algorithms = self.provider.signature_verification_algorithms.all;
         certificate
-            .verify_for_usage(algorithms, &self.roots, intermediates, now, KeyUsage::server_auth(), None, None)
+            .verify_for_usage(
+                algorithms,
+                &self.roots,
+                intermediates,
+                now,
+                KeyUsage::server_auth(),
+                None,
+                None,
+            )
             .map_err(unknown)?;
         let mut names = certificate.valid_uri_names();
         match (names.next(), names.next()) {
@@ -99,7 +108,12 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

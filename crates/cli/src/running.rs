@@ -100,7 +100,9 @@ impl Running {
                 }
             }
             Request::StandIn(_) if self.agent.is_some() => {
-                bail!("tasks have sidecars of their own: only with --launcher record can somebody stand in for them")
+                bail!(
+                    "tasks have sidecars of their own: only with --launcher record can somebody stand in for them"
+                )
             }
             Request::StandIn(StandIn::Start { tasks }) => {
                 Ok(Response::SidecarStarts(stand_in::start(&self.control, &tasks)?))

@@ -6,8 +6,8 @@ use std::{
 };
 
 use bowline_model::task::{
-    ContainerReport, DesiredStatus, HealthStatus, InboundSocket, StopCode, TaskDesire, TaskId, TaskReport, TaskSpec,
-    TaskStatus,
+    ContainerReport, DesiredStatus, HealthStatus, InboundSocket, StopCode, TaskDesire, TaskId, TaskReport,
+    TaskSpec, TaskStatus,
 };
 use bowline_plumbing::wall_clock;
 use tokio::sync::mpsc;

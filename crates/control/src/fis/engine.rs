@@ -167,12 +167,11 @@ fn outcome(done: Result<(Id, Done), JoinError>, steps_of: &mut HashMap<Id, Step>
     })
 }
 
+/// An experiment, and what is to be done now.
+type Advance = (Arc<ExperimentRecord>, Vec<Step>);
+
 /// The experiment and what is to be done now; `None` of one that is not there. What changes nothing is not written.
-fn advance(
-    core: &Core,
-    id: &str,
-    now: Timestamp,
-) -> Result<Option<(Arc<ExperimentRecord>, Vec<Step>)>, RegistryError> {
+fn advance(core: &Core, id: &str, now: Timestamp) -> Result<Option<Advance>, RegistryError> {
     let look = |registry: &Registry| {
         let mut next = ExperimentRecord::clone(registry.experiments.get(id)?);
         if let Some(alarm) = experiments::halting_alarm(registry, &next) {

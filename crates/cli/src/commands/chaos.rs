@@ -157,7 +157,8 @@ enum ReportFormat {
 
 impl WantedReports {
     fn write(&self, report: &Report) -> anyhow::Result<()> {
-        let files: [(&Option<PathBuf>, fn(&Report) -> String); 3] =
+        type Format = fn(&Report) -> String;
+        let files: [(_, Format); 3] =
             [(&self.json, Report::json), (&self.junit, Report::junit), (&self.html, Report::html)];
         for (path, text) in files {
             if let Some(path) = path {

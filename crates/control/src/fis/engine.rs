@@ -140,7 +140,8 @@ async fn drive(core: Arc<Core>, id: String) {
         tokio::select! {
             Some(done) = work.join_next_with_id() => {
                 if let Some(done) = outcome(done, &mut steps_of) {
-                    settle(&core, &id, done).await;
+                    // Noted here as well: everything may be forgotten before it is looked at again.
+                    held.extend(settle(&core, &id, done).await);
                 }
             }
             changed = generation.changed() => if changed.is_err() { return },
@@ -217,8 +218,9 @@ fn carry_out(
     task.id()
 }
 
-/// Writes down what became of a step, for as long as it takes: what is in force must not be forgotten.
-async fn settle(core: &Arc<Core>, id: &str, done: Done) {
+/// Writes down what became of a step, for as long as it takes: what is in force must not be forgotten. Which action holds
+/// what since then.
+async fn settle(core: &Arc<Core>, id: &str, done: Done) -> Option<(String, Held)> {
     loop {
         let now = wall_clock::now();
         let written = core.change::<_, RegistryError>(|registry| {
@@ -235,8 +237,12 @@ async fn settle(core: &Arc<Core>, id: &str, done: Done) {
             Ok(is_there)
         });
         match (written, &done) {
-            (Ok(false), Done::Begun(_, Ok(begun))) => return give_back(core, begun.held.clone()).await,
-            (Ok(_), _) => return,
+            (Ok(false), Done::Begun(_, Ok(begun))) => {
+                give_back(core, begun.held.clone()).await;
+                return None;
+            }
+            (Ok(true), Done::Begun(name, Ok(begun))) => return Some((name.clone(), begun.held.clone())),
+            (Ok(_), _) => return None,
             (Err(error), _) => {
                 tracing::error!(%error, experiment = id, "a step of an experiment could not be written down");
                 tokio::time::sleep(AGAIN).await;

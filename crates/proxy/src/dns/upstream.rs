@@ -293,8 +293,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_truncated_answer_is_asked_for_again_over_tcp() {
-        let server = resolver(|question| vec![reply(question).truncate().to_vec().expect("encodes")]).await;
-        let listener = TcpListener::bind(server).await.expect("the same port is free");
+        let (server, listener) = loop {
+            let server =
+                resolver(|question| vec![reply(question).truncate().to_vec().expect("encodes")]).await;
+            // Somebody else may have the port by TCP.
+            if let Ok(listener) = TcpListener::bind(server).await {
+                break (server, listener);
+            }
+        };
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.expect("accepted");
             let mut question = vec![0; usize::from(stream.read_u16().await.expect("a length"))];

@@ -186,6 +186,13 @@ impl Course<'_> {
         waited?;
         record.findings.extend(findings?);
 
+        let vanished = self.stage.vanished().await?;
+        if !vanished.is_empty() {
+            return Err(ExperimentError::failed(
+                "the fault ended by itself before its time: nothing was shown",
+            ));
+        }
+
         let ended = load.now();
         self.beside(&load, Step::Restoring, self.restore(trial)).await?;
         let limit = expectation.recover_within + after;

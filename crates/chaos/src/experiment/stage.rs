@@ -6,6 +6,7 @@ use std::{
 };
 
 use bowline_model::fault::{ALL, Fault, FaultId, FaultKind, FaultOrder, LASTING_MAX, LASTING_MIN};
+use tokio::task::JoinHandle;
 
 use super::ExperimentError;
 use crate::{scope::Scope, system::System};
@@ -20,7 +21,17 @@ pub struct Stage {
     scope: Scope,
     cause: String,
     lasting: Duration,
-    begun: Mutex<Vec<FaultId>>,
+    begun: Arc<Mutex<Vec<Begun>>>,
+    /// Faults that are being begun: they are begun whole, whoever stops waiting for them.
+    beginning: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A fault that was begun.
+#[derive(Debug)]
+struct Begun {
+    id: FaultId,
+    /// It lasts until it is ended, or its deadline: what it does is not done at once.
+    lasts: bool,
 }
 
 impl Stage {
@@ -28,7 +39,7 @@ impl Stage {
     /// is planned to last.
     #[must_use]
     pub fn new(system: Arc<dyn System>, scope: Scope, cause: String, lasting: Duration) -> Self {
-        Self { system, scope, cause, lasting, begun: Mutex::default() }
+        Self { system, scope, cause, lasting, begun: Arc::default(), beginning: Mutex::default() }
     }
 
     /// The system.
@@ -58,7 +69,18 @@ impl Stage {
     /// Ids of the faults that were begun, the first one first.
     #[must_use]
     pub fn begun(&self) -> Vec<FaultId> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.begun).iter().map(|begun| begun.id.clone()).collect()
+    }
+
+    /// Those of the faults that are to last, and are over by themselves: what was measured since says nothing of them.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub async fn vanished(&self) -> Result<Vec<FaultId>, ExperimentError> {
+        let present = self.system.faults().await?;
+        let is_present = |id: &FaultId| present.iter().any(|fault| fault.id == *id);
+        let begun = locked(&self.begun);
+        Ok(begun.iter().filter(|it| it.lasts && !is_present(&it.id)).map(|it| it.id.clone()).collect())
     }
 
     /// Begins a fault for the planned time, of the scope's share where the kind can be of a share. It has a deadline a
@@ -75,9 +97,19 @@ impl Stage {
             cause: self.cause.clone(),
         };
         order.check().map_err(|error| ExperimentError::failed(error.to_string()))?;
-        let fault = self.system.begin_fault(order).await?;
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner).push(fault.id.clone());
-        Ok(fault)
+        let (system, begun) = (Arc::clone(&self.system), Arc::clone(&self.begun));
+        let (done, answered) = tokio::sync::oneshot::channel();
+        let beginning = tokio::spawn(async move {
+            let fault = system.begin_fault(order).await;
+            if let Ok(fault) = &fault {
+                locked(&begun).push(Begun { id: fault.id.clone(), lasts: of_share });
+            }
+            // Who has asked may have been broken off: then `end_all` ends it.
+            let _ = done.send(fault);
+        });
+        locked(&self.beginning).push(beginning);
+        let gone = |_| ExperimentError::failed("what was to begin a fault has failed");
+        Ok(answered.await.map_err(gone)??)
     }
 
     /// Ends every fault of this run, also one that was being begun when the run was broken off.
@@ -85,6 +117,11 @@ impl Stage {
     /// # Errors
     /// Tells the first that could not be ended; the others are ended.
     pub async fn end_all(&self) -> Result<(), ExperimentError> {
+        let beginning = std::mem::take(&mut *locked(&self.beginning));
+        for one in beginning {
+            // What it came to stands in `begun`.
+            let _ = one.await;
+        }
         let mut ids = self.begun();
         let mut failed = None;
         match self.system.faults().await {
@@ -110,4 +147,8 @@ impl Stage {
             None => Ok(()),
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -113,7 +113,10 @@ impl Trial for HighLoad {
             let seen = attack::flood(address, credentials, &self.edge.path, load).await?;
             let held = seen.requests > 0 && seen.served * 100 >= seen.requests * 99;
             let told = format!("{} of {}", seen.served, seen.requests);
-            Ok(vec![Finding::new("99 of 100 requests from the host are answered, too", held, told)])
+            Ok(vec![
+                much_of(&load, seen.requests),
+                Finding::new("99 of 100 requests from the host are answered, too", held, told),
+            ])
         })
     }
 
@@ -174,10 +177,11 @@ impl Trial for Flooded {
                 seconds(lingering.longest)
             );
             Ok(vec![
+                much_of(&flood, flooded.requests),
                 Finding::new(
-                    "the flood comes: requests are sent and handshakes begun",
-                    flooded.requests > 0 && flooded.handshakes > 0,
-                    format!("{} requests, {} handshakes", flooded.requests, flooded.handshakes),
+                    "handshakes are begun, and many that do not go on",
+                    flooded.handshakes > 0 && lingering.opened * 2 >= measures::LINGERERS,
+                    format!("{} handshakes, {} that do not go on", flooded.handshakes, lingering.opened),
                 ),
                 Finding::new(
                     "who has no certificate is never served",
@@ -192,4 +196,11 @@ impl Trial for Flooded {
             ])
         })
     }
+}
+
+/// That a load came about: at least half of what it was to be.
+fn much_of(load: &Flood, requests: u64) -> Finding {
+    let planned = load.lasting.as_secs_f64() * load.rate as f64;
+    let what = "at least half of the load from the host comes";
+    Finding::new(what, requests as f64 * 2.0 >= planned, format!("{requests} of {planned:.0} requests"))
 }

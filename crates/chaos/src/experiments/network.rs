@@ -119,16 +119,20 @@ impl Trial for Harmed {
     fn after<'a>(&'a mut self, stage: &'a Stage) -> StepFuture<'a, Vec<Finding>> {
         Box::pin(async move {
             let Some(id) = self.fault.clone() else { return Ok(Vec::new()) };
-            let connections = stage.system().evidence(id).await?.connections;
-            let seen = format!("{connections} connections");
-            Ok(vec![match self.path {
+            let evidence = stage.system().evidence(id).await?;
+            let connections = evidence.connections;
+            Ok(match self.path {
                 Path::Lossy => {
                     let least = u64::from(measures::HANDSHAKES_UNDER_LOSS);
                     let what = format!("at least {least} connections are made while packets are lost");
-                    Finding::new(what, connections >= least, seen)
+                    let dropped = evidence.packets_dropped;
+                    vec![
+                        Finding::new(what, connections >= least, format!("{connections} connections")),
+                        Finding::new("packets are lost", dropped > 0, format!("{dropped} packets")),
+                    ]
                 }
-                Path::Slow => few_connections(connections),
-            }])
+                Path::Slow => vec![few_connections(connections)],
+            })
         })
     }
 }

@@ -183,12 +183,10 @@ impl Ends {
 
     fn heal(&mut self) -> io::Result<()> {
         // The counter goes with the rule.
-        let lost = self.dropped()?;
-        for end in [&self.near, &self.far] {
-            self.within(end, nftables::lossy::end)?;
-        }
-        self.lost = Some(lost);
-        Ok(())
+        let lost = self.dropped();
+        let ended = [&self.near, &self.far].map(|end| self.within(end, nftables::lossy::end));
+        self.lost = Some(lost.unwrap_or_default());
+        ended.into_iter().collect()
     }
 
     fn dropped(&self) -> io::Result<u64> {

@@ -24,7 +24,7 @@ fn push(text: &mut String, record: &Record) {
         Verdict::NotApplicable(_) | Verdict::Refused(_) | Verdict::Aborted => "-",
     };
     let edge = match (&record.caller, &record.called) {
-        (Some(caller), Some(called)) => format!("  {caller} → {called}"),
+        (Some(caller), Some(called)) => format!("  {} → {}", printable(caller), printable(called)),
         _ => String::new(),
     };
     let _ = writeln!(text, "{sign} {}: {}{edge}", printable(&record.name), record.verdict.word());

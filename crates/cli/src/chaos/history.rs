@@ -29,7 +29,11 @@ pub(crate) fn keep(state_dir: &Path, report: &Report) -> io::Result<PathBuf> {
     fs::write(&unfinished, report.json())?;
     fs::rename(&unfinished, &path)?;
     for old in kept(state_dir)?.into_iter().rev().skip(KEPT) {
-        fs::remove_file(old)?;
+        match fs::remove_file(old) {
+            // Another run that ended just now has given it up.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
     Ok(path)
 }

@@ -343,18 +343,38 @@ async fn run_experiments(args: RunArgs) -> anyhow::Result<ExitCode> {
         system.topology().await?;
         run_all(system, &chosen, &scope, None, &mut report, &mut stop).await;
         report.took = began.elapsed();
-        let kept = history::keep(&state_dir, &report).context("the run cannot be kept")?;
-        eprintln!("kept as {}", kept.display());
+        match history::keep(&state_dir, &report) {
+            Ok(kept) => eprintln!("kept as {}", kept.display()),
+            // What was found is worth more than that it is kept.
+            Err(error) => eprintln!("‼ the run could not be kept: {error}"),
+        }
     } else {
         let names: Vec<_> = args.templates.iter().map(|path| path.display().to_string()).collect();
         report.subject = names.join(", ");
+        let mut failed = None;
         for (template, name) in args.templates.iter().zip(&names) {
-            run_template(&args, template, name, &chosen, &scope, &mut report, &mut stop).await?;
+            let run = run_template(&args, template, name, &chosen, &scope, &mut report, &mut stop).await;
+            if let Err(error) = run {
+                failed = Some(error.context(name.clone()));
+                break;
+            }
             if was_stopped(&report) {
                 break;
             }
         }
         report.took = began.elapsed();
+        if let Some(error) = failed {
+            // What was found before is told all the same.
+            args.wanted.write(&report)?;
+            let fell = report.records.iter().any(|record| record.verdict == Verdict::Fell);
+            return match fell {
+                true => {
+                    eprintln!("bowline: {error:#}");
+                    Ok(ExitCode::from(report.conclusion(false).exit_code()))
+                }
+                false => Err(error),
+            };
+        }
     }
     args.wanted.write(&report)?;
     let conclusion = report.conclusion(!args.names.is_empty());

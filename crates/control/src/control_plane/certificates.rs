@@ -190,12 +190,8 @@ impl ControlPlane {
         reason: RevocationReason,
     ) -> Result<Revoked, RevokeError> {
         let admission = self.core.audit().admit()?;
-        let forged = match target {
-            RevocationTarget::Serial(serial) => self.core.forged(&plain(serial)),
-            _ => None,
-        };
-        let done =
-            self.core.change(|registry| revoke(registry, target, forged.as_ref(), reason, wall_clock::now()));
+        let forged = self.core.forgeries();
+        let done = self.core.change(|registry| revoke(registry, target, &forged, reason, wall_clock::now()));
         let (key, value) = match target {
             RevocationTarget::Serial(serial) => ("serial", serial),
             RevocationTarget::Task(task) => ("task", task),
@@ -350,13 +346,14 @@ fn plain(serial: &str) -> String {
 fn revoke(
     registry: &mut Registry,
     target: &RevocationTarget,
-    forged: Option<&CertificateRecord>,
+    forged: &[CertificateRecord],
     reason: RevocationReason,
     now: Timestamp,
 ) -> Result<(Vec<String>, Option<BarSubject>), RevokeError> {
     let (certificates, barred) = match target {
         RevocationTarget::Serial(serial) => {
             let issued = registry.certificates.get(&plain(serial)).map(|record| &**record);
+            let forged = forged.iter().find(|record| record.serial == plain(serial));
             let certificate = issued.or(forged).filter(|record| record.not_after > now);
             let certificate =
                 certificate.ok_or_else(|| RevokeError::NoSerial(serial.chars().take(100).collect()))?;
@@ -364,7 +361,9 @@ fn revoke(
         }
         RevocationTarget::Task(task) => {
             let task = task_named(registry, task)?.id.clone();
-            (certificates_of(registry, std::slice::from_ref(&task)), Some(BarSubject::Task(task)))
+            let mut certificates = certificates_of(registry, std::slice::from_ref(&task));
+            certificates.extend(forged.iter().filter(|record| record.task == task).cloned());
+            (certificates, Some(BarSubject::Task(task)))
         }
         RevocationTarget::Service(service) => {
             let service = service_named(registry, service)?;
@@ -377,6 +376,10 @@ fn revoke(
                 record.spiffe_id.as_ref() == Some(&identity) && !tasks.contains(&record.task)
             });
             certificates.extend(others.map(|record| CertificateRecord::clone(record)));
+            let of_faults = forged.iter().filter(|record| {
+                record.spiffe_id.as_ref() == Some(&identity) || tasks.contains(&record.task)
+            });
+            certificates.extend(of_faults.cloned());
             (certificates, Some(BarSubject::Service(arn)))
         }
     };
@@ -392,7 +395,7 @@ fn revoke(
             return Err(RevokeError::TooMany);
         }
         if revocation::revoke(registry, certificate, reason, now) {
-            if forged.is_some_and(|forged| forged.serial == certificate.serial) {
+            if forged.iter().any(|forged| forged.serial == certificate.serial) {
                 registry
                     .revocations
                     .update(&certificate.serial, |record| record.fault_until = Some(certificate.not_after));

@@ -156,22 +156,24 @@ impl ControlPlane {
         self.recorded("ForgeCertificate", &parameters, || {
             let forgery = self.core.forge(task, shows, now, until)?;
             let serial = forgery.record.serial.clone();
-            if shows == Some(&FaultyCertificate::Revoked) {
-                self.core
-                    .revoke_for_fault(std::slice::from_ref(&forgery.record), forgery.record.not_after)?;
+            self.core.remember_forged(forgery.record.clone()).map_err(|_| ChaosError::TooMany)?;
+            if shows == Some(&FaultyCertificate::Revoked)
+                && let Err(error) = self.core.revoke_for_fault(&[forgery.record])
+            {
+                self.core.forget_forged(&serial);
+                return Err(error.into());
             }
-            self.core.remember_forged(forgery.record).map_err(|_| ChaosError::TooMany)?;
             tracing::warn!(%task, serial, ?shows, "a certificate was forged, for a fault on purpose");
             let elements = json!({ "serials": [&serial] });
             Ok((Forged { chain_der: forgery.chain_der, key_pkcs8: forgery.key, serial }, elements))
         })
     }
 
-    /// Forgets a certificate of [`ControlPlane::forge`], and that it was revoked. What was made of it goes on until
-    /// its end.
+    /// Has a certificate of [`ControlPlane::forge`] refused from now on, until it ends.
     pub fn end_forgery(&self, serial: &str) {
-        if self.core.forged(serial).is_some() {
-            self.core.forget_revoked(&[serial.to_owned()]);
+        let forged = self.core.forgeries().into_iter().find(|record| record.serial == serial);
+        if let Some(record) = forged {
+            self.core.outlaw(&[record]);
             self.core.forget_forged(serial);
         }
     }
@@ -210,8 +212,15 @@ impl ControlPlane {
             }
             let records: Vec<_> = made.iter().map(|forgery| forgery.record.clone()).collect();
             let serials: Vec<_> = records.iter().map(|record| record.serial.clone()).collect();
-            let revoked = match shows {
-                FaultyCertificate::Revoked => self.core.revoke_for_fault(&records, until)?,
+            // By its number each can be revoked as any other.
+            for record in &records {
+                self.core.remember_forged(record.clone()).map_err(|_| ChaosError::TooMany)?;
+            }
+            if *shows == FaultyCertificate::Revoked {
+                self.core.revoke_for_fault(&records)?;
+            }
+            let believable = match shows {
+                FaultyCertificate::Revoked | FaultyCertificate::Identity(_) => records,
                 _ => Vec::new(),
             };
             let held = tasks.iter().cloned().zip(
@@ -223,9 +232,10 @@ impl ControlPlane {
                 ends_at_unix_ms: until.as_millis(),
                 shows: format!("{shows:?}"),
             };
-            let stage = Stage { told, until, held: held.collect(), revoked: revoked.clone() };
+            let stage = Stage { told, until, held: held.collect(), believable };
             let id = self.core.stage(stage).map_err(|task| {
-                self.core.forget_revoked(&revoked);
+                // Nobody has been given one of them.
+                self.core.forget_revoked(&serials);
                 ChaosError::Conflict(format!("task {task}"))
             })?;
             Ok(((id, self.core.published_generation()), json!({ "serials": serials })))

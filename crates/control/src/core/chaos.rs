@@ -59,8 +59,8 @@ pub(crate) struct Stage {
     pub(crate) until: Timestamp,
     /// Each task's own.
     pub(crate) held: BTreeMap<TaskId, StagedKey>,
-    /// Serial numbers that are refused while it lasts.
-    pub(crate) revoked: Vec<String>,
+    /// Those of the certificates that somebody would believe: they are refused from its end on, until theirs.
+    pub(crate) believable: Vec<CertificateRecord>,
 }
 
 /// A certificate with its key.
@@ -131,30 +131,38 @@ impl Core {
     /// Ends a stage. Its version, its tasks and its deadline; `None` if it is over.
     pub(crate) fn unstage(&self, number: u64) -> Option<(String, Vec<TaskId>, Timestamp)> {
         let stage = self.chaos().stages.remove(&number)?;
-        self.forget_revoked(&stage.revoked);
+        self.outlaw(&stage.believable);
         self.publish();
         Some((stage.told.version, stage.held.into_keys().collect(), stage.until))
     }
 
-    /// Refuses certificates that were made for a fault, until it is over.
-    pub(crate) fn revoke_for_fault(
-        &self,
-        records: &[CertificateRecord],
-        until: Timestamp,
-    ) -> Result<Vec<String>, RevokeForFaultError> {
+    /// Refuses certificates that were made for a fault, until they end: whoever has their keys by then has nothing.
+    pub(crate) fn revoke_for_fault(&self, records: &[CertificateRecord]) -> Result<(), RevokeForFaultError> {
         self.change(|registry| {
-            if registry.revocations.len() + records.len() > REVOCATIONS_MAX {
-                return Err(RevokeForFaultError::TooMany);
-            }
             let now = wall_clock::now();
-            for record in records {
-                revocation::revoke(registry, record, RevocationReason::Unspecified, now);
-                registry
-                    .revocations
-                    .update(&record.serial, |revocation| revocation.fault_until = Some(until));
+            for record in records.iter().filter(|record| record.not_after > now) {
+                if registry.revocations.len() >= REVOCATIONS_MAX {
+                    return Err(RevokeForFaultError::TooMany);
+                }
+                if revocation::revoke(registry, record, RevocationReason::Unspecified, now) {
+                    registry.revocations.update(&record.serial, |revocation| {
+                        revocation.fault_until = Some(record.not_after);
+                    });
+                }
             }
-            Ok(records.iter().map(|record| record.serial.clone()).collect())
+            Ok(())
         })
+    }
+
+    /// As [`Core::revoke_for_fault`], at a fault's end: nobody is there who could be told that it fails.
+    pub(crate) fn outlaw(&self, records: &[CertificateRecord]) {
+        if records.is_empty() {
+            return;
+        }
+        if let Err(error) = self.revoke_for_fault(records) {
+            let serials: Vec<_> = records.iter().map(|record| record.serial.as_str()).collect();
+            tracing::error!(%error, ?serials, "certificates of a fault that is over are believed until they end");
+        }
     }
 
     /// Forgets revocations of certificates that were made for a fault.
@@ -247,10 +255,10 @@ impl Core {
         Ok(())
     }
 
-    /// A forged certificate that has not ended.
-    pub(crate) fn forged(&self, serial: &str) -> Option<CertificateRecord> {
+    /// The forged certificates that have not ended.
+    pub(crate) fn forgeries(&self) -> Vec<CertificateRecord> {
         let now = wall_clock::now();
-        self.chaos().forged.get(serial).filter(|record| record.not_after > now).cloned()
+        self.chaos().forged.values().filter(|record| record.not_after > now).cloned().collect()
     }
 
     /// Forgets a forged certificate.
@@ -352,20 +360,20 @@ impl Core {
     /// Ends what is past its deadline. When the next one is.
     pub(crate) fn end_old_faults(&self) -> Option<Timestamp> {
         let registry = self.registry();
-        let (ended, revoked, next) = {
+        let (ended, believable, next) = {
             let (mut chaos, now) = (self.chaos(), wall_clock::now());
             let before = chaos.stages.len() + chaos.paths.len();
             let over = chaos.stages.values().filter(|stage| stage.until <= now);
-            let revoked: Vec<_> = over.flat_map(|stage| stage.revoked.iter().cloned()).collect();
+            let believable: Vec<_> = over.flat_map(|stage| stage.believable.iter().cloned()).collect();
             chaos.stages.retain(|_, stage| stage.until > now);
             chaos.paths.retain(|_, path| path.until > now);
             chaos.forged.retain(|_, record| record.not_after > now);
             chaos.shown.retain(|task, _| registry.tasks.get(task.as_str()).is_some());
             let ended = chaos.stages.len() + chaos.paths.len() != before;
             let deadlines = chaos.stages.values().map(|stage| stage.until);
-            (ended, revoked, deadlines.chain(chaos.paths.values().map(|path| path.until)).min())
+            (ended, believable, deadlines.chain(chaos.paths.values().map(|path| path.until)).min())
         };
-        self.forget_revoked(&revoked);
+        self.outlaw(&believable);
         if ended {
             self.publish();
         }

@@ -114,7 +114,9 @@ impl Staging {
         }
         if failed {
             self.again_at = Some(Instant::now() + self.backoff.next_delay());
-        } else if self.again_at.take().is_some() {
+        } else if self.again_at.is_some_and(|at| at <= Instant::now()) {
+            // What woke it before that has not tried again what failed.
+            self.again_at = None;
             self.backoff.reset();
         }
         let ends = self.control_plane.control.lock().store.next_fault_end();

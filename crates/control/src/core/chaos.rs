@@ -333,7 +333,11 @@ impl Core {
     pub(crate) fn serials_of(&self, tasks: &[TaskId]) -> BTreeSet<String> {
         let registry = self.registry();
         let of_tasks = registry.certificates.values().filter(|record| tasks.contains(&record.task));
-        of_tasks.map(|record| record.serial.trim_start_matches('0').to_owned()).collect()
+        let recorded = of_tasks.map(|record| record.serial.trim_start_matches('0').to_owned());
+        // What was said once is not taken back when the certificate has ended.
+        let chaos = self.chaos();
+        let shown = tasks.iter().filter_map(|task| chaos.shown.get(task)).map(|shown| shown.serial.clone());
+        recorded.chain(shown).collect()
     }
 
     /// Where a task's proxy goes for a cluster: the tasks there, and their true addresses.

@@ -83,7 +83,13 @@ impl ResourceStore {
 pub(crate) fn without_faults(held: &Versioned) -> Versioned {
     let mut kept = held.clone();
     let faulty = match &mut kept.resource {
-        Resource::Identity(identity) => identity.staged.take().is_some(),
+        Resource::Identity(identity) => {
+            let asked = match &mut identity.source {
+                Some(v1::identity::Source::Issued(issued)) => !std::mem::take(&mut issued.renewal).is_empty(),
+                _ => false,
+            };
+            identity.staged.take().is_some() || asked
+        }
         Resource::Endpoints(endpoints) => {
             let mut faulty = false;
             for endpoint in &mut endpoints.endpoints {
@@ -141,5 +147,17 @@ mod tests {
         let kept = without_faults(&identity);
         assert_eq!(kept.version, "");
         assert!(matches!(kept.resource, Resource::Identity(v1::Identity { staged: None, .. })));
+        let issued =
+            |renewal: &str| v1::IssuedCertificate { renewal: renewal.to_owned(), ..Default::default() };
+        let asked = |renewal| Versioned {
+            version: "v".to_owned(),
+            resource: Resource::Identity(v1::Identity {
+                source: Some(v1::identity::Source::Issued(issued(renewal))),
+                ..v1::Identity::default()
+            }),
+        };
+        let kept = without_faults(&asked("now"));
+        assert_eq!((kept.version.as_str(), kept.resource == asked("").resource), ("", true));
+        assert_eq!(without_faults(&asked("")).version, "v");
     }
 }

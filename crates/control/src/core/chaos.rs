@@ -165,7 +165,7 @@ impl Core {
         }
     }
 
-    /// Forgets revocations of certificates that were made for a fault.
+    /// Forgets revocations of certificates that were made for a fault and given to nobody.
     pub(crate) fn forget_revoked(&self, serials: &[String]) {
         if serials.is_empty() {
             return;
@@ -177,8 +177,8 @@ impl Core {
             Ok(())
         });
         if let Err(error) = forgotten {
-            // The sweep forgets them at the fault's deadline.
-            tracing::error!(%error, "revocations of a fault are left until its deadline");
+            // The sweep forgets them when the certificates end.
+            tracing::error!(%error, "revocations of a fault are left until its certificates end");
         }
     }
 

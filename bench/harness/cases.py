@@ -435,7 +435,7 @@ ALL = {
             default=False,
         ),
         _wrk_case(
-            "connections-8000", "HTTP/1.1, 8,000 connections", "1 KiB, 8,000 connections", connections=8_000,
+            "connections-10000", "HTTP/1.1, 10,000 connections", "1 KiB, 10,000 connections", connections=10_000,
             default=False,
         ),
         _wrk_case(

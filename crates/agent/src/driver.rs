@@ -126,7 +126,7 @@ pub(crate) struct FaultErrand {
 }
 
 /// What is to become of a fault.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum FaultChange {
     Begin { harm: TaskHarm, until: Timestamp },
     End,
@@ -155,7 +155,24 @@ impl Errand {
 struct Unanswered {
     last: u64,
     execs: Vec<(u64, oneshot::Sender<Result<i32, String>>)>,
-    faults: Vec<(u64, oneshot::Sender<Result<(), FaultError>>)>,
+    faults: Vec<UnansweredFault>,
+}
+
+struct UnansweredFault {
+    order: u64,
+    id: FaultId,
+    change: FaultChange,
+    done: oneshot::Sender<Result<(), FaultError>>,
+}
+
+impl UnansweredFault {
+    fn message(&self) -> ToShim {
+        let (order, id) = (self.order, self.id.clone());
+        match self.change.clone() {
+            FaultChange::Begin { harm, until } => ToShim::BeginFault { order, id, harm, until },
+            FaultChange::End => ToShim::EndFault { order, id },
+        }
+    }
 }
 
 impl Unanswered {
@@ -184,25 +201,20 @@ impl Unanswered {
     async fn fault(&mut self, shim: &Shim, errand: FaultErrand) {
         let FaultErrand { id, change, done } = errand;
         // Who asked may have given up.
-        self.faults.retain(|(_, done)| !done.is_closed());
+        self.faults.retain(|fault| !fault.done.is_closed());
         if self.faults.len() >= FAULT_ORDERS_MAX {
             Errand::Fault(FaultErrand { id, change, done }).refuse();
             return;
         }
-        self.last += 1;
-        let order = match change {
-            FaultChange::Begin { harm: TaskHarm::Kill { victims: Victims::Task, signal }, .. } => {
-                let _ = done.send(kill_task(shim, signal));
-                return;
-            }
-            FaultChange::Begin { harm, until } => ToShim::BeginFault { order: self.last, id, harm, until },
-            FaultChange::End => ToShim::EndFault { order: self.last, id },
-        };
-        match shim.socket.send(&order, &[]).await {
-            Ok(()) => self.faults.push((self.last, done)),
-            // It is gone, as the driver is about to learn.
-            Err(_) => drop(done),
+        if let FaultChange::Begin { harm: TaskHarm::Kill { victims: Victims::Task, signal }, .. } = change {
+            let _ = done.send(kill_task(shim, signal));
+            return;
         }
+        self.last += 1;
+        let fault = UnansweredFault { order: self.last, id, change, done };
+        // Where it fails the driver is about to learn that the shim is gone, or to be told again.
+        let _ = shim.socket.send(&fault.message(), &[]).await;
+        self.faults.push(fault);
     }
 
     fn exec_done(&mut self, id: u64, result: Result<i32, String>) {
@@ -212,16 +224,20 @@ impl Unanswered {
     }
 
     fn fault_done(&mut self, order: u64, result: Result<(), FaultError>) {
-        if let Some(position) = self.faults.iter().position(|(known, _)| *known == order) {
-            let _ = self.faults.swap_remove(position).1.send(result);
+        if let Some(position) = self.faults.iter().position(|fault| fault.order == order) {
+            let _ = self.faults.swap_remove(position).done.send(result);
         }
     }
 
-    /// The shim lives but has lost this connection, and its answers with it.
-    fn lost(&mut self) {
-        for (_, done) in self.faults.drain(..) {
-            let _ =
-                done.send(Err(FaultError::Failed("the connection to the task's shim was lost".to_owned())));
+    /// The shim lives but has lost the connection, and its answers with it: over the new one it is told again what it
+    /// has not answered. There, to begin what has begun and to end what is over are no errors.
+    async fn tell_again(&mut self, shim: &Shim) {
+        // Who has given up on a beginning has it ended.
+        self.faults.retain(|fault| matches!(fault.change, FaultChange::End) || !fault.done.is_closed());
+        // An end stays behind its beginning.
+        self.faults.sort_by_key(|fault| fault.order);
+        for fault in &self.faults {
+            let _ = shim.socket.send(&fault.message(), &[]).await;
         }
     }
 }
@@ -408,7 +424,7 @@ async fn follow(
                         Ok(again) => {
                             *shim = Shim { child: shim.child.take(), ..again };
                             told_to_stop = false;
-                            unanswered.lost();
+                            unanswered.tell_again(shim).await;
                         }
                         Err(error) => return Some(format!("the task's shim does not answer: {error}")),
                     }
@@ -496,4 +512,62 @@ fn prune(logs: &std::path::Path) -> io::Result<()> {
         std::fs::remove_dir_all(path)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shim that is played, and its end of the connection.
+    fn shim() -> (Shim, PacketSocket) {
+        let (ours, theirs) = fd_message::pair().expect("a pair");
+        let own = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).expect("a descriptor");
+        let pidfd = readable(own).expect("watched");
+        let socket = PacketSocket::new(ours).expect("a socket");
+        (Shim { socket, pidfd, child: None }, PacketSocket::new(theirs).expect("a socket"))
+    }
+
+    fn errand(number: u64, change: FaultChange) -> (Errand, oneshot::Receiver<Result<(), FaultError>>) {
+        let (done, result) = oneshot::channel();
+        (Errand::Fault(FaultErrand { id: FaultId::new(number), change, done }), result)
+    }
+
+    fn begin() -> FaultChange {
+        let harm = TaskHarm::Freeze { victims: Victims::Sidecar };
+        FaultChange::Begin { harm, until: wall_clock::now() + Duration::from_secs(60) }
+    }
+
+    async fn told(other: &PacketSocket) -> (u64, FaultId, bool) {
+        match other.receive().await.expect("receives").expect("a message").0 {
+            ToShim::BeginFault { order, id, .. } => (order, id, true),
+            ToShim::EndFault { order, id } => (order, id, false),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_lost_connection_has_left_unanswered_is_asked_again() {
+        let mut unanswered = Unanswered::default();
+        let (first, other) = shim();
+        let (errand_1, result_1) = errand(1, begin());
+        let (errand_2, given_up) = errand(2, begin());
+        let (end_2, _) = errand(2, FaultChange::End);
+        let (errand_3, mut result_3) = errand(3, begin());
+        for errand in [errand_1, errand_2, errand_3] {
+            unanswered.order(&first, errand).await;
+        }
+        assert_eq!(told(&other).await, (1, FaultId::new(1), true));
+        unanswered.fault_done(3, Ok(()));
+        assert_eq!(result_3.try_recv(), Ok(Ok(())));
+        // Its answer is lost, and so is what is sent then.
+        drop(other);
+        unanswered.order(&first, end_2).await;
+        drop(given_up);
+        let (second, other) = shim();
+        unanswered.tell_again(&second).await;
+        assert_eq!(told(&other).await, (1, FaultId::new(1), true));
+        assert_eq!(told(&other).await, (4, FaultId::new(2), false));
+        unanswered.fault_done(1, Ok(()));
+        assert_eq!(result_1.await, Ok(Ok(())));
+    }
 }

@@ -78,18 +78,14 @@ impl NetlinkSocket {
     /// each of those with [`NLM_F_ACK`] says.
     ///
     /// # Errors
-    /// As [`call`](Self::call): the first that the kernel reports of any of them.
+    /// As [`call`](Self::call): the first that the kernel reports of any of them. What it says of the others is
+    /// passed over by the next call.
     pub fn call_all(&mut self, messages: Vec<Message>) -> io::Result<()> {
-        let mut awaited = messages.iter().filter(|message| message.flags() & NLM_F_ACK != 0).count();
-        self.send(messages)?;
-        while awaited > 0 {
+        let is_awaited = messages.iter().map(|message| message.flags() & NLM_F_ACK != 0).collect();
+        let mut awaited = Awaited { is_awaited, first: self.send(messages)? };
+        while !awaited.is_all() {
             for answer in split(&self.receive()?) {
-                let answer = answer?;
-                match answer.kind {
-                    NLMSG_ERROR => acknowledged(answer.payload)?,
-                    _ => return Err(unexpected()),
-                }
-                awaited = awaited.saturating_sub(1);
+                awaited.take(&answer?)?;
             }
         }
         Ok(())
@@ -101,27 +97,34 @@ impl NetlinkSocket {
     /// # Errors
     /// As [`call`](Self::call).
     pub fn ask(&mut self, message: Message, answer: u16) -> io::Result<Vec<u8>> {
-        self.send(vec![message])?;
-        let received = self.receive()?;
-        let first = split(&received).next().ok_or_else(unexpected)??;
-        match first.kind {
-            NLMSG_ERROR => {
-                acknowledged(first.payload)?;
-                Err(unexpected())
+        let sequence = self.send(vec![message])?;
+        loop {
+            let received = self.receive()?;
+            for given in split(&received) {
+                let given = given?;
+                match given.kind {
+                    _ if given.sequence != sequence => {}
+                    NLMSG_ERROR => {
+                        acknowledged(given.payload)?;
+                        return Err(unexpected());
+                    }
+                    kind if kind == answer => return Ok(given.payload.to_vec()),
+                    _ => return Err(unexpected()),
+                }
             }
-            kind if kind == answer => Ok(first.payload.to_vec()),
-            _ => Err(unexpected()),
         }
     }
 
-    fn send(&mut self, messages: Vec<Message>) -> io::Result<()> {
+    /// Gives the first one's sequence number; the others have those after it.
+    fn send(&mut self, messages: Vec<Message>) -> io::Result<u32> {
+        let first = self.sequence.wrapping_add(1);
         let mut packet = Vec::new();
         for message in messages {
-            self.sequence += 1;
+            self.sequence = self.sequence.wrapping_add(1);
             packet.extend(message.finish(self.sequence));
         }
         sendto(self.socket.as_raw_fd(), &packet, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
-        Ok(())
+        Ok(first)
     }
 
     /// The next packet that is the kernel's.
@@ -152,8 +155,37 @@ impl From<NetlinkSocket> for OwnedFd {
     }
 }
 
+/// What is still to be answered of a packet's messages.
+struct Awaited {
+    /// Sequence number of the first.
+    first: u32,
+    /// Of each.
+    is_awaited: Vec<bool>,
+}
+
+impl Awaited {
+    fn is_all(&self) -> bool {
+        !self.is_awaited.contains(&true)
+    }
+
+    /// The error that the answer tells, if it is one to these messages: also to one that is not awaited, for a
+    /// transaction fails as its first or last message.
+    fn take(&mut self, answer: &Answer<'_>) -> io::Result<()> {
+        let place = usize::try_from(answer.sequence.wrapping_sub(self.first)).ok();
+        let Some(is_awaited) = place.and_then(|place| self.is_awaited.get_mut(place)) else {
+            return Ok(());
+        };
+        if answer.kind != NLMSG_ERROR {
+            return Err(unexpected());
+        }
+        *is_awaited = false;
+        acknowledged(answer.payload)
+    }
+}
+
 struct Answer<'a> {
     kind: u16,
+    sequence: u32,
     payload: &'a [u8],
 }
 
@@ -180,7 +212,8 @@ fn split(packet: &[u8]) -> impl Iterator<Item = io::Result<Answer<'_>>> {
 fn first(packet: &[u8]) -> Option<(Answer<'_>, usize)> {
     let length = usize::try_from(u32::from_ne_bytes(packet.get(..4)?.try_into().ok()?)).ok()?;
     let kind = u16::from_ne_bytes(packet.get(4..6)?.try_into().ok()?);
-    Some((Answer { kind, payload: packet.get(HEADER_BYTES..length)? }, length))
+    let sequence = u32::from_ne_bytes(packet.get(8..12)?.try_into().ok()?);
+    Some((Answer { kind, sequence, payload: packet.get(HEADER_BYTES..length)? }, length))
 }
 
 /// Reads an NLMSG_ERROR's payload: 0, or a negative error number.
@@ -325,6 +358,48 @@ mod tests {
         let mut socket = NetlinkSocket::open(Family::Route).expect("a socket");
         let error = socket.call(Message::new(NO_KIND, 0)).expect_err("no such kind");
         assert!(error.raw_os_error().is_some(), "{error}");
+    }
+
+    /// Every message of a packet that fails is answered: nobody takes that for the answer to another.
+    #[test]
+    fn what_was_said_of_a_packet_that_failed_is_no_answer_to_the_next() {
+        const NO_KIND: u16 = 0x7000;
+        const GET_LINK: u16 = 18;
+        const NEW_LINK: u16 = 16;
+        let mut socket = NetlinkSocket::open(Family::Route).expect("a socket");
+        let wrong = || vec![Message::new(NO_KIND, NLM_F_ACK), Message::new(NO_KIND, NLM_F_ACK)];
+        // The interface lo is the first: `struct ifinfomsg`.
+        let lo = || {
+            let mut question = Message::new(GET_LINK, 0);
+            question.bytes(&[0; 4]);
+            question.bytes(&1u32.to_ne_bytes());
+            question.bytes(&[0; 8]);
+            question
+        };
+        socket.call_all(wrong()).expect_err("no such kind");
+        socket.ask(lo(), NEW_LINK).expect("what was asked for");
+        let error = socket.call_all(wrong()).expect_err("no such kind");
+        assert!(error.raw_os_error().is_some(), "{error}");
+    }
+
+    #[test]
+    fn answers_are_told_from_those_to_others() {
+        let answer = |sequence, code: i32| {
+            let mut message = Message::new(NLMSG_ERROR, 0);
+            message.bytes(&code.to_ne_bytes());
+            message.finish(sequence)
+        };
+        let taken = |packet: Vec<u8>| {
+            let mut awaited = Awaited { first: u32::MAX, is_awaited: vec![false, true, false] };
+            let result = split(&packet).try_for_each(|answer| awaited.take(&answer.expect("whole")));
+            (result.map_err(|error| error.raw_os_error()), awaited.is_all())
+        };
+        // Sequence numbers begin again after the greatest.
+        assert_eq!(taken(answer(0, 0)), (Ok(()), true));
+        assert_eq!(taken(answer(0, -17)), (Err(Some(17)), true));
+        assert_eq!(taken(answer(u32::MAX - 1, -17)), (Ok(()), false), "to an earlier one");
+        assert_eq!(taken(answer(2, -17)), (Ok(()), false), "to nobody");
+        assert_eq!(taken(answer(u32::MAX, -1)), (Err(Some(1)), false), "the whole is refused");
     }
 
     proptest! {

@@ -19,6 +19,10 @@ pub const DELETE_TABLE: u16 = SUBSYSTEM_NFTABLES << 8 | 2;
 pub const NEW_CHAIN: u16 = SUBSYSTEM_NFTABLES << 8 | 3;
 /// A rule is made.
 pub const NEW_RULE: u16 = SUBSYSTEM_NFTABLES << 8 | 6;
+/// A set is made.
+const NEW_SET: u16 = SUBSYSTEM_NFTABLES << 8 | 9;
+/// Elements come into a set.
+const NEW_SET_ELEMENT: u16 = SUBSYSTEM_NFTABLES << 8 | 12;
 /// No family: of batches.
 pub const FAMILY_NONE: u8 = 0;
 /// IPv4.
@@ -29,6 +33,10 @@ pub const HOOK_PREROUTING: u32 = 0;
 pub const HOOK_INPUT: u32 = 1;
 /// Packets of this namespace's own.
 pub const HOOK_OUTPUT: u32 = 3;
+/// Before connections are tracked, as `priority raw`.
+pub const PRIORITY_RAW: i32 = -300;
+/// Where destinations are translated, as `priority dstnat`.
+pub const PRIORITY_DSTNAT: i32 = -100;
 /// Where packets are filtered, as `priority filter`.
 pub const PRIORITY_FILTER: i32 = 0;
 /// The verdict that a packet is lost.
@@ -50,6 +58,7 @@ pub const COMPARE_LESS: u32 = 2;
 pub const LIST_ELEMENT: u16 = 1;
 const TABLE_NAME: u16 = 1;
 const TABLE_FLAGS: u16 = 2;
+const TABLE_FLAG_OWNER: u32 = 2;
 const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
 const CHAIN_HOOK: u16 = 4;
@@ -67,9 +76,39 @@ const EXPRESSION_DATA: u16 = 2;
 pub const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;
 const VERDICT_CODE: u16 = 1;
-const META_L4PROTO: u32 = 16;
+const SET_TABLE: u16 = 1;
+const SET_NAME: u16 = 2;
+const SET_FLAGS: u16 = 3;
+const SET_KEY_TYPE: u16 = 4;
+const SET_KEY_LENGTH: u16 = 5;
+const SET_ID: u16 = 10;
+const SET_FLAG_TIMEOUT: u32 = 0x10;
+const ELEMENTS_TABLE: u16 = 1;
+const ELEMENTS_SET: u16 = 2;
+const ELEMENTS_LIST: u16 = 3;
+const ELEMENT_KEY: u16 = 1;
+const ELEMENT_TIMEOUT: u16 = 4;
+const LOOKUP_SET: u16 = 1;
+const LOOKUP_REGISTER: u16 = 2;
+/// Known of a packet: the interface that it came in by.
+pub const META_IIFNAME: u32 = 6;
+/// Known of a packet: its family, as [`FAMILY_IPV4`].
+pub const META_NFPROTO: u32 = 15;
+/// Known of a packet: what it carries, as [`PROTOCOL_TCP`].
+pub const META_L4PROTO: u32 = 16;
+/// Bytes of a packet's network header.
+pub const PAYLOAD_NETWORK_HEADER: u32 = 1;
+/// Bytes of a packet's transport header.
+pub const PAYLOAD_TRANSPORT_HEADER: u32 = 2;
+/// Where the source port is in the transport header.
+pub const SOURCE_PORT_OFFSET: u32 = 0;
+/// Where the destination port is in the transport header.
+pub const DESTINATION_PORT_OFFSET: u32 = 2;
 const RANDOM: u32 = 1;
-const PROTOCOL_TCP: u8 = 6;
+/// TCP.
+pub const PROTOCOL_TCP: u8 = 6;
+/// UDP.
+pub const PROTOCOL_UDP: u8 = 17;
 
 /// A message with its `struct nfgenmsg`: family, version 0, resource.
 pub fn message(kind: u16, flags: u16, family: u8, resource: u16) -> Message {
@@ -86,10 +125,53 @@ pub fn batch(kind: u16) -> Message {
 
 /// A new table of IPv4.
 pub fn table(name: &str) -> Message {
+    table_with_flags(name, 0)
+}
+
+/// A new table of IPv4 that is the socket's by which it is made: nobody else can change it, and it goes with the socket.
+/// Linux before 5.12 refuses it (EINVAL).
+pub fn owned_table(name: &str) -> Message {
+    table_with_flags(name, TABLE_FLAG_OWNER)
+}
+
+fn table_with_flags(name: &str, flags: u32) -> Message {
     let mut table = message(NEW_TABLE, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, FAMILY_IPV4, 0);
     table.text(TABLE_NAME, name);
-    table.number_be(TABLE_FLAGS, 0);
+    table.number_be(TABLE_FLAGS, flags);
     table
+}
+
+/// A new set with one element, a byte, that leaves it by itself after so many milliseconds; the only new set of its
+/// transaction.
+pub fn timed_set(table: &str, name: &str, element: u8, milliseconds: u64) -> [Message; 2] {
+    let make = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
+    let mut set = message(NEW_SET, make, FAMILY_IPV4, 0);
+    set.text(SET_TABLE, table);
+    set.text(SET_NAME, name);
+    set.number_be(SET_FLAGS, SET_FLAG_TIMEOUT);
+    // What `nft` prints the elements as; the kernel does not mind.
+    set.number_be(SET_KEY_TYPE, 0);
+    set.number_be(SET_KEY_LENGTH, 1);
+    // Names the set within the transaction.
+    set.number_be(SET_ID, 1);
+    let mut elements = message(NEW_SET_ELEMENT, make, FAMILY_IPV4, 0);
+    elements.text(ELEMENTS_TABLE, table);
+    elements.text(ELEMENTS_SET, name);
+    elements.nested(ELEMENTS_LIST, |list| {
+        list.nested(LIST_ELEMENT, |one| {
+            one.nested(ELEMENT_KEY, |key| key.attribute(DATA_VALUE, &[element]));
+            one.attribute(ELEMENT_TIMEOUT, &milliseconds.max(1).to_be_bytes());
+        });
+    });
+    [set, elements]
+}
+
+/// Goes on only if what the register holds is in the set.
+pub fn lookup(list: &mut Message, set: &str) {
+    expression(list, "lookup", |data| {
+        data.text(LOOKUP_SET, set);
+        data.number_be(LOOKUP_REGISTER, REGISTER);
+    });
 }
 
 /// A table's end.
@@ -147,7 +229,7 @@ pub fn compare(list: &mut Message, how: u32, value: &[u8]) {
     });
 }
 
-/// Loads some of the packet's bytes: of the network header (1) or the transport header (2).
+/// Loads some of the packet's bytes: of [`PAYLOAD_NETWORK_HEADER`] or [`PAYLOAD_TRANSPORT_HEADER`].
 pub fn payload(list: &mut Message, header: u32, offset: u32, length: usize) {
     expression(list, "payload", |data| {
         data.number_be(1, REGISTER);

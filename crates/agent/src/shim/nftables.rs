@@ -31,8 +31,9 @@ use bowline_plumbing::{
     netlink::{Family, Message, NetlinkSocket},
     nftables::{
         ACCEPT, BATCH_BEGIN, BATCH_END, COMPARE_EQUAL, COMPARE_NOT_EQUAL, DATA_VALUE, EXPRESSION_NAME,
-        HOOK_OUTPUT, HOOK_PREROUTING, LIST_ELEMENT, REGISTER, batch, chain, compare, expression, meta,
-        only_tcp, payload, rule, table, verdict,
+        HOOK_OUTPUT, HOOK_PREROUTING, LIST_ELEMENT, META_IIFNAME, PAYLOAD_NETWORK_HEADER,
+        PAYLOAD_TRANSPORT_HEADER, PRIORITY_DSTNAT, PRIORITY_RAW, REGISTER, SOURCE_PORT_OFFSET, batch, chain,
+        compare, expression, meta, only_tcp, payload, rule, table, verdict,
     },
 };
 
@@ -41,15 +42,8 @@ const CHAIN_TRACKED: &str = "tracked";
 const CHAIN_ANSWERS: &str = "answers";
 const CHAIN_EGRESS: &str = "egress";
 
-/// Before connections are tracked, as `priority raw`.
-const PRIORITY_RAW: i32 = -300;
-/// Where destinations are translated, as `priority dstnat` (-100).
-const PRIORITY_DSTNAT: i32 = -100;
-const META_IIFNAME: u32 = 6;
-const PAYLOAD_NETWORK_HEADER: u32 = 1;
-const PAYLOAD_TRANSPORT_HEADER: u32 = 2;
+/// Of the destination's address, in a header of IPv4.
 const DESTINATION_OFFSET: u32 = 16;
-const SOURCE_PORT_OFFSET: u32 = 0;
 const INTERFACE_NAME_BYTES: usize = 16;
 /// `NF_NAT_RANGE_PROTO_SPECIFIED`: the port is given.
 const REDIRECT_TO_PORT: u32 = 2;

@@ -22,45 +22,17 @@ use std::io;
 
 use bowline_model::fault::FaultId;
 use bowline_plumbing::{
-    netlink::{Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NetlinkSocket},
+    netlink::{Message, NetlinkSocket},
     nftables::{
-        BATCH_BEGIN, BATCH_END, COMPARE_EQUAL, DROP, FAMILY_IPV4, HOOK_INPUT, HOOK_PREROUTING, NEW_TABLE,
-        REGISTER, SUBSYSTEM_NFTABLES, batch, chain, compare, delete_table, expression, message, meta,
-        payload, percent, rule, verdict,
+        BATCH_BEGIN, BATCH_END, COMPARE_EQUAL, DESTINATION_PORT_OFFSET, DROP, FAMILY_IPV4, HOOK_INPUT,
+        HOOK_PREROUTING, META_L4PROTO, META_NFPROTO, PAYLOAD_TRANSPORT_HEADER, PRIORITY_RAW, PROTOCOL_TCP,
+        PROTOCOL_UDP, batch, chain, compare, delete_table, lookup, meta, owned_table, payload, percent, rule,
+        table, timed_set, verdict,
     },
 };
 
-const NEW_SET: u16 = SUBSYSTEM_NFTABLES << 8 | 9;
-const NEW_SET_ELEMENT: u16 = SUBSYSTEM_NFTABLES << 8 | 12;
-const TABLE_NAME: u16 = 1;
-const TABLE_FLAGS: u16 = 2;
-const TABLE_FLAG_OWNER: u32 = 2;
-const SET_TABLE: u16 = 1;
-const SET_NAME: u16 = 2;
-const SET_FLAGS: u16 = 3;
-const SET_KEY_TYPE: u16 = 4;
-const SET_KEY_LENGTH: u16 = 5;
-const SET_ID: u16 = 10;
-const SET_FLAG_TIMEOUT: u32 = 0x10;
-const ELEMENTS_TABLE: u16 = 1;
-const ELEMENTS_SET: u16 = 2;
-const ELEMENTS_LIST: u16 = 3;
-const ELEMENT: u16 = 1;
-const ELEMENT_KEY: u16 = 1;
-const ELEMENT_TIMEOUT: u16 = 4;
-const KEY_VALUE: u16 = 1;
-const LOOKUP_SET: u16 = 1;
-const LOOKUP_REGISTER: u16 = 2;
-
-/// Before connections are tracked and destinations translated.
-const PRIORITY: i32 = -350;
-const META_NFPROTO: u32 = 15;
-const META_L4PROTO: u32 = 16;
-const PAYLOAD_TRANSPORT_HEADER: u32 = 2;
-const DESTINATION_PORT_OFFSET: u32 = 2;
-const PROTOCOL_TCP: u8 = 6;
-const PROTOCOL_UDP: u8 = 17;
-
+/// Before connections are tracked and destinations translated, and before whatever else looks at packets there.
+const PRIORITY: i32 = PRIORITY_RAW - 50;
 const CHAIN: &str = "harm";
 const SET: &str = "armed";
 
@@ -157,14 +129,17 @@ fn table_name(id: &FaultId) -> String {
 /// One transaction: all of it or nothing.
 fn addition(id: &FaultId, hook: u32, drops: Drops, milliseconds: u64, guards: Guards) -> Vec<Message> {
     let name = table_name(id);
-    let mut messages = vec![batch(BATCH_BEGIN), table(&name, guards.owner)];
+    let table = if guards.owner { owned_table(&name) } else { table(&name) };
+    let mut messages = vec![batch(BATCH_BEGIN), table];
     if guards.timeout {
-        messages.extend(armed_set(&name, milliseconds));
+        // Its element is the protocol of all packets that come here.
+        messages.extend(timed_set(&name, SET, FAMILY_IPV4, milliseconds));
     }
     messages.push(chain(&name, CHAIN, "filter", hook, PRIORITY));
     messages.push(rule(&name, CHAIN, |list| {
         if guards.timeout {
-            while_armed(list);
+            meta(list, META_NFPROTO);
+            lookup(list, SET);
         }
         matches(list, drops);
         verdict(list, DROP);
@@ -175,46 +150,6 @@ fn addition(id: &FaultId, hook: u32, drops: Drops, milliseconds: u64, guards: Gu
 
 fn deletion(id: &FaultId) -> Vec<Message> {
     vec![batch(BATCH_BEGIN), delete_table(&table_name(id)), batch(BATCH_END)]
-}
-
-fn table(name: &str, is_owned: bool) -> Message {
-    let mut table = message(NEW_TABLE, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, FAMILY_IPV4, 0);
-    table.text(TABLE_NAME, name);
-    table.number_be(TABLE_FLAGS, if is_owned { TABLE_FLAG_OWNER } else { 0 });
-    table
-}
-
-/// A set whose only element, the protocol of all packets that come here, expires.
-fn armed_set(table: &str, milliseconds: u64) -> [Message; 2] {
-    let make = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
-    let mut set = message(NEW_SET, make, FAMILY_IPV4, 0);
-    set.text(SET_TABLE, table);
-    set.text(SET_NAME, SET);
-    set.number_be(SET_FLAGS, SET_FLAG_TIMEOUT);
-    // What `nft` prints the elements as; the kernel does not mind.
-    set.number_be(SET_KEY_TYPE, 0);
-    set.number_be(SET_KEY_LENGTH, 1);
-    // Names the set within the transaction.
-    set.number_be(SET_ID, 1);
-    let mut element = message(NEW_SET_ELEMENT, make, FAMILY_IPV4, 0);
-    element.text(ELEMENTS_TABLE, table);
-    element.text(ELEMENTS_SET, SET);
-    element.nested(ELEMENTS_LIST, |list| {
-        list.nested(ELEMENT, |element| {
-            element.nested(ELEMENT_KEY, |key| key.attribute(KEY_VALUE, &[FAMILY_IPV4]));
-            element.attribute(ELEMENT_TIMEOUT, &milliseconds.max(1).to_be_bytes());
-        });
-    });
-    [set, element]
-}
-
-/// Goes on only as long as the set has its element.
-fn while_armed(list: &mut Message) {
-    meta(list, META_NFPROTO);
-    expression(list, "lookup", |data| {
-        data.text(LOOKUP_SET, SET);
-        data.number_be(LOOKUP_REGISTER, REGISTER);
-    });
 }
 
 fn matches(list: &mut Message, drops: Drops) {

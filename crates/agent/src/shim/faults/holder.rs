@@ -10,7 +10,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicI32, Ordering},
+        atomic::{AtomicBool, AtomicI32, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
     },
     thread,
@@ -51,7 +51,7 @@ pub(super) enum Action {
     Kill { victims: Victims, signal: i32 },
     /// Stops processes.
     Freeze { victims: Victims },
-    /// Drops packets. The sockets are given once.
+    /// Drops packets. The sockets are given unless it has some.
     Drop { drops: Drops, filters: Option<PacketFilters> },
 }
 
@@ -110,16 +110,22 @@ impl Seen {
 #[derive(Debug)]
 pub(super) struct Holder {
     orders: SyncSender<Order>,
+    has_filters: Arc<AtomicBool>,
 }
 
 impl Holder {
     /// Starts the thread.
     pub(super) fn start(whereabouts: Whereabouts) -> io::Result<Self> {
         let (orders, receiver) = mpsc::sync_channel(ORDERS_MAX);
-        thread::Builder::new()
-            .name("faults".to_owned())
-            .spawn(move || Held::new(whereabouts).run(&receiver))?;
-        Ok(Self { orders })
+        let has_filters = Arc::new(AtomicBool::new(false));
+        let held = Held::new(whereabouts, has_filters.clone());
+        thread::Builder::new().name("faults".to_owned()).spawn(move || held.run(&receiver))?;
+        Ok(Self { orders, has_filters })
+    }
+
+    /// Whether the thread has sockets to the task's packet filters.
+    pub(super) fn has_filters(&self) -> bool {
+        self.has_filters.load(Ordering::SeqCst)
     }
 
     /// Returns when it is in force.
@@ -180,19 +186,22 @@ struct Held {
     /// Those that are stopped by us. Who was stopped before is not.
     stopped: HashSet<Identity>,
     filters: Option<PacketFilters>,
+    /// Told of `filters`.
+    has_filters: Arc<AtomicBool>,
     dropping: HashMap<FaultId, Dropping>,
     /// When to look for those who are to be frozen and are not.
     sweep: Instant,
 }
 
 impl Held {
-    fn new(whereabouts: Whereabouts) -> Self {
+    fn new(whereabouts: Whereabouts, has_filters: Arc<AtomicBool>) -> Self {
         Self {
             whereabouts,
             ours: Ours::new(),
             freezes: HashMap::new(),
             stopped: HashSet::new(),
             filters: None,
+            has_filters,
             dropping: HashMap::new(),
             sweep: Instant::now(),
         }
@@ -254,10 +263,17 @@ impl Held {
             Action::Kill { victims, signal } => self.kill(&victims, signal),
             Action::Freeze { victims } => self.freeze(id, victims, deadline),
             Action::Drop { drops, filters } => {
-                if let Some(filters) = filters {
-                    self.filters = Some(filters);
+                // Tables of other faults are their socket's, and go with it: those that it has stay.
+                if self.filters.is_none() {
+                    self.filters = filters;
                 }
-                self.drop_packets(id, drops, deadline)
+                let dropped = self.drop_packets(id, drops, deadline);
+                // Something may be wrong with the sockets themselves: the next one gets others.
+                if dropped.is_err() && self.dropping.is_empty() {
+                    self.filters = None;
+                }
+                self.has_filters.store(self.filters.is_some(), Ordering::SeqCst);
+                dropped
             }
         }
     }

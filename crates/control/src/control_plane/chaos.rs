@@ -488,4 +488,29 @@ mod tests {
         assert!(matches!(spoofed, Err(ChaosError::Invalid(_))));
         control.shutdown().await;
     }
+
+    #[tokio::test]
+    async fn a_renewal_that_ends_takes_nothing_from_one_that_was_asked_for_since() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = ControlConfig { ephemeral: true, dns: None, ..ControlConfig::new(directory.path()) };
+        let control = ControlPlane::start(config).await.unwrap();
+        let tasks = [TaskId::from_random([9; 16])];
+        let word = || control.core.renewal_asked(&tasks[0]);
+        let first = control.core.renew_out_of_turn(&tasks, Duration::from_millis(50));
+        let second = async {
+            tokio::task::yield_now().await;
+            let before = word();
+            let second = control.core.renew_out_of_turn(&tasks, Duration::from_secs(1));
+            let meanwhile = async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                assert!(word().is_some() && word() != before, "{before:?}, {:?}", word());
+            };
+            tokio::join!(second, meanwhile).0
+        };
+        let (first, second) = tokio::join!(first, second);
+        // Nobody is there who could renew.
+        assert!(first.is_err() && second.is_err());
+        assert_eq!(word(), None);
+        control.shutdown().await;
+    }
 }

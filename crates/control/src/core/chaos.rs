@@ -210,17 +210,21 @@ impl Core {
         Some(diversion.callers)
     }
 
-    /// Asks proxies for certificates out of turn, or no more.
-    pub(crate) fn ask_for_renewal(&self, tasks: &[TaskId], word: Option<&str>) {
-        {
-            let mut chaos = self.chaos();
-            for task in tasks {
-                match word {
-                    Some(word) => chaos.renewals.insert(task.clone(), word.to_owned()),
-                    None => chaos.renewals.remove(task),
-                };
-            }
-        }
+    /// Asks proxies for certificates out of turn, by a word that is nobody else's.
+    fn ask_for_renewal(&self, tasks: &[TaskId], word: &str) {
+        self.chaos().renewals.extend(tasks.iter().map(|task| (task.clone(), word.to_owned())));
+        self.publish();
+    }
+
+    /// By which word a task's proxy is asked.
+    #[cfg(test)]
+    pub(crate) fn renewal_asked(&self, task: &TaskId) -> Option<String> {
+        self.chaos().renewals.get(task).cloned()
+    }
+
+    /// Asks no more by that word. Who has been asked by another since is asked by that one still.
+    fn ask_no_more(&self, tasks: &[TaskId], word: &str) {
+        self.chaos().renewals.retain(|task, asked| asked != word || !tasks.contains(task));
         self.publish();
     }
 
@@ -231,16 +235,16 @@ impl Core {
         tasks: &[TaskId],
         limit: Duration,
     ) -> Result<(), Vec<TaskId>> {
-        struct Asked<'a>(&'a Core, &'a [TaskId]);
+        struct Asked<'a>(&'a Core, &'a [TaskId], &'a str);
         impl Drop for Asked<'_> {
             fn drop(&mut self) {
-                self.0.ask_for_renewal(self.1, None);
+                self.0.ask_no_more(self.1, self.2);
             }
         }
         let before = self.serials_of(tasks);
         let word = format!("{:016x}", u64::from_ne_bytes(crate::random::bytes()));
-        self.ask_for_renewal(tasks, Some(&word));
-        let _asked = Asked(self, tasks);
+        self.ask_for_renewal(tasks, &word);
+        let _asked = Asked(self, tasks, &word);
         self.renewed_shown(tasks, &before, limit).await
     }
 

@@ -285,13 +285,11 @@ impl Injector {
             }
             FaultKind::Path { cluster, harm, .. } => {
                 let endpoints: BTreeMap<_, _> = paths.iter().flat_map(|(_, list)| list.clone()).collect();
-                let relayed = endpoints
-                    .iter()
-                    .map(|(address, task)| {
-                        let shows = self.rogue_shows(task, harm, order.lasting)?;
-                        Ok(RelayEndpoint { address: *address, shows })
-                    })
-                    .collect::<Result<Vec<_>, FaultError>>()?;
+                let mut relayed = Vec::new();
+                for (address, task) in &endpoints {
+                    let shows = self.rogue_shows(task, harm, order.lasting, begun)?;
+                    relayed.push(RelayEndpoint { address: *address, shows });
+                }
                 let order = RelayOrder {
                     endpoints: relayed,
                     harm: harm.clone(),
@@ -356,12 +354,13 @@ impl Injector {
     }
 
     /// What a rogue server shows in the place of this task's sidecar. One that speaks old TLS shows a genuine
-    /// certificate: the version alone is what it is to be refused for.
+    /// certificate: the version alone is what it is to be refused for, and its key is worth nothing when the fault is over.
     fn rogue_shows(
         &self,
         task: &TaskId,
         harm: &PathHarm,
         lasting: Duration,
+        begun: &mut Begun,
     ) -> Result<Option<Shown>, FaultError> {
         let shows = match harm {
             PathHarm::Rogue(RogueServer::UntrustedCa) => Some(FaultyCertificate::UntrustedCa),
@@ -369,7 +368,9 @@ impl Injector {
             PathHarm::Rogue(RogueServer::OldTls) => None,
             _ => return Ok(None),
         };
-        self.inner.ground.forge(task, shows.as_ref(), lasting).map(Some)
+        let (shown, undo) = self.inner.ground.forge(task, shows.as_ref(), lasting)?;
+        begun.undos.push(undo);
+        Ok(Some(shown))
     }
 
     /// Ends a fault when its time has come, or its relay is gone.

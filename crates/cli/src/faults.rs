@@ -106,9 +106,20 @@ impl Ground for MachineGround {
         task: &TaskId,
         shows: Option<&FaultyCertificate>,
         lasting: Duration,
-    ) -> Result<Shown, FaultError> {
+    ) -> Result<(Shown, Undo), FaultError> {
         let forged = self.control()?.forge(task, shows, lasting).map_err(refused)?;
-        Ok(Shown { chain_der: forged.chain_der, key_der: forged.key_pkcs8.to_vec() })
+        // Nobody believes the faulty ones.
+        let believed: Option<Arc<str>> = shows.is_none().then(|| forged.serial.into());
+        let undo = self.undo(move |control| {
+            let believed = believed.clone();
+            async move {
+                if let Some(serial) = believed {
+                    control.end_forgery(&serial);
+                }
+                Ok(())
+            }
+        });
+        Ok((Shown { chain_der: forged.chain_der, key_der: forged.key_pkcs8.to_vec() }, undo))
     }
 
     fn stage_certificate<'a>(

@@ -65,7 +65,7 @@ pub trait Ground: fmt::Debug + Send + Sync + 'static {
     /// Where the sidecar of `caller` goes for `cluster`; nowhere if it has no such cluster.
     fn endpoints_of(&self, caller: &TaskId, cluster: &str) -> Vec<Endpoint>;
 
-    /// A certificate of the task, faulty or, without `shows`, genuine.
+    /// A certificate of the task, faulty or, without `shows`, genuine. Undone, it is refused from then on.
     ///
     /// # Errors
     /// The task is gone, or the authority signs nothing.
@@ -74,7 +74,7 @@ pub trait Ground: fmt::Debug + Send + Sync + 'static {
         task: &TaskId,
         shows: Option<&FaultyCertificate>,
         lasting: Duration,
-    ) -> Result<Shown, FaultError>;
+    ) -> Result<(Shown, Undo), FaultError>;
 
     /// Has the sidecars of these tasks show a faulty certificate: all of them, or none.
     fn stage_certificate<'a>(

@@ -118,14 +118,14 @@ impl Ground for FakeGround {
         task: &TaskId,
         shows: Option<&FaultyCertificate>,
         _: Duration,
-    ) -> Result<Shown, FaultError> {
-        self.try_do(format!("forge {} {shows:?}", task.as_str()))?;
+    ) -> Result<(Shown, Undo), FaultError> {
+        let undo = self.try_do(format!("forge {} {shows:?}", task.as_str()))?;
         let key = rcgen::KeyPair::generate().expect("a key");
         let certificate = rcgen::CertificateParams::new(vec!["backend".to_owned()])
             .expect("a name")
             .self_signed(&key)
             .expect("a certificate");
-        Ok(Shown { chain_der: vec![certificate.der().to_vec()], key_der: key.serialize_der() })
+        Ok((Shown { chain_der: vec![certificate.der().to_vec()], key_der: key.serialize_der() }, undo))
     }
 
     fn stage_certificate<'a>(

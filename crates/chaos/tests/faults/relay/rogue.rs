@@ -148,3 +148,20 @@ async fn plaintext_is_answered_and_a_hello_is_not_counted_as_any() {
     assert_eq!((evidence.plaintext_bytes, evidence.requests), (REQUEST.len() as u64, 1));
     injector.close().await;
 }
+
+#[tokio::test]
+async fn what_a_rogue_showed_is_worth_nothing_when_its_fault_is_over_or_failed_to_begin() {
+    let forged = |ground: &crate::ground::FakeGround| {
+        ground.done().iter().filter(|done| done.starts_with("forge ")).count()
+    };
+    let ground = echo_ground().await;
+    let injector = injector(&ground);
+    let old = || path(PathHarm::Rogue(RogueServer::OldTls));
+    let (fault, _) = begin(&injector, &ground, old()).await;
+    assert_eq!(forged(&ground), 1, "a genuine certificate");
+    injector.end(fault.id).await.expect("it ends");
+    assert_eq!(forged(&ground), 0);
+    ground.fails.lock().expect("whole").insert("divert 1 backend".to_owned());
+    injector.begin(old()).await.expect_err("the sidecar is not led there");
+    assert_eq!(forged(&ground), 0);
+}

@@ -69,10 +69,10 @@ impl Reception {
         matches!(self, Self::Served { .. })
     }
 
-    /// Whether the sidecar turned the attacker away: it was there, and did not serve.
+    /// Whether the sidecar ended the handshake and said why. Who is merely cut off may have met anything.
     #[must_use]
-    pub fn is_turned_away(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::Alert(_) | Self::Incompatible(_) | Self::Closed)
+    pub fn is_alert(&self) -> bool {
+        matches!(self, Self::Alert(_))
     }
 }
 
@@ -257,6 +257,40 @@ mod tests {
         assert!(matches!(judge_plaintext(&[21, 3, 3, 0, 2, 2, 50]), Reception::Alert(_)));
         assert_eq!(judge_plaintext(b""), Reception::Closed);
         assert_eq!(judge_plaintext(b"HTTP/1.1 "), Reception::Closed);
+    }
+
+    /// A certificate that nobody asks for.
+    fn credentials() -> Credentials {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let made = rcgen::CertificateParams::new(Vec::new()).expect("parameters").self_signed(&key);
+        let forged = crate::system::Forged {
+            chain_der: vec![made.expect("signs").der().to_vec()],
+            key: bowline_model::task::Secret::new(key.serialize_pem()),
+            roots_pem: String::new(),
+            serial: "1".to_owned(),
+        };
+        Credentials::of(&forged).expect("a key")
+    }
+
+    #[tokio::test]
+    async fn who_is_cut_off_has_met_no_alert() {
+        // handshake_failure, as a record of its own (RFC 8446 §5.1, §6.2).
+        const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            for answer in [&ALERT[..], &[]] {
+                let (mut stream, _) = listener.accept().await.expect("accepts");
+                let _ = stream.read(&mut [0; 4_096]).await.expect("reads");
+                stream.write_all(answer).await.expect("writes");
+            }
+        });
+        let credentials = credentials();
+        let met = async || request(address, TlsVersion::Tls13, Some(&credentials), "/").await.expect("tried");
+        let (alert, closed) = (met().await, met().await);
+        assert!(alert.is_alert(), "{alert}");
+        assert!(closed == Reception::Closed && !closed.is_alert(), "{closed}");
+        assert!(!met().await.is_alert(), "nobody is there");
     }
 
     #[tokio::test]

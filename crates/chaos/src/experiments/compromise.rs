@@ -69,8 +69,8 @@ impl Trial for Compromised {
                 findings.push(Finding::new(what, !met.is_served(), met.to_string()));
             }
             let met = attack::request(address, TlsVersion::Tls13, Some(credentials), path).await?;
-            let what = "nor is another handshake with it";
-            findings.push(Finding::new(what, met.is_turned_away(), met.to_string()));
+            let what = "another handshake with it meets an alert";
+            findings.push(Finding::new(what, met.is_alert(), met.to_string()));
             let tasks = self.edge.caller.healthy_ids();
             let wanted = tasks.len();
             let renewed = stage.system().renew(tasks).await?;

@@ -7,7 +7,7 @@ use bowline_model::{
 };
 use tokio::time;
 
-use super::described::{Described, measures};
+use super::described::{Described, measures, steal};
 use crate::{
     attack::{self, Credentials, TlsVersion},
     experiment::{ExperimentError, Stage, StepFuture, Trial},
@@ -154,7 +154,11 @@ impl Trial for Refused {
     fn during<'a>(&'a mut self, stage: &'a Stage) -> StepFuture<'a, Vec<Finding>> {
         Box::pin(async move {
             let mut findings = Vec::new();
-            for shows in self.forgeries() {
+            let forgeries = self.forgeries();
+            if !forgeries.is_empty() {
+                findings.push(genuine_is_served(stage, &self.edge).await?);
+            }
+            for shows in forgeries {
                 findings.push(attacked(stage, &self.edge, shows).await?);
             }
             Ok(findings)
@@ -168,7 +172,7 @@ async fn attacked(stage: &Stage, edge: &Edge, shows: FaultyCertificate) -> Resul
         edge.calling_task().ok_or_else(|| ExperimentError::failed("the caller has no healthy task"))?;
     let (_, address) = called_address(edge)?;
     let what =
-        format!("an attacker who calls {address} with a certificate that is {} is turned away", word(&shows));
+        format!("an attacker who calls {address} with a certificate that is {} meets an alert", word(&shows));
     let is_revoked = shows == FaultyCertificate::Revoked;
     let forged = stage.system().forge(task.id.clone(), Some(shows), measures::FORGED).await?;
     if is_revoked {
@@ -176,7 +180,20 @@ async fn attacked(stage: &Stage, edge: &Edge, shows: FaultyCertificate) -> Resul
     }
     let credentials = Credentials::of(&forged)?;
     let reception = attack::request(address, TlsVersion::Tls13, Some(&credentials), &edge.path).await?;
-    Ok(Finding::new(what, reception.is_turned_away(), reception.to_string()))
+    Ok(Finding::new(what, reception.is_alert(), reception.to_string()))
+}
+
+/// The same attacker with a genuine certificate: where that is refused, too, it is not the fault that others are refused for.
+pub(super) async fn genuine_is_served(stage: &Stage, edge: &Edge) -> Result<Finding, ExperimentError> {
+    let none = || ExperimentError::failed("the caller has no healthy task");
+    let (_, credentials) = steal(stage, &edge.calling_task().ok_or_else(none)?.id).await?;
+    let (_, address) = called_address(edge)?;
+    let met = attack::request(address, TlsVersion::Tls13, Some(&credentials), &edge.path).await?;
+    Ok(Finding::new(
+        format!("who calls {address} so with a genuine certificate is served"),
+        met.is_served(),
+        met.to_string(),
+    ))
 }
 
 /// Where a called task is reached on the edge's port, and whose address that is.

@@ -45,7 +45,7 @@ pub const TLS_DOWNGRADE: Described = Described {
     how: "whatever the caller's sidecars send to the called service ends at a rogue server that answers in the clear; \
           attackers on the host call the called sidecar in the clear, and by TLS 1.2 with a stolen certificate",
     expected: "the caller's application gets 503, never the rogue's answer; the rogue reads nothing; \
-               the attackers are turned away",
+               the attackers meet alerts",
     prepare: |mesh, scope| {
         let edge = scope.choose(mesh, Edge::require_mutual_tls).map_err(ExperimentError::NotApplicable)?;
         let (want, rogue) = (Want::Status(503), RogueServer::Plaintext);
@@ -94,8 +94,8 @@ impl Trial for Impostor {
             }
             let (_, address) = called_address(&self.edge)?;
             let plain = attack::plaintext(address, &self.edge.path).await;
-            let what = format!("an attacker who calls {address} in the clear is turned away");
-            let mut findings = vec![Finding::new(what, plain.is_turned_away(), plain.to_string())];
+            let what = format!("an attacker who calls {address} in the clear meets an alert");
+            let mut findings = vec![Finding::new(what, plain.is_alert(), plain.to_string())];
             let none = || ExperimentError::failed("the caller has no healthy task");
             let task = self.edge.calling_task().ok_or_else(none)?;
             let (_, credentials) = steal(stage, &task.id).await?;
@@ -106,7 +106,7 @@ impl Trial for Impostor {
                 // That TLS 1.3 with the same certificate is served shows that the version was the matter.
                 let (held, outcome) = match is_right {
                     true => (met.is_served(), "is served"),
-                    false => (met.is_turned_away(), "is turned away"),
+                    false => (met.is_alert(), "meets an alert"),
                 };
                 let what = format!("who calls {address} by {called} with a genuine certificate {outcome}");
                 findings.push(Finding::new(what, held, met.to_string()));

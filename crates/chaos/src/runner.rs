@@ -14,7 +14,7 @@ use tokio::time;
 
 use crate::{
     experiment::{Experiment, ExperimentError, Stage, Timing, Trial},
-    probe::{LoadError, LoadRun},
+    probe::{self, LoadError, LoadRun},
     record::Record,
     scope::Scope,
     system::System,
@@ -28,6 +28,15 @@ const RESTORE_LIMIT: Duration = Duration::from_secs(30);
 const INJECT_LIMIT: Duration = Duration::from_secs(60);
 /// Longest time that looking at something while the fault lasts, or after it, may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(120);
+
+/// Longest time that a fault may last here: beside it a probe has to live for all else that a run may take.
+pub const LASTING_MAX: Duration = Duration::from_secs(50 * 60);
+/// For measuring before and after.
+const MEASURING_LIMIT: Duration = Duration::from_secs(180);
+const _: () = {
+    let else_ = INJECT_LIMIT.as_secs() + RESTORE_LIMIT.as_secs() + 2 * CHECK_LIMIT.as_secs();
+    assert!(LASTING_MAX.as_secs() + else_ + MEASURING_LIMIT.as_secs() <= probe::LASTING_MAX.as_secs());
+};
 
 /// What goes on in a run.
 #[derive(Clone, Debug, PartialEq)]

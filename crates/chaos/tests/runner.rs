@@ -43,6 +43,8 @@ struct Fake {
     is_broken: bool,
     /// Faults do nothing.
     is_sabotaged: bool,
+    /// How long a fault's beginning takes.
+    begins_after: Duration,
     /// Whether the probe was told to end.
     probes_running: Arc<AtomicUsize>,
 }
@@ -87,8 +89,12 @@ impl System for Fake {
         let id = FaultId::new(state.begun as u64);
         let began_at = Timestamp::from_secs(1);
         let fault = Fault { id, ends_at: began_at + order.lasting, order, began_at };
-        state.faults.push(fault.clone());
-        Box::pin(async { Ok(fault) })
+        let (state, begins_after) = (Arc::clone(&self.state), self.begins_after);
+        Box::pin(async move {
+            tokio::time::sleep(begins_after).await;
+            state.lock().expect("no panic").faults.push(fault.clone());
+            Ok(fault)
+        })
     }
 
     fn end_fault(&self, id: FaultId) -> SystemFuture<'_, ()> {
@@ -356,4 +362,29 @@ async fn broken_off_the_fault_is_ended_at_once() {
     assert!(lasts.load(Ordering::SeqCst));
     assert!(state.lock().expect("no panic").faults.is_empty());
     assert_eq!(experiment.restored.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn broken_off_while_a_fault_is_beginning_it_is_ended_too() {
+    let fake = Fake { begins_after: Duration::from_millis(500), ..Fake::default() };
+    let (state, experiment) = (Arc::clone(&fake.state), Refusals::default());
+    let system: Arc<dyn System> = Arc::new(fake);
+    let (stopper, mut stopped) = tokio::sync::watch::channel(false);
+    let listener = |progress: &runner::Progress| {
+        if progress.step == Step::Injecting {
+            stopper.send_replace(true);
+        }
+    };
+    let stop = async {
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+        let state = state.lock().expect("no panic");
+        assert_eq!((state.begun, state.faults.len()), (1, 0), "it is asked for, and not in force yet");
+    };
+    let record = runner::run(&system, &experiment, &Scope::default(), &listener, stop).await;
+    assert_eq!(record.verdict, Verdict::Aborted);
+    // Nor does it begin afterwards.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let state = state.lock().expect("no panic");
+    assert!(state.faults.is_empty(), "{:?}", state.faults);
+    assert_eq!(state.ended, [FaultId::new(1)]);
 }

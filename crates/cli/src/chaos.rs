@@ -1,5 +1,6 @@
 //! The parts of `bowline chaos`.
 
+pub(crate) mod arguments;
 pub(crate) mod aws;
 pub(crate) mod configuration;
 pub(crate) mod fis;

@@ -53,10 +53,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// What others have written must not steer the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
+pub(crate) use bowline_plumbing::text::printable;
 
 /// As [`printable`], of what is written in lines: a tab may stay.
 pub(crate) fn printable_line(text: &str) -> String {

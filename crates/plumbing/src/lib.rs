@@ -10,6 +10,7 @@
 //! - [`exposition`]: metrics as Prometheus reads them.
 //! - [`drain`]: telling every part of a process to finish what it has.
 //! - [`telemetry`]: the process's own log.
+//! - [`text`]: text for a terminal.
 //! - [`wall_clock`]: the current time, for those who may ask.
 //! - [`sys`]: the only module of Bowline with `unsafe` code.
 
@@ -27,4 +28,5 @@ pub mod seal;
 pub mod shim_link;
 pub mod sys;
 pub mod telemetry;
+pub mod text;
 pub mod wall_clock;

@@ -12,14 +12,11 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::Sleep;
 
 use crate::{exchange::Exchange, metrics::Flag, pool::Lease};
-
-mod received;
-
-pub(crate) use received::Received;
 
 /// Most bytes of a request's body that are kept for another try.
 pub(crate) const REPLAY_BYTES_MAX: usize = 64 * 1024;
@@ -49,7 +46,7 @@ pub(crate) struct Replay(Rc<RefCell<ReplayState>>);
 
 #[derive(Debug)]
 struct ReplayState {
-    source: Option<Received>,
+    source: Option<Incoming>,
     frames: Vec<Remembered>,
     bytes: usize,
     forgotten: bool,
@@ -75,7 +72,7 @@ impl Remembered {
 }
 
 impl Replay {
-    pub(crate) fn new(source: Received) -> Self {
+    pub(crate) fn new(source: Incoming) -> Self {
         let ended = source.is_end_stream();
         Self(Rc::new(RefCell::new(ReplayState {
             source: (!ended).then_some(source),
@@ -162,7 +159,7 @@ impl Body for RequestBody {
         let Some(source) = &mut state.source else { return Poll::Ready(None) };
         let frame = match ready!(Pin::new(source).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
             None => {
                 state.source = None;
                 state.ended = true;
@@ -246,7 +243,7 @@ enum Kind {
     Own(Option<Bytes>),
     /// From upstream.
     Relayed {
-        source: Received,
+        source: Incoming,
         deadline: Option<Pin<Box<Sleep>>>,
         /// Gives the upstream connection back.
         lease: Option<Lease>,
@@ -264,7 +261,7 @@ impl ResponseBody {
     }
 
     pub(crate) fn relayed(
-        source: Received,
+        source: Incoming,
         deadline: Option<Pin<Box<Sleep>>>,
         lease: Option<Lease>,
         exchange: Option<Box<Exchange>>,
@@ -330,7 +327,7 @@ impl Body for ResponseBody {
                 if let Some(exchange) = &mut this.exchange {
                     exchange.flag = Flag::UpstreamConnectionTermination;
                 }
-                Poll::Ready(Some(Err(error)))
+                Poll::Ready(Some(Err(error.into())))
             }
             None => {
                 if let Some(exchange) = &mut this.exchange {

@@ -15,6 +15,7 @@ use bowline_model::{
     sabotage::{Defence, sabotaged},
 };
 use http::{Method, Request, Response, Uri};
+use hyper::body::Incoming;
 use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -24,7 +25,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    body::{Received, Replay, ResponseBody},
+    body::{Replay, ResponseBody},
     caller::Caller,
     config::{Action, Bind, Cluster, Listener, Upstream},
     connections::{Kind, Subject},
@@ -212,7 +213,7 @@ struct From {
 async fn handle(
     worker: Rc<Worker>,
     from: From,
-    mut request: Request<Received>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Reset> {
     let From { listener, caller, series, source, http2 } = from;
     let on_upgrade = (!http2 && is_upgrade(request.headers())).then(|| hyper::upgrade::on(&mut request));

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use bowline_model::experiment::Verdict;
+use bowline_plumbing::text::printable;
 
 use super::{Report, span, span_or_never};
 use crate::record::Record;
@@ -50,9 +51,4 @@ fn push(text: &mut String, record: &Record) {
     } else if let Some(reason) = record.reason() {
         let _ = writeln!(text, "    {}", printable(&reason));
     }
-}
-
-/// What others have written must not steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -13,8 +13,12 @@ use serde::Serialize;
 /// Kinds of namespaces that tasks and relays have of their own.
 const NAMESPACES: &[&str] = &["net", "user", "mnt", "pid"];
 
-/// Processes that do not live so long are health checks and the like, of which there is now one, now none.
+/// Processes that have not lived so long yet are health checks and the like, of which there is now one, now none.
 pub(crate) const LASTING: Duration = Duration::from_secs(3);
+
+/// Times of `/proc` are counted in these, a second's parts: `USER_HZ` of Linux, which programs see on every machine that
+/// this is built for.
+const TICKS: f64 = 100.0;
 
 /// What the kernel holds, without what is different each time: numbers of processes, inodes, addresses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -30,28 +34,34 @@ pub(crate) struct KernelState {
     pub(crate) filters: Option<BTreeMap<String, usize>>,
     /// Queueing disciplines there. None: `tc` cannot be used.
     pub(crate) disciplines: Option<BTreeMap<String, usize>>,
+    /// Numbers of the processes of each name, for people.
+    #[serde(skip)]
+    pub(crate) pids: BTreeMap<String, Vec<u32>>,
 }
 
 #[derive(Debug)]
 struct Process {
     pid: u32,
     parent: u32,
+    /// After the machine's start, in [`TICKS`].
+    began: u64,
     name: String,
     is_of_mesh: bool,
 }
 
-/// Looks at what is there of the mesh that has this state directory, and of this program elsewhere (relays outlive it).
-/// Takes [`LASTING`].
+/// Looks at what is there of the mesh that has this state directory, and of this program elsewhere (relays outlive it),
+/// and has been for [`LASTING`].
 pub(crate) fn look(state_dir: &Path) -> KernelState {
     let mut processes = processes(state_dir);
-    std::thread::sleep(LASTING);
-    let later: BTreeSet<_> = self::processes(state_dir).into_iter().map(|process| process.pid).collect();
-    processes.retain(|process| later.contains(&process.pid));
+    // Where the machine's time is not told all count.
+    let up = uptime().unwrap_or(f64::MAX);
+    processes.retain(|process| up - process.began as f64 / TICKS >= LASTING.as_secs_f64());
     let mut state = KernelState::default();
     let mut one_of_each = BTreeMap::new();
     let mut namespaces: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
     for process in &processes {
         *state.processes.entry(process.name.clone()).or_default() += 1;
+        state.pids.entry(process.name.clone()).or_default().push(process.pid);
         for kind in NAMESPACES {
             let link = format!("/proc/{}/ns/{kind}", process.pid);
             // It may have ended meanwhile.
@@ -70,6 +80,11 @@ pub(crate) fn look(state_dir: &Path) -> KernelState {
     state.filters = counted(&pids, &["nft", "list", "ruleset"], filters);
     state.disciplines = counted(&pids, &["tc", "qdisc", "show"], disciplines);
     state
+}
+
+/// Seconds since the machine's start.
+fn uptime() -> Option<f64> {
+    fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()
 }
 
 /// Processes of the mesh and what they have started. This one and its children are none.
@@ -108,6 +123,8 @@ fn process(pid: u32, state_dir: &Path, program: Option<&Path>) -> Option<Process
     // What has ended and is not waited for is gone.
     let _running = fields.next().filter(|state| *state != "Z")?;
     let parent = fields.next()?.parse().ok()?;
+    // proc_pid_stat(5): the fourth and the 22nd field.
+    let began = fields.nth(17)?.parse().ok()?;
     let command = before.split_once('(')?.1.to_owned();
     let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let arguments: Vec<_> = arguments.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
@@ -122,7 +139,7 @@ fn process(pid: u32, state_dir: &Path, program: Option<&Path>) -> Option<Process
         (true, Some(subcommand)) => format!("bowline {subcommand}"),
         _ => command,
     };
-    Some(Process { pid, parent, name, is_of_mesh: is_program || names_it() })
+    Some(Process { pid, parent, began, name, is_of_mesh: is_program || names_it() })
 }
 
 /// What a program tells within the network namespaces of processes, counted by `read`.
@@ -218,6 +235,32 @@ mod tests {
         child.kill().expect("it can be killed");
         child.wait().expect("it can be waited for");
         assert_eq!(found, Some(1));
+    }
+
+    #[test]
+    fn a_process_that_has_just_begun_is_not_counted_yet() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut child = Command::new("sh")
+            .args(["-c", "read line", &directory.path().to_string_lossy()])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("sh is there");
+        let begun = std::time::Instant::now();
+        let found = || processes(directory.path()).into_iter().find(|it| it.name == "sh");
+        while found().is_none() && begun.elapsed() < LASTING * 3 {
+            std::thread::yield_now();
+        }
+        let age = uptime().expect("the machine's time") - found().expect("it runs").began as f64 / TICKS;
+        let early = look(directory.path());
+        let is_early = begun.elapsed() < LASTING;
+        std::thread::sleep(LASTING);
+        let late = look(directory.path());
+        drop(child.stdin.take());
+        child.wait().expect("it can be waited for");
+        assert!((-0.1..30.0).contains(&age), "{age} s");
+        // On a machine that is very busy the first look may have come late.
+        assert!(!is_early || early.pids.is_empty(), "{early:?}");
+        assert_eq!(late.pids["sh"], [child.id()]);
     }
 
     fn look_names(state_dir: &Path) -> BTreeMap<String, usize> {

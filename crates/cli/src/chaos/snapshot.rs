@@ -6,6 +6,7 @@ use std::{
 };
 
 use bowline_chaos::system::{System, SystemError};
+use bowline_plumbing::text::printable;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -61,6 +62,13 @@ impl Snapshot {
         let value = |snapshot: &Self| serde_json::to_value(snapshot).unwrap_or_default();
         let mut lines = Vec::new();
         compare("", &value(before), &value(self), &mut lines);
+        let count = |state: &KernelState, name: &str| state.processes.get(name).copied().unwrap_or_default();
+        for (name, pids) in &self.kernel.pids {
+            if count(&self.kernel, name) > count(&before.kernel, name) {
+                let pids: Vec<_> = pids.iter().map(u32::to_string).collect();
+                lines.push(format!("  {} now: process {}", printable(name), pids.join(", ")));
+            }
+        }
         lines
     }
 
@@ -89,8 +97,18 @@ fn compare(path: &str, before: &Value, now: &Value, lines: &mut Vec<String>) {
                 compare(&path, &of(before), &of(now), lines);
             }
         }
-        (before, now) if before != now => lines.push(format!("{path}: {before} before, {now} now")),
+        (before, now) if before != now => {
+            let path = printable(path);
+            lines.push(format!("{path}: {} before, {} now", shown(before), shown(now)));
+        }
         _ => {}
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        value => value.to_string(),
     }
 }
 
@@ -112,8 +130,12 @@ mod tests {
         assert!(now.is_at_rest());
         now.tasks.insert("a".to_owned(), (2, 1));
         now.kernel.processes.insert("bowline relay".to_owned(), 1);
-        let expected =
-            ["kernel: processes: bowline relay: null before, 1 now", "tasks: a: [2,2] before, [2,1] now"];
+        now.kernel.pids.insert("bowline relay".to_owned(), vec![4711]);
+        let expected = [
+            "kernel: processes: bowline relay: none before, 1 now",
+            "tasks: a: [2,2] before, [2,1] now",
+            "  bowline relay now: process 4711",
+        ];
         assert_eq!(now.differences(&before), expected);
         assert!(!now.is_at_rest());
     }

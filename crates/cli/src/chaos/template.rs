@@ -2,6 +2,8 @@
 
 use std::{
     ffi::OsString,
+    fs::File,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -21,45 +23,60 @@ const DOWN_LIMIT: Duration = Duration::from_secs(150);
 /// How much of what `up` logged is shown when it does not come up, bytes.
 const LOG_SHOWN: usize = 8 * 1024;
 
-/// A `bowline up` in a state directory of its own. It ends with this process, however that ends: its standard input is
-/// this process's.
+/// A `bowline up` in a state directory of its own. It ends with this process, however that ends, and removes the directory
+/// then: its standard input is this process's.
 #[derive(Debug)]
 pub(crate) struct TemplateRun {
     child: Child,
     stdin: Option<ChildStdin>,
     directory: tempfile::TempDir,
+    log: File,
 }
 
 impl TemplateRun {
-    /// Brings a template up, with these arguments beside; returns when everything is.
-    pub(crate) async fn up(template: &Path, arguments: &[OsString]) -> anyhow::Result<Self> {
+    /// Brings a template up, with these arguments beside; returns when everything is. `None`: it was to stop before, and
+    /// everything is down.
+    pub(crate) async fn up(
+        template: &Path,
+        arguments: &[OsString],
+        stop: impl Future<Output = ()>,
+    ) -> anyhow::Result<Option<Self>> {
         let directory = tempfile::Builder::new().prefix("bowline-").tempdir()?;
-        let log = std::fs::File::create(directory.path().join("up.log"))?;
+        let log =
+            File::options().read(true).append(true).create(true).open(directory.path().join("up.log"))?;
         let mut child = Command::new(std::env::current_exe()?)
             .arg("up")
             .arg(template)
             .args(["--while-stdin", "-o", "json", "--listen", "127.0.0.1:0", "--state-dir"])
             .arg(directory.path().join("state"))
+            .arg("--remove-at-end")
+            .arg(directory.path())
             .args(arguments)
             // Ctrl-C is for who runs experiments; this one is told afterwards.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(log)
+            .stderr(log.try_clone()?)
             .kill_on_drop(false)
             .spawn()
             .context("`bowline up` does not start")?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().context("it was piped")?;
-        let run = Self { child, stdin, directory };
-        let mut line = String::new();
-        let is_up = time::timeout(UP_LIMIT, BufReader::new(stdout).read_line(&mut line)).await;
+        let run = Self { child, stdin, directory, log };
+        let (mut line, mut stdout) = (String::new(), BufReader::new(stdout));
+        let is_up = tokio::select! {
+            read = time::timeout(UP_LIMIT, stdout.read_line(&mut line)) => read,
+            () = stop => {
+                run.down().await?;
+                return Ok(None);
+            }
+        };
         if !matches!(is_up, Ok(Ok(1..))) {
             let log = run.log();
             run.down().await?;
             bail!("{} did not come up:\n{log}", template.display());
         }
-        Ok(run)
+        Ok(Some(run))
     }
 
     /// Where its state is.
@@ -67,9 +84,12 @@ impl TemplateRun {
         self.directory.path().join("state")
     }
 
+    /// The end of what it logged: also when its directory is gone.
     fn log(&self) -> String {
-        let log = std::fs::read(self.directory.path().join("up.log")).unwrap_or_default();
-        String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_SHOWN)..]).into_owned()
+        let size = self.log.metadata().map_or(0, |log| log.len());
+        let mut end = vec![0; LOG_SHOWN];
+        let count = self.log.read_at(&mut end, size.saturating_sub(LOG_SHOWN as u64)).unwrap_or_default();
+        String::from_utf8_lossy(&end[..count]).into_owned()
     }
 
     /// Takes everything down; its state directory is removed.

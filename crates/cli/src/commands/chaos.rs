@@ -20,14 +20,12 @@ use bowline_chaos::{
     scope::Scope,
     system::System,
 };
-use bowline_model::{
-    experiment::Verdict,
-    fault::{ALL, Fault, LASTING_MAX, LASTING_MIN},
-};
+use bowline_model::{experiment::Verdict, fault::Fault};
 use bowline_plumbing::wall_clock;
 
 use crate::{
     chaos::{
+        arguments::{lasting, per_million},
         fis::{self, Filling, Fis},
         history,
         progress::ProgressLine,
@@ -207,7 +205,7 @@ struct RunArgs {
     /// Requests per second. Default: the experiment's.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(5..=i64::from(RATE_MAX)))]
     rate: Option<u32>,
-    /// How long a fault lasts: 5s, 1m. Default: the experiment's.
+    /// How long a fault lasts, 1s to 50m. Default: the experiment's.
     #[arg(long, value_name = "TIME", value_parser = lasting)]
     duration: Option<Duration>,
     /// The path that is asked for. Default: one by which a load balancer reaches the called service, else /.
@@ -224,22 +222,6 @@ struct RunArgs {
     /// More arguments of `bowline up`, with --template.
     #[arg(last = true, requires = "templates")]
     up_arguments: Vec<OsString>,
-}
-
-fn per_million(text: &str) -> Result<u32, String> {
-    let percent: f64 = text.trim_end_matches('%').trim().parse().map_err(|_| "a percentage, 1 to 100")?;
-    match (percent * f64::from(ALL) / 100.0).round() {
-        share if (1.0..=f64::from(ALL)).contains(&share) => Ok(share as u32),
-        _ => Err("more than 0 and 100 at most".to_owned()),
-    }
-}
-
-fn lasting(text: &str) -> Result<Duration, String> {
-    let time = span::argument(text)?;
-    match (LASTING_MIN..=LASTING_MAX).contains(&time) {
-        true => Ok(time),
-        false => Err("a fault lasts from one second to 12 hours".to_owned()),
-    }
 }
 
 /// Lists, runs, reports.
@@ -351,14 +333,14 @@ async fn run_experiments(args: RunArgs) -> anyhow::Result<ExitCode> {
     } else {
         let names: Vec<_> = args.templates.iter().map(|path| path.display().to_string()).collect();
         report.subject = names.join(", ");
-        let mut failed = None;
+        let (mut failed, mut is_broken_off) = (None, false);
         for (template, name) in args.templates.iter().zip(&names) {
             let run = run_template(&args, template, name, &chosen, &scope, &mut report, &mut stop).await;
-            if let Err(error) = run {
-                failed = Some(error.context(name.clone()));
-                break;
+            match run {
+                Err(error) => failed = Some(error.context(name.clone())),
+                Ok(goes_on) => is_broken_off = !goes_on,
             }
-            if was_stopped(&report) {
+            if failed.is_some() || is_broken_off {
                 break;
             }
         }
@@ -375,6 +357,10 @@ async fn run_experiments(args: RunArgs) -> anyhow::Result<ExitCode> {
                 false => Err(error),
             };
         }
+        if is_broken_off {
+            args.wanted.write(&report)?;
+            return Ok(ExitCode::from(Conclusion::Aborted.exit_code()));
+        }
     }
     args.wanted.write(&report)?;
     let conclusion = report.conclusion(!args.names.is_empty());
@@ -385,6 +371,7 @@ fn was_stopped(report: &Report) -> bool {
     report.records.iter().any(|record| record.verdict == Verdict::Aborted)
 }
 
+/// Brings a template up, runs, and takes it down. False: that was broken off.
 async fn run_template(
     args: &RunArgs,
     template: &Path,
@@ -393,17 +380,17 @@ async fn run_template(
     scope: &Scope,
     report: &mut Report,
     stop: &mut Stop,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     eprintln!("bringing {name} up");
-    let up = tokio::select! {
-        up = TemplateRun::up(template, &args.up_arguments) => up?,
-        // What was begun ends with its standard input.
-        () = stop.asked() => bail!("broken off before anything was run"),
+    let Some(up) = TemplateRun::up(template, &args.up_arguments, stop.asked()).await? else {
+        eprintln!("{name} is down again: nothing was run");
+        return Ok(false);
     };
     let system = LiveSystem::new(&up.state_dir(), &args.of.region);
     run_all(system, chosen, scope, Some(name), report, stop).await;
     eprintln!("taking {name} down");
-    up.down().await
+    up.down().await?;
+    Ok(!was_stopped(report))
 }
 
 /// Runs experiments one after the other, until one was broken off.

@@ -55,13 +55,30 @@ pub(crate) struct Args {
     /// End when standard input does: whoever started this is gone then.
     #[arg(long, hide = true)]
     pub(crate) while_stdin: bool,
+    /// Remove this directory at the end: whoever has made it may be gone.
+    #[arg(long, hide = true, value_name = "DIRECTORY", requires = "while_stdin")]
+    pub(crate) remove_at_end: Option<PathBuf>,
     /// How to print what is up. With json: one line, the topology.
     #[arg(short, long, default_value = "text")]
     pub(crate) output: OutputFormat,
 }
 
 /// Brings the template up, follows until it is told to end, takes it down.
-pub(crate) async fn run(mut args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let directory = args.remove_at_end.clone();
+    let ended = up_and_down(args).await;
+    if let Some(directory) = directory {
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                eprintln!("‼ {} could not be removed: {error}", directory.display());
+            }
+            _ => {}
+        }
+    }
+    ended
+}
+
+async fn up_and_down(mut args: Args) -> anyhow::Result<ExitCode> {
     let begin = Instant::now();
     args.machine.project_dir = std::path::absolute(&args.template)?.parent().map(PathBuf::from);
     // From here on Ctrl-C ends what was begun; it does not cut it off.

@@ -1,12 +1,15 @@
 //! `bowline chaos` on two services: experiments hold, tell what they saw, and leave nothing; killed runs, too.
 
 use std::{
-    process::{Command, Stdio},
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use bowline_e2e::{
     command::eventually,
+    leftovers,
     mesh::{MeshOptions, TestMesh, bowline},
 };
 use serde_json::Value;
@@ -102,4 +105,59 @@ fn a_template_is_brought_up_for_experiments_and_taken_down() {
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let report: Value = serde_json::from_str(&outcome.stdout).expect("a report");
     assert_eq!(report["records"][0]["verdict"], "held", "{report:#}");
+}
+
+/// Begins a run on a template, whose state directories are in this one; what it says goes to a file there.
+fn begin_on_template(directory: &Path) -> (Child, PathBuf) {
+    let temporary = directory.join("tmp");
+    fs::create_dir(&temporary).expect("a directory");
+    let told = fs::File::create(directory.join("told")).expect("a file");
+    let runner = Command::new(bowline())
+        .args(["chaos", "run", "certificate-expiry", "-o", "json", "--template"])
+        .arg(MeshOptions::example("two-services").template)
+        .env("TMPDIR", &temporary)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(told)
+        .spawn()
+        .expect("it starts");
+    (runner, temporary)
+}
+
+fn left_in(temporary: &Path) -> Vec<PathBuf> {
+    fs::read_dir(temporary).expect("it is there").map(|entry| entry.expect("an entry").path()).collect()
+}
+
+#[test]
+fn nothing_is_left_of_a_template_whose_runner_was_killed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (mut runner, temporary) = begin_on_template(directory.path());
+    eventually("it runs on what is up", Duration::from_secs(300), || {
+        let told = fs::read_to_string(directory.path().join("told")).expect("reads");
+        told.contains("injecting the fault").then_some(())
+    });
+    assert_eq!(left_in(&temporary).len(), 1);
+    runner.kill().expect("it can be killed");
+    runner.wait().expect("it can be waited for");
+    eventually("all of it is gone", Duration::from_secs(120), || {
+        left_in(&temporary).is_empty().then_some(())
+    });
+    assert_eq!(leftovers::processes_of(&temporary), [0; 0]);
+}
+
+#[test]
+fn broken_off_while_a_template_comes_up_it_is_taken_down_first() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (mut runner, temporary) = begin_on_template(directory.path());
+    eventually("it comes up", Duration::from_secs(60), || {
+        left_in(&temporary).first().is_some_and(|it| it.join("up.log").exists()).then_some(())
+    });
+    let interrupted = Command::new("kill").args(["-INT", &runner.id().to_string()]).status();
+    assert!(interrupted.expect("kill is there").success());
+    let ended =
+        eventually("it ends", Duration::from_secs(200), || runner.try_wait().expect("it can be waited for"));
+    let told = fs::read_to_string(directory.path().join("told")).expect("reads");
+    assert_eq!(ended.code(), Some(130), "{told}");
+    assert_eq!(left_in(&temporary), [PathBuf::new(); 0], "{told}");
+    assert_eq!(leftovers::processes_of(&temporary), [0; 0], "{told}");
 }

@@ -222,7 +222,7 @@ async fn processes_of_containers_are_killed_by_name_and_all_of_them() {
     assert!(lives(report.containers[0].pid.expect("runs")));
 
     let all = TaskHarm::Kill { victims: Victims::Containers, signal: SIGKILL };
-    machine.agent.begin_fault(&spec.id, &id, all, after(LONG)).await.expect("kills");
+    machine.agent.begin_fault(&spec.id, &FaultId::new(2), all, after(LONG)).await.expect("kills");
     let report = machine.stopped(&spec.id).await;
     assert_eq!(report.containers[0].exit_code, Some(137));
     assert_eq!(processes_of(spec.id.as_str()), [0; 0]);

@@ -109,6 +109,34 @@ def _h2c_case(name, about, what, *, connections, streams, default=True):
     return Case(name, about, _saturated_metrics(what), measure, default, saturates=True)
 
 
+# --- gRPC ------------------------------------------------------------------------------------
+
+STREAMED_MESSAGES = 1_000
+
+
+def _grpc(bench, peer, *, connections, streams, messages, size, echo):
+    """The rate and the pair's CPU, each of one message that is sent."""
+    with bench.topology(peer) as topology:
+        directory = topology.layout.directory
+        topology.run_origin_grpc(load.grpc_server(topology.ports.origin_grpc, directory, echo=echo))
+        sent = directory / "grpc-messages"
+        sent.write_bytes(messages * load.grpc_message(size))
+        port, shape = topology.ports.outbound_grpc, {"connections": connections, "streams": streams, "grpc_body": sent}
+        load.h2load(port, load.GRPC_METHOD, seconds=bench.scale.warm_up, **shape)
+        with bench.measured(topology) as usage:
+            counted = load.h2load(port, load.GRPC_METHOD, seconds=bench.scale.seconds, **shape)
+    count = messages * counted.requests
+    return {"rate": messages * counted.per_second, "cpu": MICRO * usage.pair / count}
+
+
+def _grpc_unary(bench, peer):
+    return _grpc(bench, peer, connections=20, streams=10, messages=1, size=100, echo=False)
+
+
+def _grpc_streaming(bench, peer):
+    return _grpc(bench, peer, connections=10, streams=1, messages=STREAMED_MESSAGES, size=1_024, echo=True)
+
+
 # --- HTTP/1.1 at a fixed rate ----------------------------------------------------------------
 
 RATE = 2_000
@@ -371,6 +399,23 @@ ALL = {
             "h2-client", "HTTP/2 clients, 20 connections × 10 streams, 1 KiB (h2load)", "HTTP/2 client, 1 KiB",
             connections=20, streams=10,
         ),
+        Case(
+            "grpc-unary", "gRPC, 20 connections × 10 calls, 100 bytes each way and trailers (h2load, nghttpd)",
+            (
+                Metric("rate", "gRPC calls/s", "1/s", higher_is_better=True),
+                Metric("cpu", "pair CPU per gRPC call", "µs", 1),
+            ),
+            _grpc_unary, saturates=True,
+        ),
+        Case(
+            "grpc-streaming",
+            f"gRPC, 10 calls at a time, each {STREAMED_MESSAGES:,} messages of 1 KiB there and then back (h2load, nghttpd)",
+            (
+                Metric("rate", "gRPC messages streamed/s", "1/s", higher_is_better=True),
+                Metric("cpu", "pair CPU per gRPC message streamed both ways", "µs", 2),
+            ),
+            _grpc_streaming, default=False, saturates=True,
+        ),
         _wrk_case(
             "new-connections", "HTTP/1.1, a new client connection for each request, 50 at a time",
             "new connection each", connections=50, headers=("Connection: close",),
@@ -390,7 +435,7 @@ ALL = {
             default=False,
         ),
         _wrk_case(
-            "connections-8000", "HTTP/1.1, 8,000 connections", "1 KiB, 8,000 connections", connections=8_000,
+            "connections-10000", "HTTP/1.1, 10,000 connections", "1 KiB, 10,000 connections", connections=10_000,
             default=False,
         ),
         _wrk_case(

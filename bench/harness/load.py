@@ -47,9 +47,12 @@ def parse_wrk(text):
     return Counted(int(done[1]), float(done[2]) * unit, errors)
 
 
-def h2load(port, path, *, connections, streams, seconds):
-    """HTTP/2 with prior knowledge, `streams` requests outstanding on each connection."""
+def h2load(port, path, *, connections, streams, seconds, grpc_body=None):
+    """HTTP/2 with prior knowledge, `streams` requests outstanding on each connection; calls of gRPC with the
+    messages in the file `grpc_body`, where that is given."""
     argv = [_needed("h2load"), "-t", "1", "-c", str(connections), "-m", str(streams), "-D", str(_whole(seconds))]
+    if grpc_body is not None:
+        argv += ["-d", str(grpc_body), "-H", "content-type: application/grpc", "-H", "te: trailers"]
     text = run([*argv, f"http://127.0.0.1:{port}{path}"], timeout=seconds + 30)
     return checked(parse_h2load(text), "h2load")
 
@@ -79,6 +82,27 @@ def open_loop(port, path, *, rate, connections, seconds):
     if counted.per_second < 0.98 * rate:
         raise Failure(f"only {counted.per_second:.0f} of {rate} requests/s were answered")
     return result
+
+
+GRPC_METHOD = "/bench.Echo/Unary.grpc"
+
+
+def grpc_message(size):
+    """A message of gRPC: not compressed, `size` bytes long (gRPC over HTTP/2, "Length-Prefixed-Message")."""
+    return b"\0" + size.to_bytes(4) + b"m" * size
+
+
+def grpc_server(port, directory, *, echo):
+    """The argv of gRPC's origin: it answers with a message of 100 bytes, or with all that it was sent, and trailers."""
+    answer = directory / GRPC_METHOD[1:]
+    answer.parent.mkdir(exist_ok=True)
+    answer.write_bytes(grpc_message(100))
+    types = directory / "grpc-types"
+    types.write_text("application/grpc grpc\n")
+    return [
+        _needed("nghttpd"), "--no-tls", "-a", "127.0.0.1", "-d", str(directory), "--trailer=grpc-status: 0",
+        "--max-concurrent-streams=1000", f"--mime-types-file={types}", *(["--echo-upload"] if echo else []), str(port),
+    ]  # fmt: skip
 
 
 def iperf3_server(port):

@@ -15,6 +15,7 @@ DEBIAN = {
     "nginx": "nginx",
     "wrk": "wrk",
     "h2load": "nghttp2-client",
+    "nghttpd": "nghttp2-server",
     "iperf3": "iperf3",
     "openssl": "openssl",
     "redis-server": "redis-server",

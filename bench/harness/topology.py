@@ -24,11 +24,15 @@ class Ports:
     outbound: int
     outbound_h2c: int
     outbound_tcp: int
+    outbound_grpc: int
     inbound: int
     inbound_tcp: int
+    inbound_grpc: int
     origin: int
     # Of whatever serves TCP in this run: iperf3 or redis.
     origin_tcp: int
+    # HTTP/2 without TLS.
+    origin_grpc: int
 
 
 def free_ports():
@@ -108,6 +112,11 @@ class Topology:
         """Starts what serves TCP behind the inbound proxy and waits for it to listen."""
         process = self._run(name, argv, cores()[0])
         _await(lambda: _connects(self.ports.origin_tcp), process)
+
+    def run_origin_grpc(self, argv):
+        """Starts what serves gRPC behind the inbound proxy and waits for it to listen."""
+        process = self._run("grpc-origin", argv, cores()[0])
+        _await(lambda: _connects(self.ports.origin_grpc), process)
 
     def _run(self, name, argv, core, env=None):
         process = Process(name, argv, core=core, directory=self.layout.directory, env=env)

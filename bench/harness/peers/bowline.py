@@ -99,10 +99,13 @@ def _outbound(layout):
         *_identity(layout, certificates.client),
         *mesh("mesh", ports.inbound, "HTTP"),
         *mesh("mesh-tcp", ports.inbound_tcp, "TCP"),
+        *mesh("mesh-grpc", ports.inbound_grpc, "GRPC"),
         _route("outbound", "mesh"),
+        _route("outbound-grpc", "mesh-grpc"),
         listener("outbound", ports.outbound, "HTTP", {"route": "outbound"}),
         listener("outbound-h2c", ports.outbound_h2c, "HTTP2", {"route": "outbound"}),
         listener("outbound-tcp", ports.outbound_tcp, "TCP", {"cluster": "mesh-tcp"}),
+        listener("outbound-grpc", ports.outbound_grpc, "GRPC", {"route": "outbound-grpc"}),
     ]
 
 
@@ -131,7 +134,10 @@ def _inbound(layout):
         {"authorization": {"name": "callers", "rules": [rule]}},
         local("application", ports.origin, "HTTP"),
         local("application-tcp", ports.origin_tcp, "TCP"),
+        local("application-grpc", ports.origin_grpc, "GRPC"),
         _route("inbound", "application"),
+        _route("inbound-grpc", "application-grpc"),
         listener("inbound", ports.inbound, "HTTP", {"route": "inbound"}),
         listener("inbound-tcp", ports.inbound_tcp, "TCP", {"cluster": "application-tcp"}),
+        listener("inbound-grpc", ports.inbound_grpc, "GRPC", {"route": "inbound-grpc"}),
     ]

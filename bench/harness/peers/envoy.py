@@ -53,10 +53,12 @@ def _outbound(layout):
             _http_listener("outbound", ports.outbound, "mesh", layout),
             _http_listener("outbound-h2c", ports.outbound_h2c, "mesh", layout),
             _tcp_listener("outbound-tcp", ports.outbound_tcp, "mesh-tcp"),
+            _http_listener("outbound-grpc", ports.outbound_grpc, "mesh-grpc", layout),
         ],
         [
             _cluster("mesh", ports.inbound, http2=True, tls={**tls, "common_tls_context": {**hop, "alpn_protocols": ["h2"]}}),
             _cluster("mesh-tcp", ports.inbound_tcp, tls={**tls, "common_tls_context": hop}),
+            _cluster("mesh-grpc", ports.inbound_grpc, http2=True, tls={**tls, "common_tls_context": {**hop, "alpn_protocols": ["h2"]}}),
         ],
     )
 
@@ -73,8 +75,13 @@ def _inbound(layout):
         [
             _http_listener("inbound", ports.inbound, "application", layout, tls=http),
             _tcp_listener("inbound-tcp", ports.inbound_tcp, "application-tcp", tls={**tls, "common_tls_context": hop}),
+            _http_listener("inbound-grpc", ports.inbound_grpc, "application-grpc", layout, tls=http),
         ],
-        [_cluster("application", ports.origin), _cluster("application-tcp", ports.origin_tcp)],
+        [
+            _cluster("application", ports.origin),
+            _cluster("application-tcp", ports.origin_tcp),
+            _cluster("application-grpc", ports.origin_grpc, http2=True),
+        ],
     )
 
 

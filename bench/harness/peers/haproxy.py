@@ -74,6 +74,13 @@ frontend outbound-h2c
 backend mesh
   server peer 127.0.0.1:{ports.inbound} {tls} alpn h2 {_HEALTH}
 
+frontend outbound-grpc
+  bind 127.0.0.1:{ports.outbound_grpc} proto h2 backlog 16384
+  default_backend mesh-grpc
+
+backend mesh-grpc
+  server peer 127.0.0.1:{ports.inbound_grpc} {tls} alpn h2 {_HEALTH}
+
 listen outbound-tcp
   mode tcp
   timeout server 5m
@@ -94,6 +101,14 @@ frontend inbound
 
 backend application
   server application 127.0.0.1:{ports.origin} {_HEALTH}
+
+frontend inbound-grpc
+  bind 127.0.0.1:{ports.inbound_grpc} {tls} alpn h2 backlog 16384
+  http-request deny unless {caller}
+  default_backend application-grpc
+
+backend application-grpc
+  server application 127.0.0.1:{ports.origin_grpc} proto h2 {_HEALTH}
 
 listen inbound-tcp
   mode tcp

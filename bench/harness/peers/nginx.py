@@ -89,6 +89,12 @@ def _outbound(layout):
     listen 127.0.0.1:{ports.outbound_h2c} http2 backlog=16384;
 {tls}
     location / {{ proxy_pass https://mesh; }}
+  }}{_upstream("mesh_grpc", ports.inbound_grpc)}
+  server {{
+    listen 127.0.0.1:{ports.outbound_grpc} http2 backlog=16384;
+    client_max_body_size 0;
+{tls.replace("proxy_ssl", "grpc_ssl")}
+    location / {{ grpc_pass grpcs://mesh_grpc; }}
   }}"""
     stream = f"""
   server {{
@@ -115,6 +121,13 @@ def _inbound(layout):
 {tls}
     if ($ssl_client_s_dn != "CN={caller}") {{ return 403; }}
     location / {{ proxy_pass http://application; }}
+  }}{_upstream("application_grpc", ports.origin_grpc)}
+  server {{
+    listen 127.0.0.1:{ports.inbound_grpc} ssl http2 backlog=16384;
+    client_max_body_size 0;
+{tls}
+    if ($ssl_client_s_dn != "CN={caller}") {{ return 403; }}
+    location / {{ grpc_pass grpc://application_grpc; }}
   }}"""
     stream = f"""
   # A connection of anybody else finds no application behind it.

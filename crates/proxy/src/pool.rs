@@ -30,6 +30,7 @@ use crate::{
     config::{Cluster, HopConfigs, Upstream, UpstreamTls, external::ExternalSecurity},
     dial::{DialError, HopKind, Target, dial},
     load::Counted,
+    names::NameHashing,
     shared::Shared,
     trace::{Timeline, Timings},
 };
@@ -187,7 +188,7 @@ type PoolKey = (Arc<str>, SocketAddr, Option<ServerName<'static>>);
 /// A worker's connections.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
-    by_endpoint: RefCell<HashMap<PoolKey, Rc<EndpointPool>>>,
+    by_endpoint: RefCell<HashMap<PoolKey, Rc<EndpointPool>, NameHashing>>,
 }
 
 impl Pools {

@@ -22,6 +22,7 @@ use crate::{
     guard::Guarded,
     io::{Coalesced, Traffic},
     pool::{CONNECTION_WINDOW, HEADERS_MAX, STREAM_WINDOW},
+    seldom::Seldom,
     worker::{Connection, LocalExec},
 };
 
@@ -76,7 +77,7 @@ pub(crate) async fn serve<S, H, F>(
             builder.keep_alive_interval(Duration::from_secs(60)).keep_alive_timeout(Duration::from_secs(20));
         }
         let (stream, turns) = Coalesced::new(stream);
-        let serving = builder.serve_connection(TokioIo::new(stream), service_fn(handle));
+        let serving = pin!(builder.serve_connection(TokioIo::new(stream), service_fn(handle)));
         let turn = |serving: Pin<&mut _>, cx: &mut Context<'_>| turns.poll(serving, cx);
         let shut_down = |serving: Pin<&mut http2::Connection<_, _, _>>| serving.graceful_shutdown();
         drive(serving, turn, shut_down, &traffic, terms.idle_timeout, &mut connection).await
@@ -88,7 +89,7 @@ pub(crate) async fn serve<S, H, F>(
             .max_buf_size(HEADERS_MAX)
             .keep_alive(!late);
         let stream = TokioIo::new(Guarded::new(stream, connection.on_ambiguity()));
-        let serving = builder.serve_connection(stream, service_fn(handle)).with_upgrades();
+        let serving = pin!(builder.serve_connection(stream, service_fn(handle)).with_upgrades());
         let turn =
             |serving: Pin<&mut http1::UpgradeableConnection<_, _>>, cx: &mut Context<'_>| serving.poll(cx);
         let shut_down = |serving: Pin<&mut http1::UpgradeableConnection<_, _>>| serving.graceful_shutdown();
@@ -101,25 +102,45 @@ pub(crate) async fn serve<S, H, F>(
 
 /// Runs a connection, a `turn` at a time.
 async fn drive<C: Future<Output = Result<(), E>>, E>(
-    serving: C,
+    mut serving: Pin<&mut C>,
     turn: impl Fn(Pin<&mut C>, &mut Context<'_>) -> Poll<Result<(), E>>,
     shut_down: impl Fn(Pin<&mut C>),
     traffic: &Traffic,
     idle_timeout: Option<Duration>,
     connection: &mut Connection,
 ) -> Result<(), E> {
-    let mut serving = pin!(serving);
-    tokio::select! {
-        result = poll_fn(|cx| turn(serving.as_mut(), cx)) => return result,
-        () = traffic.idle(idle_timeout) => {
-            shut_down(serving.as_mut());
-            let ending = poll_fn(|cx| turn(serving.as_mut(), cx));
-            return tokio::time::timeout(IDLE_GRACE, ending).await.unwrap_or(Ok(()));
+    let nudge = {
+        let nudges = pin!(async {
+            tokio::select! {
+                () = traffic.idle(idle_timeout) => Nudge::Idle,
+                () = connection.closing() => Nudge::Close,
+            }
+        });
+        tokio::select! {
+            biased;
+            result = poll_fn(|cx| turn(serving.as_mut(), cx)) => return result,
+            nudge = Seldom::new(nudges) => nudge,
         }
-        () = connection.closing() => shut_down(serving.as_mut()),
+    };
+    shut_down(serving.as_mut());
+    let ending = poll_fn(|cx| turn(serving.as_mut(), cx));
+    match nudge {
+        Nudge::Idle => tokio::time::timeout(IDLE_GRACE, ending).await.unwrap_or(Ok(())),
+        Nudge::Close => {
+            let quiet = pin!(traffic.idle(idle_timeout));
+            tokio::select! {
+                biased;
+                result = ending => result,
+                () = Seldom::new(quiet) => Ok(()),
+            }
+        }
     }
-    tokio::select! {
-        result = poll_fn(|cx| turn(serving.as_mut(), cx)) => result,
-        () = traffic.idle(idle_timeout) => Ok(()),
-    }
+}
+
+/// Why a connection is told to end.
+enum Nudge {
+    /// Nothing has crossed it for long.
+    Idle,
+    /// Its listener has gone, or it would be shown something else.
+    Close,
 }

@@ -2,15 +2,18 @@
 
 use std::error::Error as StdError;
 
+use http::Request;
 use hyper::client::conn::TrySendError;
 use thiserror::Error;
+
+use crate::body::RequestBody;
 
 /// How far a request got that was not answered.
 #[derive(Debug, Error)]
 pub(crate) enum SendError {
-    /// It never left: the connection was closing.
+    /// It never left, and is here: the connection was closing.
     #[error("the connection was closing")]
-    NeverSent,
+    NeverSent(Box<Request<RequestBody>>),
     /// The request's own body broke off.
     #[error("the request's body broke off")]
     Body,
@@ -25,9 +28,12 @@ pub(crate) enum SendError {
     Broken,
 }
 
-impl<T> From<TrySendError<T>> for SendError {
-    fn from(mut error: TrySendError<T>) -> Self {
-        if error.take_message().is_some() { Self::NeverSent } else { Self::from(&error.into_error()) }
+impl From<TrySendError<Request<RequestBody>>> for SendError {
+    fn from(mut error: TrySendError<Request<RequestBody>>) -> Self {
+        match error.take_message() {
+            Some(request) => Self::NeverSent(Box::new(request)),
+            None => Self::from(&error.into_error()),
+        }
     }
 }
 

@@ -190,8 +190,10 @@ fn malformed_fields_are_told_and_still_have_their_entries() {
     ] {
         assert!(malformed(read(&mut decoder, &bytes(block)).unwrap()), "{block}");
     }
-    // Of twelve entries, the ninth has a sound name and the first has none.
-    assert_eq!(read(&mut decoder, &bytes("7f 05 0162")), Err(DecodeError::Index));
+    // Twelve are in the table; the fourth has a sound name, the first has none.
+    assert_eq!(read(&mut decoder, &bytes("0f37 0162")).unwrap(), ["a: b"]);
+    assert!(malformed(read(&mut decoder, &bytes("0f3a 0162")).unwrap()));
+    assert_eq!(read(&mut decoder, &bytes("ca")), Err(DecodeError::Index));
 }
 
 /// Names of entries with malformed values can be referred to, and sizes count what cannot be a name, too.
@@ -277,11 +279,11 @@ fn credentials_have_no_entry() {
         (header::SET_COOKIE, "session=abcdefgh"),
         (header::PROXY_AUTHORIZATION, "Basic abcdefgh"),
     ];
-    let plain = request(&mut encoder, &[]).len();
+    request(&mut encoder, &[]);
     let first = request(&mut encoder, &headers).len();
     for _ in 0..5 {
         let block = request(&mut encoder, &headers);
-        assert_eq!(block.len(), first - (plain - 4));
+        assert_eq!(block.len(), first);
         assert!(block.windows(8).any(|bytes| bytes == b"abcdefgh"));
     }
     // The other: with a value that is none, it has its entry.
@@ -300,8 +302,12 @@ fn values_that_change_each_time_do_not_push_out_what_comes_again() {
         lengths
             .push(request(&mut encoder, &[(id.clone(), &value), (header::ACCEPT, "application/json")]).len());
     }
-    // Method, scheme, authority, path, accept; and the id: an index for its name, a length, 36 bytes.
-    assert!(lengths[100..].iter().all(|length| (43..=44).contains(length)), "{:?}", &lengths[..200]);
+    // Method, scheme, authority, path, accept are five; and the id: an index for its name, a length, 36 bytes.
+    let mean = lengths[100..].iter().sum::<usize>() as f64 / (lengths.len() - 100) as f64;
+    assert!(mean < 44.2, "{mean}");
+    // Every now and then one is tried again, and in time its like have pushed out the others: once in a while.
+    let rebuilt = lengths[100..].iter().filter(|length| **length > 44).count();
+    assert!(rebuilt < 100, "{rebuilt}");
 }
 
 #[test]

@@ -275,7 +275,7 @@ impl Encoder {
         let misses = &mut self.misses[name_hash as usize % PASTS];
         *misses = misses.checked_add(1).unwrap_or(CHANCES + 1);
         // A name that is spelt out costs more than any value that changes: an entry has the name.
-        let likely = !name_known || *misses <= CHANCES || *misses % TRIED_AGAIN == 0;
+        let likely = !name_known || *misses <= CHANCES || misses.is_multiple_of(TRIED_AGAIN);
         // One entry must not push out all others.
         likely && size <= self.table.max() / 4
     }

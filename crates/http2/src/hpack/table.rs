@@ -38,6 +38,7 @@ impl<T> Table<T> {
         self.max
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

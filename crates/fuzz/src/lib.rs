@@ -9,6 +9,7 @@
 mod authority;
 mod aws;
 mod data_plane;
+mod hpack;
 mod links;
 mod logs;
 mod metrics;
@@ -22,6 +23,7 @@ pub use self::{
     authority::{ciphertext, csr, imported_certificate, signing_request},
     aws::{cbor, cloudformation, json, query, sigv4},
     data_plane::{dns, http_framing, peer_certificate, proxy_config, proxy_file, proxy_request},
+    hpack::hpack,
     links::{discovery, packets, sealed},
     logs::{fluent_bit, forward},
     metrics::metric_math,
@@ -44,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     ("dns", dns),
     ("fluent_bit", fluent_bit),
     ("forward", forward),
+    ("hpack", hpack),
     ("http_framing", http_framing),
     ("imported_certificate", imported_certificate),
     ("json", json),

@@ -12,11 +12,14 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::Sleep;
 
 use crate::{exchange::Exchange, metrics::Flag, pool::Lease};
+
+mod received;
+
+pub(crate) use received::Received;
 
 /// Most bytes of a request's body that are kept for another try.
 pub(crate) const REPLAY_BYTES_MAX: usize = 64 * 1024;
@@ -46,7 +49,7 @@ pub(crate) struct Replay(Rc<RefCell<ReplayState>>);
 
 #[derive(Debug)]
 struct ReplayState {
-    source: Option<Incoming>,
+    source: Option<Received>,
     frames: Vec<Remembered>,
     bytes: usize,
     forgotten: bool,
@@ -72,7 +75,7 @@ impl Remembered {
 }
 
 impl Replay {
-    pub(crate) fn new(source: Incoming) -> Self {
+    pub(crate) fn new(source: Received) -> Self {
         let ended = source.is_end_stream();
         Self(Rc::new(RefCell::new(ReplayState {
             source: (!ended).then_some(source),
@@ -159,7 +162,7 @@ impl Body for RequestBody {
         let Some(source) = &mut state.source else { return Poll::Ready(None) };
         let frame = match ready!(Pin::new(source).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
             None => {
                 state.source = None;
                 state.ended = true;
@@ -243,7 +246,7 @@ enum Kind {
     Own(Option<Bytes>),
     /// From upstream.
     Relayed {
-        source: Incoming,
+        source: Received,
         deadline: Option<Pin<Box<Sleep>>>,
         /// Gives the upstream connection back.
         lease: Option<Lease>,
@@ -261,7 +264,7 @@ impl ResponseBody {
     }
 
     pub(crate) fn relayed(
-        source: Incoming,
+        source: Received,
         deadline: Option<Pin<Box<Sleep>>>,
         lease: Option<Lease>,
         exchange: Option<Box<Exchange>>,
@@ -327,7 +330,7 @@ impl Body for ResponseBody {
                 if let Some(exchange) = &mut this.exchange {
                     exchange.flag = Flag::UpstreamConnectionTermination;
                 }
-                Poll::Ready(Some(Err(error.into())))
+                Poll::Ready(Some(Err(error)))
             }
             None => {
                 if let Some(exchange) = &mut this.exchange {

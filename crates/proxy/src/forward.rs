@@ -1,7 +1,7 @@
 //! From a routed request to an upstream's response: pick, connect, send, and
 //! try again where that is safe.
 
-use std::{cell::Cell, error::Error as StdError, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bowline_discovery::v1::Protocol;
 use bowline_model::{
@@ -14,12 +14,11 @@ use bowline_plumbing::wall_clock;
 use http::{
     HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery,
 };
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     balance,
-    body::{Replay, ResponseBody},
+    body::{Received, Replay, ResponseBody},
     config::{Cluster, Endpoint, Forward, ForwardPolicy, Upstream},
     deadline::{self, Deadline},
     dial::{DialError, Target},
@@ -29,7 +28,7 @@ use crate::{
     health::Busy,
     load::{Counted, Live},
     metrics::{Direction, Flag},
-    pool::Lease,
+    pool::{Lease, SendError},
     refusal::{REFUSAL, Refusal, RefusalCause},
     reply::{Failure, TIME_IS_OVER},
     route, tcp,
@@ -152,7 +151,7 @@ struct Asked<'a> {
 
 /// An upstream's response, with what it occupies until its end.
 struct Answer {
-    response: Response<Incoming>,
+    response: Response<Received>,
     lease: Lease,
     busy: Option<Busy>,
 }
@@ -372,12 +371,7 @@ async fn one_try(
     deadline::tell(request.headers_mut(), left, asked.is_grpc, outside);
     match lease.send(request.map(|()| body.attempt())).await {
         Ok(response) => Ok(Answer { response, lease, busy }),
-        Err(mut error) => {
-            if error.take_message().is_some() {
-                return Err(TryError::StaleConnection);
-            }
-            Err(classify(cluster, &error.into_error()))
-        }
+        Err(error) => Err(classify(cluster, &error)),
     }
 }
 
@@ -388,26 +382,16 @@ pub(crate) fn refusal_in(cluster: &Cluster, headers: &mut http::HeaderMap) -> Op
         .then(|| RefusalCause::named(cause.as_bytes()).map(Refusal::of_caller))?
 }
 
-/// What hyper's error says of how far the request got.
-fn classify(cluster: &Cluster, error: &hyper::Error) -> TryError {
-    if error.is_user() || error.is_body_write_aborted() {
-        return TryError::Client;
+/// What became of a try whose request was not answered.
+fn classify(cluster: &Cluster, error: &SendError) -> TryError {
+    match error {
+        SendError::NeverSent => TryError::StaleConnection,
+        SendError::Body => TryError::Client,
+        SendError::NotBegun => TryError::Refused,
+        // How the called side's proxy says that the time it was told is over.
+        SendError::Reset(TIME_IS_OVER) if matches!(cluster.upstream, Upstream::Mesh(_)) => TryError::TimedOut,
+        SendError::Reset(_) | SendError::Broken => TryError::Broken,
     }
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(this) = cause {
-        if let Some(h2) = this.downcast_ref::<h2::Error>() {
-            // How the called side's proxy says that the time it was told is over.
-            let is_over = h2.reason() == Some(TIME_IS_OVER) && h2.is_remote();
-            if is_over && matches!(cluster.upstream, Upstream::Mesh(_)) {
-                return TryError::TimedOut;
-            }
-            let unprocessed = h2.reason() == Some(h2::Reason::REFUSED_STREAM)
-                || (h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR));
-            return if unprocessed { TryError::Refused } else { TryError::Broken };
-        }
-        cause = this.source();
-    }
-    if error.is_canceled() { TryError::Refused } else { TryError::Broken }
 }
 
 /// The request's head as the next hop needs it.
@@ -499,7 +483,7 @@ fn cause_of(result: &Result<Answer, TryError>) -> String {
 }
 
 /// Whether a response is a gRPC status without a message, of those that are tried again.
-fn retries_grpc(policy: &ForwardPolicy, response: &Response<Incoming>) -> bool {
+fn retries_grpc(policy: &ForwardPolicy, response: &Response<Received>) -> bool {
     policy.retry_on.grpc != 0
         && response
             .headers()

@@ -15,7 +15,6 @@ use bowline_model::{
     sabotage::{Defence, sabotaged},
 };
 use http::{Method, Request, Response, Uri};
-use hyper::body::Incoming;
 use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -25,7 +24,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    body::{Replay, ResponseBody},
+    body::{Received, Replay, ResponseBody},
     caller::Caller,
     config::{Action, Bind, Cluster, Listener, Upstream},
     connections::{Kind, Subject},
@@ -213,7 +212,7 @@ struct From {
 async fn handle(
     worker: Rc<Worker>,
     from: From,
-    mut request: Request<Incoming>,
+    mut request: Request<Received>,
 ) -> Result<Response<ResponseBody>, Reset> {
     let From { listener, caller, series, source, http2 } = from;
     let on_upgrade = (!http2 && is_upgrade(request.headers())).then(|| hyper::upgrade::on(&mut request));

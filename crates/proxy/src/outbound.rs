@@ -10,13 +10,12 @@ use std::{
 
 use bowline_discovery::v1::Protocol;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
-use hyper::body::Incoming;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
     application_tls, balance,
-    body::{Replay, ResponseBody},
+    body::{Received, Replay, ResponseBody},
     caller,
     config::{Action, Bind, Listener, PublicTls},
     deadline,
@@ -153,7 +152,7 @@ pub(crate) fn handler(
     worker: &Rc<Worker>,
     connection: &Connection,
     edge: Edge,
-) -> impl Fn(Request<Incoming>) -> HandlerFuture + 'static {
+) -> impl Fn(Request<Received>) -> HandlerFuture + 'static {
     let (worker, name, client) = (Rc::clone(worker), Arc::clone(&connection.listener), connection.peer.ip());
     move |request| {
         let (worker, name) = (Rc::clone(&worker), Arc::clone(&name));
@@ -170,7 +169,7 @@ async fn handle(
     listener: Arc<str>,
     client: std::net::IpAddr,
     edge: Edge,
-    mut request: Request<Incoming>,
+    mut request: Request<Received>,
 ) -> Response<ResponseBody> {
     let on_upgrade = is_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();

@@ -20,28 +20,25 @@ use futures::{
     future::{LocalBoxFuture, Shared as SharedFuture},
 };
 use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    client::conn::{TrySendError, http1, http2},
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
-use tokio::{
-    io::AsyncWrite,
-    sync::{Notify, oneshot},
-    time::timeout,
-};
+use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    body::RequestBody,
+    body::{Received, RequestBody},
     config::{Cluster, HopConfigs, Upstream, UpstreamTls, external::ExternalSecurity},
-    dial::{DialError, HopKind, Target, accepted, dial, handshake_error},
-    io::{Coalesced, FirstRead, Turns},
+    dial::{DialError, HopKind, Target, dial},
     load::Counted,
-    metrics::HandshakeFailure,
     shared::Shared,
     trace::{Timeline, Timings},
 };
+
+mod multiplexed;
+mod send_error;
+
+use multiplexed::Multiplexed;
+pub(crate) use send_error::SendError;
 
 /// Requests on one HTTP/2 connection before another one is made.
 const STREAMS_PER_CONNECTION: usize = 512;
@@ -82,17 +79,17 @@ impl Lease {
         }
     }
 
-    /// Sends a request. On failure the request comes back if it never left.
+    /// Sends a request, and waits for its response's head.
     pub(crate) async fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+    ) -> Result<Response<Received>, SendError> {
         match self.inner.as_mut() {
-            Some(Lent::H2(connection)) => {
-                let mut sender = connection.sender.clone();
-                sender.try_send_request(request).await
+            Some(Lent::H2(connection)) => connection.sender.send(request).await,
+            Some(Lent::H1 { sender, .. }) => {
+                let response = sender.try_send_request(request).await?;
+                Ok(response.map(Received::from))
             }
-            Some(Lent::H1 { sender, .. }) => sender.try_send_request(request).await,
             None => unreachable!("a lease is emptied only by `done` and `drop`, which consume it"),
         }
     }
@@ -126,7 +123,7 @@ struct Idle {
 /// A multiplexed connection.
 #[derive(Debug)]
 struct H2Connection {
-    sender: http2::SendRequest<RequestBody>,
+    sender: Multiplexed,
     /// What it was made with: another configuration takes new requests away.
     made_with: Option<Arc<HopConfigs>>,
 }
@@ -421,92 +418,18 @@ fn start_connecting(
         (Rc::downgrade(pool), Arc::clone(shared), Arc::clone(cluster), target.clone());
     tokio::task::spawn_local(async move {
         let mut timings = Timings::default();
-        let result = connect_h2(&shared, &cluster, &target, counted, &mut timings).await.map(|sender| {
-            let connection = Rc::new(H2Connection { sender, made_with: config });
-            if let Some(home) = home.upgrade() {
-                home.h2.borrow_mut().push(Rc::clone(&connection));
-            }
-            connection
-        });
+        let result =
+            multiplexed::connect(&shared, &cluster, &target, counted, &mut timings).await.map(|sender| {
+                let connection = Rc::new(H2Connection { sender, made_with: config });
+                if let Some(home) = home.upgrade() {
+                    home.h2.borrow_mut().push(Rc::clone(&connection));
+                }
+                connection
+            });
         if let Some(home) = home.upgrade() {
             *home.connecting.borrow_mut() = None;
         }
         let _ = tell.send((result, timings));
     });
     async move { told.await.unwrap_or((Err(DialError::Timeout), Timings::default())) }.boxed_local().shared()
-}
-
-/// Runs hyper's tasks on the worker's own thread; the first one, which is the connection itself, by
-/// turns. (Were another one the first, writes would only not be coalesced.)
-struct TurningExec<S>(Rc<RefCell<Option<Turns<S>>>>);
-
-impl<S> TurningExec<S> {
-    fn new(turns: Turns<S>) -> Self {
-        Self(Rc::new(RefCell::new(Some(turns))))
-    }
-}
-
-impl<S> Clone for TurningExec<S> {
-    fn clone(&self) -> Self {
-        Self(Rc::clone(&self.0))
-    }
-}
-
-impl<S, F> hyper::rt::Executor<F> for TurningExec<S>
-where
-    S: AsyncWrite + Unpin + 'static,
-    F: Future<Output: 'static> + 'static,
-{
-    fn execute(&self, future: F) {
-        match self.0.borrow_mut().take() {
-            Some(turns) => drop(tokio::task::spawn_local(turns.run(future))),
-            None => drop(tokio::task::spawn_local(future)),
-        }
-    }
-}
-
-async fn connect_h2(
-    shared: &Shared,
-    cluster: &Cluster,
-    target: &Target,
-    mut counted: Counted,
-    timings: &mut Timings,
-) -> Result<http2::SendRequest<RequestBody>, DialError> {
-    let stream = dial(shared, cluster, target, HopKind::Main, timings).await?;
-    let stream = accepted(cluster, target, stream).await?;
-    let (stream, first_read) = FirstRead::new(stream);
-    let (stream, turns) = Coalesced::new(stream);
-    let (sender, connection) = http2::Builder::new(TurningExec::new(turns))
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(HEADERS_MAX as u32)
-        .max_concurrent_reset_streams(64)
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .handshake::<_, RequestBody>(TokioIo::new(stream))
-        .await
-        .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))?;
-    counted.opened(cluster.series.row());
-    tokio::task::spawn_local(async move {
-        let _counted = counted;
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "an upstream connection ended");
-        }
-    });
-    // The server's SETTINGS. Outside the mesh only now: a server may wait for the client's.
-    match timeout(cluster.connect_timeout, first_read).await {
-        Ok(Ok(Ok(()))) => Ok(sender),
-        Ok(Ok(Err(error))) => Err(match handshake_error(&error) {
-            // In the mesh `accepted` has seen to identities already.
-            DialError::Identity { failure, text, .. } | DialError::Handshake(failure, text) => {
-                cluster.metrics.handshake_failed(failure);
-                cluster.series.row().handshake_failures.increment();
-                DialError::Handshake(failure, text)
-            }
-            other => other,
-        }),
-        Ok(Err(_)) => Err(DialError::Connect(std::io::ErrorKind::UnexpectedEof)),
-        Err(_) => Err(DialError::Handshake(HandshakeFailure::Timeout, "no SETTINGS in time".to_owned())),
-    }
 }

@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    body::ResponseBody,
+    body::{Received, ResponseBody},
     guard::Guarded,
     io::{Coalesced, Traffic},
     pool::{CONNECTION_WINDOW, HEADERS_MAX, STREAM_WINDOW},
@@ -54,10 +54,11 @@ pub(crate) async fn serve<S, H, F>(
     handle: H,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Fn(Request<Incoming>) -> F + 'static,
+    H: Fn(Request<Received>) -> F + 'static,
     F: Future<Output = Result<Response<ResponseBody>, Reset>> + 'static,
 {
     let late = connection.is_late();
+    let handle = move |request: Request<Incoming>| handle(request.map(Received::from));
     let result = if terms.http2 {
         let mut builder = http2::Builder::new(LocalExec);
         builder
@@ -99,14 +100,14 @@ pub(crate) async fn serve<S, H, F>(
 }
 
 /// Runs a connection, a `turn` at a time.
-async fn drive<C: Future<Output = hyper::Result<()>>>(
+async fn drive<C: Future<Output = Result<(), E>>, E>(
     serving: C,
-    turn: impl Fn(Pin<&mut C>, &mut Context<'_>) -> Poll<hyper::Result<()>>,
+    turn: impl Fn(Pin<&mut C>, &mut Context<'_>) -> Poll<Result<(), E>>,
     shut_down: impl Fn(Pin<&mut C>),
     traffic: &Traffic,
     idle_timeout: Option<Duration>,
     connection: &mut Connection,
-) -> hyper::Result<()> {
+) -> Result<(), E> {
     let mut serving = pin!(serving);
     tokio::select! {
         result = poll_fn(|cx| turn(serving.as_mut(), cx)) => return result,

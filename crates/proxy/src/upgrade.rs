@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
-    body::{RequestBody, ResponseBody},
+    body::{Received, RequestBody, ResponseBody},
     config::{Cluster, ForwardPolicy, Upstream},
     deadline::{self, Deadline},
     dial::{DialError, HopKind, Target, dial, verdict},
@@ -118,7 +118,7 @@ async fn send(
     parts: &Parts,
     deadline: Deadline,
     exchange: &mut Exchange,
-) -> Result<Response<hyper::body::Incoming>, Failure> {
+) -> Result<Response<Received>, Failure> {
     let mut tried = Vec::new();
     let mut retries = 0;
     let (stream, target) = loop {
@@ -175,7 +175,10 @@ async fn send(
     }
     let outside = matches!(cluster.upstream, Upstream::External(_));
     deadline::tell(request.headers_mut(), deadline.left(), false, outside);
-    sender.send_request(request).await.map_err(|_| broken(Flag::UpstreamConnectionTermination))
+    let response = sender.send_request(request).await;
+    response
+        .map(|response| response.map(Received::from))
+        .map_err(|_| broken(Flag::UpstreamConnectionTermination))
 }
 
 /// The request as it came, with its upgrade and without what else was meant

@@ -1,0 +1,122 @@
+//! HTTP/2 towards an upstream: many requests on one connection.
+
+use std::{cell::RefCell, future::Future, rc::Rc, time::Duration};
+
+use http::{Request, Response};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{io::AsyncWrite, time::timeout};
+
+use super::{CONNECTION_WINDOW, HEADERS_MAX, STREAM_WINDOW, SendError};
+use crate::{
+    body::{Received, RequestBody},
+    config::Cluster,
+    dial::{DialError, HopKind, Target, accepted, dial, handshake_error},
+    io::{Coalesced, FirstRead, Turns},
+    load::Counted,
+    metrics::HandshakeFailure,
+    shared::Shared,
+    trace::Timings,
+};
+
+/// Sends requests on one connection.
+#[derive(Debug)]
+pub(super) enum Multiplexed {
+    /// Of a connection that hyper runs.
+    Hyper(http2::SendRequest<RequestBody>),
+}
+
+impl Multiplexed {
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Hyper(sender) => sender.is_closed(),
+        }
+    }
+
+    /// Sends a request, and waits for its response's head.
+    pub(super) async fn send(&self, request: Request<RequestBody>) -> Result<Response<Received>, SendError> {
+        match self {
+            Self::Hyper(sender) => {
+                let mut sender = sender.clone();
+                let response = sender.try_send_request(request).await?;
+                Ok(response.map(Received::from))
+            }
+        }
+    }
+}
+
+/// Runs hyper's tasks on the worker's own thread; the first one, which is the connection itself, by
+/// turns. (Were another one the first, writes would only not be coalesced.)
+struct TurningExec<S>(Rc<RefCell<Option<Turns<S>>>>);
+
+impl<S> TurningExec<S> {
+    fn new(turns: Turns<S>) -> Self {
+        Self(Rc::new(RefCell::new(Some(turns))))
+    }
+}
+
+impl<S> Clone for TurningExec<S> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<S, F> hyper::rt::Executor<F> for TurningExec<S>
+where
+    S: AsyncWrite + Unpin + 'static,
+    F: Future<Output: 'static> + 'static,
+{
+    fn execute(&self, future: F) {
+        match self.0.borrow_mut().take() {
+            Some(turns) => drop(tokio::task::spawn_local(turns.run(future))),
+            None => drop(tokio::task::spawn_local(future)),
+        }
+    }
+}
+
+/// Makes a connection, and waits for the server to take it.
+pub(super) async fn connect(
+    shared: &Shared,
+    cluster: &Cluster,
+    target: &Target,
+    mut counted: Counted,
+    timings: &mut Timings,
+) -> Result<Multiplexed, DialError> {
+    let stream = dial(shared, cluster, target, HopKind::Main, timings).await?;
+    let stream = accepted(cluster, target, stream).await?;
+    let (stream, first_read) = FirstRead::new(stream);
+    let (stream, turns) = Coalesced::new(stream);
+    let (sender, connection) = http2::Builder::new(TurningExec::new(turns))
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEADERS_MAX as u32)
+        .max_concurrent_reset_streams(64)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .handshake::<_, RequestBody>(TokioIo::new(stream))
+        .await
+        .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))?;
+    counted.opened(cluster.series.row());
+    tokio::task::spawn_local(async move {
+        let _counted = counted;
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an upstream connection ended");
+        }
+    });
+    // The server's SETTINGS. Outside the mesh only now: a server may wait for the client's.
+    match timeout(cluster.connect_timeout, first_read).await {
+        Ok(Ok(Ok(()))) => Ok(Multiplexed::Hyper(sender)),
+        Ok(Ok(Err(error))) => Err(match handshake_error(&error) {
+            // In the mesh `accepted` has seen to identities already.
+            DialError::Identity { failure, text, .. } | DialError::Handshake(failure, text) => {
+                cluster.metrics.handshake_failed(failure);
+                cluster.series.row().handshake_failures.increment();
+                DialError::Handshake(failure, text)
+            }
+            other => other,
+        }),
+        Ok(Err(_)) => Err(DialError::Connect(std::io::ErrorKind::UnexpectedEof)),
+        Err(_) => Err(DialError::Handshake(HandshakeFailure::Timeout, "no SETTINGS in time".to_owned())),
+    }
+}

@@ -1,6 +1,8 @@
 //! How a connection is to behave.
 
-use std::time::Duration;
+use std::{error::Error as StdError, time::Duration};
+
+use crate::{Error, Reason};
 
 /// What one end of a connection allows the other, and itself.
 #[derive(Clone, Debug)]
@@ -20,6 +22,17 @@ pub struct Config {
     pub waiting_max: usize,
     /// Whether the peer is asked for a sign of life, and how often.
     pub keep_alive: Option<KeepAlive>,
+    /// What a stream is reset for when the body that is sent on it fails with this error, or one that it
+    /// comes of; where this knows nothing, it is `INTERNAL_ERROR`.
+    pub reason_of: ReasonOf,
+}
+
+/// Finds a reason in an error.
+pub type ReasonOf = fn(&(dyn StdError + 'static)) -> Option<Reason>;
+
+/// The reason of an error of this crate's.
+fn own_reason(error: &(dyn StdError + 'static)) -> Option<Reason> {
+    error.downcast_ref::<Error>().and_then(Error::remote_reason)
 }
 
 impl Default for Config {
@@ -32,6 +45,7 @@ impl Default for Config {
             send_buffer_max: 64 * 1024,
             waiting_max: 1_024,
             keep_alive: None,
+            reason_of: own_reason,
         }
     }
 }

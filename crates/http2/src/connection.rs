@@ -50,7 +50,10 @@ pub enum Role {
 
 /// What came from the peer. `tag` is what the stream's owner has given it.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "events are taken one by one; a head moves once and is not kept here")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "events are taken one by one; a head moves once and is not kept here"
+)]
 pub enum Event {
     /// A request's head; `end`: it has no content.
     Request {
@@ -239,7 +242,11 @@ impl Connection {
 
     /// Requests that the peer lets this end send now.
     pub fn slots(&self) -> usize {
-        if self.is_closing() { 0 } else { (self.peer.streams_max as usize).saturating_sub(self.streams.len()) }
+        if self.is_closing() {
+            0
+        } else {
+            (self.peer.streams_max as usize).saturating_sub(self.streams.len())
+        }
     }
 
     /// Whether the connection has nothing more to do: one end wants to end it, and no stream is open.

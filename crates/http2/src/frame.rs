@@ -150,7 +150,10 @@ pub fn without_padding(head: &Head, payload: &[u8]) -> Result<std::ops::Range<us
         return Ok(0..payload.len());
     }
     let Some(padding) = payload.first() else {
-        return Err(ConnectionError::new(Reason::FRAME_SIZE_ERROR, "a padded frame without a length of padding"));
+        return Err(ConnectionError::new(
+            Reason::FRAME_SIZE_ERROR,
+            "a padded frame without a length of padding",
+        ));
     };
     match payload.len().checked_sub(1 + usize::from(*padding)) {
         Some(len) => Ok(1..1 + len),

@@ -25,7 +25,7 @@ mod transport;
 
 pub use self::{
     body::Body,
-    config::{Config, KeepAlive},
+    config::{Config, KeepAlive, ReasonOf},
     connection::Role,
     error::{ConnectionError, Error, TrySendError},
     reason::Reason,

@@ -31,7 +31,10 @@ pub(crate) type Parsed<T> = Result<T, &'static str>;
 /// Whether a field of that name belongs to one connection of HTTP/1.1 only (RFC 9113, section 8.2.2).
 #[inline]
 fn is_of_connection(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "connection" | "transfer-encoding" | "upgrade" | "keep-alive" | "proxy-connection")
+    matches!(
+        name.as_str(),
+        "connection" | "transfer-encoding" | "upgrade" | "keep-alive" | "proxy-connection"
+    )
 }
 
 /// A `content-length` (RFC 9110, section 8.6).

@@ -11,19 +11,16 @@ use std::{
 use bytes::Bytes;
 use http_body::Body;
 
-use crate::{Error, Reason, connection::Key, shared::Shared};
+use crate::{Error, Reason, config::ReasonOf, connection::Key, shared::Shared};
 
 /// Any error.
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// The reason that a stream is reset for when its body fails: that of the stream which the body comes
-/// from, if it is one of ours.
-fn reason_of(error: &(dyn StdError + 'static)) -> Reason {
+/// The reason that a stream is reset for when its body fails.
+fn reason_of(error: &(dyn StdError + 'static), find: ReasonOf) -> Reason {
     let mut cause = Some(error);
     while let Some(this) = cause {
-        if let Some(error) = this.downcast_ref::<Error>()
-            && let Some(reason) = error.remote_reason()
-        {
+        if let Some(reason) = find(this) {
             return reason;
         }
         cause = this.source();
@@ -65,8 +62,9 @@ where
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 let error: Arc<dyn StdError + Send + Sync> = error.into().into();
-                let reason = reason_of(&*error);
-                if let Some(slot) = shared.borrow_mut().slot(slot) {
+                let mut shared = shared.borrow_mut();
+                let reason = reason_of(&*error, shared.connection.config().reason_of);
+                if let Some(slot) = shared.slot(slot) {
                     let key = slot.key;
                     slot.fail(Error::Body(error));
                     slot.key = key;

@@ -42,7 +42,11 @@ impl fmt::Debug for Shutdown {
 
 /// Serves a connection: every request is given to `handle`, and what that gives is polled with the
 /// connection. All that came by one read is begun with, and all that is answered is written, together.
-pub fn serve<S, H, F, B>(io: S, config: Config, handle: H) -> (impl Future<Output = Result<(), Error>>, Shutdown)
+pub fn serve<S, H, F, B>(
+    io: S,
+    config: Config,
+    handle: H,
+) -> (impl Future<Output = Result<(), Error>>, Shutdown)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Fn(Request<Body>) -> F,
@@ -214,6 +218,5 @@ where
         writer.reset = None;
         return;
     }
-    writer.reset =
-        poll_fn(|cx| poll_pump(&writer.shared, writer.slot, writer.key, &mut body, cx)).await;
+    writer.reset = poll_fn(|cx| poll_pump(&writer.shared, writer.slot, writer.key, &mut body, cx)).await;
 }

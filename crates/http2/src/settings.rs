@@ -45,7 +45,10 @@ impl PeerSettings {
     /// Reads what a SETTINGS frame changes. `role`: of this end.
     pub(crate) fn change(&mut self, payload: &[u8], role: Role) -> Result<(), ConnectionError> {
         let (entries, []) = payload.as_chunks::<6>() else {
-            return Err(ConnectionError::new(Reason::FRAME_SIZE_ERROR, "SETTINGS of no whole number of them"));
+            return Err(ConnectionError::new(
+                Reason::FRAME_SIZE_ERROR,
+                "SETTINGS of no whole number of them",
+            ));
         };
         for [id_0, id_1, value @ ..] in entries {
             let value = u32::from_be_bytes(*value);
@@ -56,7 +59,10 @@ impl PeerSettings {
                 }
                 MAX_CONCURRENT_STREAMS => self.streams_max = value,
                 INITIAL_WINDOW_SIZE if value > MAX_31 => {
-                    return Err(ConnectionError::new(Reason::FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE too large"));
+                    return Err(ConnectionError::new(
+                        Reason::FLOW_CONTROL_ERROR,
+                        "INITIAL_WINDOW_SIZE too large",
+                    ));
                 }
                 INITIAL_WINDOW_SIZE => self.window = value,
                 MAX_FRAME_SIZE => match value as usize {

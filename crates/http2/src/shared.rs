@@ -280,7 +280,9 @@ impl Shared {
         let reset = match (&slot.receiving, role) {
             (Receiving::Open, Role::Client) => slot.key.map(|key| (key, Reason::CANCEL)),
             // The response is complete: the rest of the request is of no use.
-            (Receiving::Open, Role::Server) if !slot.has_writer => slot.key.map(|key| (key, Reason::NO_ERROR)),
+            (Receiving::Open, Role::Server) if !slot.has_writer => {
+                slot.key.map(|key| (key, Reason::NO_ERROR))
+            }
             _ => None,
         };
         if reset.is_some() {

@@ -90,11 +90,6 @@ impl Waiting {
     pub(crate) fn is_empty(&self) -> bool {
         self.head.is_none() && self.chunks.is_empty() && matches!(self.last, Last::Open)
     }
-
-    /// Whether what comes next needs no window.
-    pub(crate) fn needs_no_window(&self) -> bool {
-        self.head.is_some() || (self.bytes == 0 && !self.is_empty())
-    }
 }
 
 /// Stream numbers are small, dense and half of them unused: one multiplication spreads them well, and a

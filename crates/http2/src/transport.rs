@@ -141,7 +141,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
     }
 
     /// Writes what can be sent. Ready once nothing is left of it here.
-    pub(crate) fn write(&mut self, shared: &RefCell<Shared>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    pub(crate) fn write(
+        &mut self,
+        shared: &RefCell<Shared>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
         let shared = &mut *shared.borrow_mut();
         let mut bytes = 0;
         let is_all = loop {

@@ -130,7 +130,10 @@ impl Connection {
         }
         let whole = HEAD_LEN + head.len;
         if !self.receive_window.receive(head.len as u32) {
-            return Err(ConnectionError::new(Reason::FLOW_CONTROL_ERROR, "more than the connection's window"));
+            return Err(ConnectionError::new(
+                Reason::FLOW_CONTROL_ERROR,
+                "more than the connection's window",
+            ));
         }
         let end = head.has(flags::END_STREAM);
         if content.is_empty() && !end && !self.empty.spend() {
@@ -208,7 +211,8 @@ impl Connection {
         if head.has(flags::END_HEADERS) {
             return self.block(head, depends_on_itself, block);
         }
-        self.block = Some(Box::new(Block { head: *head, depends_on_itself, bytes: block.to_vec(), frames: 0 }));
+        self.block =
+            Some(Box::new(Block { head: *head, depends_on_itself, bytes: block.to_vec(), frames: 0 }));
         Ok(None)
     }
 
@@ -244,7 +248,9 @@ impl Connection {
                 return Ok(None);
             }
             return match self.role {
-                Role::Server => Err(ConnectionError::new(Reason::STREAM_CLOSED, "HEADERS of a stream that has ended")),
+                Role::Server => {
+                    Err(ConnectionError::new(Reason::STREAM_CLOSED, "HEADERS of a stream that has ended"))
+                }
                 Role::Client => self.stream_error(id, Reason::STREAM_CLOSED),
             };
         }
@@ -491,7 +497,9 @@ impl Connection {
         match wrong {
             None => Ok(None),
             // A stream that is not there cannot be reset.
-            Some(reason) if self.is_idle(head.stream) => Err(ConnectionError::new(reason, "PRIORITY that cannot be")),
+            Some(reason) if self.is_idle(head.stream) => {
+                Err(ConnectionError::new(reason, "PRIORITY that cannot be"))
+            }
             Some(reason) => self.stream_error(head.stream, reason),
         }
     }

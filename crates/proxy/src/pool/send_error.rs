@@ -31,6 +31,23 @@ impl<T> From<TrySendError<T>> for SendError {
     }
 }
 
+/// What the connection between proxies says of how far a request got.
+impl<T> From<bowline_http2::TrySendError<T>> for SendError {
+    fn from(mut error: bowline_http2::TrySendError<T>) -> Self {
+        use bowline_http2::Error;
+
+        if error.take_message().is_some() {
+            return Self::NeverSent;
+        }
+        match error.into_error() {
+            Error::Body(_) => Self::Body,
+            error if error.is_unprocessed() => Self::NotBegun,
+            Error::Reset(reason) => Self::Reset(h2::Reason::from(reason.code())),
+            _ => Self::Broken,
+        }
+    }
+}
+
 /// What hyper's error says of how far a request got that was sent.
 impl From<&hyper::Error> for SendError {
     fn from(error: &hyper::Error) -> Self {

@@ -18,17 +18,24 @@ pub(crate) fn cuts() -> impl Strategy<Value = Vec<usize>> {
 
 pub(crate) struct Choppy {
     inner: DuplexStream,
-    cuts: Vec<usize>,
-    at: usize,
+    reads: Cuts,
+    writes: Cuts,
 }
 
 pub(crate) fn pair(cuts: &[usize]) -> (Choppy, Choppy) {
     let (near, far) = duplex(100_000);
-    let choppy = |inner, at| Choppy { inner, cuts: cuts.to_vec(), at };
-    (choppy(near, 0), choppy(far, 1))
+    let cuts = |at| Cuts { cuts: cuts.to_vec(), at };
+    let choppy = |inner, at| Choppy { inner, reads: cuts(at), writes: cuts(at + 1) };
+    (choppy(near, 0), choppy(far, 2))
 }
 
-impl Choppy {
+/// One direction's, each with its own place, so that neither stalls for ever.
+struct Cuts {
+    cuts: Vec<usize>,
+    at: usize,
+}
+
+impl Cuts {
     fn next(&mut self, cx: &Context<'_>) -> Poll<usize> {
         self.at += 1;
         match self.cuts[self.at % self.cuts.len()] {
@@ -47,7 +54,7 @@ impl AsyncRead for Choppy {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Poll::Ready(most) = self.next(cx) else { return Poll::Pending };
+        let Poll::Ready(most) = self.reads.next(cx) else { return Poll::Pending };
         let mut piece = vec![0; most.min(buf.remaining())];
         let mut space = ReadBuf::new(&mut piece);
         let polled = Pin::new(&mut self.inner).poll_read(cx, &mut space);
@@ -58,7 +65,7 @@ impl AsyncRead for Choppy {
 
 impl AsyncWrite for Choppy {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let Poll::Ready(most) = self.next(cx) else { return Poll::Pending };
+        let Poll::Ready(most) = self.writes.next(cx) else { return Poll::Pending };
         Pin::new(&mut self.inner).poll_write(cx, &buf[..buf.len().min(most)])
     }
 

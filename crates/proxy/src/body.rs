@@ -32,12 +32,26 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) enum BodyError {
     #[error("the body broke off")]
     Broken(#[from] hyper::Error),
+    /// Told on to the other side, whoever speaks HTTP/2 with it.
+    #[error("the stream was reset")]
+    Reset(#[source] h2::Error),
+    #[error("the body broke off")]
+    Cut(#[source] bowline_http2::Error),
     #[error("the request's time is over")]
     TimedOut,
     #[error("the caller may not make this call any more")]
     NotAllowed,
     #[error("another try has taken over this request's body")]
     Superseded,
+}
+
+impl From<bowline_http2::Error> for BodyError {
+    fn from(error: bowline_http2::Error) -> Self {
+        match error.remote_reason() {
+            Some(reason) => Self::Reset(h2::Reason::from(reason.code()).into()),
+            None => Self::Cut(error),
+        }
+    }
 }
 
 /// A request's body, of which every try gets its own view.

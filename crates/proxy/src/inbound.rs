@@ -173,7 +173,7 @@ async fn relay_http<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let terms = Terms { http2, public: false, idle_timeout: listener.idle_timeout };
+    let terms = Terms { http2, public: false, mesh: true, idle_timeout: listener.idle_timeout };
     let (name, source, peer) = (Arc::clone(&connection.listener), connection.peer.ip(), connection.peer);
     let held = worker.open.hold(Subject {
         caller: Rc::clone(&caller),

@@ -98,7 +98,7 @@ async fn serve_public_tls(
     let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
     let edge = Edge { direction: Direction::Public, https: true };
     let (stream, traffic) = Metered::new(stream);
-    let terms = Terms { http2, public: true, idle_timeout: listener.idle_timeout };
+    let terms = Terms { http2, public: true, mesh: false, idle_timeout: listener.idle_timeout };
     let handler = handler(&worker, &connection, edge);
     server::serve(stream, Arc::clone(&traffic), terms, connection, handler).await;
     let metrics = worker.shared.metrics.of(Direction::Public);
@@ -134,7 +134,8 @@ async fn serve_http(
         return;
     }
     let public = direction == Direction::Public;
-    let terms = Terms { http2: spoken == Spoken::Http2, public, idle_timeout: listener.idle_timeout };
+    let terms =
+        Terms { http2: spoken == Spoken::Http2, public, mesh: false, idle_timeout: listener.idle_timeout };
     let handler = handler(&worker, &connection, Edge { direction, https: false });
     server::serve(stream, Arc::clone(&traffic), terms, connection, handler).await;
     let metrics = worker.shared.metrics.of(direction);

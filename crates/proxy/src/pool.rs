@@ -39,6 +39,7 @@ mod multiplexed;
 mod send_error;
 
 use multiplexed::Multiplexed;
+pub(crate) use multiplexed::mesh_terms;
 pub(crate) use send_error::SendError;
 
 /// Requests on one HTTP/2 connection before another one is made.

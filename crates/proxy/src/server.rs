@@ -21,7 +21,7 @@ use crate::{
     body::{Received, ResponseBody},
     guard::Guarded,
     io::{Coalesced, Traffic},
-    pool::{CONNECTION_WINDOW, HEADERS_MAX, STREAM_WINDOW},
+    pool::{CONNECTION_WINDOW, HEADERS_MAX, STREAM_WINDOW, mesh_terms},
     seldom::Seldom,
     worker::{Connection, LocalExec},
 };
@@ -40,6 +40,8 @@ pub(crate) struct Terms {
     pub(crate) http2: bool,
     /// The client is outside the mesh.
     pub(crate) public: bool,
+    /// The client is another proxy.
+    pub(crate) mesh: bool,
     pub(crate) idle_timeout: Option<Duration>,
 }
 
@@ -59,8 +61,19 @@ pub(crate) async fn serve<S, H, F>(
     F: Future<Output = Result<Response<ResponseBody>, Reset>> + 'static,
 {
     let late = connection.is_late();
-    let handle = move |request: Request<Incoming>| handle(request.map(Received::from));
-    let result = if terms.http2 {
+    let result = if terms.http2 && terms.mesh {
+        let handle = move |request: Request<bowline_http2::Body>| {
+            let answer = handle(request.map(Received::from));
+            async { answer.await.map_err(|reset| bowline_http2::server::Reset(reason_of(&reset))) }
+        };
+        let (serving, shutdown) = bowline_http2::server::serve(stream, mesh_terms(), handle);
+        let serving = pin!(serving);
+        let turn = |serving: Pin<&mut _>, cx: &mut Context<'_>| Future::poll(serving, cx);
+        let shut_down = |_: Pin<&mut _>| shutdown.begin();
+        let result = drive(serving, turn, shut_down, &traffic, terms.idle_timeout, &mut connection).await;
+        result.map_err(|error| error.to_string())
+    } else if terms.http2 {
+        let handle = move |request: Request<Incoming>| handle(request.map(Received::from));
         let mut builder = http2::Builder::new(LocalExec);
         builder
             .timer(TokioTimer::new())
@@ -80,8 +93,10 @@ pub(crate) async fn serve<S, H, F>(
         let serving = pin!(builder.serve_connection(TokioIo::new(stream), service_fn(handle)));
         let turn = |serving: Pin<&mut _>, cx: &mut Context<'_>| turns.poll(serving, cx);
         let shut_down = |serving: Pin<&mut http2::Connection<_, _, _>>| serving.graceful_shutdown();
-        drive(serving, turn, shut_down, &traffic, terms.idle_timeout, &mut connection).await
+        let result = drive(serving, turn, shut_down, &traffic, terms.idle_timeout, &mut connection).await;
+        result.map_err(|error| error.to_string())
     } else {
+        let handle = move |request: Request<Incoming>| handle(request.map(Received::from));
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
@@ -93,11 +108,18 @@ pub(crate) async fn serve<S, H, F>(
         let turn =
             |serving: Pin<&mut http1::UpgradeableConnection<_, _>>, cx: &mut Context<'_>| serving.poll(cx);
         let shut_down = |serving: Pin<&mut http1::UpgradeableConnection<_, _>>| serving.graceful_shutdown();
-        drive(serving, turn, shut_down, &traffic, terms.idle_timeout, &mut connection).await
+        let result = drive(serving, turn, shut_down, &traffic, terms.idle_timeout, &mut connection).await;
+        result.map_err(|error| error.to_string())
     };
     if let Err(error) = result {
         tracing::debug!(listener = &*connection.listener, peer = %connection.peer, %error, "a connection ended");
     }
+}
+
+/// What the other proxy's stream is reset for.
+fn reason_of(reset: &Reset) -> bowline_http2::Reason {
+    let reason = reset.reason().unwrap_or(h2::Reason::INTERNAL_ERROR);
+    bowline_http2::Reason::from(u32::from(reason))
 }
 
 /// Runs a connection, a `turn` at a time.

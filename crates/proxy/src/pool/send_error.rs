@@ -37,6 +37,23 @@ impl From<TrySendError<Request<RequestBody>>> for SendError {
     }
 }
 
+/// What the connection between proxies says of how far a request got.
+impl From<bowline_http2::TrySendError<Request<RequestBody>>> for SendError {
+    fn from(mut error: bowline_http2::TrySendError<Request<RequestBody>>) -> Self {
+        use bowline_http2::Error;
+
+        if let Some(request) = error.take_message() {
+            return Self::NeverSent(Box::new(request));
+        }
+        match error.into_error() {
+            Error::Body(_) => Self::Body,
+            error if error.is_unprocessed() => Self::NotBegun,
+            Error::Reset(reason) => Self::Reset(h2::Reason::from(reason.code())),
+            _ => Self::Broken,
+        }
+    }
+}
+
 /// What hyper's error says of how far a request got that was sent.
 impl From<&hyper::Error> for SendError {
     fn from(error: &hyper::Error) -> Self {

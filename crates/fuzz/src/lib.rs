@@ -9,6 +9,8 @@
 mod authority;
 mod aws;
 mod data_plane;
+mod hpack;
+mod http2;
 mod links;
 mod logs;
 mod metrics;
@@ -22,6 +24,8 @@ pub use self::{
     authority::{ciphertext, csr, imported_certificate, signing_request},
     aws::{cbor, cloudformation, json, query, sigv4},
     data_plane::{dns, http_framing, peer_certificate, proxy_config, proxy_file, proxy_request},
+    hpack::hpack,
+    http2::{http2_client, http2_server},
     links::{discovery, packets, sealed},
     logs::{fluent_bit, forward},
     metrics::metric_math,
@@ -44,6 +48,9 @@ pub const TARGETS: &[Target] = &[
     ("dns", dns),
     ("fluent_bit", fluent_bit),
     ("forward", forward),
+    ("hpack", hpack),
+    ("http2_client", http2_client),
+    ("http2_server", http2_server),
     ("http_framing", http_framing),
     ("imported_certificate", imported_certificate),
     ("json", json),

@@ -68,7 +68,7 @@ pub(crate) async fn serve(
     let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
     // Counted as without TLS: what the application says, not what it takes to encrypt it.
     let (stream, traffic) = Metered::new(stream);
-    let terms = Terms { http2, public: false, idle_timeout: listener.idle_timeout };
+    let terms = Terms { http2, public: false, mesh: false, idle_timeout: listener.idle_timeout };
     let handler = handler(worker, &connection, Edge { direction: Direction::Outbound, https: true });
     server::serve(stream, Arc::clone(&traffic), terms, connection, handler).await;
     metrics.bytes_received.add(traffic.received());

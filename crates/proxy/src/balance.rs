@@ -3,7 +3,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
@@ -15,9 +14,12 @@ use bowline_model::{
 };
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::config::{
-    Cluster, Endpoint,
-    balancing::{HashKey, StickyCookie},
+use crate::{
+    config::{
+        Cluster, Endpoint,
+        balancing::{HashKey, StickyCookie},
+    },
+    names::ByName,
 };
 
 /// What a worker remembers of a cluster between requests.
@@ -91,7 +93,7 @@ fn ring_key(endpoint: &Endpoint) -> u64 {
 /// A worker's cluster states.
 #[derive(Debug, Default)]
 pub(crate) struct ClusterStates {
-    by_name: RefCell<HashMap<Arc<str>, Rc<ClusterState>>>,
+    by_name: RefCell<ByName<Rc<ClusterState>>>,
 }
 
 impl ClusterStates {

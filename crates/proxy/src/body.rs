@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use crate::{exchange::Exchange, metrics::Flag, pool::Lease};
 
@@ -32,6 +32,11 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) enum BodyError {
     #[error("the body broke off")]
     Broken(#[from] hyper::Error),
+    /// Told on to the other side, whoever speaks HTTP/2 with it.
+    #[error("the stream was reset")]
+    Reset(#[source] h2::Error),
+    #[error("the body broke off")]
+    Cut(#[source] bowline_http2::Error),
     #[error("the request's time is over")]
     TimedOut,
     #[error("the caller may not make this call any more")]
@@ -40,12 +45,24 @@ pub(crate) enum BodyError {
     Superseded,
 }
 
+impl From<bowline_http2::Error> for BodyError {
+    fn from(error: bowline_http2::Error) -> Self {
+        match error.remote_reason() {
+            Some(reason) => Self::Reset(h2::Reason::from(reason.code()).into()),
+            None => Self::Cut(error),
+        }
+    }
+}
+
 /// A request's body, of which every try gets its own view.
 ///
 /// What a try has read is remembered, so that the next one can begin anew, up
 /// to [`REPLAY_BYTES_MAX`]; after that no other try is possible.
 #[derive(Clone, Debug)]
-pub(crate) struct Replay(Rc<RefCell<ReplayState>>);
+pub(crate) struct Replay(
+    /// `None`: there is no body.
+    Option<Rc<RefCell<ReplayState>>>,
+);
 
 #[derive(Debug)]
 struct ReplayState {
@@ -76,33 +93,35 @@ impl Remembered {
 
 impl Replay {
     pub(crate) fn new(source: Received) -> Self {
-        let ended = source.is_end_stream();
-        Self(Rc::new(RefCell::new(ReplayState {
-            source: (!ended).then_some(source),
+        if source.is_end_stream() {
+            return Self(None);
+        }
+        Self(Some(Rc::new(RefCell::new(ReplayState {
+            source: Some(source),
             frames: Vec::new(),
             bytes: 0,
             forgotten: false,
             received: 0,
             attempt: 0,
-            ended,
-        })))
+            ended: false,
+        }))))
     }
 
     /// Whether a next try would get the whole body.
     pub(crate) fn is_at_hand(&self) -> bool {
-        !self.0.borrow().forgotten
+        self.0.as_ref().is_none_or(|state| !state.borrow().forgotten)
     }
 
     /// Bytes of the body received so far.
     pub(crate) fn received(&self) -> u64 {
-        self.0.borrow().received
+        self.0.as_ref().map_or(0, |state| state.borrow().received)
     }
 
     /// Reads what is left of the body, within bounds, and forgets it. A client that gets an answer of
     /// our own while it still sends would see its HTTP/2 stream reset, and some (curl) then drop the
     /// answer.
     pub(crate) async fn discard(&self) {
-        if self.0.borrow().ended {
+        if self.0.as_ref().is_none_or(|state| state.borrow().ended) {
             return;
         }
         let mut rest = self.attempt();
@@ -121,9 +140,13 @@ impl Replay {
 
     /// The body from its beginning, for one try.
     pub(crate) fn attempt(&self) -> RequestBody {
-        let mut state = self.0.borrow_mut();
-        state.attempt += 1;
-        RequestBody { attempt: state.attempt, next: 0, state: Some(Rc::clone(&self.0)) }
+        let Some(state) = &self.0 else { return RequestBody::empty() };
+        let attempt = {
+            let mut state = state.borrow_mut();
+            state.attempt += 1;
+            state.attempt
+        };
+        RequestBody { attempt, next: 0, state: Some(Rc::clone(state)) }
     }
 }
 
@@ -247,7 +270,7 @@ enum Kind {
     /// From upstream.
     Relayed {
         source: Received,
-        deadline: Option<Pin<Box<Sleep>>>,
+        limit: Limit,
         /// Gives the upstream connection back.
         lease: Option<Lease>,
     },
@@ -265,12 +288,41 @@ impl ResponseBody {
 
     pub(crate) fn relayed(
         source: Received,
-        deadline: Option<Pin<Box<Sleep>>>,
+        deadline: Option<Instant>,
         lease: Option<Lease>,
         exchange: Option<Box<Exchange>>,
     ) -> Self {
-        Self { kind: Kind::Relayed { source, deadline, lease }, exchange }
+        Self { kind: Kind::Relayed { source, limit: Limit(deadline, None), lease }, exchange }
     }
+}
+
+/// Until when a body may take: a timer of its own only where the body is not there at once.
+#[derive(Debug)]
+struct Limit(Option<Instant>, Option<Pin<Box<Sleep>>>);
+
+impl Limit {
+    fn is_armed(&self) -> bool {
+        self.1.is_some()
+    }
+
+    fn arm(&mut self) {
+        if let Self(Some(at), timer @ None) = self {
+            *timer = Some(Box::pin(tokio::time::sleep_until(*at)));
+        }
+    }
+
+    /// Ready once the time is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.arm();
+        self.1.as_mut().map_or(Poll::Pending, |timer| timer.as_mut().poll(cx))
+    }
+}
+
+fn timed_out(exchange: Option<&mut Exchange>) -> BodyError {
+    if let Some(exchange) = exchange {
+        exchange.flag = Flag::UpstreamRequestTimeout;
+    }
+    BodyError::TimedOut
 }
 
 impl Body for ResponseBody {
@@ -282,7 +334,7 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let (source, deadline, lease) = match &mut this.kind {
+        let (source, limit, lease) = match &mut this.kind {
             Kind::Own(bytes) => {
                 let Some(bytes) = bytes.take() else { return Poll::Ready(None) };
                 if let Some(exchange) = &mut this.exchange {
@@ -291,22 +343,21 @@ impl Body for ResponseBody {
                 }
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            Kind::Relayed { source, deadline, lease } => (source, deadline, lease),
+            Kind::Relayed { source, limit, lease } => (source, limit, lease),
         };
-        if let Some(deadline) = deadline
-            && deadline.as_mut().poll(cx).is_ready()
-        {
-            if let Some(exchange) = &mut this.exchange {
-                exchange.flag = Flag::UpstreamRequestTimeout;
-            }
-            return Poll::Ready(Some(Err(BodyError::TimedOut)));
-        }
         if let Some(held) = this.exchange.as_ref().and_then(|exchange| exchange.held())
             && held.poll_ended(cx).is_ready()
         {
             return Poll::Ready(Some(Err(BodyError::NotAllowed)));
         }
-        match ready!(Pin::new(&mut *source).poll_frame(cx)) {
+        if limit.is_armed() && limit.poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(timed_out(this.exchange.as_deref_mut()))));
+        }
+        let Poll::Ready(frame) = Pin::new(&mut *source).poll_frame(cx) else {
+            ready!(limit.poll(cx));
+            return Poll::Ready(Some(Err(timed_out(this.exchange.as_deref_mut()))));
+        };
+        match frame {
             Some(Ok(frame)) => {
                 if let Some(exchange) = &mut this.exchange {
                     if let Some(data) = frame.data_ref() {
@@ -323,6 +374,8 @@ impl Body for ResponseBody {
                     if let Some(lease) = lease.take() {
                         lease.done();
                     }
+                } else {
+                    limit.arm();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

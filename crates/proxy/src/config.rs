@@ -15,7 +15,7 @@ pub(crate) mod series;
 pub(crate) mod store;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
@@ -44,6 +44,7 @@ use crate::{
     limit::Limiter,
     load::{Breakers, ClusterLoad},
     metrics::ClusterMetrics,
+    names::ByName,
     tls::{trust::TrustStore, verify::ExpectedServers},
 };
 
@@ -54,8 +55,8 @@ pub(crate) struct Snapshot {
     pub(crate) generation: u64,
     /// Grows when what callers may do can have changed.
     pub(crate) rules_generation: u64,
-    pub(crate) listeners: HashMap<Arc<str>, Arc<Listener>>,
-    pub(crate) clusters: HashMap<Arc<str>, Arc<Cluster>>,
+    pub(crate) listeners: ByName<Arc<Listener>>,
+    pub(crate) clusters: ByName<Arc<Cluster>>,
     /// The proxy's own id, once it has a certificate.
     pub(crate) own_id: Option<SpiffeId>,
     /// Who is believed, and which certificates are refused although they have not expired.

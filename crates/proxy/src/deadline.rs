@@ -53,6 +53,10 @@ impl Deadline {
 /// How long the client will wait, if it says so: the shortest of what it says. `grpc-timeout` counts
 /// for gRPC alone. As in Envoy zero is no limit, and what cannot be read says nothing.
 pub(crate) fn asked(headers: &HeaderMap, is_grpc: bool) -> Option<Duration> {
+    // One look in place of two: most requests say nothing of it.
+    if !headers.keys().any(|name| name == EXPECTED || name == GRPC_TIMEOUT) {
+        return None;
+    }
     let expected = headers.get_all(&EXPECTED).iter().filter_map(millis);
     let of_grpc = headers.get_all(&GRPC_TIMEOUT).iter().filter(|_| is_grpc).filter_map(grpc_timeout);
     expected.chain(of_grpc).filter(|limit| !limit.is_zero()).min()

@@ -1,7 +1,14 @@
 //! From a routed request to an upstream's response: pick, connect, send, and
 //! try again where that is safe.
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use bowline_discovery::v1::Protocol;
 use bowline_model::{
@@ -77,7 +84,7 @@ pub(crate) async fn forward(
     let deadline = exchange.deadline(rule.policy.timeout, &parts.headers);
     let asked = Asked {
         rule,
-        parts: &parts,
+        parts: RefCell::new(parts),
         body: &body,
         hash: stickiness.hash,
         deadline,
@@ -86,23 +93,23 @@ pub(crate) async fn forward(
         blames: !(deadline.of_client && exchange.direction() == Direction::Public),
         trying: Cell::new(None),
     };
-    let tries = try_upstreams(worker, cluster, request, &asked, &mut exchange);
-    let outcome = match deadline.at {
-        Some(deadline) => match timeout_at(deadline, tries).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                let own = rule.policy.timeout.filter(|_| !asked.deadline.of_client);
-                exchange.timeline.note(|| EventKind::Timeout { of: "request", limit: own });
-                // Who was to answer in that time has not.
-                if let Some((cluster, endpoint, began)) = asked.trying.take().filter(|_| asked.blames) {
-                    let is_ejected = tcp::failed(&cluster, &endpoint, OutlierFailure::Local, began.elapsed());
-                    note_ejection(&mut exchange.timeline, is_ejected.then_some(endpoint.address));
-                }
-                Err(Failure::TIMEOUT)
-            }
-        },
-        None => tries.await,
+    let outcome = {
+        let tries = pin!(try_upstreams(worker, cluster, request, &asked, &mut exchange));
+        match deadline.at {
+            Some(deadline) => timeout_at(deadline, tries).await.ok(),
+            None => Some(tries.await),
+        }
     };
+    let outcome = outcome.unwrap_or_else(|| {
+        let own = rule.policy.timeout.filter(|_| !asked.deadline.of_client);
+        exchange.timeline.note(|| EventKind::Timeout { of: "request", limit: own });
+        // Who was to answer in that time has not.
+        if let Some((cluster, endpoint, began)) = asked.trying.take().filter(|_| asked.blames) {
+            let is_ejected = tcp::failed(&cluster, &endpoint, OutlierFailure::Local, began.elapsed());
+            note_ejection(&mut exchange.timeline, is_ejected.then_some(endpoint.address));
+        }
+        Err(Failure::TIMEOUT)
+    });
     let Answered { answer: Answer { response, lease, busy }, cluster, request } = match outcome {
         Ok(found) => found,
         Err(failure) => return Err((failure, exchange)),
@@ -126,8 +133,7 @@ pub(crate) async fn forward(
     }
     exchange.answers_with(&head.headers);
     exchange.holds(request, busy);
-    let deadline = deadline.at.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-    let body = ResponseBody::relayed(incoming, deadline, Some(lease), Some(exchange));
+    let body = ResponseBody::relayed(incoming, deadline.at, Some(lease), Some(exchange));
     head.version = Version::default();
     Ok(Response::from_parts(head, body))
 }
@@ -138,7 +144,7 @@ type Trying = (Arc<Cluster>, Arc<Endpoint>, Instant);
 /// What every try of a request has in common.
 struct Asked<'a> {
     rule: &'a Forward,
-    parts: &'a Parts,
+    parts: RefCell<Parts>,
     body: &'a Replay,
     hash: Option<u64>,
     deadline: Deadline,
@@ -172,12 +178,12 @@ async fn try_upstreams(
     asked: &Asked<'_>,
     exchange: &mut Exchange,
 ) -> Result<Answered, Failure> {
-    let Asked { rule, parts, body, .. } = *asked;
+    let Asked { rule, body, .. } = *asked;
     let policy = &rule.policy;
     // The task's one application is no other host to try.
     let is_application = matches!(cluster.upstream, Upstream::Application { .. });
     let max_retries = if is_application || sabotaged(Defence::Retries) { 0 } else { policy.max_retries };
-    let idempotent = is_idempotent(parts);
+    let idempotent = is_idempotent(&asked.parts.borrow());
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut retrying: Option<Counted> = None;
     let (mut retries, mut races) = (0, 0);
@@ -197,14 +203,18 @@ async fn try_upstreams(
         if let Target::Endpoint(endpoint) = &target {
             asked.trying.set(Some((Arc::clone(cluster), Arc::clone(endpoint), began)));
         }
-        let attempt = one_try(worker, cluster, &target, asked, races > 0, &mut exchange.timeline);
-        let result = match policy.per_try_timeout {
-            Some(limit) => timeout(limit, attempt).await.unwrap_or_else(|_| {
-                exchange.timeline.note(|| EventKind::Timeout { of: "try", limit: Some(limit) });
-                Err(TryError::TimedOut)
-            }),
-            None => attempt.await,
+        let way = Way { cluster, target: &target, fresh: races > 0, is_last: retries >= max_retries };
+        let result = {
+            let attempt = pin!(one_try(worker, way, asked, &mut exchange.timeline));
+            match policy.per_try_timeout {
+                Some(limit) => timeout(limit, attempt).await.ok(),
+                None => Some(attempt.await),
+            }
         };
+        let result = result.unwrap_or_else(|| {
+            exchange.timeline.note(|| EventKind::Timeout { of: "try", limit: policy.per_try_timeout });
+            Err(TryError::TimedOut)
+        });
         if let Err(TryError::StaleConnection) = result
             && races < RACES_MAX
             && !sabotaged(Defence::Retries)
@@ -345,14 +355,23 @@ fn retry_after(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
     Some(date.saturating_sub(Duration::from_millis(now.as_millis())))
 }
 
+/// One try's way.
+struct Way<'a> {
+    cluster: &'a Arc<Cluster>,
+    target: &'a Target,
+    /// Not over a connection that was kept.
+    fresh: bool,
+    /// No other try follows, but for one that a closing connection costs.
+    is_last: bool,
+}
+
 async fn one_try(
     worker: &Rc<Worker>,
-    cluster: &Arc<Cluster>,
-    target: &Target,
+    way: Way<'_>,
     asked: &Asked<'_>,
-    fresh: bool,
     timeline: &mut Timeline,
 ) -> Result<Answer, TryError> {
+    let Way { cluster, target, fresh, is_last } = way;
     let Asked { rule: Forward { policy, .. }, parts, body, .. } = asked;
     let began = Instant::now();
     let busy = match target {
@@ -361,7 +380,9 @@ async fn one_try(
     };
     let mut lease =
         worker.pools.lease(&worker.shared, cluster, target, fresh, timeline).await.map_err(TryError::Dial)?;
-    let mut request = head_for(cluster, parts, lease.is_h1());
+    // What is adapted to one server outside the mesh may be wrong for the next.
+    let is_last = is_last && !matches!(cluster.upstream, Upstream::External(_));
+    let mut request = head_for(cluster, &mut parts.borrow_mut(), is_last, lease.is_h1());
     if let (Upstream::External(external), Target::Endpoint(endpoint)) = (&cluster.upstream, target) {
         external_head::adapt(&mut request, external, endpoint, lease.is_h1());
     }
@@ -371,6 +392,15 @@ async fn one_try(
     deadline::tell(request.headers_mut(), left, asked.is_grpc, outside);
     match lease.send(request.map(|()| body.attempt())).await {
         Ok(response) => Ok(Answer { response, lease, busy }),
+        Err(SendError::NeverSent(request)) => {
+            if is_last {
+                // For the try after this one, which is adapted as it is.
+                let (head, _) = request.into_parts();
+                let mut parts = parts.borrow_mut();
+                (parts.uri, parts.headers) = (head.uri, head.headers);
+            }
+            Err(TryError::StaleConnection)
+        }
         Err(error) => Err(classify(cluster, &error)),
     }
 }
@@ -385,7 +415,7 @@ pub(crate) fn refusal_in(cluster: &Cluster, headers: &mut http::HeaderMap) -> Op
 /// What became of a try whose request was not answered.
 fn classify(cluster: &Cluster, error: &SendError) -> TryError {
     match error {
-        SendError::NeverSent => TryError::StaleConnection,
+        SendError::NeverSent(_) => TryError::StaleConnection,
         SendError::Body => TryError::Client,
         SendError::NotBegun => TryError::Refused,
         // How the called side's proxy says that the time it was told is over.
@@ -394,15 +424,15 @@ fn classify(cluster: &Cluster, error: &SendError) -> TryError {
     }
 }
 
-/// The request's head as the next hop needs it.
-fn head_for(cluster: &Cluster, parts: &Parts, h1: bool) -> Request<()> {
+/// The request's head as the next hop needs it; the headers of the last try are not copied but taken.
+fn head_for(cluster: &Cluster, parts: &mut Parts, is_last: bool, h1: bool) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = parts.method.clone();
     if let Some(own) = parts.extensions.get::<OwnRequestId>() {
         request.extensions_mut().insert(*own);
     }
     let headers = request.headers_mut();
-    *headers = parts.headers.clone();
+    *headers = if is_last { std::mem::take(&mut parts.headers) } else { parts.headers.clone() };
     strip_hop_by_hop(headers);
     // The next hop's server asks for the body when it wants it.
     headers.remove(header::EXPECT);

@@ -10,9 +10,21 @@ static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 static TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
+/// Whether a header may be meant for one hop only. What else is, `connection` names.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
+    )
+}
+
 /// Removes what is meant for the last hop only. `te: trailers` stays: gRPC
 /// needs it, and it is true of every hop here.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // One look in place of six: most messages have none.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)

@@ -3,6 +3,7 @@
 
 use std::{
     net::IpAddr,
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -42,6 +43,7 @@ use crate::{
     refusal::{Refusal, RefusalCause, RefusedParty},
     reply::{self, Failure},
     route,
+    seldom::Seldom,
     server::{self, Reset, Terms},
     tcp::{self, TcpRecord},
     tls::{ALPN_H2, ALPN_UPGRADE, verify::peer_identity},
@@ -54,6 +56,8 @@ use crate::{
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves one accepted connection.
+///
+/// Each part of its life is boxed: what it needs to shake hands is gone when it carries requests.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     listener: Arc<Listener>,
@@ -65,13 +69,13 @@ pub(crate) async fn serve(
         let caller = Rc::new(Caller::unproved());
         let (stream, traffic) = Metered::new(stream);
         if listener.protocol == Protocol::Tcp {
-            return relay_tcp(worker, &listener, stream, traffic, connection, caller, false).await;
+            return Box::pin(relay_tcp(worker, &listener, stream, traffic, connection, caller, false)).await;
         }
         let Ok(Ok(Some((spoken, stream)))) = timeout(HANDSHAKE_TIMEOUT * 12, sniff(stream)).await else {
             return;
         };
         let http2 = spoken == Spoken::Http2;
-        return relay_http(worker, &listener, stream, traffic, http2, connection, caller).await;
+        return Box::pin(relay_http(worker, &listener, stream, traffic, http2, connection, caller)).await;
     }
     let metrics = worker.shared.metrics.of(Direction::Inbound);
     let failed = |cause: HandshakeFailure| {
@@ -83,8 +87,9 @@ pub(crate) async fn serve(
     let began = Instant::now();
     let patience =
         if sabotaged(Defence::HandshakeTime) { HANDSHAKE_TIMEOUT * 1_000 } else { HANDSHAKE_TIMEOUT };
-    let stream = match timeout(patience, acceptor.accept(ReadAhead::new(stream)).into_fallible()).await {
-        Ok(Ok(stream)) => stream,
+    let accepting = Box::pin(acceptor.accept(ReadAhead::new(stream)).into_fallible());
+    let stream = match timeout(patience, accepting).await {
+        Ok(Ok(stream)) => Box::new(stream),
         Ok(Err((error, stream))) => {
             let (cause, text) = classify(&error);
             failed(cause);
@@ -94,8 +99,7 @@ pub(crate) async fn serve(
             }
             let party = refusal.map_or("-", |refusal| refusal.party.as_str());
             tracing::info!(listener = &*listener.name, peer = %connection.peer, party, cause = cause.as_str(), text, "refused a connection");
-            linger(stream).await;
-            return;
+            return Box::pin(linger(stream)).await;
         }
         Err(_) => return failed(HandshakeFailure::Timeout),
     };
@@ -125,9 +129,9 @@ pub(crate) async fn serve(
         return;
     }
     if listener.protocol == Protocol::Tcp {
-        relay_tcp(worker, &listener, stream, traffic, connection, caller, true).await;
+        Box::pin(relay_tcp(worker, &listener, stream, traffic, connection, caller, true)).await;
     } else {
-        relay_http(worker, &listener, stream, traffic, http2, connection, caller).await;
+        Box::pin(relay_http(worker, &listener, stream, traffic, http2, connection, caller)).await;
     }
 }
 
@@ -169,7 +173,7 @@ async fn relay_http<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let terms = Terms { http2, public: false, idle_timeout: listener.idle_timeout };
+    let terms = Terms { http2, public: false, mesh: true, idle_timeout: listener.idle_timeout };
     let (name, source, peer) = (Arc::clone(&connection.listener), connection.peer.ip(), connection.peer);
     let held = worker.open.hold(Subject {
         caller: Rc::clone(&caller),
@@ -184,12 +188,15 @@ async fn relay_http<S>(
         move |request| {
             let (listener, caller, series) = (Arc::clone(&name), Rc::clone(&caller), Arc::clone(&series));
             let from = From { listener, caller, series, source, http2 };
-            handle(Rc::clone(&worker), from, request)
+            // Boxed: hyper moves what a stream's task is made of several times.
+            Box::pin(handle(Rc::clone(&worker), from, request))
         }
     };
+    let ended = pin!(held.ended());
     tokio::select! {
+        biased;
         () = server::serve(stream, Arc::clone(&traffic), terms, connection, handler) => {}
-        cause = held.ended() => {
+        cause = Seldom::new(ended) => {
             tracing::info!(listener = &*listener.name, %peer, cause = cause.as_str(), "closed a connection");
         }
     }
@@ -266,7 +273,7 @@ async fn handle(
             (None, _) => return Ok(reply::failure(&Failure::NO_CLUSTER, exchange)),
             (Some(cluster), on_upgrade) => {
                 exchange.carries_context(&worker, cluster, &mut parts);
-                let forwarding = async {
+                let forwarding = pin!(async {
                     match on_upgrade {
                         Some(on_upgrade) => {
                             let policy = &rule.policy;
@@ -275,14 +282,15 @@ async fn handle(
                         }
                         None => forward(&worker, cluster, rule, parts, body, exchange).await,
                     }
-                };
+                });
                 tokio::select! {
-                    outcome = forwarding => outcome,
+                    biased;
                     // The exchange knows that, and has ended.
                     cause = ended => {
                         let service = own_name(&listener);
                         return Ok(reply::cut_off(Refusal::of_caller(cause), service.as_deref()));
                     }
+                    outcome = forwarding => outcome,
                 }
             }
         },

@@ -47,6 +47,8 @@ static TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves one accepted connection.
+///
+/// What few connections come to is boxed: each would have room for it.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     listener: Arc<Listener>,
@@ -56,7 +58,7 @@ pub(crate) async fn serve(
     match &listener.bind {
         Bind::Public(bind) => match &bind.tls {
             PublicTls::Off if listener.protocol == Protocol::Tcp => {
-                serve_tcp(worker, listener, stream, connection, Direction::Public).await;
+                Box::pin(serve_tcp(worker, listener, stream, connection, Direction::Public)).await;
             }
             PublicTls::Off => serve_http(worker, listener, stream, connection, Direction::Public).await,
             PublicTls::Waiting => {
@@ -64,11 +66,11 @@ pub(crate) async fn serve(
             }
             PublicTls::On(config) => {
                 let acceptor = TlsAcceptor::from(Arc::clone(config));
-                serve_public_tls(worker, listener, acceptor, stream, connection).await;
+                Box::pin(serve_public_tls(worker, listener, acceptor, stream, connection)).await;
             }
         },
         _ if listener.protocol == Protocol::Tcp => {
-            serve_tcp(worker, listener, stream, connection, Direction::Outbound).await;
+            Box::pin(serve_tcp(worker, listener, stream, connection, Direction::Outbound)).await;
         }
         _ => serve_http(worker, listener, stream, connection, Direction::Outbound).await,
     }
@@ -96,7 +98,7 @@ async fn serve_public_tls(
     let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
     let edge = Edge { direction: Direction::Public, https: true };
     let (stream, traffic) = Metered::new(stream);
-    let terms = Terms { http2, public: true, idle_timeout: listener.idle_timeout };
+    let terms = Terms { http2, public: true, mesh: false, idle_timeout: listener.idle_timeout };
     let handler = handler(&worker, &connection, edge);
     server::serve(stream, Arc::clone(&traffic), terms, connection, handler).await;
     let metrics = worker.shared.metrics.of(Direction::Public);
@@ -121,7 +123,7 @@ async fn serve_http(
     if let (Spoken::Tls, Bind::Outbound(bind)) = (spoken, &listener.bind)
         && worker.shared.application_authority.is_some()
     {
-        return application_tls::serve(&worker, &listener, bind, stream, connection).await;
+        return Box::pin(application_tls::serve(&worker, &listener, bind, stream, connection)).await;
     }
     if spoken == Spoken::Tls {
         worker.shared.metrics.of(direction).handshake_failed(HandshakeFailure::Protocol);
@@ -132,7 +134,8 @@ async fn serve_http(
         return;
     }
     let public = direction == Direction::Public;
-    let terms = Terms { http2: spoken == Spoken::Http2, public, idle_timeout: listener.idle_timeout };
+    let terms =
+        Terms { http2: spoken == Spoken::Http2, public, mesh: false, idle_timeout: listener.idle_timeout };
     let handler = handler(&worker, &connection, Edge { direction, https: false });
     server::serve(stream, Arc::clone(&traffic), terms, connection, handler).await;
     let metrics = worker.shared.metrics.of(direction);
@@ -318,20 +321,29 @@ fn set_trace_id(worker: &Worker, parts: &mut Parts) {
 
 /// A random UUID (version 4 in form; for correlation, not for secrets).
 fn request_id(worker: &Worker) -> HeaderValue {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let bits = (u128::from(worker.random()) << 64) | u128::from(worker.random());
-    let mut text = [b'-'; 36];
-    let mut nibble = 0;
-    for (place, byte) in text.iter_mut().enumerate() {
-        if matches!(place, 8 | 13 | 18 | 23) {
-            continue;
-        }
-        *byte = HEX[(bits >> (nibble * 4)) as usize & 15];
-        nibble += 1;
-    }
-    text[14] = b'4';
-    text[19] = HEX[8 | (bits >> 64) as usize & 3];
+    let text = uuid(u128::from(worker.random()) << 64 | u128::from(worker.random()));
     HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}
+
+/// RFC 9562 §5.4, as text.
+fn uuid(random: u128) -> [u8; 36] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    const VERSION: u128 = 0xf << 76;
+    const VARIANT: u128 = 0b11 << 62;
+    let bits = random & !VERSION & !VARIANT | 4 << 76 | 0b10 << 62;
+    let mut text = [b'-'; 36];
+    let mut rest = &mut text[..];
+    // Groups of so many bytes stand between the dashes.
+    let mut bytes = bits.to_be_bytes().into_iter();
+    for group in [4, 2, 2, 2, 6] {
+        let (digits, after) = rest.split_at_mut(2 * group);
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(&mut bytes) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 15)];
+        }
+        rest = after.get_mut(1..).unwrap_or_default();
+    }
+    text
 }
 
 async fn serve_tcp(
@@ -384,4 +396,17 @@ async fn serve_tcp(
     metrics.bytes_received.add(traffic.received());
     metrics.bytes_sent.add(traffic.sent());
     record.end(&worker, &connection, &traffic);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_are_uuids_of_version_4() {
+        assert_eq!(&uuid(0), b"00000000-0000-4000-8000-000000000000");
+        assert_eq!(&uuid(u128::MAX), b"ffffffff-ffff-4fff-bfff-ffffffffffff");
+        let counted = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
+        assert_eq!(&uuid(counted), b"01234567-89ab-4def-8123-456789abcdef");
+    }
 }

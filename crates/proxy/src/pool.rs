@@ -30,6 +30,7 @@ use crate::{
     config::{Cluster, HopConfigs, Upstream, UpstreamTls, external::ExternalSecurity},
     dial::{DialError, HopKind, Target, dial},
     load::Counted,
+    names::NameHashing,
     shared::Shared,
     trace::{Timeline, Timings},
 };
@@ -38,6 +39,7 @@ mod multiplexed;
 mod send_error;
 
 use multiplexed::Multiplexed;
+pub(crate) use multiplexed::mesh_terms;
 pub(crate) use send_error::SendError;
 
 /// Requests on one HTTP/2 connection before another one is made.
@@ -187,7 +189,7 @@ type PoolKey = (Arc<str>, SocketAddr, Option<ServerName<'static>>);
 /// A worker's connections.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
-    by_endpoint: RefCell<HashMap<PoolKey, Rc<EndpointPool>>>,
+    by_endpoint: RefCell<HashMap<PoolKey, Rc<EndpointPool>, NameHashing>>,
 }
 
 impl Pools {

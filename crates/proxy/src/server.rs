@@ -21,7 +21,8 @@ use crate::{
     body::{Received, ResponseBody},
     guard::Guarded,
     io::{Coalesced, Traffic},
-    pool::{CONNECTION_WINDOW, HEADERS_MAX, STREAM_WINDOW},
+    pool::{CONNECTION_WINDOW, HEADERS_MAX, STREAM_WINDOW, mesh_terms},
+    seldom::Seldom,
     worker::{Connection, LocalExec},
 };
 
@@ -39,6 +40,8 @@ pub(crate) struct Terms {
     pub(crate) http2: bool,
     /// The client is outside the mesh.
     pub(crate) public: bool,
+    /// The client is another proxy.
+    pub(crate) mesh: bool,
     pub(crate) idle_timeout: Option<Duration>,
 }
 
@@ -58,8 +61,19 @@ pub(crate) async fn serve<S, H, F>(
     F: Future<Output = Result<Response<ResponseBody>, Reset>> + 'static,
 {
     let late = connection.is_late();
-    let handle = move |request: Request<Incoming>| handle(request.map(Received::from));
-    let result = if terms.http2 {
+    let result = if terms.http2 && terms.mesh {
+        let handle = move |request: Request<bowline_http2::Body>| {
+            let answer = handle(request.map(Received::from));
+            async { answer.await.map_err(|reset| bowline_http2::server::Reset(reason_of(&reset))) }
+        };
+        let (serving, shutdown) = bowline_http2::server::serve(stream, mesh_terms(), handle);
+        let serving = pin!(serving);
+        let turn = |serving: Pin<&mut _>, cx: &mut Context<'_>| Future::poll(serving, cx);
+        let shut_down = |_: Pin<&mut _>| shutdown.begin();
+        let result = drive(serving, turn, shut_down, &traffic, terms.idle_timeout, &mut connection).await;
+        result.map_err(|error| error.to_string())
+    } else if terms.http2 {
+        let handle = move |request: Request<Incoming>| handle(request.map(Received::from));
         let mut builder = http2::Builder::new(LocalExec);
         builder
             .timer(TokioTimer::new())
@@ -76,11 +90,13 @@ pub(crate) async fn serve<S, H, F>(
             builder.keep_alive_interval(Duration::from_secs(60)).keep_alive_timeout(Duration::from_secs(20));
         }
         let (stream, turns) = Coalesced::new(stream);
-        let serving = builder.serve_connection(TokioIo::new(stream), service_fn(handle));
+        let serving = pin!(builder.serve_connection(TokioIo::new(stream), service_fn(handle)));
         let turn = |serving: Pin<&mut _>, cx: &mut Context<'_>| turns.poll(serving, cx);
         let shut_down = |serving: Pin<&mut http2::Connection<_, _, _>>| serving.graceful_shutdown();
-        drive(serving, turn, shut_down, &traffic, terms.idle_timeout, &mut connection).await
+        let result = drive(serving, turn, shut_down, &traffic, terms.idle_timeout, &mut connection).await;
+        result.map_err(|error| error.to_string())
     } else {
+        let handle = move |request: Request<Incoming>| handle(request.map(Received::from));
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
@@ -88,38 +104,65 @@ pub(crate) async fn serve<S, H, F>(
             .max_buf_size(HEADERS_MAX)
             .keep_alive(!late);
         let stream = TokioIo::new(Guarded::new(stream, connection.on_ambiguity()));
-        let serving = builder.serve_connection(stream, service_fn(handle)).with_upgrades();
+        let serving = pin!(builder.serve_connection(stream, service_fn(handle)).with_upgrades());
         let turn =
             |serving: Pin<&mut http1::UpgradeableConnection<_, _>>, cx: &mut Context<'_>| serving.poll(cx);
         let shut_down = |serving: Pin<&mut http1::UpgradeableConnection<_, _>>| serving.graceful_shutdown();
-        drive(serving, turn, shut_down, &traffic, terms.idle_timeout, &mut connection).await
+        let result = drive(serving, turn, shut_down, &traffic, terms.idle_timeout, &mut connection).await;
+        result.map_err(|error| error.to_string())
     };
     if let Err(error) = result {
         tracing::debug!(listener = &*connection.listener, peer = %connection.peer, %error, "a connection ended");
     }
 }
 
+/// What the other proxy's stream is reset for.
+fn reason_of(reset: &Reset) -> bowline_http2::Reason {
+    let reason = reset.reason().unwrap_or(h2::Reason::INTERNAL_ERROR);
+    bowline_http2::Reason::from(u32::from(reason))
+}
+
 /// Runs a connection, a `turn` at a time.
 async fn drive<C: Future<Output = Result<(), E>>, E>(
-    serving: C,
+    mut serving: Pin<&mut C>,
     turn: impl Fn(Pin<&mut C>, &mut Context<'_>) -> Poll<Result<(), E>>,
     shut_down: impl Fn(Pin<&mut C>),
     traffic: &Traffic,
     idle_timeout: Option<Duration>,
     connection: &mut Connection,
 ) -> Result<(), E> {
-    let mut serving = pin!(serving);
-    tokio::select! {
-        result = poll_fn(|cx| turn(serving.as_mut(), cx)) => return result,
-        () = traffic.idle(idle_timeout) => {
-            shut_down(serving.as_mut());
-            let ending = poll_fn(|cx| turn(serving.as_mut(), cx));
-            return tokio::time::timeout(IDLE_GRACE, ending).await.unwrap_or(Ok(()));
+    let nudge = {
+        let nudges = pin!(async {
+            tokio::select! {
+                () = traffic.idle(idle_timeout) => Nudge::Idle,
+                () = connection.closing() => Nudge::Close,
+            }
+        });
+        tokio::select! {
+            biased;
+            result = poll_fn(|cx| turn(serving.as_mut(), cx)) => return result,
+            nudge = Seldom::new(nudges) => nudge,
         }
-        () = connection.closing() => shut_down(serving.as_mut()),
+    };
+    shut_down(serving.as_mut());
+    let ending = poll_fn(|cx| turn(serving.as_mut(), cx));
+    match nudge {
+        Nudge::Idle => tokio::time::timeout(IDLE_GRACE, ending).await.unwrap_or(Ok(())),
+        Nudge::Close => {
+            let quiet = pin!(traffic.idle(idle_timeout));
+            tokio::select! {
+                biased;
+                result = ending => result,
+                () = Seldom::new(quiet) => Ok(()),
+            }
+        }
     }
-    tokio::select! {
-        result = poll_fn(|cx| turn(serving.as_mut(), cx)) => result,
-        () = traffic.idle(idle_timeout) => Ok(()),
-    }
+}
+
+/// Why a connection is told to end.
+enum Nudge {
+    /// Nothing has crossed it for long.
+    Idle,
+    /// Its listener has gone, or it would be shown something else.
+    Close,
 }

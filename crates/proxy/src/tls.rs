@@ -9,6 +9,7 @@ pub(crate) mod imported;
 pub(crate) mod origination;
 pub(crate) mod staged;
 pub(crate) mod trust;
+mod verified;
 pub(crate) mod verify;
 
 use std::sync::{Arc, LazyLock};

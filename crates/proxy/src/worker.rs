@@ -13,6 +13,7 @@ use std::{
 
 use tokio::{
     net::{TcpListener, TcpStream},
+    runtime::{Builder, LocalOptions},
     sync::{Notify, mpsc, oneshot, watch},
 };
 
@@ -226,10 +227,16 @@ pub(crate) fn start(
     index: usize,
 ) -> std::io::Result<(mpsc::UnboundedSender<Command>, JoinHandle<()>)> {
     let (sender, commands) = mpsc::unbounded_channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (tell, is_built) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        // Not a LocalSet on another runtime: each event of the system would wake that by a system call of its own.
+        let built = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let runtime = match built {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(tell.send(Err(error))),
+        };
+        drop(tell.send(Ok(())));
         use_shard(index);
-        let local = tokio::task::LocalSet::new();
         let mut seed = [0; 8];
         // Without randomness all workers begin at the same endpoint.
         let _ = aws_lc_rs::rand::fill(&mut seed);
@@ -246,8 +253,10 @@ pub(crate) fn start(
             open: Rc::default(),
             judged_by: Cell::new(0),
         });
-        local.block_on(&runtime, run(worker, commands));
+        runtime.block_on(run(worker, commands));
     })?;
+    // A thread that ends without a word has panicked.
+    is_built.recv().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()))?;
     Ok((sender, thread))
 }
 

@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bowline-model", &[]),
     ("bowline-aws", &[]),
     ("bowline-discovery", &["bowline-model"]),
+    ("bowline-http2", &[]),
     ("bowline-plumbing", &["bowline-model"]),
     ("bowline-observe", &["bowline-model", "bowline-plumbing"]),
     (
@@ -26,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bowline-aws",
             "bowline-control",
             "bowline-discovery",
+            "bowline-http2",
             "bowline-logs",
             "bowline-model",
             "bowline-plumbing",

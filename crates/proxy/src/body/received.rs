@@ -16,6 +16,14 @@ use super::BodyError;
 pub(crate) enum Received {
     /// Of a connection that hyper runs.
     Hyper(Incoming),
+    /// Of a connection between proxies.
+    Mesh(bowline_http2::Body),
+}
+
+impl From<bowline_http2::Body> for Received {
+    fn from(body: bowline_http2::Body) -> Self {
+        Self::Mesh(body)
+    }
 }
 
 impl From<Incoming> for Received {
@@ -34,18 +42,21 @@ impl Body for Received {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Hyper(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+            Self::Mesh(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Hyper(body) => body.is_end_stream(),
+            Self::Mesh(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Hyper(body) => body.size_hint(),
+            Self::Mesh(body) => body.size_hint(),
         }
     }
 }

@@ -1,16 +1,20 @@
 //! HTTP/2 towards an upstream: many requests on one connection.
 
-use std::{cell::RefCell, future::Future, rc::Rc, time::Duration};
+use std::{cell::RefCell, error::Error as StdError, future::Future, rc::Rc, time::Duration};
 
+use bowline_http2::KeepAlive;
 use http::{Request, Response};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{io::AsyncWrite, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 
-use super::{CONNECTION_WINDOW, HEADERS_MAX, STREAM_WINDOW, SendError};
+use super::{CONNECTION_WINDOW, HEADERS_MAX, STREAM_WINDOW, STREAMS_PER_CONNECTION, SendError};
 use crate::{
     body::{Received, RequestBody},
-    config::Cluster,
+    config::{Cluster, Upstream},
     dial::{DialError, HopKind, Target, accepted, dial, handshake_error},
     io::{Coalesced, FirstRead, Turns},
     load::Counted,
@@ -19,17 +23,25 @@ use crate::{
     trace::Timings,
 };
 
+/// How long an upstream may be quiet while requests are under way before it is asked for a sign of life.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// How long it has to give one.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Sends requests on one connection.
 #[derive(Debug)]
 pub(super) enum Multiplexed {
     /// Of a connection that hyper runs.
     Hyper(http2::SendRequest<RequestBody>),
+    /// Of a connection to another proxy.
+    Mesh(bowline_http2::client::SendRequest<RequestBody>),
 }
 
 impl Multiplexed {
     pub(super) fn is_closed(&self) -> bool {
         match self {
             Self::Hyper(sender) => sender.is_closed(),
+            Self::Mesh(sender) => sender.is_closed(),
         }
     }
 
@@ -41,8 +53,29 @@ impl Multiplexed {
                 let response = sender.try_send_request(request).await?;
                 Ok(response.map(Received::from))
             }
+            Self::Mesh(sender) => {
+                let response = sender.try_send_request(request).await?;
+                Ok(response.map(Received::from))
+            }
         }
     }
+}
+
+/// What a connection to another proxy, or from one, allows.
+pub(crate) fn mesh_terms() -> bowline_http2::Config {
+    bowline_http2::Config {
+        stream_window: STREAM_WINDOW,
+        connection_window: CONNECTION_WINDOW,
+        header_list_max: HEADERS_MAX,
+        reason_of,
+        ..bowline_http2::Config::default()
+    }
+}
+
+/// What a body that fails says of why, whoever received it.
+fn reason_of(error: &(dyn StdError + 'static)) -> Option<bowline_http2::Reason> {
+    let reason = error.downcast_ref::<h2::Error>()?.reason()?;
+    Some(bowline_http2::Reason::from(u32::from(reason)))
 }
 
 /// Runs hyper's tasks on the worker's own thread; the first one, which is the connection itself, by
@@ -79,34 +112,19 @@ pub(super) async fn connect(
     shared: &Shared,
     cluster: &Cluster,
     target: &Target,
-    mut counted: Counted,
+    counted: Counted,
     timings: &mut Timings,
 ) -> Result<Multiplexed, DialError> {
     let stream = dial(shared, cluster, target, HopKind::Main, timings).await?;
     let stream = accepted(cluster, target, stream).await?;
     let (stream, first_read) = FirstRead::new(stream);
-    let (stream, turns) = Coalesced::new(stream);
-    let (sender, connection) = http2::Builder::new(TurningExec::new(turns))
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(HEADERS_MAX as u32)
-        .max_concurrent_reset_streams(64)
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .handshake::<_, RequestBody>(TokioIo::new(stream))
-        .await
-        .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))?;
-    counted.opened(cluster.series.row());
-    tokio::task::spawn_local(async move {
-        let _counted = counted;
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "an upstream connection ended");
-        }
-    });
+    let sender = match &cluster.upstream {
+        Upstream::Mesh(_) => run_mesh(stream, cluster, counted),
+        _ => run_hyper(stream, cluster, counted).await?,
+    };
     // The server's SETTINGS. Outside the mesh only now: a server may wait for the client's.
     match timeout(cluster.connect_timeout, first_read).await {
-        Ok(Ok(Ok(()))) => Ok(Multiplexed::Hyper(sender)),
+        Ok(Ok(Ok(()))) => Ok(sender),
         Ok(Ok(Err(error))) => Err(match handshake_error(&error) {
             // In the mesh `accepted` has seen to identities already.
             DialError::Identity { failure, text, .. } | DialError::Handshake(failure, text) => {
@@ -119,4 +137,52 @@ pub(super) async fn connect(
         Ok(Err(_)) => Err(DialError::Connect(std::io::ErrorKind::UnexpectedEof)),
         Err(_) => Err(DialError::Handshake(HandshakeFailure::Timeout, "no SETTINGS in time".to_owned())),
     }
+}
+
+/// Runs a connection to another proxy.
+fn run_mesh<S>(stream: S, cluster: &Cluster, mut counted: Counted) -> Multiplexed
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let terms = bowline_http2::Config {
+        waiting_max: STREAMS_PER_CONNECTION.saturating_add(cluster.breakers.pending),
+        keep_alive: Some(KeepAlive { interval: PING_INTERVAL, timeout: PING_TIMEOUT, while_idle: false }),
+        ..mesh_terms()
+    };
+    let (sender, connection) = bowline_http2::client::handshake(stream, terms);
+    counted.opened(cluster.series.row());
+    tokio::task::spawn_local(async move {
+        let _counted = counted;
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an upstream connection ended");
+        }
+    });
+    Multiplexed::Mesh(sender)
+}
+
+/// Runs a connection to a server outside the mesh, or to the application.
+async fn run_hyper<S>(stream: S, cluster: &Cluster, mut counted: Counted) -> Result<Multiplexed, DialError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (stream, turns) = Coalesced::new(stream);
+    let (sender, connection) = http2::Builder::new(TurningExec::new(turns))
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEADERS_MAX as u32)
+        .max_concurrent_reset_streams(64)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .handshake::<_, RequestBody>(TokioIo::new(stream))
+        .await
+        .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))?;
+    counted.opened(cluster.series.row());
+    tokio::task::spawn_local(async move {
+        let _counted = counted;
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an upstream connection ended");
+        }
+    });
+    Ok(Multiplexed::Hyper(sender))
 }

@@ -2,15 +2,18 @@
 
 use std::error::Error as StdError;
 
+use http::Request;
 use hyper::client::conn::TrySendError;
 use thiserror::Error;
+
+use crate::body::RequestBody;
 
 /// How far a request got that was not answered.
 #[derive(Debug, Error)]
 pub(crate) enum SendError {
-    /// It never left: the connection was closing.
+    /// It never left, and is here: the connection was closing.
     #[error("the connection was closing")]
-    NeverSent,
+    NeverSent(Box<Request<RequestBody>>),
     /// The request's own body broke off.
     #[error("the request's body broke off")]
     Body,
@@ -25,9 +28,29 @@ pub(crate) enum SendError {
     Broken,
 }
 
-impl<T> From<TrySendError<T>> for SendError {
-    fn from(mut error: TrySendError<T>) -> Self {
-        if error.take_message().is_some() { Self::NeverSent } else { Self::from(&error.into_error()) }
+impl From<TrySendError<Request<RequestBody>>> for SendError {
+    fn from(mut error: TrySendError<Request<RequestBody>>) -> Self {
+        match error.take_message() {
+            Some(request) => Self::NeverSent(Box::new(request)),
+            None => Self::from(&error.into_error()),
+        }
+    }
+}
+
+/// What the connection between proxies says of how far a request got.
+impl From<bowline_http2::TrySendError<Request<RequestBody>>> for SendError {
+    fn from(mut error: bowline_http2::TrySendError<Request<RequestBody>>) -> Self {
+        use bowline_http2::Error;
+
+        if let Some(request) = error.take_message() {
+            return Self::NeverSent(Box::new(request));
+        }
+        match error.into_error() {
+            Error::Body(_) => Self::Body,
+            error if error.is_unprocessed() => Self::NotBegun,
+            Error::Reset(reason) => Self::Reset(h2::Reason::from(reason.code())),
+            _ => Self::Broken,
+        }
     }
 }
 

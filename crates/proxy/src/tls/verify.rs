@@ -24,6 +24,7 @@ use super::{
     PROVIDER,
     imported::{Side, public_key_of},
     trust::{TrustStore, serial_text},
+    verified::{self, VerifiedChains},
 };
 
 /// Which ids a server may prove.
@@ -111,6 +112,8 @@ pub(crate) struct SpiffeVerifier {
     trust: Arc<TrustStore>,
     expected: Option<ExpectedServers>,
     algorithms: WebPkiSupportedAlgorithms,
+    /// By this verifier: for its one usage, and by what it trusts.
+    verified: VerifiedChains,
 }
 
 impl fmt::Debug for SpiffeVerifier {
@@ -125,11 +128,18 @@ impl SpiffeVerifier {
             trust: Arc::clone(trust),
             expected: None,
             algorithms: PROVIDER.signature_verification_algorithms,
+            verified: VerifiedChains::default(),
         }
     }
 
     pub(crate) fn of_servers(trust: &Arc<TrustStore>, expected: ExpectedServers) -> Self {
         Self { expected: Some(expected), ..Self::of_clients(trust) }
+    }
+
+    /// How many chains it need not verify again.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        self.verified.len()
     }
 
     fn verify(
@@ -143,6 +153,31 @@ impl SpiffeVerifier {
         if let Some(result) = self.trust.imported.verify(end_entity, intermediates, now, side) {
             return result;
         }
+        let key = verified::key(end_entity, intermediates);
+        let peer = match self.verified.find(&key, now) {
+            Some(peer) => peer,
+            None => {
+                let peer = self.verify_chain(end_entity, intermediates, now, usage)?;
+                self.verified.keep(key, end_entity, intermediates, &peer, now);
+                peer
+            }
+        };
+        if self.trust.revoked.contains(peer.id.trust_domain(), &peer.serial)
+            && !sabotaged(Defence::Revocation)
+        {
+            return Err(CertificateError::Revoked.into());
+        }
+        Ok(peer)
+    }
+
+    /// The chain alone: who it is of, if a root of its trust domain vouches for it now.
+    fn verify_chain(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+    ) -> Result<PeerIdentity, rustls::Error> {
         let peer = peer_identity(end_entity)?;
         // Only the roots of its own trust domain can vouch for an id.
         let domain = peer.id.trust_domain();
@@ -161,9 +196,6 @@ impl SpiffeVerifier {
         certificate
             .verify_for_usage(self.algorithms.all, &roots.anchors, intermediates, now, usage, None, None)
             .map_err(certificate_error)?;
-        if self.trust.revoked.contains(domain, &peer.serial) && !sabotaged(Defence::Revocation) {
-            return Err(CertificateError::Revoked.into());
-        }
         Ok(peer)
     }
 }

@@ -377,13 +377,20 @@ async fn kept_connections_that_the_application_closes_cost_nothing() {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = socket.accept().await {
             let mut buffer = [0; 4_096];
-            let _ = stream.read(&mut buffer).await;
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+            let count = stream.read(&mut buffer).await.unwrap_or(0);
+            let head = String::from_utf8_lossy(&buffer[..count]).to_ascii_lowercase();
+            let is_whole = head.starts_with("get /kept?a=b http/1.1\r\n")
+                && ["host", "x-request-id", "x-ssl-client-spiffe-id", "x-envoy-expected-rq-timeout-ms"]
+                    .iter()
+                    .all(|name| head.matches(&format!("\r\n{name}: ")).count() == 1);
+            let status = if is_whole { "200 OK" } else { "418 It has lost something" };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\nok");
+            let _ = stream.write_all(answer.as_bytes()).await;
         }
     });
     let pair = Pair::start("HTTP", rude);
     for _ in 0..50 {
-        assert_eq!(get(pair.client.address("out"), "/").await.0, 200);
+        assert_eq!(get(pair.client.address("out"), "/kept?a=b").await.0, 200);
     }
     pair.stop();
 }

@@ -17,6 +17,7 @@ use crate::{
         series::ClusterSeries,
     },
     fault::FaultRule,
+    names::{ByName, NameHashing},
     resolver::HostAddresses,
     tls::staged::{Shown, Staged},
 };
@@ -38,7 +39,7 @@ impl ResourceStore {
             .collect();
         self.inbound_configs.retain(|_, (generation, _)| *generation == self.tls_generation);
         let mut names = BTreeMap::new();
-        let mut listeners = HashMap::with_capacity(self.listeners.len());
+        let mut listeners = ByName::with_capacity_and_hasher(self.listeners.len(), NameHashing::default());
         for (name, draft) in &self.listeners {
             if let BindDraft::Outbound(bind) = &draft.bind
                 && let Some(address) = convert::ipv4(bind.address)
@@ -105,8 +106,8 @@ impl ResourceStore {
         })
     }
 
-    fn link_clusters(&mut self) -> HashMap<Arc<str>, Arc<Cluster>> {
-        let mut linked = HashMap::with_capacity(self.clusters.len());
+    fn link_clusters(&mut self) -> ByName<Arc<Cluster>> {
+        let mut linked = ByName::with_capacity_and_hasher(self.clusters.len(), NameHashing::default());
         for (name, draft) in &self.clusters {
             let health = Arc::clone(self.healths.entry(name.clone()).or_default());
             health.set_policy(draft.outlier.clone());
@@ -175,7 +176,7 @@ fn shown_in_the_mesh(
 
 fn link_route(
     draft: &RouteDraft,
-    clusters: &HashMap<Arc<str>, Arc<Cluster>>,
+    clusters: &ByName<Arc<Cluster>>,
     turns: &Arc<AtomicU64>,
     faults: impl Fn(Option<&str>) -> Arc<[FaultRule]>,
 ) -> Route {

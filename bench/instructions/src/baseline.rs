@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use anyhow::Context;
 
 /// What a path may take more than it did, or less before the baseline is out of date, in percent.
-const TOLERANCE: f64 = 3.0;
+const TOLERANCE: u64 = 3;
 
 /// Instructions, by path.
 #[derive(Debug, Default, PartialEq)]
@@ -52,10 +52,10 @@ impl Baseline {
     pub(crate) fn judge(&self, name: &str, now: u64) -> Verdict {
         let name = name.to_owned();
         let Some(before) = self.0.get(&name).copied() else { return Verdict::New { name } };
-        let more = percent_more(before, now);
-        if more > TOLERANCE {
+        let (hundred, of_before) = (now.saturating_mul(100), |percent| before.saturating_mul(percent));
+        if hundred > of_before(100 + TOLERANCE) {
             Verdict::Worse { name, before, now }
-        } else if more < -TOLERANCE {
+        } else if hundred < of_before(100 - TOLERANCE) {
             Verdict::Better { name, before, now }
         } else {
             Verdict::Same

@@ -74,13 +74,13 @@ pub(crate) const PATHS: &[HotPath] = &[
     HotPath {
         name: "request_alone",
         what: "an HTTP/1.1 request through both sidecars, with nothing else under way",
-        times: 400,
+        times: 250,
         run: whole::alone,
     },
     HotPath {
         name: "request_of_32",
         what: "one of 32 HTTP/1.1 requests that go through both sidecars at a time",
-        times: 1_600,
+        times: 800,
         run: whole::of_many,
     },
 ];

@@ -54,6 +54,19 @@ bench-overload:
 bench-observe:
     bench/observe
 
+# Count the instructions of the hot paths (all, or those named) and compare; --accept makes them the baseline.
+instructions *arguments:
+    cargo build --release --quiet -p bowline -p two-services -p bowline-bench-instructions
+    target/release/instructions check {{arguments}}
+
+# Where the instructions of a hot path are: a profile for callgrind_annotate.
+instructions-profile path times="1000":
+    CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=1 \
+        cargo build --release --quiet -p bowline-bench-instructions --target-dir target/profile
+    valgrind --tool=callgrind --callgrind-out-file=target/profile/{{path}}.callgrind \
+        target/profile/release/instructions run {{path}} {{times}}
+    callgrind_annotate target/profile/{{path}}.callgrind | head -80
+
 # All chaos experiments, and that each falls when what it checks is switched off: builds one binary more.
 chaos:
     cargo build --release -p bowline -p two-services

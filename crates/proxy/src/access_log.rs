@@ -32,7 +32,7 @@ use crate::{
 mod line;
 mod text;
 
-use line::Lines;
+pub(crate) use line::Lines;
 
 /// How many buffers there are: more threads than that share them.
 const BUFFERS: usize = 8;

@@ -48,6 +48,8 @@ mod last_good;
 mod limit;
 mod load;
 mod log_level;
+#[doc(hidden)]
+pub mod measured;
 mod metrics;
 mod names;
 mod options;

@@ -1,6 +1,5 @@
 //! Fields into header blocks (RFC 7541, section 6), and what of them is worth an entry of the table.
 
-use bytes::BufMut;
 use http::{HeaderName, HeaderValue, Method, StatusCode, uri::Scheme};
 
 use super::{
@@ -38,6 +37,10 @@ pub struct Encoder {
     by_name: [u16; CHAINS],
     /// Values of names that were not found, since one was.
     misses: [u8; PASTS],
+    /// The number of the entry that the block's last field was, if it was one, and of the entry that the last block
+    /// began with: what followed it the last time is likely to follow again, and is looked at first.
+    previous: Option<u16>,
+    first: u16,
     /// What the table is to be at most, whatever the peer offers.
     table_max: usize,
     /// The table's size was changed: it was this at least, meanwhile.
@@ -54,6 +57,8 @@ struct Entry {
     /// Numbers of the next older ones of its chains; they may be gone.
     older_of_field: u16,
     older_of_name: u16,
+    /// The number of the entry that came after it in a block, the last time.
+    follower: u16,
 }
 
 /// A field's name, borrowed.
@@ -107,6 +112,8 @@ impl Encoder {
             by_field: [0; CHAINS],
             by_name: [0; CHAINS],
             misses: [0; PASTS],
+            previous: None,
+            first: 0,
             table_max,
             resized: None,
             huffman: false,
@@ -132,7 +139,8 @@ impl Encoder {
     }
 
     /// Begins a header block; then come its fields, pseudo-header fields first.
-    pub fn begin(&mut self, out: &mut impl BufMut) {
+    pub fn begin(&mut self, out: &mut Vec<u8>) {
+        self.previous = None;
         if let Some(least) = self.resized.take() {
             // Both, so that the peer forgets what this side forgot (RFC 7541, section 4.2).
             if least < self.table.max() {
@@ -143,61 +151,66 @@ impl Encoder {
     }
 
     /// `:method`.
-    pub fn method(&mut self, method: &Method, out: &mut impl BufMut) {
+    pub fn method(&mut self, method: &Method, out: &mut Vec<u8>) {
         match *method {
-            Method::GET => out.put_u8(0x82),
-            Method::POST => out.put_u8(0x83),
+            Method::GET => out.push(0x82),
+            Method::POST => out.push(0x83),
             _ => self.field(NameRef::Pseudo(Pseudo::Method), method.as_str().as_bytes(), false, out),
         }
     }
 
     /// `:scheme`.
-    pub fn scheme(&mut self, scheme: &Scheme, out: &mut impl BufMut) {
+    pub fn scheme(&mut self, scheme: &Scheme, out: &mut Vec<u8>) {
         match scheme.as_str() {
-            "http" => out.put_u8(0x86),
-            "https" => out.put_u8(0x87),
+            "http" => out.push(0x86),
+            "https" => out.push(0x87),
             other => self.field(NameRef::Pseudo(Pseudo::Scheme), other.as_bytes(), false, out),
         }
     }
 
     /// `:authority`.
-    pub fn authority(&mut self, authority: &str, out: &mut impl BufMut) {
+    pub fn authority(&mut self, authority: &str, out: &mut Vec<u8>) {
         self.field(NameRef::Pseudo(Pseudo::Authority), authority.as_bytes(), false, out);
     }
 
     /// `:path`, with its query.
-    pub fn path(&mut self, path: &str, out: &mut impl BufMut) {
+    pub fn path(&mut self, path: &str, out: &mut Vec<u8>) {
         match path {
-            "/" => out.put_u8(0x84),
-            "/index.html" => out.put_u8(0x85),
+            "/" => out.push(0x84),
+            "/index.html" => out.push(0x85),
             _ => self.field(NameRef::Pseudo(Pseudo::Path), path.as_bytes(), false, out),
         }
     }
 
     /// `:status`.
-    pub fn status(&mut self, status: StatusCode, out: &mut impl BufMut) {
+    pub fn status(&mut self, status: StatusCode, out: &mut Vec<u8>) {
         match status.as_u16() {
-            200 => out.put_u8(0x88),
-            204 => out.put_u8(0x89),
-            206 => out.put_u8(0x8a),
-            304 => out.put_u8(0x8b),
-            400 => out.put_u8(0x8c),
-            404 => out.put_u8(0x8d),
-            500 => out.put_u8(0x8e),
+            200 => out.push(0x88),
+            204 => out.push(0x89),
+            206 => out.push(0x8a),
+            304 => out.push(0x8b),
+            400 => out.push(0x8c),
+            404 => out.push(0x8d),
+            500 => out.push(0x8e),
             _ => self.field(NameRef::Pseudo(Pseudo::Status), status.as_str().as_bytes(), false, out),
         }
     }
 
     /// A field line, or one of trailers.
-    pub fn header(&mut self, name: &HeaderName, value: &HeaderValue, out: &mut impl BufMut) {
+    pub fn header(&mut self, name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
         self.field(NameRef::Header(name), value.as_bytes(), value.is_sensitive(), out);
     }
 
-    fn field(&mut self, name: NameRef<'_>, value: &[u8], sensitive: bool, out: &mut impl BufMut) {
+    fn field(&mut self, name: NameRef<'_>, value: &[u8], sensitive: bool, out: &mut Vec<u8>) {
+        if !sensitive && let Some(age) = self.find_follower(name, value) {
+            integer::encode(static_table::LENGTH + 1 + age, 7, 0x80, out);
+            return;
+        }
         let name_hash = hash(name.as_str().as_bytes());
         let field_hash = name_hash.rotate_left(7) ^ hash(value);
         if !sensitive && let Some(age) = self.find_field(name, value, field_hash) {
             self.misses[name_hash as usize % PASTS] = 0;
+            self.follows(self.number(age));
             integer::encode(static_table::LENGTH + 1 + age, 7, 0x80, out);
             return;
         }
@@ -226,6 +239,45 @@ impl Encoder {
             self.string(name.as_str().as_bytes(), out);
         }
         self.string(value, out);
+    }
+
+    /// How old an entry is, from 0 on: more than there are, where it is gone.
+    fn age(&self, number: u16) -> usize {
+        usize::from(self.made.wrapping_sub(1).wrapping_sub(number))
+    }
+
+    fn number(&self, age: usize) -> u16 {
+        self.made.wrapping_sub(1).wrapping_sub(age as u16)
+    }
+
+    /// The entry of a name and value, if it is what came here the last time: how old it is, from 0 on.
+    #[inline]
+    fn find_follower(&mut self, name: NameRef<'_>, value: &[u8]) -> Option<usize> {
+        let number = match self.previous {
+            Some(previous) => self.table.get(self.age(previous))?.0.follower,
+            None => self.first,
+        };
+        let age = self.age(number);
+        let (entry, _) = self.table.get(age)?;
+        if *entry.value != *value || !name.is(&entry.name) {
+            return None;
+        }
+        self.misses[entry.name_hash as usize % PASTS] = 0;
+        self.previous = Some(number);
+        Some(age)
+    }
+
+    /// The block goes on with this entry.
+    fn follows(&mut self, number: u16) {
+        match self.previous.replace(number) {
+            None => self.first = number,
+            Some(previous) => {
+                let age = self.age(previous);
+                if let Some((entry, _)) = self.table.get_mut(age) {
+                    entry.follower = number;
+                }
+            }
+        }
     }
 
     /// How old the entry of a name and value is, from 0 on.
@@ -257,7 +309,7 @@ impl Encoder {
         let mut number = newest;
         let mut least = 0;
         loop {
-            let age = usize::from(self.made.wrapping_sub(1).wrapping_sub(number));
+            let age = self.age(number);
             if age < least {
                 return None;
             }
@@ -290,12 +342,15 @@ impl Encoder {
             hash,
             older_of_field: std::mem::replace(by_field, self.made),
             older_of_name: std::mem::replace(by_name, self.made),
+            follower: self.made.wrapping_add(1),
         };
+        let number = self.made;
         self.made = self.made.wrapping_add(1);
         self.table.insert(entry, size);
+        self.follows(number);
     }
 
-    fn string(&self, text: &[u8], out: &mut impl BufMut) {
+    fn string(&self, text: &[u8], out: &mut Vec<u8>) {
         if self.huffman {
             let length = huffman::encoded_len(text);
             if length < text.len() {
@@ -305,6 +360,6 @@ impl Encoder {
             }
         }
         integer::encode(text.len(), 7, 0, out);
-        out.put_slice(text);
+        out.extend_from_slice(text);
     }
 }

@@ -4,8 +4,6 @@
 //! Decoding looks the next ten bits up, which is a whole code for all that is usual, and finds longer codes
 //! by the first code of each length.
 
-use bytes::BufMut;
-
 use super::DecodeError;
 
 /// Bits of a look-up.
@@ -176,7 +174,7 @@ pub(super) fn encoded_len(text: &[u8]) -> usize {
 }
 
 /// Appends a string, padded with ones.
-pub(super) fn encode(text: &[u8], out: &mut impl BufMut) {
+pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) {
     let (mut bits, mut count) = (0_u64, 0_u32);
     for &byte in text {
         let (code, length) = CODES[usize::from(byte)];
@@ -184,15 +182,15 @@ pub(super) fn encode(text: &[u8], out: &mut impl BufMut) {
         count += u32::from(length);
         if count >= 32 {
             count -= 32;
-            out.put_u32((bits >> count) as u32);
+            out.extend_from_slice(&((bits >> count) as u32).to_be_bytes());
         }
     }
     while count >= 8 {
         count -= 8;
-        out.put_u8((bits >> count) as u8);
+        out.push((bits >> count) as u8);
     }
     if count > 0 {
-        out.put_u8((bits << (8 - count)) as u8 | 0xff >> count);
+        out.push((bits << (8 - count)) as u8 | 0xff >> count);
     }
 }
 

@@ -1,7 +1,5 @@
 //! Integers (RFC 7541, section 5.1).
 
-use bytes::BufMut;
-
 use super::DecodeError;
 
 /// Bytes after the first: four carry 28 bits, more than any length or index that is meant.
@@ -9,6 +7,7 @@ const CONTINUATION_MAX: u32 = 4;
 
 /// Takes an integer from the front of what is left of a block. `prefix` is how many low bits of the first
 /// byte belong to it, 1 to 8.
+#[inline]
 pub(super) fn decode(input: &mut &[u8], prefix: u32) -> Result<usize, DecodeError> {
     let (&first, mut rest) = input.split_first().ok_or(DecodeError::Truncated)?;
     let mask = 0xff_u32 >> (8 - prefix);
@@ -34,19 +33,20 @@ pub(super) fn decode(input: &mut &[u8], prefix: u32) -> Result<usize, DecodeErro
 }
 
 /// Appends an integer. `flags` are the first byte's bits above the prefix.
-pub(super) fn encode(value: usize, prefix: u32, flags: u8, out: &mut impl BufMut) {
+#[inline]
+pub(super) fn encode(value: usize, prefix: u32, flags: u8, out: &mut Vec<u8>) {
     let mask = 0xff_usize >> (8 - prefix);
     if value < mask {
-        out.put_u8(flags | value as u8);
+        out.push(flags | value as u8);
         return;
     }
-    out.put_u8(flags | mask as u8);
+    out.push(flags | mask as u8);
     let mut rest = value - mask;
     while rest >= 0x80 {
-        out.put_u8(rest as u8 | 0x80);
+        out.push(rest as u8 | 0x80);
         rest >>= 7;
     }
-    out.put_u8(rest as u8);
+    out.push(rest as u8);
 }
 
 #[cfg(test)]

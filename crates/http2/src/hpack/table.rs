@@ -44,9 +44,17 @@ impl<T> Table<T> {
     }
 
     /// By its age: 0 is the newest.
+    #[inline]
     pub(super) fn get(&self, age: usize) -> Option<&(T, usize)> {
         let at = self.entries.len().checked_sub(age + 1)?;
         self.entries.get(at)
+    }
+
+    /// As [`Table::get`].
+    #[inline]
+    pub(super) fn get_mut(&mut self, age: usize) -> Option<&mut (T, usize)> {
+        let at = self.entries.len().checked_sub(age + 1)?;
+        self.entries.get_mut(at)
     }
 
     pub(super) fn set_max(&mut self, max: usize) {

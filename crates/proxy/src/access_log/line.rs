@@ -14,7 +14,7 @@ use crate::{metrics::Flag, refusal::Refusal, tls::verify::ExpectedServers};
 
 /// Writes lines.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     format: AccessLogFormat,
     /// Query parameters are written.
     query: bool,
@@ -105,12 +105,12 @@ impl Members<'_> {
 }
 
 impl Lines {
-    pub(super) fn new(format: AccessLogFormat, query: bool) -> Self {
+    pub(crate) fn new(format: AccessLogFormat, query: bool) -> Self {
         Self { format, query, times: Times::default() }
     }
 
     /// Writes a line with its end.
-    pub(super) fn write(&mut self, out: &mut Vec<u8>, line: LogLine<'_>) {
+    pub(crate) fn write(&mut self, out: &mut Vec<u8>, line: LogLine<'_>) {
         match (self.format, line) {
             (AccessLogFormat::Json, LogLine::Http(entry)) => self.http_json(out, entry),
             (AccessLogFormat::Json, LogLine::Tcp(entry)) => self.tcp_json(out, entry),

@@ -1,6 +1,6 @@
 //! What goes wrong, as those see it who send and receive messages.
 
-use std::{io, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 use thiserror::Error as ThisError;
 
@@ -82,10 +82,16 @@ impl ConnectionError {
 }
 
 /// A request that failed; it comes back if nothing of it has left.
-#[derive(Debug)]
 pub struct TrySendError<T> {
     pub(crate) error: Error,
     pub(crate) message: Option<T>,
+}
+
+impl<T> fmt::Debug for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let comes_back = self.message.is_some();
+        f.debug_struct("TrySendError").field("error", &self.error).field("comes_back", &comes_back).finish()
+    }
 }
 
 impl<T> TrySendError<T> {

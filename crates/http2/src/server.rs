@@ -142,8 +142,7 @@ where
             }
             core.connection.accept(key);
             drop(core);
-            let is_head = request.method() == Method::HEAD;
-            answering.push(answer(writer, handle(request.map(|()| body)), is_head));
+            answering.push(answer(writer, request.map(|()| body), &handle));
         }
         // A spare buffer grows with the largest batch.
         arrived.shrink_to(ARRIVED_KEPT);
@@ -168,17 +167,19 @@ where
 /// Requests that a connection keeps room for between its turns.
 const ARRIVED_KEPT: usize = 4;
 
-/// Waits for the answer to one request, and sends it.
-async fn answer<F, B>(mut writer: Writer, handling: F, is_head: bool)
+/// Has one request answered, and sends the answer. What answers it is made here, for to move it costs.
+async fn answer<H, F, B>(mut writer: Writer, request: Request<Body>, handle: &H)
 where
+    H: Fn(Request<Body>) -> F,
     F: Future<Output = Result<Response<B>, Reset>>,
     B: HttpBody<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
+    let is_head = request.method() == Method::HEAD;
     // Until it is answered: what handles it may panic, or be dropped with the connection.
     writer.reset = Some(Reason::INTERNAL_ERROR);
     let answered = {
-        let mut handling = pin!(handling);
+        let mut handling = pin!(handle(request));
         poll_fn(|cx| {
             let polled = handling.as_mut().poll(cx);
             if polled.is_pending()

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures::TryFutureExt;
 use http::{Request, Response};
 use hyper::{
     body::Incoming,
@@ -63,7 +64,7 @@ pub(crate) async fn serve<S, H, F>(
     let result = if terms.http2 && terms.mesh {
         let handle = move |request: Request<bowline_http2::Body>| {
             let answer = handle(request.map(Received::from));
-            async { answer.await.map_err(|reset| bowline_http2::server::Reset(reason_of(&reset))) }
+            answer.map_err(|reset| bowline_http2::server::Reset(reason_of(&reset)))
         };
         let (serving, shutdown) = bowline_http2::server::serve(stream, mesh_terms(), handle);
         let turn = |serving: Pin<&mut _>, cx: &mut Context<'_>| Future::poll(serving, cx);

@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "bowline-control",
         &["bowline-aws", "bowline-discovery", "bowline-model", "bowline-observe", "bowline-plumbing"],
     ),
-    ("bowline-proxy", &["bowline-discovery", "bowline-model", "bowline-plumbing"]),
+    ("bowline-proxy", &["bowline-discovery", "bowline-http2", "bowline-model", "bowline-plumbing"]),
     ("bowline-logs", &["bowline-model", "bowline-plumbing"]),
     ("bowline-chaos", &["bowline-model", "bowline-plumbing"]),
     ("bowline-agent", &["bowline-logs", "bowline-model", "bowline-plumbing"]),

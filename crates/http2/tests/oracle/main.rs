@@ -5,6 +5,7 @@
 
 mod exchange;
 mod h2_ends;
+mod heads;
 mod our_ends;
 mod pipe;
 
@@ -14,11 +15,12 @@ use proptest::prelude::*;
 
 use crate::exchange::{Exchange, exchanges};
 
+/// Runs to the end, which has to come.
 fn run(future: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = tokio::task::LocalSet::new();
     let limited = async {
-        tokio::time::timeout(Duration::from_secs(8), future).await.expect("everything ends");
+        tokio::time::timeout(Duration::from_secs(60), future).await.expect("everything ends");
     };
     local.block_on(&runtime, limited);
 }
@@ -58,5 +60,26 @@ proptest! {
             tokio::task::spawn_local(our_ends::serve(far, Rc::clone(&plan)));
             our_ends::ask(near, plan).await;
         });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_500, max_shrink_iters: 2_000, ..cases() })]
+
+    #[test]
+    fn the_same_requests_are_taken(fields in heads::fields()) {
+        let ours = heads::ours(&fields);
+        let mut theirs = None;
+        run(async { theirs = heads::h2s(&fields).await });
+        match (ours, theirs) {
+            (Some(ours), Some(theirs)) => {
+                prop_assert_eq!(ours.method(), theirs.method());
+                prop_assert_eq!(ours.uri(), theirs.uri());
+                prop_assert_eq!(ours.headers(), theirs.headers());
+            }
+            (None, None) => {}
+            (None, Some(_)) => prop_assert!(heads::is_refused_on_purpose(&fields), "refused"),
+            (Some(_), None) => prop_assert!(false, "taken, which h2 refuses"),
+        }
     }
 }

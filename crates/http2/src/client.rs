@@ -117,7 +117,7 @@ impl<B> SendRequest<B> {
         let is_full = waiting.queue.len() >= shared.connection.config().waiting_max;
         let error = error.or_else(|| is_full.then_some(Error::Full));
         let state = match error {
-            Some(error) => State::Failed(Some(TrySendError { error, message: Some(request) })),
+            Some(error) => State::Failed(Some(Box::new(TrySendError { error, message: Some(request) }))),
             None => {
                 let slot = shared.insert(Slot::new(None, true, true, Receiving::Open));
                 waiting.queue.push_back((slot, request));
@@ -138,7 +138,7 @@ pub struct ResponseFuture<B> {
 }
 
 enum State<B> {
-    Failed(Option<TrySendError<Request<B>>>),
+    Failed(Option<Box<TrySendError<Request<B>>>>),
     Sent(usize),
     Done,
 }
@@ -162,7 +162,7 @@ impl<B> Future for ResponseFuture<B> {
             State::Failed(error) => {
                 let error = error.take();
                 this.state = State::Done;
-                return error.map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+                return error.map_or(Poll::Pending, |error| Poll::Ready(Err(*error)));
             }
             State::Done => return Poll::Pending,
         };
@@ -350,7 +350,7 @@ where
         let end = body.is_end_stream();
         let head = Request::from_parts(parts, ());
         let length = body.size_hint().exact().filter(|length| *length > 0 || has_content(head.method()));
-        let Some(key) = shared.connection.open(&head, length, end, slot) else { return None };
+        let key = shared.connection.open(&head, length, end, slot)?;
         if let Some(slot) = shared.slot(slot) {
             slot.key = Some(key);
         }

@@ -50,10 +50,6 @@ pub enum Role {
 
 /// What came from the peer. `tag` is what the stream's owner has given it.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "events are taken one by one; a head moves once and is not kept here"
-)]
 pub enum Event {
     /// A request's head; `end`: it has no content.
     Request {

@@ -236,7 +236,8 @@ impl Connection {
         let end = head.has(flags::END_STREAM);
         let key = self.streams.key(id);
         let is_new = key.is_none() && self.role == Role::Server && id > self.highest;
-        if is_new && id % 2 == 0 || key.is_none() && !is_new && self.is_idle(id) {
+        let is_of_server = id.is_multiple_of(2);
+        if (is_new && is_of_server) || (key.is_none() && !is_new && self.is_idle(id)) {
             return Err(ConnectionError::protocol("HEADERS of a stream that cannot be"));
         }
         let is_late = self.is_late(id);

@@ -5,7 +5,7 @@
 //! machine that has AVX2.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     thread,
@@ -75,9 +75,12 @@ fn read_until<'a>(
     let mut length = 0;
     while !buffer[..length].ends_with(end) {
         let room = buffer.get_mut(length..).filter(|room| !room.is_empty()).context("too long")?;
-        match stream.read(room)? {
-            0 => return Ok(None),
-            read => length += read,
+        match stream.read(room) {
+            Ok(0) => return Ok(None),
+            Ok(read) => length += read,
+            // Valgrind interrupts threads to let others run.
+            Err(error) if error.kind() == ErrorKind::Interrupted => (),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(Some(&buffer[..length]))

@@ -84,6 +84,7 @@ pub(crate) async fn run(args: SoakArgs) -> anyhow::Result<ExitCode> {
         true => experiments::ALL.iter().map(|it| it.name()).collect(),
         false => args.experiments.iter().map(String::as_str).collect(),
     };
+    system.topology().await?;
     let before = at_rest(&system, &state_dir).await.context("the mesh is not at rest: nothing was begun")?;
     let mut soak = Soak { seed, not_looked_at: before.gaps(), ..Soak::default() };
     eprintln!("seed {seed}");
@@ -134,11 +135,15 @@ pub(crate) async fn run(args: SoakArgs) -> anyhow::Result<ExitCode> {
 async fn at_rest(system: &LiveSystem, state_dir: &Path) -> anyhow::Result<Snapshot> {
     let deadline = Instant::now() + REST_LIMIT;
     loop {
-        let snapshot = Snapshot::take(system, state_dir).await?;
-        if snapshot.is_at_rest() {
-            return Ok(snapshot);
+        let is_over = Instant::now() >= deadline;
+        match Snapshot::take(system, state_dir).await {
+            Ok(snapshot) if snapshot.is_at_rest() => return Ok(snapshot),
+            Ok(_) => {}
+            Err(error) if is_over => return Err(error.into()),
+            // The control plane may be away on purpose.
+            Err(_) => {}
         }
-        if Instant::now() >= deadline {
+        if is_over {
             anyhow::bail!("faults are in force, or services lack tasks, for {} s", REST_LIMIT.as_secs());
         }
         time::sleep(LOOK).await;
@@ -154,8 +159,13 @@ async fn differences(
     time::sleep(LASTING).await;
     let deadline = Instant::now() + REST_LIMIT;
     loop {
-        let differences = Snapshot::take(system, state_dir).await?.differences(before);
-        if differences.is_empty() || Instant::now() >= deadline {
+        let is_over = Instant::now() >= deadline;
+        let differences = match Snapshot::take(system, state_dir).await {
+            Ok(snapshot) => snapshot.differences(before),
+            Err(error) if is_over => return Err(error.into()),
+            Err(error) => vec![error.to_string()],
+        };
+        if differences.is_empty() || is_over {
             return Ok(differences);
         }
         time::sleep(LOOK).await;

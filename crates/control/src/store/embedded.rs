@@ -1,10 +1,14 @@
 //! The store of a single control plane: one file.
 
+mod file;
+
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
+use bowline_model::sabotage::{Defence, sabotaged};
+use bowline_plumbing::disk::Disk;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::change_log::{ChangeLog, LogLimits};
@@ -25,13 +29,34 @@ const META_REVISION: &str = "revision";
 /// A commit returns after the file was flushed to the disk. Reads run beside
 /// the one writer, on the state before or after its commit. The change log is
 /// in memory: after a restart, watches start from a new listing.
+///
+/// Once a write has failed, redb takes nothing more until its file is opened
+/// anew: that is done at once, and if the disk does not let it be, at the next call.
 pub struct EmbeddedStore {
     path: PathBuf,
-    database: Database,
+    disk: Disk,
+    /// `None`: its disk has failed, and it is to be opened anew.
+    database: RwLock<Option<Database>>,
     log: ChangeLog,
     /// Held from before a commit until it is in the log: keeps the log in the
     /// order of the revisions.
-    writing: Mutex<()>,
+    writing: Mutex<Writing>,
+}
+
+/// What the writer knows.
+#[derive(Default)]
+struct Writing {
+    /// The last transaction failed in a way that leaves open whether it is in the file.
+    doubt: Option<Doubt>,
+}
+
+/// What was there before a transaction that is to count for nothing.
+#[derive(Default)]
+struct Doubt {
+    /// The store's revision.
+    revision: u64,
+    /// Each key that it has changed, with revision and value; `None`: it was not there.
+    before: Vec<(String, Option<(u64, Vec<u8>)>)>,
 }
 
 impl EmbeddedStore {
@@ -41,7 +66,7 @@ impl EmbeddedStore {
     /// Another process has it open, it is damaged or of another version, or
     /// the file system fails.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        Self::open_with(path, LogLimits::default())
+        Self::open_with(path, Disk::default(), LogLimits::default())
     }
 
     /// A store in memory, gone when it is dropped.
@@ -55,39 +80,96 @@ impl EmbeddedStore {
             .map_err(redb::Error::from)
             .and_then(|database| initialise(&database).map(|()| database));
         let database = made.map_err(|error| classify(&path, "create", error))?;
-        Ok(Self { path, database, log: ChangeLog::new(0, LogLimits::default()), writing: Mutex::new(()) })
+        let log = ChangeLog::new(0, LogLimits::default());
+        Ok(Self::over(path, Disk::default(), database, log))
     }
 
-    /// As [`EmbeddedStore::open`], with other limits of the change log.
+    fn over(path: PathBuf, disk: Disk, database: Database, log: ChangeLog) -> Self {
+        Self { path, disk, database: RwLock::new(Some(database)), log, writing: Mutex::default() }
+    }
+
+    /// As [`EmbeddedStore::open`], on a disk that may be without room on purpose, and with other limits of the change log.
     ///
     /// # Errors
     /// The same.
-    pub fn open_with(path: impl AsRef<Path>, log: LogLimits) -> Result<Self, StoreError> {
+    pub fn open_with(path: impl AsRef<Path>, disk: Disk, log: LogLimits) -> Result<Self, StoreError> {
         let path = path.as_ref();
         if !path.try_exists().map_err(|error| backend(path, "look for its file", error))? {
             create(path)?;
         }
-        let database = Database::open(path).map_err(|error| classify(path, "open", error))?;
-        let revision = read_meta(path, &database)?;
-        Ok(Self {
-            path: path.to_owned(),
-            database,
-            log: ChangeLog::new(revision, log),
-            writing: Mutex::new(()),
-        })
+        let (database, revision) = open_file(path, &disk)?;
+        Ok(Self::over(path.to_owned(), disk, database, ChangeLog::new(revision, log)))
+    }
+
+    fn writing(&self) -> MutexGuard<'_, Writing> {
+        // A panic of an earlier holder left no half commit: redb drops it.
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read<T>(
         &self,
         read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
-        let transaction = self.database.begin_read().map_err(|error| classify(&self.path, "read", error))?;
+        self.reopen(&mut self.writing_if_closed())?;
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = &*database else { return Err(self.closed()) };
+        let transaction = database.begin_read().map_err(|error| classify(&self.path, "read", error))?;
         read(&transaction).map_err(|error| classify(&self.path, "read", error))
     }
 
-    /// Applies a checked transaction; the writer's lock is held.
-    fn apply(&self, transaction: Transaction) -> Result<(u64, Vec<Event>), ApplyError> {
-        let mut write = self.database.begin_write().map_err(redb::Error::from)?;
+    /// The writer's lock where the file is to be opened anew: else who reads does not wait for who writes.
+    fn writing_if_closed(&self) -> Option<MutexGuard<'_, Writing>> {
+        let is_closed = self.database.read().unwrap_or_else(PoisonError::into_inner).is_none();
+        is_closed.then(|| self.writing())
+    }
+
+    /// Another reader found it closed, too, and its disk has failed again.
+    fn closed(&self) -> StoreError {
+        let reason = std::io::Error::other("its disk has failed, and it is not open yet");
+        backend(&self.path, "open", reason)
+    }
+
+    /// Opens the file anew where its disk has failed, and takes back what its last transaction may have left.
+    fn reopen(&self, writing: &mut Option<MutexGuard<'_, Writing>>) -> Result<(), StoreError> {
+        let Some(writing) = writing else { return Ok(()) };
+        let mut present = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if present.is_some() {
+            return Ok(());
+        }
+        let (database, revision) = open_file(&self.path, &self.disk)?;
+        if let Some(doubt) = writing.doubt.take_if(|doubt| doubt.revision != revision) {
+            if let Err(error) = take_back(&database, &doubt) {
+                writing.doubt = Some(doubt);
+                return Err(classify(&self.path, "open", error));
+            }
+            tracing::warn!(
+                revision,
+                "a transaction that was reported as failed was in the store: it is taken back"
+            );
+        }
+        writing.doubt = None;
+        *present = Some(database);
+        tracing::info!(store = %self.path.display(), "the store is open again, after its disk had failed");
+        Ok(())
+    }
+
+    /// After a failed transaction: opens the file anew.
+    fn recover(&self, mut writing: MutexGuard<'_, Writing>, doubt: Doubt) {
+        if sabotaged(Defence::StoreRecovery) {
+            return;
+        }
+        writing.doubt = Some(doubt);
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Err(error) = self.reopen(&mut Some(writing)) {
+            tracing::error!(%error, "the store's disk has failed; the store is opened anew when it is needed");
+        }
+    }
+
+    /// Applies a checked transaction; the writer's lock is held. `doubt` is told what to take back, should it fail.
+    fn apply(&self, transaction: Transaction, doubt: &mut Doubt) -> Result<(u64, Vec<Event>), ApplyError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = &*database else { return Err(CommitError::from(self.closed()).into()) };
+        let mut write = database.begin_write().map_err(redb::Error::from)?;
         write.set_durability(Durability::Immediate).map_err(redb::Error::from)?;
         let mut events = Vec::with_capacity(transaction.changes.len());
         let revision;
@@ -107,15 +189,19 @@ impl EmbeddedStore {
                     return Err(CommitError::Conflict { key: condition.key, expected, actual }.into());
                 }
             }
+            doubt.revision = before;
             let next = before + 1;
             for change in transaction.changes {
                 match change {
                     Change::Put { key, value } => {
-                        entries.insert(key.as_str(), (next, value.as_slice())).map_err(redb::Error::from)?;
+                        let old = entries.insert(key.as_str(), (next, value.as_slice()));
+                        doubt.before.push((key.clone(), owned(old.map_err(redb::Error::from)?)));
                         events.push(Event::Put(Entry { key, value, revision: next }));
                     }
                     Change::Delete { key } => {
-                        if entries.remove(key.as_str()).map_err(redb::Error::from)?.is_some() {
+                        let old = owned(entries.remove(key.as_str()).map_err(redb::Error::from)?);
+                        if old.is_some() {
+                            doubt.before.push((key.clone(), old));
                             events.push(Event::Deleted { key, revision: next });
                         }
                     }
@@ -162,23 +248,31 @@ impl Store for EmbeddedStore {
 
     fn commit(&self, transaction: Transaction) -> Result<u64, CommitError> {
         transaction.check()?;
-        // A panic of an earlier holder left no half commit: redb drops it.
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (revision, events) = self.apply(transaction).map_err(|error| match error {
-            ApplyError::Refused(error) => error,
-            ApplyError::Failed(error) => classify(&self.path, "write", error).into(),
-        })?;
-        if !events.is_empty() {
-            self.log.append(revision, events);
+        let mut writing = Some(self.writing());
+        self.reopen(&mut writing)?;
+        let mut doubt = Doubt::default();
+        match self.apply(transaction, &mut doubt) {
+            Ok((revision, events)) => {
+                if !events.is_empty() {
+                    self.log.append(revision, events);
+                }
+                Ok(revision)
+            }
+            Err(ApplyError::Refused(error)) => Err(error),
+            Err(ApplyError::Failed(error)) => {
+                if let Some(writing) = writing {
+                    self.recover(writing, doubt);
+                }
+                Err(classify(&self.path, "write", error).into())
+            }
         }
-        Ok(revision)
     }
 
     fn watch(&self, prefix: &str, from_revision: u64) -> Result<Watch, WatchError> {
         if from_revision > self.log.revision() {
             // A listing may have seen a commit that is not in the log yet:
             // wait for it.
-            drop(self.writing.lock().unwrap_or_else(PoisonError::into_inner));
+            drop(self.writing());
         }
         self.log.watch(prefix, from_revision)
     }
@@ -231,6 +325,43 @@ fn create(path: &Path) -> Result<(), StoreError> {
         _ => Path::new("."),
     };
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail)
+}
+
+/// Opens a store's file: with its revision.
+fn open_file(path: &Path, disk: &Disk) -> Result<(Database, u64), StoreError> {
+    let opened = file::open(path, disk.clone());
+    let database = opened.map_err(|error| classify(path, "open", error))?;
+    let revision = read_meta(path, &database)?;
+    Ok((database, revision))
+}
+
+/// Puts back what was there before.
+fn take_back(database: &Database, doubt: &Doubt) -> Result<(), redb::Error> {
+    let mut write = database.begin_write()?;
+    write.set_durability(Durability::Immediate)?;
+    {
+        let mut entries = write.open_table(ENTRIES)?;
+        for (key, before) in &doubt.before {
+            match before {
+                Some((revision, value)) => {
+                    entries.insert(key.as_str(), (*revision, value.as_slice()))?;
+                }
+                None => {
+                    entries.remove(key.as_str())?;
+                }
+            }
+        }
+        write.open_table(META)?.insert(META_REVISION, doubt.revision)?;
+    }
+    write.commit()?;
+    Ok(())
+}
+
+fn owned(old: Option<redb::AccessGuard<'_, (u64, &[u8])>>) -> Option<(u64, Vec<u8>)> {
+    old.map(|guard| {
+        let (revision, value) = guard.value();
+        (revision, value.to_vec())
+    })
 }
 
 /// An empty store's tables.
@@ -302,7 +433,7 @@ mod tests {
         conformance::all(&|log| {
             count.set(count.get() + 1);
             let path = directory.path().join(format!("{}.redb", count.get()));
-            Box::new(EmbeddedStore::open_with(path, log).expect("opens"))
+            Box::new(EmbeddedStore::open_with(path, Disk::default(), log).expect("opens"))
         });
     }
 
@@ -349,6 +480,48 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_without_room_takes_nothing_and_the_store_goes_on_when_it_has_room() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let disk = Disk::default();
+        let path = directory.path().join("store.redb");
+        let store = EmbeddedStore::open_with(&path, disk.clone(), LogLimits::default()).expect("opens");
+        store.commit(conformance::put("a", "1")).expect("commits");
+        let before = store.list("").expect("lists");
+        assert!(disk.fill(bowline_plumbing::wall_clock::now() + std::time::Duration::from_secs(3600)));
+        for _ in 0..3 {
+            let error = store.commit(conformance::put("a", "2")).expect_err("there is no room");
+            let text = format!("{error:?}");
+            assert!(text.contains("No space left on device"), "{text}");
+        }
+        disk.empty();
+        assert_eq!(store.list("").expect("lists"), before, "nothing of it is there");
+        let mut watch = store.watch("", before.revision).expect("is kept");
+        assert_eq!(store.commit(conformance::put("b", "3")).expect("commits"), before.revision + 1);
+        let events = futures::executor::block_on(watch.next()).expect("is told");
+        assert_eq!(events.iter().map(|event| event.key()).collect::<Vec<_>>(), ["b"]);
+        drop((store, watch));
+        let store = EmbeddedStore::open(&path).expect("opens");
+        assert_eq!(store.get("a").expect("reads").map(|entry| entry.value), Some(b"1".to_vec()));
+    }
+
+    #[test]
+    fn a_transaction_that_was_reported_as_failed_counts_for_nothing_though_it_is_in_the_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = EmbeddedStore::open(directory.path().join("store.redb")).expect("opens");
+        store.commit(conformance::put("a", "1")).expect("commits");
+        store.commit(conformance::put("b", "1")).expect("commits");
+        let before = store.list("").expect("lists");
+        let mut doubt = Doubt::default();
+        let put = |key: &str| Change::Put { key: key.to_owned(), value: b"2".to_vec() };
+        let changes = vec![put("a"), put("c"), Change::Delete { key: "b".to_owned() }];
+        let transaction = Transaction { conditions: Vec::new(), changes };
+        assert!(store.apply(transaction, &mut doubt).is_ok());
+        store.recover(store.writing(), doubt);
+        assert_eq!(store.list("").expect("lists"), before);
+        assert_eq!(store.commit(conformance::put("d", "3")).expect("commits"), before.revision + 1);
+    }
+
+    #[test]
     fn a_draft_left_by_a_crash_is_made_anew() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("store.redb");
@@ -361,7 +534,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let store = EmbeddedStore::open(directory.path().join("store.redb")).expect("opens");
         let writing = store.writing.lock().expect("nobody panicked");
-        let Ok((revision, events)) = store.apply(conformance::put("a", "1")) else {
+        let Ok((revision, events)) = store.apply(conformance::put("a", "1"), &mut Doubt::default()) else {
             panic!("does not apply")
         };
         let listed = store.list("").expect("lists").revision;

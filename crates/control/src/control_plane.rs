@@ -792,30 +792,40 @@ fn listen(config: &ControlConfig, writer: &RegistryWriter) -> Result<TcpListener
     Ok(listener)
 }
 
+/// How soon reports that could not be taken are taken again.
+const REPORTS_AGAIN: Duration = Duration::from_millis(500);
+
 async fn take_reports(core: Arc<Core>, mut reports: mpsc::Receiver<TaskReport>) {
     let mut batch = Vec::new();
     while reports.recv_many(&mut batch, 256).await > 0 {
         measurements::count_stopped(&core, &batch);
-        let taken = core.change::<_, RegistryError>(|registry| {
-            for report in batch.drain(..) {
-                let id = report.id.clone();
-                registry.tasks.update(id.as_str(), |task| {
-                    // One that only says the same again later is no news: it would be a write, and
-                    // would wake every stream.
-                    let said = task.report.as_ref().is_some_and(|present| {
-                        TaskReport { at: report.at, ..TaskReport::clone(present) } == report
-                    });
-                    if !said {
-                        task.report = Some(Arc::new(report));
-                    }
-                });
-            }
-            Ok(())
-        });
-        if let Err(error) = taken {
+        // What a task has said once it does not say again: a disk without room may have room later.
+        while let Err(error) = core.change(|registry| take(registry, &batch)) {
             tracing::error!(%error, "reports of tasks could not be taken");
+            if reports.is_closed() {
+                return;
+            }
+            tokio::time::sleep(REPORTS_AGAIN).await;
         }
+        batch.clear();
     }
+}
+
+fn take(registry: &mut Registry, batch: &[TaskReport]) -> Result<(), RegistryError> {
+    for report in batch {
+        registry.tasks.update(report.id.as_str(), |task| {
+            // One that only says the same again later is no news: it would be a write, and
+            // would wake every stream.
+            let said = task
+                .report
+                .as_ref()
+                .is_some_and(|present| TaskReport { at: report.at, ..TaskReport::clone(present) } == *report);
+            if !said {
+                task.report = Some(Arc::new(report.clone()));
+            }
+        });
+    }
+    Ok(())
 }
 
 /// Longest time between two passes of the reconciler.

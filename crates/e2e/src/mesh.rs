@@ -148,7 +148,9 @@ impl TestMesh {
         let took = begin.elapsed();
         let read_log = || std::fs::read_to_string(&log).unwrap_or_default();
         match first.ok().and_then(|line| serde_json::from_str(&line).ok()) {
-            Some(topology) => Ok(Self { child, state_dir, temporary, topology, took, log, is_given_away: false }),
+            Some(topology) => {
+                Ok(Self { child, state_dir, temporary, topology, took, log, is_given_away: false })
+            }
             None => {
                 interrupt(child.id());
                 let _ = child.wait();

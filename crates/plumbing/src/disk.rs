@@ -71,6 +71,15 @@ impl Disk {
     }
 }
 
+/// Whether that is what went wrong: there is no room on a disk, or none that this user may have.
+#[must_use]
+pub fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.filter_map(|error| error.downcast_ref::<io::Error>()).any(is)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -86,6 +95,7 @@ mod tests {
         assert!(!disk.fill(wall_clock::now() + hour), "who filled it first empties it");
         let refused = disk.clone().room().expect_err("it is full");
         assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
+        assert!(is_full(&refused) && !is_full(&io::Error::from(io::ErrorKind::NotFound)));
         assert_eq!(disk.refused(), 1);
         disk.empty();
         assert!(disk.room().is_ok());

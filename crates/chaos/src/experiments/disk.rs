@@ -109,7 +109,7 @@ impl Trial for Full {
                 time::sleep(measures::LOOK * 3).await;
             }
             let what = format!("{ATTEMPTS} calls that change something are refused, and say why");
-            let clear = refusals.iter().filter(|text| text.contains("No space left")).count();
+            let clear = refusals.iter().filter(|text| text.contains("no space left")).count();
             let seen = format!(
                 "{} refused, {clear} for want of space: {}",
                 refusals.len(),

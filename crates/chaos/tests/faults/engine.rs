@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use bowline_model::fault::{
-    ControlPlaneHarm, FAULTS_MAX, FaultError, FaultInjector, FaultKind, FaultOrder, FaultyCertificate, TaskHarm, Victims,
+    ControlPlaneHarm, FAULTS_MAX, FaultError, FaultInjector, FaultKind, FaultOrder, FaultyCertificate,
+    TaskHarm, Victims,
 };
 use tokio::time::sleep;
 

@@ -18,7 +18,10 @@ use bowline_chaos::{
 };
 use bowline_model::{
     clock::Timestamp,
-    fault::{ALL, ControlPlaneHarm, FaultError, FaultFuture, FaultId, FaultKind, FaultOrder, FaultyCertificate, TaskHarm},
+    fault::{
+        ALL, ControlPlaneHarm, FaultError, FaultFuture, FaultId, FaultKind, FaultOrder, FaultyCertificate,
+        TaskHarm,
+    },
     task::TaskId,
 };
 use tokio::time::Instant;

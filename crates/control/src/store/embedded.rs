@@ -51,7 +51,6 @@ struct Writing {
 }
 
 /// What was there before a transaction that is to count for nothing.
-#[derive(Default)]
 struct Doubt {
     /// The store's revision.
     revision: u64,
@@ -119,8 +118,11 @@ impl EmbeddedStore {
 
     /// The writer's lock where the file is to be opened anew: else who reads does not wait for who writes.
     fn writing_if_closed(&self) -> Option<MutexGuard<'_, Writing>> {
-        let is_closed = self.database.read().unwrap_or_else(PoisonError::into_inner).is_none();
-        is_closed.then(|| self.writing())
+        self.is_closed().then(|| self.writing())
+    }
+
+    fn is_closed(&self) -> bool {
+        self.database.read().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     /// Another reader found it closed, too, and its disk has failed again.
@@ -131,11 +133,8 @@ impl EmbeddedStore {
 
     /// Opens the file anew where its disk has failed, and takes back what its last transaction may have left.
     fn reopen(&self, writing: &mut Option<MutexGuard<'_, Writing>>) -> Result<(), StoreError> {
-        let Some(writing) = writing else { return Ok(()) };
+        let Some(writing) = writing.as_mut().filter(|_| self.is_closed()) else { return Ok(()) };
         let mut present = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        if present.is_some() {
-            return Ok(());
-        }
         let (database, revision) = open_file(&self.path, &self.disk)?;
         if let Some(doubt) = writing.doubt.take_if(|doubt| doubt.revision != revision) {
             if let Err(error) = take_back(&database, &doubt) {
@@ -154,11 +153,11 @@ impl EmbeddedStore {
     }
 
     /// After a failed transaction: opens the file anew.
-    fn recover(&self, mut writing: MutexGuard<'_, Writing>, doubt: Doubt) {
+    fn recover(&self, mut writing: MutexGuard<'_, Writing>, doubt: Option<Doubt>) {
         if sabotaged(Defence::StoreRecovery) {
             return;
         }
-        writing.doubt = Some(doubt);
+        writing.doubt = doubt;
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
         if let Err(error) = self.reopen(&mut Some(writing)) {
             tracing::error!(%error, "the store's disk has failed; the store is opened anew when it is needed");
@@ -166,7 +165,11 @@ impl EmbeddedStore {
     }
 
     /// Applies a checked transaction; the writer's lock is held. `doubt` is told what to take back, should it fail.
-    fn apply(&self, transaction: Transaction, doubt: &mut Doubt) -> Result<(u64, Vec<Event>), ApplyError> {
+    fn apply(
+        &self,
+        transaction: Transaction,
+        doubt: &mut Option<Doubt>,
+    ) -> Result<(u64, Vec<Event>), ApplyError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let Some(database) = &*database else { return Err(CommitError::from(self.closed()).into()) };
         let mut write = database.begin_write().map_err(redb::Error::from)?;
@@ -189,7 +192,7 @@ impl EmbeddedStore {
                     return Err(CommitError::Conflict { key: condition.key, expected, actual }.into());
                 }
             }
-            doubt.revision = before;
+            let doubt = doubt.insert(Doubt { revision: before, before: Vec::new() });
             let next = before + 1;
             for change in transaction.changes {
                 match change {
@@ -250,7 +253,7 @@ impl Store for EmbeddedStore {
         transaction.check()?;
         let mut writing = Some(self.writing());
         self.reopen(&mut writing)?;
-        let mut doubt = Doubt::default();
+        let mut doubt = None;
         match self.apply(transaction, &mut doubt) {
             Ok((revision, events)) => {
                 if !events.is_empty() {

@@ -7,6 +7,7 @@
 use std::{
     convert::Infallible,
     ffi::OsString,
+    fmt,
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::process::CommandExt,
     path::PathBuf,
@@ -32,7 +33,6 @@ const GONE_LIMIT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// A program with its arguments, and what it needs in its environment beside what is there.
-#[derive(Debug)]
 pub struct Program {
     /// Its path.
     pub path: PathBuf,
@@ -40,6 +40,13 @@ pub struct Program {
     pub arguments: Vec<OsString>,
     /// Names and values of variables.
     pub environment: Vec<(String, OsString)>,
+}
+
+// What is in the environment may be secret.
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 /// Starts the process that kills this one, a second from now. Standard input and error are for the one that comes after,

@@ -1,12 +1,14 @@
 //! A disk without room.
 
+use std::time::Duration;
+
 use bowline_model::{
     experiment::{Expectation, Finding},
     fault::{ControlPlaneHarm, FaultId, FaultKind},
 };
 use bowline_plumbing::wall_clock;
 use serde_json::json;
-use tokio::time;
+use tokio::time::{self, Instant};
 
 use super::{
     described::{Described, measures},
@@ -20,6 +22,8 @@ use crate::{
 
 /// So many calls that change something are made while there is no room.
 const ATTEMPTS: usize = 5;
+/// How soon after the fault's end what was left of it can be deleted.
+const WRITES_AGAIN_WITHIN: Duration = Duration::from_secs(5);
 
 /// What cannot be written is refused, and nothing else.
 pub const DISK_FULL: Described = Described {
@@ -128,10 +132,17 @@ impl Trial for Full {
 
     fn restore<'a>(&'a mut self, stage: &'a Stage) -> StepFuture<'a, ()> {
         Box::pin(async move {
-            // What was refused is not there, or the experiment has found so by now.
+            // What was refused is not there, or it was found by now that it is.
             for name in [self.refused(), self.kept()] {
-                // Where nothing can be written yet, that is what is found below.
-                let _ = delete(stage, &name).await;
+                let begin = Instant::now();
+                while let Err(error) = delete(stage, &name).await {
+                    // That there is room again is noticed at the next attempt to write.
+                    if begin.elapsed() >= WRITES_AGAIN_WITHIN {
+                        tracing::warn!(%error, name, "a cluster could not be deleted");
+                        break;
+                    }
+                    time::sleep(measures::LOOK).await;
+                }
             }
             Ok(())
         })

@@ -93,9 +93,11 @@ impl TemplateRun {
     pub(crate) async fn down(mut self) -> anyhow::Result<()> {
         drop(self.stdin.take());
         match time::timeout(DOWN_LIMIT, self.child.wait()).await {
-            // Killed on purpose, it has been started again, and reads the same standard input.
-            Ok(ended) if ended?.signal() == Some(SIGKILL) => self.successor_ended().await,
-            Ok(_) => Ok(()),
+            Ok(ended) => match ended?.signal() {
+                // Killed on purpose, it has been started again, and reads the same standard input.
+                Some(SIGKILL) => self.successor_ended().await,
+                _ => Ok(()),
+            },
             Err(_) => {
                 self.child.kill().await?;
                 bail!("`bowline up` did not end within {} s:\n{}", DOWN_LIMIT.as_secs(), self.log());

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Counts since the fault was in force. All are zero of faults that are made elsewhere than in a relay.
+/// Counts since the fault was in force. All are zero of faults that are made neither in a relay nor in the control plane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Evidence {
@@ -24,4 +24,8 @@ pub struct Evidence {
     pub bytes_to_caller: u64,
     /// Packets that the kernel dropped on the relay's link.
     pub packets_dropped: u64,
+    /// What the control plane did not do, or was not let do: certificates that were asked for and not issued, resources
+    /// that sidecars refused by their names, writes that found no room.
+    #[serde(default)]
+    pub refused: u64,
 }

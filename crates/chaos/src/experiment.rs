@@ -81,6 +81,11 @@ pub trait Experiment: Send + Sync + fmt::Debug {
     /// What has to become of the traffic.
     fn expected(&self) -> &'static str;
 
+    /// Whether it takes away what others are made with: of many, it is run last.
+    fn interrupts_others(&self) -> bool {
+        false
+    }
+
     /// Chooses whom it is made of.
     ///
     /// # Errors

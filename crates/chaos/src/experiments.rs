@@ -3,9 +3,12 @@
 mod backend_unavailable;
 mod certificate_expiry;
 mod compromise;
+mod control_plane;
 mod described;
+mod disk;
 mod faulty_certificates;
 mod impostors;
+mod issuance;
 mod load;
 mod network;
 mod renewal;
@@ -14,12 +17,15 @@ mod restarts;
 pub use backend_unavailable::BackendUnavailable;
 pub use certificate_expiry::CertificateExpiry;
 pub use compromise::SECRET_COMPROMISE;
+pub use control_plane::{ControlPlaneKilled, GARBAGE_ON_STREAM};
 pub use described::Described;
+pub use disk::DISK_FULL;
 pub use faulty_certificates::{
     BACKEND_CERTIFICATE_MISMATCH, CERTIFICATE_REVOCATION, INVALID_CHAIN, INVALID_CLIENT_CERTIFICATE,
     KEY_CERTIFICATE_MISMATCH, UNTRUSTED_CA,
 };
 pub use impostors::{DNS_SPOOFING, TLS_DOWNGRADE};
+pub use issuance::CA_UNREACHABLE;
 pub use load::{HIGH_TLS_LOAD, LAYER7_FLOOD};
 pub use network::{DROPPED_PACKETS, HIGH_LATENCY};
 pub use renewal::{CERTIFICATE_ROTATION, HOT_RELOAD};
@@ -48,6 +54,10 @@ pub const ALL: &[&dyn Experiment] = &[
     &KEY_CERTIFICATE_MISMATCH,
     &LAYER7_FLOOD,
     &CLUSTER_FAILURE,
+    &ControlPlaneKilled,
+    &CA_UNREACHABLE,
+    &GARBAGE_ON_STREAM,
+    &DISK_FULL,
 ];
 
 /// The one of that name.
@@ -61,8 +71,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_nineteen_each_with_a_name_of_its_own() {
-        assert_eq!(ALL.len(), 19);
+    fn there_are_twenty_three_each_with_a_name_of_its_own() {
+        assert_eq!(ALL.len(), 23);
         for (place, experiment) in ALL.iter().enumerate() {
             assert!(ALL[..place].iter().all(|other| other.name() != experiment.name()));
             assert!(named(experiment.name()).is_some_and(|found| found.title() == experiment.title()));

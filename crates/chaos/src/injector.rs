@@ -18,8 +18,8 @@ use std::{
 use bowline_model::{
     clock::Timestamp,
     fault::{
-        FAULTS_MAX, Fault, FaultError, FaultFuture, FaultId, FaultInjector, FaultKind, FaultOrder,
-        FaultyCertificate, PathHarm, RogueServer,
+        ControlPlaneHarm, FAULTS_MAX, Fault, FaultError, FaultFuture, FaultId, FaultInjector, FaultKind,
+        FaultOrder, FaultyCertificate, PathHarm, RogueServer,
     },
     task::TaskId,
 };
@@ -30,7 +30,7 @@ use crate::{
     evidence::Evidence,
     relay::order::{ENDPOINTS_MAX, RelayEndpoint, RelayOrder, Shown},
 };
-use ground::{Ground, Undo};
+use ground::{Ground, Undo, Witness};
 use relay_process::{RelayCommand, RelayProcess};
 
 /// Of so many faults that are over the evidence is kept.
@@ -79,6 +79,10 @@ enum Claim {
     Certificate(TaskId),
     Path(TaskId, SocketAddr),
     Name(String),
+    Issuance(TaskId),
+    Stream(TaskId),
+    Disk,
+    ControlPlane,
 }
 
 impl fmt::Display for Claim {
@@ -87,6 +91,10 @@ impl fmt::Display for Claim {
             Self::Certificate(task) => write!(f, "the certificate of task {task}"),
             Self::Path(task, address) => write!(f, "the path of task {task} to {address}"),
             Self::Name(name) => write!(f, "the name {name}"),
+            Self::Issuance(task) => write!(f, "the issuance of certificates to task {task}"),
+            Self::Stream(task) => write!(f, "the configuration stream of task {task}"),
+            Self::Disk => f.write_str("the disk"),
+            Self::ControlPlane => f.write_str("the control plane"),
         }
     }
 }
@@ -97,6 +105,7 @@ struct Standing {
     fault: Fault,
     claims: Vec<Claim>,
     relay: Option<RelayProcess>,
+    witness: Option<Witness>,
     /// What undoes what is still to be undone, the latest last. Locked while that is done.
     undos: tokio::sync::Mutex<Vec<Undo>>,
     over: watch::Sender<bool>,
@@ -110,6 +119,7 @@ type Paths = Vec<(TaskId, BTreeMap<SocketAddr, TaskId>)>;
 struct Begun {
     undos: Vec<Undo>,
     relay: Option<RelayProcess>,
+    witness: Option<Witness>,
 }
 
 /// A place among the faults, until the fault stands.
@@ -221,6 +231,7 @@ impl Injector {
             fault: fault.clone(),
             claims: place.claims.clone(),
             relay: begun.relay,
+            witness: begun.witness,
             undos: tokio::sync::Mutex::new(begun.undos),
             over: watch::channel(false).0,
         });
@@ -282,6 +293,11 @@ impl Injector {
                 if let Some(error) = first_error {
                     return Err(error);
                 }
+            }
+            FaultKind::ControlPlane(harm) => {
+                let (undo, witness) = ground.begin_control_plane_fault(harm, until).await?;
+                begun.undos.push(undo);
+                begun.witness = Some(witness);
             }
             FaultKind::Path { cluster, harm, .. } => {
                 let endpoints: BTreeMap<_, _> = paths.iter().flat_map(|(_, list)| list.clone()).collect();
@@ -407,7 +423,7 @@ impl Injector {
             }
             warn!(fault = %id, %error, "a fault could not be undone from here: what is left of it ends at its deadline");
         }
-        let mut evidence = Evidence::default();
+        let mut evidence = standing.witness.as_ref().map(Witness::evidence).unwrap_or_default();
         if let Some(relay) = &standing.relay {
             evidence = match ending {
                 Ending::Asked | Ending::Deadline | Ending::RelayGone => relay.finish(FINISH_LIMIT).await,
@@ -445,7 +461,7 @@ impl Standing {
     async fn evidence(&self) -> Evidence {
         match &self.relay {
             Some(relay) => relay.evidence().await,
-            None => Evidence::default(),
+            None => self.witness.as_ref().map(Witness::evidence).unwrap_or_default(),
         }
     }
 }
@@ -521,7 +537,11 @@ fn tasks_of(kind: &FaultKind) -> &[TaskId] {
     match kind {
         FaultKind::Certificate { tasks, .. } | FaultKind::Task { tasks, .. } => tasks,
         FaultKind::Path { callers, .. } => callers,
-        FaultKind::Name { .. } => &[],
+        FaultKind::ControlPlane(
+            ControlPlaneHarm::NoIssuance { tasks, .. } | ControlPlaneHarm::Garbage { tasks },
+        ) => tasks,
+        FaultKind::ControlPlane(ControlPlaneHarm::Killed | ControlPlaneHarm::DiskFull)
+        | FaultKind::Name { .. } => &[],
     }
 }
 
@@ -536,5 +556,13 @@ fn claims_of(kind: &FaultKind, paths: &Paths) -> Vec<Claim> {
         }
         FaultKind::Name { name, .. } => vec![Claim::Name(name.to_ascii_lowercase())],
         FaultKind::Task { .. } => Vec::new(),
+        FaultKind::ControlPlane(harm) => match harm {
+            ControlPlaneHarm::NoIssuance { tasks, .. } => {
+                tasks.iter().cloned().map(Claim::Issuance).collect()
+            }
+            ControlPlaneHarm::Garbage { tasks } => tasks.iter().cloned().map(Claim::Stream).collect(),
+            ControlPlaneHarm::DiskFull => vec![Claim::Disk],
+            ControlPlaneHarm::Killed => vec![Claim::ControlPlane],
+        },
     }
 }

@@ -6,6 +6,7 @@
 //! - [`system`]: a running mesh, as a client sees it that makes experiments.
 //! - [`experiment`]: what an experiment is; [`experiments`]: those that there are; [`scope`]: of whom they are made.
 //! - [`probe`]: requests from within a caller's task.
+//! - [`revival`]: the process that kills the control plane and starts it again.
 //! - [`runner`]: measures, injects, restores and judges; [`record`] and [`report`]: what that came to.
 //! - [`attack`]: attackers that are played from the host.
 //! - [`order`]: random choices that can be made again.
@@ -20,6 +21,7 @@ pub mod probe;
 pub mod record;
 pub mod relay;
 pub mod report;
+pub mod revival;
 pub mod runner;
 pub mod scope;
 pub mod system;

@@ -56,6 +56,7 @@ fn task(number: u8) -> Task {
         inbound: Vec::new(),
         shim_pid: None,
         serial: None,
+        certificate_ends: None,
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) mod policy;
 pub(crate) mod probe;
 pub(crate) mod proxy;
 pub(crate) mod relay;
+pub(crate) mod revive;
 pub(crate) mod routes;
 pub(crate) mod server;
 pub(crate) mod shim;

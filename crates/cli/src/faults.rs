@@ -10,22 +10,23 @@ use std::{
 use anyhow::Context;
 use bowline_agent::AgentHandle;
 use bowline_chaos::{
+    evidence::Evidence,
     injector::{
         Injector,
-        ground::{Endpoint, Ground, Undo},
+        ground::{Endpoint, Ground, Undo, Witness},
         relay_process::RelayCommand,
     },
     relay::order::Shown,
 };
-use bowline_control::control_plane::{ChaosError, ControlPlane};
+use bowline_control::control_plane::{ChaosError, ControlPlane, Harmed};
 use bowline_model::{
     clock::Timestamp,
-    fault::{FaultError, FaultFuture, FaultId, FaultyCertificate, TaskHarm},
+    fault::{ControlPlaneHarm, FaultError, FaultFuture, FaultId, FaultyCertificate, TaskHarm},
     task::{Secret, TaskId},
 };
 use bowline_plumbing::wall_clock;
 
-use crate::local_api::Response;
+use crate::{local_api::Response, revival};
 
 /// The engine over these two. It holds neither of them up.
 pub(crate) fn injector(
@@ -180,9 +181,58 @@ impl Ground for MachineGround {
             }))
         })
     }
+
+    fn begin_control_plane_fault<'a>(
+        &'a self,
+        harm: &'a ControlPlaneHarm,
+        until: Timestamp,
+    ) -> FaultFuture<'a, (Undo, Witness)> {
+        Box::pin(async move {
+            let control = self.control()?;
+            match harm {
+                ControlPlaneHarm::Killed => {
+                    if !control.keeps_state() {
+                        let reason = "an ephemeral server keeps nothing that another could go on with";
+                        return Err(FaultError::Invalid(reason.to_owned()));
+                    }
+                    revival::begin(until).await?;
+                    // Whoever is to be killed undoes nothing; what is to revive it holds the deadline.
+                    let nothing = Undo::new(|| async { Ok(()) });
+                    Ok((nothing, Witness::new(Evidence::default)))
+                }
+                ControlPlaneHarm::NoIssuance { tasks, lifetime } => {
+                    let harmed =
+                        control.withhold_certificates(tasks, *lifetime, until).await.map_err(refused)?;
+                    Ok(self.undo_harm(harmed))
+                }
+                ControlPlaneHarm::Garbage { tasks } => {
+                    Ok(self.undo_harm(control.spoil_stream(tasks, until).await.map_err(refused)?))
+                }
+                ControlPlaneHarm::DiskFull => {
+                    control.fill_disk(until).map_err(refused)?;
+                    let empty = self.undo(|control| async move {
+                        control.empty_disk();
+                        Ok(())
+                    });
+                    let control = self.control.clone();
+                    let count = move || control.upgrade().map_or(0, |control| control.writes_refused());
+                    Ok((empty, Witness::new(move || Evidence { refused: count(), ..Evidence::default() })))
+                }
+            }
+        })
+    }
 }
 
 impl MachineGround {
+    fn undo_harm(&self, harmed: Harmed) -> (Undo, Witness) {
+        let of_undo = harmed.clone();
+        let undo = self.undo(move |control| {
+            let harmed = of_undo.clone();
+            async move { control.end_harm(&harmed).await }
+        });
+        (undo, Witness::new(move || Evidence { refused: harmed.met(), ..Evidence::default() }))
+    }
+
     /// Undoes by this, for as long as there is a control plane; after it sidecars do by themselves.
     fn undo<F>(&self, work: impl Fn(Arc<ControlPlane>) -> F + Clone + Send + Sync + 'static) -> Undo
     where

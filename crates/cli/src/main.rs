@@ -20,6 +20,7 @@ mod master_key_args;
 mod measured;
 mod output;
 mod project;
+mod revival;
 mod routes;
 mod running;
 #[cfg(feature = "sabotage")]
@@ -40,8 +41,8 @@ use clap::{Parser, Subcommand};
 use commands::{
     access_key, audit, ca, certs, chaos as chaos_command, chaos_probe, check as check_command, completions,
     diagnostics, down, edges, events as events_command, exec, identity, log_level, logs as logs_command,
-    master_key, policy, probe, proxy, relay, routes as routes_command, server, shim, stat, status, tap, top,
-    trace, up, verify as verify_command,
+    master_key, policy, probe, proxy, relay, revive, routes as routes_command, server, shim, stat, status,
+    tap, top, trace, up, verify as verify_command,
 };
 
 /// What `--version` says.
@@ -131,6 +132,9 @@ enum Command {
     /// Stand between two sidecars and harm what passes (started by `bowline up`)
     #[command(hide = true)]
     Relay,
+    /// Kill who started this, and start it again after a while (started by `bowline up`)
+    #[command(hide = true)]
+    Revive(revive::Args),
 }
 
 fn main() -> ExitCode {
@@ -146,6 +150,7 @@ fn main() -> ExitCode {
         Command::ChaosProbe => return chaos_probe::run(),
         // It makes namespaces, too.
         Command::Relay => return relay::run(),
+        Command::Revive(args) => revive::run(args),
         Command::Completions(args) => return completions::run::<Cli>(&args),
         Command::Audit(args) => audit::run(args),
         Command::Proxy(args) => proxy::run(args),

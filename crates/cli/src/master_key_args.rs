@@ -20,6 +20,12 @@ pub(crate) fn take_from_environment() {
     }
 }
 
+/// What a program needs in its environment to find the keys that this one found there.
+pub(crate) fn environment() -> Vec<(String, OsString)> {
+    let kept = [(VARIABLE, &PRESENT), (NEW_VARIABLE, &NEW)];
+    kept.into_iter().filter_map(|(name, kept)| Some((name.to_owned(), kept.get()?.clone()))).collect()
+}
+
 /// The key for a rotation that was in the environment.
 pub(crate) fn new_key() -> anyhow::Result<Option<Secret>> {
     NEW.get().map(|value| text(NEW_VARIABLE, value).map(|text| Secret::new(text.to_owned()))).transpose()

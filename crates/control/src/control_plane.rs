@@ -4,6 +4,7 @@ mod audit_trail;
 mod authorities;
 mod certificates;
 mod chaos;
+mod harm;
 mod introspection;
 mod measurements;
 mod private_dns;
@@ -33,7 +34,7 @@ use bowline_model::{
         DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskStatus, TaskUsage, TokenIssuer,
     },
 };
-use bowline_plumbing::{drain, seal::SealKey, wall_clock};
+use bowline_plumbing::{disk::Disk, drain, seal::SealKey, wall_clock};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
@@ -63,7 +64,7 @@ use crate::{
     registry::{LocalCommandRecord, Registry, RegistryError, RegistryWriter, SETTINGS, Settings},
     stack::{ApplyError, StackFault, StackOrder, record::StackTemplate},
     state_lock::{StateLock, StateLockError},
-    store::{EmbeddedStore, Store, StoreError},
+    store::{EmbeddedStore, LogLimits as StoreLogLimits, Store, StoreError},
     stream::{StreamServer, directory::IssuedCertificate, tls::TlsHandle},
     task_spec::{self, SpecOptions},
 };
@@ -86,6 +87,7 @@ pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,
 };
 pub use chaos::{ChaosError, DiversionId, Forged, SpoofId, StageId};
+pub use harm::Harmed;
 pub use introspection::{Diagnosis, NameError, ProxyLink};
 pub use served::ServedCertificate;
 
@@ -308,6 +310,8 @@ pub struct ControlPlane {
     dns: Option<Arc<PrivateDns>>,
     stopping: watch::Sender<bool>,
     otlp: Sending,
+    /// With the store and the audit trail.
+    disk: Disk,
     _lock: StateLock,
 }
 
@@ -345,10 +349,11 @@ impl ControlPlane {
     /// See [`StartError`].
     pub async fn start(config: ControlConfig) -> Result<Self, StartError> {
         let lock = StateLock::acquire(&config.state_dir)?;
+        let disk = Disk::default();
         let path = config.state_dir.join(STORE_FILE);
         let store = match config.ephemeral {
             true => EmbeddedStore::in_memory(),
-            false => EmbeddedStore::open(&path),
+            false => EmbeddedStore::open_with(&path, disk.clone(), StoreLogLimits::default()),
         };
         let store = store.map_err(|source| StartError::Store { path, source })?;
         let store: Arc<dyn Store> = Arc::new(store);
@@ -360,7 +365,7 @@ impl ControlPlane {
                 Ok(())
             })?;
         }
-        let audit = audit_trail::open(&config, &master_key).await?;
+        let audit = audit_trail::open(&config, &master_key, disk.clone()).await?;
         let metrics = Arc::new(open_metrics(&config)?);
         let traces = Arc::new(open_traces(&config)?);
         let logs = Arc::new(open_logs(&config, &metrics)?);
@@ -441,6 +446,7 @@ impl ControlPlane {
             dns,
             stopping,
             otlp: Sending { stopping: sending, sender: Mutex::new(Some(sender)) },
+            disk,
             _lock: lock,
         })
     }
@@ -786,30 +792,40 @@ fn listen(config: &ControlConfig, writer: &RegistryWriter) -> Result<TcpListener
     Ok(listener)
 }
 
+/// How soon reports that could not be taken are taken again.
+const REPORTS_AGAIN: Duration = Duration::from_millis(500);
+
 async fn take_reports(core: Arc<Core>, mut reports: mpsc::Receiver<TaskReport>) {
     let mut batch = Vec::new();
     while reports.recv_many(&mut batch, 256).await > 0 {
         measurements::count_stopped(&core, &batch);
-        let taken = core.change::<_, RegistryError>(|registry| {
-            for report in batch.drain(..) {
-                let id = report.id.clone();
-                registry.tasks.update(id.as_str(), |task| {
-                    // One that only says the same again later is no news: it would be a write, and
-                    // would wake every stream.
-                    let said = task.report.as_ref().is_some_and(|present| {
-                        TaskReport { at: report.at, ..TaskReport::clone(present) } == report
-                    });
-                    if !said {
-                        task.report = Some(Arc::new(report));
-                    }
-                });
-            }
-            Ok(())
-        });
-        if let Err(error) = taken {
+        // What a task has said once it does not say again: a disk without room may have room later.
+        while let Err(error) = core.change(|registry| take(registry, &batch)) {
             tracing::error!(%error, "reports of tasks could not be taken");
+            if reports.is_closed() {
+                return;
+            }
+            tokio::time::sleep(REPORTS_AGAIN).await;
         }
+        batch.clear();
     }
+}
+
+fn take(registry: &mut Registry, batch: &[TaskReport]) -> Result<(), RegistryError> {
+    for report in batch {
+        registry.tasks.update(report.id.as_str(), |task| {
+            // One that only says the same again later is no news: it would be a write, and
+            // would wake every stream.
+            let said = task
+                .report
+                .as_ref()
+                .is_some_and(|present| TaskReport { at: report.at, ..TaskReport::clone(present) } == *report);
+            if !said {
+                task.report = Some(Arc::new(report.clone()));
+            }
+        });
+    }
+    Ok(())
 }
 
 /// Longest time between two passes of the reconciler.
@@ -821,7 +837,7 @@ async fn run_reconciler(core: Arc<Core>, stopping: watch::Receiver<bool>) {
     loop {
         generation.mark_unchanged();
         core.end_old_diversions();
-        let faults_end = core.end_old_faults();
+        let faults_end = core.end_old_faults().into_iter().chain(core.end_old_harms()).min();
         let began = Instant::now();
         let passed = core.reconcile(&mut histories, *stopping.borrow());
         core.telemetry().own.passed(began.elapsed(), passed.is_err());

@@ -3,6 +3,7 @@
 pub(crate) mod chaos;
 mod directory;
 pub(crate) mod forgery;
+pub(crate) mod harm;
 mod issuance;
 mod proxies;
 mod revocations;
@@ -61,6 +62,7 @@ use crate::{
 use self::{
     chaos::Chaos,
     directory::PublishCache,
+    harm::Harms,
     proxies::{Diversions, ProxyState},
     revocations::PublishedRevocation,
 };
@@ -105,6 +107,8 @@ pub(crate) struct Core {
     diversions: Mutex<Diversions>,
     /// Faults that are in force on purpose.
     chaos: Mutex<Chaos>,
+    /// What is done to the control plane itself on purpose.
+    harms: Mutex<Harms>,
     /// Generation of what is published: the registry's changes and diversions.
     published: watch::Sender<u64>,
     /// Changes with `published`, but not where only revocations differ: then every proxy's
@@ -172,6 +176,7 @@ impl Core {
             options,
             diversions: Mutex::default(),
             chaos: Mutex::default(),
+            harms: Mutex::default(),
             published,
             base: AtomicU64::new(1),
             cache: ArcSwap::from_pointee(PublishCache::default()),

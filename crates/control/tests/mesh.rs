@@ -4,6 +4,8 @@
 mod agent;
 #[path = "mesh/faults.rs"]
 mod faults;
+#[path = "mesh/harm.rs"]
+mod harm;
 #[path = "mesh/introspection.rs"]
 mod introspection;
 #[path = "mesh/proxy.rs"]

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -91,6 +92,8 @@ pub struct TestMesh {
     /// From the start of the process to the printed topology.
     pub took: Duration,
     log: PathBuf,
+    /// A test has killed it, and goes on with its state directory.
+    is_given_away: bool,
 }
 
 impl TestMesh {
@@ -145,7 +148,9 @@ impl TestMesh {
         let took = begin.elapsed();
         let read_log = || std::fs::read_to_string(&log).unwrap_or_default();
         match first.ok().and_then(|line| serde_json::from_str(&line).ok()) {
-            Some(topology) => Ok(Self { child, state_dir, temporary, topology, took, log }),
+            Some(topology) => {
+                Ok(Self { child, state_dir, temporary, topology, took, log, is_given_away: false })
+            }
             None => {
                 interrupt(child.id());
                 let _ = child.wait();
@@ -232,6 +237,7 @@ impl TestMesh {
     pub fn kill(mut self) -> (PathBuf, Option<tempfile::TempDir>) {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it can be waited for");
+        self.is_given_away = true;
         (self.state_dir.clone(), self.temporary.take())
     }
 
@@ -241,6 +247,12 @@ impl TestMesh {
     }
 
     fn end(&mut self) -> Option<i32> {
+        let killed = self.child.try_wait().ok().flatten().is_some_and(|status| status.signal() == Some(9));
+        if killed {
+            // An experiment has had it start again, as no child of this process.
+            let down = self.run(&["down"]);
+            return down.success().then_some(0);
+        }
         interrupt(self.child.id());
         let child = &mut self.child;
         let status = eventually("`bowline up` ends after Ctrl-C", Duration::from_secs(60), || {
@@ -254,6 +266,10 @@ impl Drop for TestMesh {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) && !std::thread::panicking() {
             self.end();
+        } else if !self.is_given_away
+            && matches!(self.child.try_wait(), Ok(Some(status)) if status.signal() == Some(9))
+        {
+            let _ = self.run(&["down"]);
         } else if matches!(self.child.try_wait(), Ok(None)) {
             interrupt(self.child.id());
             let deadline = Instant::now() + Duration::from_secs(60);

@@ -15,6 +15,12 @@ use crate::{clock::Timestamp, task::TaskId};
 pub const LASTING_MAX: Duration = Duration::from_secs(12 * 3600);
 /// Shortest time that a fault may last.
 pub const LASTING_MIN: Duration = Duration::from_secs(1);
+/// Shortest life of a certificate in [`ControlPlaneHarm::NoIssuance`].
+pub const LIFETIME_MIN: Duration = Duration::from_secs(5);
+/// Longest life of a certificate in [`ControlPlaneHarm::NoIssuance`].
+pub const LIFETIME_MAX: Duration = Duration::from_secs(3600);
+/// Longest time that the control plane is away in [`ControlPlaneHarm::Killed`].
+pub const AWAY_MAX: Duration = Duration::from_secs(600);
 /// Most faults at a time.
 pub const FAULTS_MAX: usize = 256;
 /// All of what a fault can be applied to, in [`FaultOrder::per_million`].
@@ -142,6 +148,31 @@ pub enum FaultKind {
         /// What.
         harm: TaskHarm,
     },
+    /// Something happens to the control plane.
+    ControlPlane(ControlPlaneHarm),
+}
+
+/// What happens to the control plane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ControlPlaneHarm {
+    /// Its process gets `SIGKILL`; at the fault's end it is started again as it was.
+    Killed,
+    /// It issues no certificates to these tasks. Before that each of them gets one that lives for `lifetime`: so soon
+    /// the fault is felt by who has not renewed.
+    NoIssuance {
+        /// Whose sidecars.
+        tasks: Vec<TaskId>,
+        /// From [`LIFETIME_MIN`] to [`LIFETIME_MAX`].
+        lifetime: Duration,
+    },
+    /// What the configuration stream has for these tasks' sidecars cannot be used.
+    Garbage {
+        /// Whose sidecars.
+        tasks: Vec<TaskId>,
+    },
+    /// The disk with its state has no room left.
+    DiskFull,
 }
 
 /// A certificate that nobody must believe, though a key belongs to it.
@@ -336,9 +367,18 @@ impl FaultOrder {
             FaultKind::Certificate { tasks, .. } | FaultKind::Task { tasks, .. } => tasks.len(),
             FaultKind::Path { callers, .. } => callers.len(),
             FaultKind::Name { .. } => 1,
+            FaultKind::ControlPlane(harm) => match harm {
+                ControlPlaneHarm::NoIssuance { tasks, .. } | ControlPlaneHarm::Garbage { tasks } => {
+                    tasks.len()
+                }
+                ControlPlaneHarm::Killed | ControlPlaneHarm::DiskFull => 1,
+            },
         };
         if targets == 0 {
             return refuse("the fault names no task".to_owned());
+        }
+        if let FaultKind::ControlPlane(harm) = &self.kind {
+            harm.check(self.lasting).or_else(refuse)?;
         }
         let percent = match &self.kind {
             FaultKind::Path { harm: PathHarm::Loss { percent }, .. } => Some(percent),
@@ -358,6 +398,21 @@ impl FaultOrder {
             Some(percent) if !(1..=100).contains(percent) => {
                 refuse(format!("a percentage is from 1 to 100, not {percent}"))
             }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ControlPlaneHarm {
+    /// Whether it can last for so long.
+    fn check(&self, lasting: Duration) -> Result<(), String> {
+        match self {
+            Self::Killed if lasting > AWAY_MAX => {
+                Err(format!("the control plane is away for {AWAY_MAX:?} at most, not {lasting:?}"))
+            }
+            Self::NoIssuance { lifetime, .. } if !(LIFETIME_MIN..=LIFETIME_MAX).contains(lifetime) => Err(
+                format!("a certificate lives from {LIFETIME_MIN:?} to {LIFETIME_MAX:?}, not {lifetime:?}"),
+            ),
             _ => Ok(()),
         }
     }
@@ -393,6 +448,14 @@ mod tests {
         let name = FaultKind::Name { name: "a.b".to_owned(), address: IpAddr::from([127, 0, 0, 1]) };
         assert_eq!(order(name.clone()).check(), Ok(()));
         assert!(FaultOrder { per_million: 1, ..order(name) }.check().is_err());
+        let killed = order(FaultKind::ControlPlane(ControlPlaneHarm::Killed));
+        assert_eq!(killed.check(), Ok(()));
+        assert!(FaultOrder { lasting: AWAY_MAX * 2, ..killed }.check().is_err());
+        let nobody = ControlPlaneHarm::Garbage { tasks: Vec::new() };
+        assert!(order(FaultKind::ControlPlane(nobody)).check().is_err());
+        let tasks = vec!["a".repeat(32).parse().expect("an id")];
+        let brief = ControlPlaneHarm::NoIssuance { tasks, lifetime: Duration::from_secs(1) };
+        assert!(order(FaultKind::ControlPlane(brief)).check().is_err());
     }
 
     #[test]

@@ -35,6 +35,14 @@ pub enum Defence {
     HandshakeTime,
     /// Tasks that end are replaced.
     Replacement,
+    /// A sidecar keeps its configuration while there is no control plane.
+    Autonomy,
+    /// A sidecar keeps the last good one of a resource that cannot be used.
+    LastGood,
+    /// Certificates are renewed well before their end.
+    EarlyRenewal,
+    /// A store whose disk failed is opened anew.
+    StoreRecovery,
 }
 
 /// Whether a defence is switched off.
@@ -66,7 +74,7 @@ mod switched {
     pub const VARIABLE: &str = "BOWLINE_SABOTAGE";
 
     /// Every defence with the word that switches it off.
-    const WORDS: [(&str, Defence); 14] = [
+    const WORDS: [(&str, Defence); 18] = [
         ("accept-any-certificate", Defence::Certificate),
         ("accept-any-signature", Defence::Possession),
         ("accept-any-identity", Defence::Identity),
@@ -81,6 +89,10 @@ mod switched {
         ("no-pooling", Defence::Pooling),
         ("no-handshake-timeout", Defence::HandshakeTime),
         ("no-replacement", Defence::Replacement),
+        ("forget-when-alone", Defence::Autonomy),
+        ("drop-refused", Defence::LastGood),
+        ("renew-late", Defence::EarlyRenewal),
+        ("no-store-recovery", Defence::StoreRecovery),
     ];
 
     static SWITCHED: LazyLock<Vec<String>> = LazyLock::new(|| {

@@ -8,6 +8,7 @@
 //! - [`seal`]: encryption of what is kept on disk.
 //! - [`backoff`]: growing, jittered delays.
 //! - [`exposition`]: metrics as Prometheus reads them.
+//! - [`disk`]: room to write, and its lack on purpose.
 //! - [`drain`]: telling every part of a process to finish what it has.
 //! - [`telemetry`]: the process's own log.
 //! - [`text`]: text for a terminal.
@@ -15,6 +16,7 @@
 //! - [`sys`]: the only module of Bowline with `unsafe` code.
 
 pub mod backoff;
+pub mod disk;
 pub mod drain;
 pub mod exposition;
 pub mod fd_message;

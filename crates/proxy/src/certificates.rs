@@ -98,6 +98,9 @@ impl Stored {
     /// At two thirds of what was left of its life when it came, a little earlier or later for each
     /// proxy.
     fn renew_at(&self, jitter: f64) -> Timestamp {
+        if sabotaged(Defence::EarlyRenewal) {
+            return self.not_after;
+        }
         let begin = self.received.max(self.not_before);
         begin + self.not_after.since(begin).mul_f64(2.0 / 3.0 - 0.05 + 0.1 * jitter)
     }
@@ -281,6 +284,7 @@ impl Certificates {
         }
         let failures = attempt.failures;
         let result = self.renew(name, wanted, failures).await;
+        let left = self.stored.get(name).map(|stored| stored.not_after.since(wall_clock::now()));
         // Looked up again: `renew` needed the whole of `self`.
         let Some(attempt) = self.attempts.get_mut(name) else { return clock };
         match result {
@@ -296,7 +300,8 @@ impl Certificates {
             }
             Err(error) => {
                 attempt.failures = attempt.failures.saturating_add(1);
-                attempt.not_before = Instant::now() + attempt.backoff.next_delay();
+                let pause = attempt.backoff.next_delay().min(longest_pause(left));
+                attempt.not_before = Instant::now() + pause;
                 tracing::warn!(name, error = %chain_text(&error), "no certificate; trying again");
                 attempt.not_before
             }
@@ -420,6 +425,13 @@ impl Certificates {
     }
 }
 
+/// Longest pause between two attempts to renew a certificate that lives for so long yet: there are several before its
+/// end, however short-lived it is.
+fn longest_pause(left: Option<Duration>) -> Duration {
+    let of_rest = left.filter(|left| !left.is_zero()).map_or(BACKOFF_MAX, |left| left / 8);
+    of_rest.clamp(BACKOFF_BASE, BACKOFF_MAX)
+}
+
 /// First and last second of a certificate.
 fn validity_of(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
     let (_, parsed) = X509Certificate::from_der(der).ok()?;
@@ -499,6 +511,16 @@ mod tests {
         attempt.reissued_for = Some("ab".to_owned());
         assert_eq!(attempt.reissue_at(&stored, &signer("ab"), later), None);
         assert!(attempt.reissue_at(&stored, &signer("cd"), later).is_some());
+    }
+
+    #[test]
+    fn there_are_several_attempts_before_the_end_of_a_life() {
+        assert_eq!(longest_pause(Some(Duration::from_secs(8))), Duration::from_secs(1));
+        assert_eq!(longest_pause(Some(Duration::from_millis(8))), BACKOFF_BASE);
+        assert_eq!(longest_pause(Some(Duration::from_secs(3600))), BACKOFF_MAX);
+        // There is none, or its end has come: nothing is won by haste.
+        assert_eq!(longest_pause(Some(Duration::ZERO)), BACKOFF_MAX);
+        assert_eq!(longest_pause(None), BACKOFF_MAX);
     }
 
     #[test]

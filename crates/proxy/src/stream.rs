@@ -14,6 +14,7 @@ use bowline_discovery::{
         aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
     },
 };
+use bowline_model::sabotage::{Defence, sabotaged};
 use bowline_plumbing::{backoff::Backoff, wall_clock};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -61,6 +62,9 @@ impl Stream {
                 Ok(why) => tracing::info!("{why}"),
                 Err(error) => {
                     tracing::warn!(error = %chain_text(&error), "no stream; going on with what there is");
+                    if sabotaged(Defence::Autonomy) {
+                        self.forget();
+                    }
                     if matches!(&error, ControlPlaneError::Status(status) if status.code() == Code::Unauthenticated)
                     {
                         // Revoked, or at its end: whoever keeps the certificates asks for another one.
@@ -131,6 +135,14 @@ impl Stream {
         }
     }
 
+    /// Has no resources any more: only where that is to be seen to break things.
+    fn forget(&self) {
+        let mut data_plane = self.control_plane.control.lock();
+        let held = data_plane.store.all().map(|held| (held.resource.kind(), held.resource.name().to_owned()));
+        let held: Vec<_> = held.collect();
+        data_plane.apply(Vec::new(), &held);
+    }
+
     /// The certificate that the proxy shows, DER.
     fn own_leaf(&self) -> Option<Vec<u8>> {
         let control = self.control_plane.control.lock();
@@ -185,7 +197,10 @@ impl Stream {
                 Err(error) => refuse(chain_text(&error), name, version),
             }
         }
-        let removed: Vec<_> = response.removed_resources.into_iter().map(|name| (kind, name)).collect();
+        let mut removed: Vec<_> = response.removed_resources.into_iter().map(|name| (kind, name)).collect();
+        if sabotaged(Defence::LastGood) {
+            removed.extend(unread.iter().map(|(name, ..)| (kind, name.clone())));
+        }
         let rejections = {
             let mut data_plane = self.control_plane.control.lock();
             for (name, version, reason) in unread {

@@ -5,14 +5,25 @@ use std::{
     time::Duration,
 };
 
-use bowline_model::fault::{ALL, Fault, FaultId, FaultKind, FaultOrder, LASTING_MAX, LASTING_MIN};
-use tokio::task::JoinHandle;
+use bowline_model::fault::{
+    ALL, ControlPlaneHarm, Fault, FaultId, FaultKind, FaultOrder, LASTING_MAX, LASTING_MIN,
+};
+use tokio::{
+    task::JoinHandle,
+    time::{self, Instant},
+};
 
 use super::ExperimentError;
-use crate::{scope::Scope, system::System};
+use crate::{
+    scope::Scope,
+    system::{System, SystemError},
+};
 
 /// How long after its planned end a fault ends by itself, should the runner be gone.
 const SPARE: Duration = Duration::from_secs(8);
+/// How long is waited for a control plane that is away on purpose, and how often it is looked at.
+const BACK_WITHIN: Duration = Duration::from_secs(25);
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The system under test, the scope, and the faults that were begun.
 #[derive(Debug)]
@@ -32,6 +43,8 @@ struct Begun {
     id: FaultId,
     /// It lasts until it is ended, or its deadline: what it does is not done at once.
     lasts: bool,
+    /// Who would be asked of it is away until its deadline.
+    takes_all_away: bool,
 }
 
 impl Stage {
@@ -89,11 +102,22 @@ impl Stage {
     /// # Errors
     /// It could not be put in force.
     pub async fn begin(&self, kind: FaultKind) -> Result<Fault, ExperimentError> {
+        self.begin_for(kind, self.lasting + SPARE).await
+    }
+
+    /// As [`Stage::begin`], with this deadline.
+    ///
+    /// # Errors
+    /// It could not be put in force.
+    pub async fn begin_for(&self, kind: FaultKind, lasting: Duration) -> Result<Fault, ExperimentError> {
         let of_share = matches!(kind, FaultKind::Certificate { .. } | FaultKind::Path { .. });
+        // Who was killed knows nothing of it any more.
+        let takes_all_away = kind == FaultKind::ControlPlane(ControlPlaneHarm::Killed);
+        let lasts = of_share || (matches!(kind, FaultKind::ControlPlane(_)) && !takes_all_away);
         let order = FaultOrder {
             kind,
             per_million: if of_share { self.scope.per_million } else { ALL },
-            lasting: (self.lasting + SPARE).clamp(LASTING_MIN, LASTING_MAX),
+            lasting: lasting.clamp(LASTING_MIN, LASTING_MAX),
             cause: self.cause.clone(),
         };
         order.check().map_err(|error| ExperimentError::failed(error.to_string()))?;
@@ -102,7 +126,7 @@ impl Stage {
         let beginning = tokio::spawn(async move {
             let fault = system.begin_fault(order).await;
             if let Ok(fault) = &fault {
-                locked(&begun).push(Begun { id: fault.id.clone(), lasts: of_share });
+                locked(&begun).push(Begun { id: fault.id.clone(), lasts, takes_all_away });
             }
             // Who has asked may have been broken off: then `end_all` ends it.
             let _ = done.send(fault);
@@ -110,6 +134,28 @@ impl Stage {
         locked(&self.beginning).push(beginning);
         let gone = |_| ExperimentError::failed("what was to begin a fault has failed");
         Ok(answered.await.map_err(gone)??)
+    }
+
+    /// Ends a fault before the run is over.
+    ///
+    /// # Errors
+    /// It could not be ended.
+    pub async fn end(&self, id: &FaultId) -> Result<(), ExperimentError> {
+        self.system.end_fault(id.clone()).await?;
+        locked(&self.begun).iter_mut().filter(|begun| begun.id == *id).for_each(|begun| begun.lasts = false);
+        Ok(())
+    }
+
+    /// Those in force; where nobody answers for a time on purpose, it is waited for who does.
+    async fn faults(&self) -> Result<Vec<Fault>, SystemError> {
+        let is_away = locked(&self.begun).iter().any(|begun| begun.takes_all_away);
+        let begin = Instant::now();
+        loop {
+            match self.system.faults().await {
+                Err(_) if is_away && begin.elapsed() < BACK_WITHIN => time::sleep(LOOK).await,
+                answered => return answered,
+            }
+        }
     }
 
     /// Ends every fault of this run, also one that was being begun when the run was broken off.
@@ -124,7 +170,7 @@ impl Stage {
         }
         let mut ids = self.begun();
         let mut failed = None;
-        match self.system.faults().await {
+        match self.faults().await {
             Ok(faults) => {
                 ids.retain(|id| faults.iter().any(|fault| fault.id == *id));
                 let own = faults.into_iter().filter(|fault| fault.order.cause == self.cause);

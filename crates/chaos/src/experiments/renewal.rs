@@ -46,7 +46,7 @@ pub const HOT_RELOAD: Described = Described {
     },
 };
 
-fn lossless() -> Expectation {
+pub(super) fn lossless() -> Expectation {
     Expectation { lost_max: Some(0), recover_within: measures::RECOVERY, ..Expectation::served(1.0) }
 }
 

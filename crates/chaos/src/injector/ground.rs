@@ -10,11 +10,11 @@ use std::{
 
 use bowline_model::{
     clock::Timestamp,
-    fault::{FaultError, FaultFuture, FaultId, FaultyCertificate, TaskHarm},
+    fault::{ControlPlaneHarm, FaultError, FaultFuture, FaultId, FaultyCertificate, TaskHarm},
     task::TaskId,
 };
 
-use crate::relay::order::Shown;
+use crate::{evidence::Evidence, relay::order::Shown};
 
 /// A future that undoes something.
 pub type UndoFuture = Pin<Box<dyn Future<Output = Result<(), FaultError>> + Send>>;
@@ -41,6 +41,29 @@ impl Undo {
 impl fmt::Debug for Undo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Undo")
+    }
+}
+
+/// Tells what a fault has done so far that is made where there is no relay; also when it is over.
+#[derive(Clone)]
+pub struct Witness(Arc<dyn Fn() -> Evidence + Send + Sync>);
+
+impl Witness {
+    /// One that asks this.
+    pub fn new(ask: impl Fn() -> Evidence + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+
+    /// What it has seen.
+    #[must_use]
+    pub fn evidence(&self) -> Evidence {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Witness")
     }
 }
 
@@ -108,4 +131,11 @@ pub trait Ground: fmt::Debug + Send + Sync + 'static {
         harm: &'a TaskHarm,
         until: Timestamp,
     ) -> FaultFuture<'a, Undo>;
+
+    /// Harms the control plane itself.
+    fn begin_control_plane_fault<'a>(
+        &'a self,
+        harm: &'a ControlPlaneHarm,
+        until: Timestamp,
+    ) -> FaultFuture<'a, (Undo, Witness)>;
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use bowline_model::task::TaskId;
+use bowline_model::{clock::Timestamp, task::TaskId};
 use serde::{Deserialize, Serialize};
 
 /// What runs at one moment.
@@ -53,6 +53,9 @@ pub struct Task {
     pub shim_pid: Option<u32>,
     /// Serial number of its sidecar's certificate, lower-case hexadecimal.
     pub serial: Option<String>,
+    /// When that certificate ends.
+    #[serde(default)]
+    pub certificate_ends: Option<Timestamp>,
 }
 
 /// Where a port of a task is reached by other sidecars.

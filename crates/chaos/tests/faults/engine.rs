@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use bowline_model::fault::{
-    FAULTS_MAX, FaultError, FaultInjector, FaultKind, FaultOrder, FaultyCertificate, TaskHarm, Victims,
+    ControlPlaneHarm, FAULTS_MAX, FaultError, FaultInjector, FaultKind, FaultOrder, FaultyCertificate,
+    TaskHarm, Victims,
 };
 use tokio::time::sleep;
 
@@ -80,6 +81,30 @@ async fn no_two_faults_have_one_certificate() {
     injector.begin(expired(2)).await.expect("another task's");
     injector.end(first.id).await.expect("it ends");
     injector.begin(expired(1)).await.expect("the first is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_control_planes_fault_has_its_claims_and_its_evidence_also_when_it_is_over() {
+    let ground = Arc::new(FakeGround::new());
+    let injector = injector(&ground);
+    let harm = |harm| order(FaultKind::ControlPlane(harm));
+    let garbage = |numbers: &[u8]| {
+        harm(ControlPlaneHarm::Garbage { tasks: numbers.iter().copied().map(task).collect() })
+    };
+    let fault = injector.begin(garbage(&[1, 2])).await.expect("it begins");
+    assert_eq!(ground.done().len(), 1);
+    assert!(matches!(injector.begin(garbage(&[2])).await, Err(FaultError::Invalid(_))));
+    let others = [garbage(&[3]), harm(ControlPlaneHarm::DiskFull), harm(ControlPlaneHarm::Killed)];
+    for other in others {
+        injector.begin(other.clone()).await.expect("it has nothing of the first");
+        assert!(matches!(injector.begin(other).await, Err(FaultError::Invalid(_))));
+    }
+    assert!(matches!(injector.begin(garbage(&[101])).await, Err(FaultError::NotFound(_))));
+    assert_eq!(injector.evidence(&fault.id).await.expect("it is known").refused, 7);
+    injector.end(fault.id.clone()).await.expect("it ends");
+    assert_eq!(injector.evidence(&fault.id).await.expect("it is known").refused, 7);
+    assert_eq!(ground.done().len(), 3);
+    injector.begin(garbage(&[2])).await.expect("nothing is in the way");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,16 +8,20 @@ use std::{
 };
 
 use bowline_chaos::{
+    evidence::Evidence,
     injector::{
         Injector,
-        ground::{Endpoint, Ground, Undo},
+        ground::{Endpoint, Ground, Undo, Witness},
         relay_process::RelayCommand,
     },
     relay::order::Shown,
 };
 use bowline_model::{
     clock::Timestamp,
-    fault::{ALL, FaultError, FaultFuture, FaultId, FaultKind, FaultOrder, FaultyCertificate, TaskHarm},
+    fault::{
+        ALL, ControlPlaneHarm, FaultError, FaultFuture, FaultId, FaultKind, FaultOrder, FaultyCertificate,
+        TaskHarm,
+    },
     task::TaskId,
 };
 use tokio::time::Instant;
@@ -168,6 +172,17 @@ impl Ground for FakeGround {
         Box::pin(async move {
             tokio::time::sleep(self.takes).await;
             self.try_do(format!("harm {}", &task.as_str()[..2]))
+        })
+    }
+
+    fn begin_control_plane_fault<'a>(
+        &'a self,
+        harm: &'a ControlPlaneHarm,
+        _: Timestamp,
+    ) -> FaultFuture<'a, (Undo, Witness)> {
+        Box::pin(async move {
+            let undo = self.try_do(format!("harm {harm:?}"))?;
+            Ok((undo, Witness::new(|| Evidence { refused: 7, ..Evidence::default() })))
         })
     }
 }

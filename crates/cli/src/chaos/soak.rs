@@ -118,6 +118,7 @@ pub(crate) async fn run(args: SoakArgs) -> anyhow::Result<ExitCode> {
         true => experiments::ALL.iter().map(|it| it.name()).collect(),
         false => args.experiments.iter().map(String::as_str).collect(),
     };
+    system.topology().await?;
     let before = tokio::select! {
         before = at_rest(&system, &state_dir) => before.context("the mesh is not at rest: nothing was begun")?,
         () = stop.asked() => anyhow::bail!("broken off before anything was run"),
@@ -200,12 +201,18 @@ async fn at_rest(system: &LiveSystem, state_dir: &Path) -> anyhow::Result<Snapsh
     let mut last = Snapshot::take(system, state_dir).await?;
     loop {
         time::sleep(LASTING).await;
-        let snapshot = Snapshot::take(system, state_dir).await?;
+        let is_over = Instant::now() >= deadline;
+        let snapshot = match Snapshot::take(system, state_dir).await {
+            Ok(snapshot) => snapshot,
+            Err(error) if is_over => return Err(error.into()),
+            // The control plane may be away on purpose.
+            Err(_) => continue,
+        };
         let changes = snapshot.differences(&last);
         if snapshot.is_at_rest() && changes.is_empty() {
             return Ok(snapshot);
         }
-        if Instant::now() >= deadline {
+        if is_over {
             anyhow::bail!(
                 "faults are in force, services lack tasks, or something changes, for {} s: {}",
                 RETURN_LIMIT.as_secs(),
@@ -224,8 +231,13 @@ async fn differences(
 ) -> anyhow::Result<Vec<String>> {
     let deadline = Instant::now() + RETURN_LIMIT;
     loop {
-        let differences = Snapshot::take(system, state_dir).await?.differences(before);
-        if differences.is_empty() || Instant::now() >= deadline {
+        let is_over = Instant::now() >= deadline;
+        let differences = match Snapshot::take(system, state_dir).await {
+            Ok(snapshot) => snapshot.differences(before),
+            Err(error) if is_over => return Err(error.into()),
+            Err(error) => vec![error.to_string()],
+        };
+        if differences.is_empty() || is_over {
             return Ok(differences);
         }
         time::sleep(LOOK).await;

@@ -211,6 +211,7 @@ fn task(view: TaskView) -> Task {
             .map(|socket| Socket { port_name: socket.port_name, address: socket.address })
             .collect(),
         shim_pid: view.shim_pid,
+        certificate_ends: view.certificate.as_ref().map(|certificate| certificate.not_after),
         serial: view.certificate.map(|certificate| certificate.serial),
         id: view.id,
     }

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fs::File,
-    os::unix::fs::FileExt,
+    os::unix::{fs::FileExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -16,10 +16,15 @@ use tokio::{
     time,
 };
 
+use crate::local_api::Client;
+
 /// Longest time that everything may take to come up. `up` gives up by itself before, but for what it builds first.
 const UP_LIMIT: Duration = Duration::from_secs(900);
 /// Longest time that everything may take to end; ECS's longest `stopTimeout` and a little more.
 const DOWN_LIMIT: Duration = Duration::from_secs(150);
+/// How often is looked whether somebody is there.
+const LOOK: Duration = Duration::from_millis(100);
+const SIGKILL: i32 = 9;
 /// How much of what `up` logged is shown when it does not come up, bytes.
 const LOG_SHOWN: usize = 8 * 1024;
 
@@ -92,14 +97,26 @@ impl TemplateRun {
         String::from_utf8_lossy(&end[..count]).into_owned()
     }
 
+    async fn successor_ended(&self) -> anyhow::Result<()> {
+        let begin = time::Instant::now();
+        while Client::connect(&self.state_dir()).await.is_ok() {
+            if begin.elapsed() >= DOWN_LIMIT {
+                bail!("`bowline up` did not end within {} s:\n{}", DOWN_LIMIT.as_secs(), self.log());
+            }
+            time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
     /// Takes everything down; its state directory is removed.
     pub(crate) async fn down(mut self) -> anyhow::Result<()> {
         drop(self.stdin.take());
         match time::timeout(DOWN_LIMIT, self.child.wait()).await {
-            Ok(ended) => {
-                ended?;
-                Ok(())
-            }
+            Ok(ended) => match ended?.signal() {
+                // Killed on purpose, it has been started again, and reads the same standard input.
+                Some(SIGKILL) => self.successor_ended().await,
+                _ => Ok(()),
+            },
             Err(_) => {
                 self.child.kill().await?;
                 bail!("`bowline up` did not end within {} s:\n{}", DOWN_LIMIT.as_secs(), self.log());

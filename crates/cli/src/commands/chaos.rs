@@ -289,6 +289,9 @@ fn chosen(args: &RunArgs) -> Result<(Vec<&'static dyn Experiment>, Option<u64>),
     if let Some(seed) = args.seed {
         RandomOrder::new(seed).shuffle(&mut chosen);
     }
+    if args.all {
+        chosen.sort_by_key(|experiment| experiment.interrupts_others());
+    }
     Ok((chosen, args.seed))
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bowline_aws::protocol::{Fault, Timestamp as WireTimestamp};
 use bowline_model::{arn::Scope, clock::Timestamp};
+use bowline_plumbing::disk;
 
 use crate::{
     core::Core,
@@ -139,7 +140,11 @@ impl From<RegistryError> for Fault {
     /// The store failed: nothing that the caller did wrong.
     fn from(error: RegistryError) -> Self {
         tracing::error!(%error, "a call could not be carried out");
-        Self::new("ServerException", "These errors are usually caused by a server issue.").with_status(500)
+        let message = match disk::is_full(&error) {
+            true => "Nothing was changed: the disk of the control plane has no space left.",
+            false => "These errors are usually caused by a server issue.",
+        };
+        Self::new("ServerException", message).with_status(500)
     }
 }
 

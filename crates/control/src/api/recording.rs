@@ -175,9 +175,12 @@ impl Recording {
         }
         let admission = self.audit.admit().map_err(|full| {
             tracing::warn!(reason = %full, operation = self.event.name, "a call was refused unrecorded");
+            let why = if full.is_disk_full { ": its disk has no space left" } else { "" };
             Fault::new(
                 "ServiceUnavailable",
-                "Nothing was changed: the call cannot be recorded in the audit trail at the moment.",
+                format!(
+                    "Nothing was changed: the call cannot be recorded in the audit trail at the moment{why}."
+                ),
             )
             .with_status(503)
         })?;

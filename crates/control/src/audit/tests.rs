@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use bowline_plumbing::wall_clock;
+use bowline_plumbing::{disk::Disk, wall_clock};
 use futures::FutureExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -359,6 +359,28 @@ async fn a_full_queue_refuses_and_the_trail_tells_how_often() {
     let names = names(dir.path());
     assert_eq!(names.iter().filter(|name| name.starts_with("Call")).count(), taken + 1);
     assert_eq!(names.iter().filter(|name| *name == "RefuseAuditRecords").count(), 1);
+    AuditLog::verify(dir.path(), &KEY).expect("is untouched");
+}
+
+#[tokio::test]
+async fn on_a_disk_without_room_nothing_more_is_admitted_and_later_nothing_is_missing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = Disk::default();
+    let options = AuditOptions { disk: disk.clone(), ..options() };
+    let log = Arc::new(AuditLog::open(dir.path(), &KEY, options).expect("opens"));
+    log.record(event(1)).expect("is taken");
+    log.flush().await.expect("is durable");
+    assert!(disk.fill(wall_clock::now() + Duration::from_secs(3600)));
+    log.record(event(2)).expect("it waits");
+    log.flush().await.expect_err("there is no room");
+    let full = log.admit().err().and_then(|full| full.failure).expect("nothing is done unrecorded");
+    assert!(full.contains("No space left on device"), "{full}");
+    disk.empty();
+    log.flush().await.expect("is durable");
+    drop(log.admit().expect("there is room again"));
+    let names = names(dir.path());
+    let calls: Vec<_> = names.iter().filter(|name| name.starts_with("Call")).collect();
+    assert_eq!(calls, ["Call1", "Call2"]);
     AuditLog::verify(dir.path(), &KEY).expect("is untouched");
 }
 

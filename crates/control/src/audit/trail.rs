@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bowline_model::clock::Timestamp;
-use bowline_plumbing::wall_clock;
+use bowline_plumbing::{disk::Disk, wall_clock};
 use serde_json::json;
 
 use super::chain::{AuditKeys, Line, LineHash};
@@ -41,6 +41,8 @@ pub struct AuditOptions {
     pub queue_records_max: usize,
     /// Bytes waiting for the disk. Default 64 MiB.
     pub queue_bytes_max: usize,
+    /// The disk, which may be without room on purpose.
+    pub disk: Disk,
 }
 
 impl Default for AuditOptions {
@@ -51,6 +53,7 @@ impl Default for AuditOptions {
             retention: Some(Duration::from_secs(90 * 24 * 3600)),
             queue_records_max: 8192,
             queue_bytes_max: 64 * 1024 * 1024,
+            disk: Disk::default(),
         }
     }
 }
@@ -280,7 +283,9 @@ impl Trail {
             self.file.set_len(self.synced_bytes).map_err(AuditError::io("cut", &self.path))?;
             (self.written, self.doubtful) = (0, false);
         }
-        self.file.write_all(&self.pending[self.written..]).map_err(AuditError::io("write", &self.path))?;
+        let room = self.options.disk.room();
+        room.and_then(|()| self.file.write_all(&self.pending[self.written..]))
+            .map_err(AuditError::io("write", &self.path))?;
         self.written = self.pending.len();
         let (bytes, times) = (self.synced_bytes + self.written as u64, self.head.active().times.clone());
         if let Some(active) = self.index.lock().segments.last_mut() {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bowline_plumbing::disk;
 use serde_json::json;
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -32,6 +33,8 @@ pub struct AuditFull {
     pub bytes: usize,
     /// Why the disk did not take them, where it failed.
     pub failure: Option<String>,
+    /// It failed as it has no room left.
+    pub is_disk_full: bool,
 }
 
 fn reason(failure: &Option<String>) -> String {
@@ -65,6 +68,7 @@ struct Queue {
     /// Of those, how many the trail tells of.
     refused_told: u64,
     failure: Option<String>,
+    is_disk_full: bool,
     closing: bool,
     /// There is no writer any more.
     ended: bool,
@@ -78,7 +82,9 @@ impl Queue {
     }
 
     fn full(&self) -> AuditFull {
-        AuditFull { records: self.records.len(), bytes: self.bytes, failure: self.failure.clone() }
+        let is_disk_full = self.failure.is_some() && self.is_disk_full;
+        let (records, bytes, failure) = (self.records.len(), self.bytes, self.failure.clone());
+        AuditFull { records, bytes, failure, is_disk_full }
     }
 }
 
@@ -326,6 +332,7 @@ impl Worker {
                     let _ = flushed.send(Err(AuditError::Failing { reason: reason.clone() }));
                 }
                 queue.failure = Some(reason);
+                queue.is_disk_full = disk::is_full(&error);
             }
         }
     }

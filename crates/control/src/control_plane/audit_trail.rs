@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bowline_plumbing::disk::Disk;
+
 use super::{ControlConfig, StartError};
 use crate::{
     audit::{AuditError, AuditLog, AuditOptions},
@@ -22,6 +24,7 @@ const EPHEMERAL_RECORDS_MAX: usize = 10_000;
 pub(super) async fn open(
     config: &ControlConfig,
     master_key: &MasterKey,
+    disk: Disk,
 ) -> Result<Arc<AuditLog>, StartError> {
     if config.ephemeral {
         return Ok(Arc::new(AuditLog::in_memory(EPHEMERAL_RECORDS_MAX)));
@@ -29,7 +32,8 @@ pub(super) async fn open(
     let dir = config.state_dir.join(AUDIT_DIRECTORY);
     let key = master_key.derive(AUDIT_KEY_LABEL);
     let of_trail = dir.clone();
-    let open = move || AuditLog::open(of_trail, key.as_bytes(), AuditOptions::default());
+    let options = AuditOptions { disk, ..AuditOptions::default() };
+    let open = move || AuditLog::open(of_trail, key.as_bytes(), options);
     // It reads up to 64 MiB.
     let opened = tokio::task::spawn_blocking(open).await.unwrap_or(Err(AuditError::Ended));
     opened.map(Arc::new).map_err(|source| match source {

@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// How long sidecars have to say that they do what they were told.
-const TAKEN_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const TAKEN_LIMIT: Duration = Duration::from_secs(10);
 /// Source of these commands' records in the audit trail.
 const SOURCE: &str = "chaos.bowline";
 
@@ -242,7 +242,7 @@ impl ControlPlane {
         })?;
         tracing::warn!(tasks = tasks.len(), ?shows, per_million, %until, "sidecars are to show a faulty certificate, on purpose");
         // Whoever gives up waiting has no id to end it by.
-        let undo = Undo(Some(|| drop(self.core.unstage(id))));
+        let undo = Undo::of(|| drop(self.core.unstage(id)));
         if *shows == FaultyCertificate::Revoked {
             self.core.revocations_taken(generation, TAKEN_LIMIT).await;
         }
@@ -306,7 +306,7 @@ impl ControlPlane {
             ChaosError::Conflict(format!("the way from task {caller} to {address}"))
         })?;
         tracing::warn!(callers = callers.len(), cluster, %until, "sidecars are led elsewhere, on purpose");
-        let undo = Undo(Some(|| drop(self.core.end_diverted_paths(id))));
+        let undo = Undo::of(|| drop(self.core.end_diverted_paths(id)));
         self.callers_in_step(&callers, TAKEN_LIMIT.min(until.since(wall_clock::now()))).await?;
         undo.not();
         Ok(DiversionId(id))
@@ -382,7 +382,7 @@ impl ControlPlane {
     }
 
     /// Those tasks, each once.
-    fn checked_tasks(&self, tasks: &[TaskId]) -> Result<Vec<TaskId>, ChaosError> {
+    pub(super) fn checked_tasks(&self, tasks: &[TaskId]) -> Result<Vec<TaskId>, ChaosError> {
         let registry = self.snapshot();
         let unknown = tasks.iter().find(|task| registry.tasks.get(task.as_str()).is_none());
         if let Some(task) = unknown {
@@ -430,7 +430,7 @@ fn code_of(error: &ChaosError) -> &'static str {
 }
 
 /// When a fault ends, within the longest that one may last.
-fn checked_end(now: Timestamp, until: Timestamp) -> Result<Timestamp, ChaosError> {
+pub(super) fn checked_end(now: Timestamp, until: Timestamp) -> Result<Timestamp, ChaosError> {
     if until <= now {
         return Err(ChaosError::Invalid("the fault would be over already".to_owned()));
     }
@@ -446,10 +446,14 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 /// What is done unless it is called off: a future that is dropped leaves nothing.
-struct Undo<F: FnOnce()>(Option<F>);
+pub(super) struct Undo<F: FnOnce()>(Option<F>);
 
 impl<F: FnOnce()> Undo<F> {
-    fn not(mut self) {
+    pub(super) fn of(undo: F) -> Self {
+        Self(Some(undo))
+    }
+
+    pub(super) fn not(mut self) {
         self.0 = None;
     }
 }

@@ -53,7 +53,7 @@ impl Core {
                 spiffe_id: Some(registry.identity_of(record)?),
                 dns_names: Vec::new(),
                 addresses: Vec::new(),
-                ttl: self.certificate_ttl,
+                ttl: self.lifetime_for(task),
                 public: false,
             });
         }
@@ -128,6 +128,9 @@ impl Directory for Core {
             tracing::warn!(%task, %error, "a certificate request was refused");
             IssueError::Request
         })?;
+        if self.withholds(task) {
+            return Err(IssueError::Withheld);
+        }
         let registry = self.registry();
         let order = self.order_for(&registry, task, name).ok_or(IssueError::Unknown)?;
         refuse_barred(&registry, task)?;
@@ -191,7 +194,8 @@ impl Directory for Core {
         }
         let registry = self.registry();
         let record = registry.tasks.get(task.as_str())?;
-        let set = Arc::new(publish::resources(&registry, &self.present_options(task), record)?);
+        let set = publish::resources(&registry, &self.present_options(task), record)?;
+        let set = Arc::new(self.spoiled(task, set));
         self.mark_endpoints(task, &set, generation);
         sets.insert(task.clone(), (generation, Arc::clone(&set)));
         Some(set)
@@ -249,6 +253,7 @@ impl Directory for Core {
         if let Some(refusal) = &acknowledgement.refusal {
             tracing::warn!(%task, kind = acknowledgement.kind.name(), refusal, "a proxy refused a resource");
         }
+        let (kind, refusal) = (acknowledgement.kind, acknowledgement.refusal.clone());
         let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = proxies.get_mut(task) {
             state.acknowledged.insert(acknowledgement.kind, acknowledgement.generation);
@@ -258,6 +263,9 @@ impl Directory for Core {
             };
         }
         drop(proxies);
+        if let Some(refusal) = refusal {
+            self.note_refusal(task, kind, &refusal);
+        }
         self.answered.send_modify(|count| *count += 1);
     }
 }

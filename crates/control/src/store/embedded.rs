@@ -1,10 +1,14 @@
 //! The store of a single control plane: one file.
 
+mod file;
+
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
+use bowline_model::sabotage::{Defence, sabotaged};
+use bowline_plumbing::disk::Disk;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::change_log::{ChangeLog, LogLimits};
@@ -25,13 +29,33 @@ const META_REVISION: &str = "revision";
 /// A commit returns after the file was flushed to the disk. Reads run beside
 /// the one writer, on the state before or after its commit. The change log is
 /// in memory: after a restart, watches start from a new listing.
+///
+/// Once a write has failed, redb takes nothing more until its file is opened
+/// anew: that is done at once, and if the disk does not let it be, at the next call.
 pub struct EmbeddedStore {
     path: PathBuf,
-    database: Database,
+    disk: Disk,
+    /// `None`: its disk has failed, and it is to be opened anew.
+    database: RwLock<Option<Database>>,
     log: ChangeLog,
     /// Held from before a commit until it is in the log: keeps the log in the
     /// order of the revisions.
-    writing: Mutex<()>,
+    writing: Mutex<Writing>,
+}
+
+/// What the writer knows.
+#[derive(Default)]
+struct Writing {
+    /// The last transaction failed in a way that leaves open whether it is in the file.
+    doubt: Option<Doubt>,
+}
+
+/// What was there before a transaction that is to count for nothing.
+struct Doubt {
+    /// The store's revision.
+    revision: u64,
+    /// Each key that it has changed, with revision and value; `None`: it was not there.
+    before: Vec<(String, Option<(u64, Vec<u8>)>)>,
 }
 
 impl EmbeddedStore {
@@ -41,7 +65,7 @@ impl EmbeddedStore {
     /// Another process has it open, it is damaged or of another version, or
     /// the file system fails.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        Self::open_with(path, LogLimits::default())
+        Self::open_with(path, Disk::default(), LogLimits::default())
     }
 
     /// A store in memory, gone when it is dropped.
@@ -55,39 +79,100 @@ impl EmbeddedStore {
             .map_err(redb::Error::from)
             .and_then(|database| initialise(&database).map(|()| database));
         let database = made.map_err(|error| classify(&path, "create", error))?;
-        Ok(Self { path, database, log: ChangeLog::new(0, LogLimits::default()), writing: Mutex::new(()) })
+        let log = ChangeLog::new(0, LogLimits::default());
+        Ok(Self::over(path, Disk::default(), database, log))
     }
 
-    /// As [`EmbeddedStore::open`], with other limits of the change log.
+    fn over(path: PathBuf, disk: Disk, database: Database, log: ChangeLog) -> Self {
+        Self { path, disk, database: RwLock::new(Some(database)), log, writing: Mutex::default() }
+    }
+
+    /// As [`EmbeddedStore::open`], on a disk that may be without room on purpose, and with other limits of the change log.
     ///
     /// # Errors
     /// The same.
-    pub fn open_with(path: impl AsRef<Path>, log: LogLimits) -> Result<Self, StoreError> {
+    pub fn open_with(path: impl AsRef<Path>, disk: Disk, log: LogLimits) -> Result<Self, StoreError> {
         let path = path.as_ref();
         if !path.try_exists().map_err(|error| backend(path, "look for its file", error))? {
             create(path)?;
         }
-        let database = Database::open(path).map_err(|error| classify(path, "open", error))?;
-        let revision = read_meta(path, &database)?;
-        Ok(Self {
-            path: path.to_owned(),
-            database,
-            log: ChangeLog::new(revision, log),
-            writing: Mutex::new(()),
-        })
+        let (database, revision) = open_file(path, &disk)?;
+        Ok(Self::over(path.to_owned(), disk, database, ChangeLog::new(revision, log)))
+    }
+
+    fn writing(&self) -> MutexGuard<'_, Writing> {
+        // A panic of an earlier holder left no half commit: redb drops it.
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read<T>(
         &self,
         read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
-        let transaction = self.database.begin_read().map_err(|error| classify(&self.path, "read", error))?;
+        self.reopen(&mut self.writing_if_closed())?;
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = &*database else { return Err(self.closed()) };
+        let transaction = database.begin_read().map_err(|error| classify(&self.path, "read", error))?;
         read(&transaction).map_err(|error| classify(&self.path, "read", error))
     }
 
-    /// Applies a checked transaction; the writer's lock is held.
-    fn apply(&self, transaction: Transaction) -> Result<(u64, Vec<Event>), ApplyError> {
-        let mut write = self.database.begin_write().map_err(redb::Error::from)?;
+    /// The writer's lock where the file is to be opened anew: else who reads does not wait for who writes.
+    fn writing_if_closed(&self) -> Option<MutexGuard<'_, Writing>> {
+        self.is_closed().then(|| self.writing())
+    }
+
+    fn is_closed(&self) -> bool {
+        self.database.read().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Another reader found it closed, too, and its disk has failed again.
+    fn closed(&self) -> StoreError {
+        let reason = std::io::Error::other("its disk has failed, and it is not open yet");
+        backend(&self.path, "open", reason)
+    }
+
+    /// Opens the file anew where its disk has failed, and takes back what its last transaction may have left.
+    fn reopen(&self, writing: &mut Option<MutexGuard<'_, Writing>>) -> Result<(), StoreError> {
+        let Some(writing) = writing.as_mut().filter(|_| self.is_closed()) else { return Ok(()) };
+        let mut present = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let (database, revision) = open_file(&self.path, &self.disk)?;
+        if let Some(doubt) = writing.doubt.take_if(|doubt| doubt.revision != revision) {
+            if let Err(error) = take_back(&database, &doubt) {
+                writing.doubt = Some(doubt);
+                return Err(classify(&self.path, "open", error));
+            }
+            tracing::warn!(
+                revision,
+                "a transaction that was reported as failed was in the store: it is taken back"
+            );
+        }
+        writing.doubt = None;
+        *present = Some(database);
+        tracing::info!(store = %self.path.display(), "the store is open again, after its disk had failed");
+        Ok(())
+    }
+
+    /// After a failed transaction: opens the file anew.
+    fn recover(&self, mut writing: MutexGuard<'_, Writing>, doubt: Option<Doubt>) {
+        if sabotaged(Defence::StoreRecovery) {
+            return;
+        }
+        writing.doubt = doubt;
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Err(error) = self.reopen(&mut Some(writing)) {
+            tracing::error!(%error, "the store's disk has failed; the store is opened anew when it is needed");
+        }
+    }
+
+    /// Applies a checked transaction; the writer's lock is held. `doubt` is told what to take back, should it fail.
+    fn apply(
+        &self,
+        transaction: Transaction,
+        doubt: &mut Option<Doubt>,
+    ) -> Result<(u64, Vec<Event>), ApplyError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = &*database else { return Err(CommitError::from(self.closed()).into()) };
+        let mut write = database.begin_write().map_err(redb::Error::from)?;
         write.set_durability(Durability::Immediate).map_err(redb::Error::from)?;
         let mut events = Vec::with_capacity(transaction.changes.len());
         let revision;
@@ -107,15 +192,19 @@ impl EmbeddedStore {
                     return Err(CommitError::Conflict { key: condition.key, expected, actual }.into());
                 }
             }
+            let doubt = doubt.insert(Doubt { revision: before, before: Vec::new() });
             let next = before + 1;
             for change in transaction.changes {
                 match change {
                     Change::Put { key, value } => {
-                        entries.insert(key.as_str(), (next, value.as_slice())).map_err(redb::Error::from)?;
+                        let old = entries.insert(key.as_str(), (next, value.as_slice()));
+                        doubt.before.push((key.clone(), owned(old.map_err(redb::Error::from)?)));
                         events.push(Event::Put(Entry { key, value, revision: next }));
                     }
                     Change::Delete { key } => {
-                        if entries.remove(key.as_str()).map_err(redb::Error::from)?.is_some() {
+                        let old = owned(entries.remove(key.as_str()).map_err(redb::Error::from)?);
+                        if old.is_some() {
+                            doubt.before.push((key.clone(), old));
                             events.push(Event::Deleted { key, revision: next });
                         }
                     }
@@ -162,23 +251,31 @@ impl Store for EmbeddedStore {
 
     fn commit(&self, transaction: Transaction) -> Result<u64, CommitError> {
         transaction.check()?;
-        // A panic of an earlier holder left no half commit: redb drops it.
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (revision, events) = self.apply(transaction).map_err(|error| match error {
-            ApplyError::Refused(error) => error,
-            ApplyError::Failed(error) => classify(&self.path, "write", error).into(),
-        })?;
-        if !events.is_empty() {
-            self.log.append(revision, events);
+        let mut writing = Some(self.writing());
+        self.reopen(&mut writing)?;
+        let mut doubt = None;
+        match self.apply(transaction, &mut doubt) {
+            Ok((revision, events)) => {
+                if !events.is_empty() {
+                    self.log.append(revision, events);
+                }
+                Ok(revision)
+            }
+            Err(ApplyError::Refused(error)) => Err(error),
+            Err(ApplyError::Failed(error)) => {
+                if let Some(writing) = writing {
+                    self.recover(writing, doubt);
+                }
+                Err(classify(&self.path, "write", error).into())
+            }
         }
-        Ok(revision)
     }
 
     fn watch(&self, prefix: &str, from_revision: u64) -> Result<Watch, WatchError> {
         if from_revision > self.log.revision() {
             // A listing may have seen a commit that is not in the log yet:
             // wait for it.
-            drop(self.writing.lock().unwrap_or_else(PoisonError::into_inner));
+            drop(self.writing());
         }
         self.log.watch(prefix, from_revision)
     }
@@ -233,6 +330,43 @@ fn create(path: &Path) -> Result<(), StoreError> {
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail)
 }
 
+/// Opens a store's file: with its revision.
+fn open_file(path: &Path, disk: &Disk) -> Result<(Database, u64), StoreError> {
+    let opened = file::open(path, disk.clone());
+    let database = opened.map_err(|error| classify(path, "open", error))?;
+    let revision = read_meta(path, &database)?;
+    Ok((database, revision))
+}
+
+/// Puts back what was there before.
+fn take_back(database: &Database, doubt: &Doubt) -> Result<(), redb::Error> {
+    let mut write = database.begin_write()?;
+    write.set_durability(Durability::Immediate)?;
+    {
+        let mut entries = write.open_table(ENTRIES)?;
+        for (key, before) in &doubt.before {
+            match before {
+                Some((revision, value)) => {
+                    entries.insert(key.as_str(), (*revision, value.as_slice()))?;
+                }
+                None => {
+                    entries.remove(key.as_str())?;
+                }
+            }
+        }
+        write.open_table(META)?.insert(META_REVISION, doubt.revision)?;
+    }
+    write.commit()?;
+    Ok(())
+}
+
+fn owned(old: Option<redb::AccessGuard<'_, (u64, &[u8])>>) -> Option<(u64, Vec<u8>)> {
+    old.map(|guard| {
+        let (revision, value) = guard.value();
+        (revision, value.to_vec())
+    })
+}
+
 /// An empty store's tables.
 fn initialise(database: &Database) -> Result<(), redb::Error> {
     let write = database.begin_write()?;
@@ -282,174 +416,10 @@ fn classify(path: &Path, action: &'static str, error: impl Into<redb::Error>) ->
         redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             StoreError::Damaged { store, source: Box::new(error) }
         }
+        redb::Error::Io(error) => StoreError::Backend { store, action, source: Box::new(error) },
         error => StoreError::Backend { store, action, source: Box::new(error) },
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{BufRead, BufReader, Write};
-    use std::os::unix::fs::PermissionsExt;
-    use std::process::{Command, Stdio};
-
-    use super::*;
-    use crate::store::conformance;
-
-    #[test]
-    fn conforms() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let count = std::cell::Cell::new(0);
-        conformance::all(&|log| {
-            count.set(count.get() + 1);
-            let path = directory.path().join(format!("{}.redb", count.get()));
-            Box::new(EmbeddedStore::open_with(path, log).expect("opens"))
-        });
-    }
-
-    #[test]
-    fn keeps_everything_when_reopened_and_its_file_is_private() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("store.redb");
-        let store = EmbeddedStore::open(&path).expect("opens");
-        store.commit(conformance::put("a", "1")).expect("commits");
-        store.commit(conformance::put("b", "2")).expect("commits");
-        let before = store.list("").expect("lists");
-        assert!(matches!(EmbeddedStore::open(&path), Err(StoreError::InUse { .. })));
-        drop(store);
-
-        let store = EmbeddedStore::open(&path).expect("opens");
-        assert_eq!(store.list("").expect("lists"), before);
-        assert_eq!(store.watch("", 1).err(), Some(WatchError::Compacted { oldest: 2 }));
-        assert_eq!(store.commit(conformance::put("c", "3")).expect("commits"), 3);
-        let mode = std::fs::metadata(&path).expect("is there").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert!(!directory.path().join("store.redb.new").exists());
-    }
-
-    #[test]
-    fn refuses_what_is_not_its_own() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("text");
-        std::fs::write(&path, "a file of somebody else, which is left alone").expect("writes");
-        let error = EmbeddedStore::open(&path).expect_err("not a store");
-        assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
-        std::fs::write(&path, "").expect("writes");
-        let error = EmbeddedStore::open(&path).expect_err("an empty file is a store that was lost");
-        assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
-
-        let path = directory.path().join("later.redb");
-        drop(EmbeddedStore::open(&path).expect("opens"));
-        let database = Database::open(&path).expect("opens");
-        let write = database.begin_write().expect("begins");
-        write.open_table(META).expect("is there").insert(META_FORMAT, FORMAT + 1).expect("writes");
-        write.commit().expect("commits");
-        drop(database);
-        let error = EmbeddedStore::open(&path).expect_err("another format");
-        assert!(matches!(error, StoreError::Format { found: 2, .. }), "{error:?}");
-    }
-
-    #[test]
-    fn a_draft_left_by_a_crash_is_made_anew() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("store.redb");
-        std::fs::write(directory.path().join("store.redb.new"), "half").expect("writes");
-        EmbeddedStore::open(&path).expect("opens");
-    }
-
-    #[test]
-    fn a_watch_waits_for_a_commit_that_was_listed_before_it_was_logged() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let store = EmbeddedStore::open(directory.path().join("store.redb")).expect("opens");
-        let writing = store.writing.lock().expect("nobody panicked");
-        let Ok((revision, events)) = store.apply(conformance::put("a", "1")) else {
-            panic!("does not apply")
-        };
-        let listed = store.list("").expect("lists").revision;
-        assert_eq!(listed, revision);
-        std::thread::scope(|scope| {
-            let (started, result) = std::sync::mpsc::channel();
-            let store = &store;
-            scope.spawn(move || started.send(store.watch("", listed).map(|watch| watch.revision())));
-            // No answer can come before the log has it, however long this waits.
-            let early = result.recv_timeout(std::time::Duration::from_millis(50));
-            store.log.append(revision, events);
-            drop(writing);
-            assert!(early.is_err(), "{early:?}");
-            assert_eq!(result.recv().expect("answers"), Ok(listed));
-        });
-    }
-
-    const KILLED_STORE: &str = "BOWLINE_TEST_KILLED_STORE";
-
-    /// Runs again as its own child: the writer that is killed.
-    #[test]
-    fn what_was_acknowledged_survives_kill_9() {
-        if let Some(path) = std::env::var_os(KILLED_STORE) {
-            write_until_killed(Path::new(&path));
-        }
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("store.redb");
-        let mut acknowledged = 0;
-        for lines in [1, 2, 17, 40, 3] {
-            let mut writer = Command::new(std::env::current_exe().expect("has a path"))
-                .args(["--exact", "store::embedded::tests::what_was_acknowledged_survives_kill_9"])
-                .args(["--nocapture", "--test-threads=1"])
-                .env(KILLED_STORE, &path)
-                .stdout(Stdio::piped())
-                .spawn()
-                .expect("starts");
-            let mut seen = 0;
-            // To the end, not just `lines`: what was printed before the kill
-            // was acknowledged too.
-            for line in BufReader::new(writer.stdout.take().expect("is piped")).lines() {
-                // The test harness may have begun the line.
-                let line = line.expect("reads");
-                let Some((_, revision)) = line.split_once("acknowledged ") else { continue };
-                let revision: u64 = revision.trim().parse().expect("is a number");
-                assert!(revision > acknowledged, "revision {revision} after {acknowledged}");
-                acknowledged = revision;
-                seen += 1;
-                if seen == lines {
-                    writer.kill().expect("kills");
-                }
-            }
-            writer.wait().expect("ends");
-            assert!(seen >= lines, "the writer ended by itself after {seen} lines");
-
-            let store = EmbeddedStore::open(&path).expect("opens after a kill");
-            let listing = store.list("").expect("lists");
-            assert!(listing.revision >= acknowledged, "{} < {acknowledged}", listing.revision);
-            // Of the last transaction, acknowledged or not: all or nothing.
-            for key in ["left", "right"] {
-                let entry = store.get(key).expect("reads").expect("is there");
-                assert_eq!((entry.revision, entry.value), (listing.revision, number(listing.revision)));
-            }
-            let rows = store.list("row/").expect("lists").entries;
-            assert_eq!(rows.len() as u64, listing.revision, "a row is missing");
-            for (row, revision) in rows.iter().zip(1..) {
-                assert_eq!((row.revision, &row.value), (revision, &number(revision)));
-            }
-        }
-    }
-
-    fn write_until_killed(path: &Path) -> ! {
-        let store = EmbeddedStore::open(path).expect("opens");
-        let mut revision = store.list("").expect("lists").revision;
-        loop {
-            let next = revision + 1;
-            let put = |key: String| Change::Put { key, value: number(next) };
-            let changes = vec![put("left".into()), put(format!("row/{next:08}")), put("right".into())];
-            revision = store.commit(Transaction { conditions: Vec::new(), changes }).expect("commits");
-            let mut stdout = std::io::stdout().lock();
-            // When the parent is gone, so is this.
-            if writeln!(stdout, "acknowledged {revision}").and_then(|()| stdout.flush()).is_err() {
-                std::process::exit(1);
-            }
-        }
-    }
-
-    fn number(revision: u64) -> Vec<u8> {
-        // Large enough that a commit spans pages.
-        revision.to_be_bytes().repeat(200)
-    }
-}
+mod tests;

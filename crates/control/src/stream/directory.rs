@@ -72,6 +72,9 @@ pub enum IssueError {
     /// The CSR cannot be read, or does not prove possession of a P-256 or P-384 key.
     #[error("the certificate request is unusable")]
     Request,
+    /// None are issued to the task at present, on purpose.
+    #[error("the certificate authority cannot be reached")]
+    Withheld,
     /// The control plane itself failed; its log says how.
     #[error("the certificate authority failed")]
     Internal,

@@ -136,7 +136,7 @@ fn status(error: IssueError) -> Status {
         IssueError::Unknown => Status::not_found(error.to_string()),
         IssueError::Revoked => Status::permission_denied(error.to_string()),
         IssueError::Request => Status::invalid_argument(error.to_string()),
-        IssueError::Internal => Status::internal(error.to_string()),
+        IssueError::Withheld | IssueError::Internal => Status::internal(error.to_string()),
     }
 }
 

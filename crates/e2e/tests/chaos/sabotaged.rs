@@ -23,6 +23,11 @@ const TWINS: &[(&str, &[&str])] = &[
     // Each leaves tasks missing: a mesh of its own.
     ("no-replacement", &["task-restart-on-certificate-failure"]),
     ("no-replacement", &["cluster-failure"]),
+    ("renew-late", &["ca-unreachable"]),
+    ("drop-refused", &["garbage-on-stream"]),
+    // What is made by these is left broken, too.
+    ("no-store-recovery", &["disk-full"]),
+    ("forget-when-alone", &["control-plane-killed"]),
 ];
 
 /// The build with the feature `sabotage`.

@@ -170,6 +170,9 @@ impl ResourceStore {
         let (kind, name) = (resource.kind(), resource.name().to_owned());
         if let Err(reason) = self.convert(&resource) {
             self.metrics.configuration_rejected.increment();
+            if sabotaged(Defence::LastGood) {
+                self.remove(kind, &name);
+            }
             self.refusals.note(kind, &name, version, &reason.to_string(), wall_clock::now());
             return Err(Rejection { kind, name, reason });
         }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Counts since the fault was in force. All are zero of faults that are made elsewhere than in a relay.
+/// Counts since the fault was in force. But [`Evidence::arrived`] all are zero of faults that are made
+/// elsewhere than in a relay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Evidence {
@@ -24,4 +25,7 @@ pub struct Evidence {
     pub bytes_to_caller: u64,
     /// Packets that the kernel dropped on the relay's link.
     pub packets_dropped: u64,
+    /// Requests that came to the sidecars that something was wrong with. Told when the fault is over.
+    #[serde(default)]
+    pub arrived: u64,
 }

@@ -2,17 +2,21 @@
 
 mod backend_unavailable;
 mod certificate_expiry;
+mod clock;
 mod compromise;
 mod described;
 mod faulty_certificates;
 mod impostors;
 mod load;
 mod network;
+mod partition;
 mod renewal;
 mod restarts;
+mod storm;
 
 pub use backend_unavailable::BackendUnavailable;
 pub use certificate_expiry::CertificateExpiry;
+pub use clock::CLOCK_SKEW;
 pub use compromise::SECRET_COMPROMISE;
 pub use described::Described;
 pub use faulty_certificates::{
@@ -22,8 +26,10 @@ pub use faulty_certificates::{
 pub use impostors::{DNS_SPOOFING, TLS_DOWNGRADE};
 pub use load::{HIGH_TLS_LOAD, LAYER7_FLOOD};
 pub use network::{DROPPED_PACKETS, HIGH_LATENCY};
+pub use partition::ONE_WAY_PARTITION;
 pub use renewal::{CERTIFICATE_ROTATION, HOT_RELOAD};
 pub use restarts::{CLUSTER_FAILURE, TASK_RESTART};
+pub use storm::RETRY_STORM;
 
 use crate::experiment::Experiment;
 
@@ -48,6 +54,9 @@ pub const ALL: &[&dyn Experiment] = &[
     &KEY_CERTIFICATE_MISMATCH,
     &LAYER7_FLOOD,
     &CLUSTER_FAILURE,
+    &CLOCK_SKEW,
+    &ONE_WAY_PARTITION,
+    &RETRY_STORM,
 ];
 
 /// The one of that name.
@@ -61,8 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_nineteen_each_with_a_name_of_its_own() {
-        assert_eq!(ALL.len(), 19);
+    fn each_has_a_name_of_its_own_and_says_what_it_is() {
         for (place, experiment) in ALL.iter().enumerate() {
             assert!(ALL[..place].iter().all(|other| other.name() != experiment.name()));
             assert!(named(experiment.name()).is_some_and(|found| found.title() == experiment.title()));

@@ -79,6 +79,7 @@ enum Claim {
     Certificate(TaskId),
     Path(TaskId, SocketAddr),
     Name(String),
+    Sidecar(TaskId),
 }
 
 impl fmt::Display for Claim {
@@ -87,6 +88,7 @@ impl fmt::Display for Claim {
             Self::Certificate(task) => write!(f, "the certificate of task {task}"),
             Self::Path(task, address) => write!(f, "the path of task {task} to {address}"),
             Self::Name(name) => write!(f, "the name {name}"),
+            Self::Sidecar(task) => write!(f, "the sidecar of task {task}"),
         }
     }
 }
@@ -269,6 +271,9 @@ impl Injector {
             FaultKind::Name { name, address } => {
                 begun.undos.push(ground.spoof_name(name, *address, until)?);
             }
+            FaultKind::Sidecar { tasks, harm } => {
+                begun.undos.push(ground.disturb(tasks, harm, order.per_million, until).await?);
+            }
             FaultKind::Task { tasks, harm } => {
                 let begins = tasks.iter().map(|task| ground.begin_task_fault(task, id, harm, until));
                 let results = futures::future::join_all(begins).await;
@@ -413,6 +418,9 @@ impl Injector {
                 Ending::Close => relay.end(CLOSE_LIMIT).await,
             };
         }
+        if let FaultKind::Sidecar { tasks, .. } = &standing.fault.order.kind {
+            evidence.arrived = self.inner.ground.arrived(tasks);
+        }
         {
             let mut state = self.inner.state();
             state.standing.remove(id);
@@ -518,7 +526,9 @@ fn check(order: &FaultOrder) -> Result<(), FaultError> {
 
 fn tasks_of(kind: &FaultKind) -> &[TaskId] {
     match kind {
-        FaultKind::Certificate { tasks, .. } | FaultKind::Task { tasks, .. } => tasks,
+        FaultKind::Certificate { tasks, .. }
+        | FaultKind::Task { tasks, .. }
+        | FaultKind::Sidecar { tasks, .. } => tasks,
         FaultKind::Path { callers, .. } => callers,
         FaultKind::Name { .. } => &[],
     }
@@ -533,6 +543,7 @@ fn claims_of(kind: &FaultKind, paths: &Paths) -> Vec<Claim> {
             };
             paths.iter().flat_map(of_caller).collect()
         }
+        FaultKind::Sidecar { tasks, .. } => tasks.iter().cloned().map(Claim::Sidecar).collect(),
         FaultKind::Name { name, .. } => vec![Claim::Name(name.to_ascii_lowercase())],
         FaultKind::Task { .. } => Vec::new(),
     }

@@ -4,10 +4,12 @@ mod audit_trail;
 mod authorities;
 mod certificates;
 mod chaos;
+mod disturbance;
 mod introspection;
 mod measurements;
 mod private_dns;
 mod renewals;
+mod role_session;
 mod routes;
 mod served;
 mod task_endpoint;
@@ -86,7 +88,9 @@ pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,
 };
 pub use chaos::{ChaosError, DiversionId, Forged, SpoofId, StageId};
+pub use disturbance::DisturbanceId;
 pub use introspection::{Diagnosis, NameError, ProxyLink};
+pub use role_session::RoleSession;
 pub use served::ServedCertificate;
 
 /// The store in a state directory.

@@ -35,6 +35,14 @@ pub enum Defence {
     HandshakeTime,
     /// Tasks that end are replaced.
     Replacement,
+    /// Certificates begin a while before they are issued.
+    Backdating,
+    /// Connections between sidecars that have gone silent are found.
+    Liveness,
+    /// Retries are bounded by a budget.
+    RetryBudget,
+    /// Calls of the AWS endpoint are authorized.
+    ApiAuthorization,
 }
 
 /// Whether a defence is switched off.
@@ -66,7 +74,7 @@ mod switched {
     pub const VARIABLE: &str = "BOWLINE_SABOTAGE";
 
     /// Every defence with the word that switches it off.
-    const WORDS: [(&str, Defence); 14] = [
+    const WORDS: [(&str, Defence); 18] = [
         ("accept-any-certificate", Defence::Certificate),
         ("accept-any-signature", Defence::Possession),
         ("accept-any-identity", Defence::Identity),
@@ -81,6 +89,10 @@ mod switched {
         ("no-pooling", Defence::Pooling),
         ("no-handshake-timeout", Defence::HandshakeTime),
         ("no-replacement", Defence::Replacement),
+        ("no-backdating", Defence::Backdating),
+        ("no-liveness", Defence::Liveness),
+        ("no-retry-budget", Defence::RetryBudget),
+        ("skip-authorization", Defence::ApiAuthorization),
     ];
 
     static SWITCHED: LazyLock<Vec<String>> = LazyLock::new(|| {

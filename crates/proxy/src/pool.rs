@@ -52,6 +52,10 @@ const H1_CONNECTIONS_DEFAULT: usize = 1_024;
 /// Longest rest of an HTTP/1.1 connection that is still used again: below the
 /// 5 s after which common servers (uvicorn, node) close.
 const H1_REST_MAX: Duration = Duration::from_secs(4);
+/// After so long a silence another proxy is asked whether it lives, while requests wait for it.
+const HOP_SILENCE: Duration = Duration::from_secs(3);
+/// Within this it has to answer.
+const HOP_PATIENCE: Duration = Duration::from_secs(3);
 /// HTTP/2 flow-control windows, of a stream and of a connection.
 pub(crate) const STREAM_WINDOW: u32 = 1024 * 1024;
 pub(crate) const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
@@ -465,6 +469,16 @@ where
     }
 }
 
+/// After how long a silence a connection with requests under way is asked whether it lives, and how long its answer may
+/// take. Another proxy answers at once; servers outside the mesh may take many questions amiss.
+fn liveness(cluster: &Cluster) -> (Option<Duration>, Duration) {
+    match &cluster.upstream {
+        _ if sabotaged(Defence::Liveness) => (None, HOP_PATIENCE),
+        Upstream::Mesh(_) => (Some(HOP_SILENCE), HOP_PATIENCE),
+        _ => (Some(Duration::from_secs(30)), Duration::from_secs(10)),
+    }
+}
+
 async fn connect_h2(
     shared: &Shared,
     cluster: &Cluster,
@@ -476,14 +490,15 @@ async fn connect_h2(
     let stream = accepted(cluster, target, stream).await?;
     let (stream, first_read) = FirstRead::new(stream);
     let (stream, turns) = Coalesced::new(stream);
+    let (silence, patience) = liveness(cluster);
     let (sender, connection) = http2::Builder::new(TurningExec::new(turns))
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADERS_MAX as u32)
         .max_concurrent_reset_streams(64)
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_interval(silence)
+        .keep_alive_timeout(patience)
         .handshake::<_, RequestBody>(TokioIo::new(stream))
         .await
         .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))?;

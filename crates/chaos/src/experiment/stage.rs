@@ -89,10 +89,13 @@ impl Stage {
     /// # Errors
     /// It could not be put in force.
     pub async fn begin(&self, kind: FaultKind) -> Result<Fault, ExperimentError> {
-        let of_share = matches!(kind, FaultKind::Certificate { .. } | FaultKind::Path { .. });
-        let order = FaultOrder {
+        let lasts = matches!(
             kind,
-            per_million: if of_share { self.scope.per_million } else { ALL },
+            FaultKind::Certificate { .. } | FaultKind::Path { .. } | FaultKind::Sidecar { .. }
+        );
+        let order = FaultOrder {
+            per_million: if kind.has_share() { self.scope.per_million } else { ALL },
+            kind,
             lasting: (self.lasting + SPARE).clamp(LASTING_MIN, LASTING_MAX),
             cause: self.cause.clone(),
         };
@@ -102,7 +105,7 @@ impl Stage {
         let beginning = tokio::spawn(async move {
             let fault = system.begin_fault(order).await;
             if let Ok(fault) = &fault {
-                locked(&begun).push(Begun { id: fault.id.clone(), lasts: of_share });
+                locked(&begun).push(Begun { id: fault.id.clone(), lasts });
             }
             // Who has asked may have been broken off: then `end_all` ends it.
             let _ = done.send(fault);
@@ -110,6 +113,16 @@ impl Stage {
         locked(&self.beginning).push(beginning);
         let gone = |_| ExperimentError::failed("what was to begin a fault has failed");
         Ok(answered.await.map_err(gone)??)
+    }
+
+    /// Ends one fault of this run before the runner does.
+    ///
+    /// # Errors
+    /// It could not be ended: the runner tries again.
+    pub async fn end(&self, id: &FaultId) -> Result<(), ExperimentError> {
+        self.system.end_fault(id.clone()).await?;
+        locked(&self.begun).retain(|begun| begun.id != *id);
+        Ok(())
     }
 
     /// Ends every fault of this run, also one that was being begun when the run was broken off.

@@ -35,6 +35,7 @@ impl Counts {
             bytes_to_called: self.bytes_to_called.load(Relaxed),
             bytes_to_caller: self.bytes_to_caller.load(Relaxed),
             packets_dropped,
+            arrived: 0,
         }
     }
 }

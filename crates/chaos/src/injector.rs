@@ -83,6 +83,7 @@ enum Claim {
     Stream(TaskId),
     Disk,
     ControlPlane,
+    Sidecar(TaskId),
 }
 
 impl fmt::Display for Claim {
@@ -95,6 +96,7 @@ impl fmt::Display for Claim {
             Self::Stream(task) => write!(f, "the configuration stream of task {task}"),
             Self::Disk => f.write_str("the disk"),
             Self::ControlPlane => f.write_str("the control plane"),
+            Self::Sidecar(task) => write!(f, "the sidecar of task {task}"),
         }
     }
 }
@@ -280,6 +282,9 @@ impl Injector {
             FaultKind::Name { name, address } => {
                 begun.undos.push(ground.spoof_name(name, *address, until)?);
             }
+            FaultKind::Sidecar { tasks, harm } => {
+                begun.undos.push(ground.disturb(tasks, harm, order.per_million, until).await?);
+            }
             FaultKind::Task { tasks, harm } => {
                 let begins = tasks.iter().map(|task| ground.begin_task_fault(task, id, harm, until));
                 let results = futures::future::join_all(begins).await;
@@ -430,6 +435,9 @@ impl Injector {
                 Ending::Close => relay.end(CLOSE_LIMIT).await,
             };
         }
+        if let FaultKind::Sidecar { tasks, .. } = &standing.fault.order.kind {
+            evidence.arrived = self.inner.ground.arrived(tasks);
+        }
         {
             let mut state = self.inner.state();
             state.standing.remove(id);
@@ -535,7 +543,9 @@ fn check(order: &FaultOrder) -> Result<(), FaultError> {
 
 fn tasks_of(kind: &FaultKind) -> &[TaskId] {
     match kind {
-        FaultKind::Certificate { tasks, .. } | FaultKind::Task { tasks, .. } => tasks,
+        FaultKind::Certificate { tasks, .. }
+        | FaultKind::Task { tasks, .. }
+        | FaultKind::Sidecar { tasks, .. } => tasks,
         FaultKind::Path { callers, .. } => callers,
         FaultKind::ControlPlane(
             ControlPlaneHarm::NoIssuance { tasks, .. } | ControlPlaneHarm::Garbage { tasks },
@@ -554,6 +564,7 @@ fn claims_of(kind: &FaultKind, paths: &Paths) -> Vec<Claim> {
             };
             paths.iter().flat_map(of_caller).collect()
         }
+        FaultKind::Sidecar { tasks, .. } => tasks.iter().cloned().map(Claim::Sidecar).collect(),
         FaultKind::Name { name, .. } => vec![Claim::Name(name.to_ascii_lowercase())],
         FaultKind::Task { .. } => Vec::new(),
         FaultKind::ControlPlane(harm) => match harm {

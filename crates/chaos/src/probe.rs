@@ -7,10 +7,12 @@
 mod client;
 mod generator;
 mod line;
+mod names;
 
 pub use client::{LoadError, LoadRun};
 pub use generator::run;
 pub use line::{Line, SampleLine};
+pub use names::{addresses, print_addresses};
 
 use std::time::Duration;
 

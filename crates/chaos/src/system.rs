@@ -72,6 +72,9 @@ pub trait System: Send + Sync + fmt::Debug {
     /// A call of AWS's API in AWS's JSON protocol, as the root user: what it answered, or its error with its code.
     fn aws(&self, call: AwsCall) -> SystemFuture<'_, serde_json::Value>;
 
+    /// A session of a task's role that may do nothing of worth, for a little while; `None` where it has no role.
+    fn unprivileged(&self, task: TaskId) -> SystemFuture<'_, Option<RoleSession>>;
+
     /// The program that runs as `bowline chaos-probe` within tasks.
     fn program(&self) -> Result<String, SystemError>;
 }
@@ -103,6 +106,20 @@ pub struct Event {
     pub message: String,
 }
 
+/// Temporary credentials of a role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleSession {
+    /// `AccessKeyId`.
+    pub access_key_id: String,
+    /// `SecretAccessKey`.
+    pub secret_access_key: Secret,
+    /// `SessionToken`.
+    pub session_token: Secret,
+    /// The role's ARN.
+    pub role: String,
+}
+
 /// A call of an AWS service that speaks JSON with `X-Amz-Target`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AwsCall {
@@ -114,8 +131,8 @@ pub struct AwsCall {
     pub operation: &'static str,
     /// Its input.
     pub input: serde_json::Value,
-    /// Who calls: key id and secret; the root user where none is named.
-    pub credentials: Option<(String, Secret)>,
+    /// Who calls; the root user where none is named.
+    pub credentials: Option<RoleSession>,
 }
 
 impl AwsCall {

@@ -15,8 +15,8 @@ use bowline_chaos::{
     runner::{self, Step},
     scope::{Edge, Scope},
     system::{
-        Alias, AwsCall, Event, Evidence, Exit, Forged, Mesh, Running, Service, System, SystemError,
-        SystemFuture, Task,
+        Alias, AwsCall, Event, Evidence, Exit, Forged, Mesh, RoleSession, Running, Service, System,
+        SystemError, SystemFuture, Task,
     },
 };
 use bowline_model::{
@@ -123,6 +123,10 @@ impl System for Fake {
     }
 
     fn renew(&self, _: Vec<TaskId>) -> SystemFuture<'_, usize> {
+        unasked()
+    }
+
+    fn unprivileged(&self, _: TaskId) -> SystemFuture<'_, Option<RoleSession>> {
         unasked()
     }
 

@@ -21,7 +21,7 @@ use bowline_chaos::{
 use bowline_control::control_plane::{ChaosError, ControlPlane, Harmed};
 use bowline_model::{
     clock::Timestamp,
-    fault::{ControlPlaneHarm, FaultError, FaultFuture, FaultId, FaultyCertificate, TaskHarm},
+    fault::{ControlPlaneHarm, FaultError, FaultFuture, FaultId, FaultyCertificate, SidecarHarm, TaskHarm},
     task::{Secret, TaskId},
 };
 use bowline_plumbing::wall_clock;
@@ -157,6 +157,24 @@ impl Ground for MachineGround {
             control.end_spoof(spoof);
             Ok(())
         }))
+    }
+
+    fn disturb<'a>(
+        &'a self,
+        tasks: &'a [TaskId],
+        harm: &'a SidecarHarm,
+        per_million: u32,
+        until: Timestamp,
+    ) -> FaultFuture<'a, Undo> {
+        Box::pin(async move {
+            let control = self.control()?;
+            let disturbance = control.disturb(tasks, harm, per_million, until).await.map_err(refused)?;
+            Ok(self.undo(move |control| async move { control.end_disturbance(disturbance).await }))
+        })
+    }
+
+    fn arrived(&self, tasks: &[TaskId]) -> u64 {
+        self.control().map_or(0, |control| control.arrived_during_disturbance(tasks))
     }
 
     fn begin_task_fault<'a>(

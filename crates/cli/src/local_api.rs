@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use bowline_chaos::evidence::Evidence;
+use bowline_chaos::{evidence::Evidence, system::RoleSession};
 use bowline_control::{
     authorization::{PolicyAnswer, PolicyQuestion},
     traces::{TraceNumbers, TraceQuestion, TraceRow, Waterfall},
@@ -111,6 +111,11 @@ pub(crate) enum Request {
     CreateAccessKey {
         /// The user whose it is; the root user's where none is named.
         user: Option<String>,
+    },
+    /// A session of a task's role that may do nothing of worth.
+    RoleSession {
+        /// The task.
+        task: TaskId,
     },
     /// All access keys.
     AccessKeys,
@@ -279,6 +284,8 @@ pub(crate) enum Response {
     },
     /// To `AccessKeys`.
     AccessKeys(Vec<AccessKey>),
+    /// To `RoleSession`: `None` where the task has no role.
+    RoleSession(Option<RoleSession>),
     /// To `RotateMasterKey`.
     MasterKeyRotated {
         /// The old key's id.

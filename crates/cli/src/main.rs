@@ -128,7 +128,7 @@ enum Command {
     Probe(probe::Args),
     /// Send an experiment's load from within a task (started by `bowline chaos`)
     #[command(hide = true)]
-    ChaosProbe,
+    ChaosProbe(chaos_probe::Args),
     /// Stand between two sidecars and harm what passes (started by `bowline up`)
     #[command(hide = true)]
     Relay,
@@ -147,7 +147,7 @@ fn main() -> ExitCode {
         Command::Shim(args) => return shim::run(&args),
         Command::Stress => return bowline_agent::stress::main(),
         Command::Probe(args) => return probe::run(&args),
-        Command::ChaosProbe => return chaos_probe::run(),
+        Command::ChaosProbe(args) => return chaos_probe::run(&args),
         // It makes namespaces, too.
         Command::Relay => return relay::run(),
         Command::Revive(args) => revive::run(args),

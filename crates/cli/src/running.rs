@@ -4,7 +4,7 @@ use std::{io::Read, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use bowline_agent::AgentHandle;
-use bowline_chaos::injector::Injector;
+use bowline_chaos::{injector::Injector, system::RoleSession};
 use bowline_control::{
     control_plane::{AccessKeyView, AllowTarget, ControlPlane},
     iam::KeyOwner,
@@ -115,6 +115,15 @@ impl Running {
             Request::CreateAccessKey { user } => {
                 let (key, secret) = self.control.create_access_key(user.as_deref())?;
                 Ok(Response::AccessKey { key: access_key(key), secret })
+            }
+            Request::RoleSession { task } => {
+                let session = self.control.unprivileged_session(&task)?;
+                Ok(Response::RoleSession(session.map(|session| RoleSession {
+                    access_key_id: session.access_key_id,
+                    secret_access_key: session.secret_access_key,
+                    session_token: session.session_token,
+                    role: session.role,
+                })))
             }
             Request::AccessKeys => {
                 Ok(Response::AccessKeys(self.control.access_keys().into_iter().map(access_key).collect()))

@@ -4,11 +4,13 @@ mod audit_trail;
 mod authorities;
 mod certificates;
 mod chaos;
+mod disturbance;
 mod harm;
 mod introspection;
 mod measurements;
 mod private_dns;
 mod renewals;
+mod role_session;
 mod routes;
 mod served;
 mod task_endpoint;
@@ -87,8 +89,10 @@ pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,
 };
 pub use chaos::{ChaosError, DiversionId, Forged, SpoofId, StageId};
+pub use disturbance::DisturbanceId;
 pub use harm::Harmed;
 pub use introspection::{Diagnosis, NameError, ProxyLink};
+pub use role_session::RoleSession;
 pub use served::ServedCertificate;
 
 /// The store in a state directory.

@@ -76,6 +76,8 @@ pub struct PublishOptions {
 pub struct PublishedFaults {
     /// A certificate that it shows in place of its own.
     pub staged: Option<v1::StagedCertificate>,
+    /// What is wrong with it.
+    pub disturbance: Option<v1::Disturbance>,
     /// A word by which it asks for another certificate at once; empty: none.
     pub renewal: String,
     /// Where it goes in place of endpoints, by cluster and true address; each with its end, in milliseconds since
@@ -169,6 +171,7 @@ fn common(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> O
             dns_names: Vec::new(),
             source: Some(source),
             staged: options.faults.staged.clone(),
+            disturbance: options.faults.disturbance.clone(),
         }),
         Resource::Trust(v1::Trust { name: trust_domain, roots_pem: options.roots_pem.clone() }),
         revocation(registry),

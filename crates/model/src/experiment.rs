@@ -182,6 +182,10 @@ pub struct Expectation {
     /// How many requests the application may answer while the fault lasts, from when it is felt, where it is expected to
     /// answer none. `None`: what the share says.
     pub leaked_max: Option<u64>,
+    /// What at least one request has to get while the fault lasts: where none does, the fault was not met, and nothing was
+    /// shown. `None`: that is not judged.
+    #[serde(default)]
+    pub met: Option<Want>,
 }
 
 impl Expectation {
@@ -198,6 +202,7 @@ impl Expectation {
             lost_max: None,
             p99_max: None,
             leaked_max: Some(0),
+            met: None,
         }
     }
 
@@ -213,19 +218,25 @@ impl Expectation {
             lost_max: None,
             p99_max: None,
             leaked_max: None,
+            met: None,
         }
     }
 }
 
 impl Expectation {
     /// What is expected where the fault is of a share of new connections only: a request gets either what is expected of
-    /// the fault, or the application's answer. Of how many connections a load makes use, and so how many requests the
-    /// share is of, is the sidecars' affair.
+    /// the fault, or the application's answer, and at least one gets the former. Of how many connections a load makes use,
+    /// and so how many requests the share is of, is the sidecars' affair.
     #[must_use]
     pub fn of_some_connections(self) -> Self {
         match self.during {
             Want::Success => self,
-            during => Self { during: Want::AnyOf(vec![during, Want::Success]), leaked_max: None, ..self },
+            during => Self {
+                met: Some(during.clone()),
+                during: Want::AnyOf(vec![during, Want::Success]),
+                leaked_max: None,
+                ..self
+            },
         }
     }
 }

@@ -23,6 +23,10 @@ pub const LIFETIME_MAX: Duration = Duration::from_secs(3600);
 pub const AWAY_MAX: Duration = Duration::from_secs(600);
 /// Most faults at a time.
 pub const FAULTS_MAX: usize = 256;
+/// Most that a clock can be wrong.
+pub const CLOCK_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Longest that an answer in place of an application takes.
+pub const ANSWER_DELAY_MAX: Duration = Duration::from_secs(60);
 /// All of what a fault can be applied to, in [`FaultOrder::per_million`].
 pub const ALL: u32 = 1_000_000;
 
@@ -90,7 +94,8 @@ impl From<FaultId> for String {
 pub struct FaultOrder {
     /// What.
     pub kind: FaultKind,
-    /// Of a million new connections, for those of [`FaultKind::Certificate`] and [`FaultKind::Path`]. [`ALL`] for others.
+    /// Of a million new connections, for those of [`FaultKind::Certificate`] and [`FaultKind::Path`]; of a million
+    /// requests, for [`SidecarHarm::Answers`]. [`ALL`] for others.
     pub per_million: u32,
     /// For how long, from when it is in force: [`LASTING_MIN`] to [`LASTING_MAX`].
     pub lasting: Duration,
@@ -148,6 +153,13 @@ pub enum FaultKind {
         /// What.
         harm: TaskHarm,
     },
+    /// Something is wrong with these tasks' sidecars.
+    Sidecar {
+        /// Whose.
+        tasks: Vec<TaskId>,
+        /// What.
+        harm: SidecarHarm,
+    },
     /// Something happens to the control plane.
     ControlPlane(ControlPlaneHarm),
 }
@@ -173,6 +185,24 @@ pub enum ControlPlaneHarm {
     },
     /// The disk with its state has no room left.
     DiskFull,
+}
+
+/// What is wrong with a sidecar that does else what it always does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SidecarHarm {
+    /// Its clock is wrong: that by which it judges certificates, and all else that asks for the time of day.
+    Clock {
+        /// Milliseconds that it is ahead of the machine's; negative: behind. Not 0, [`CLOCK_MAX`] at most.
+        ahead_ms: i64,
+    },
+    /// It answers in place of the task's application, which gets no request.
+    Answers {
+        /// With this HTTP status: 400 to 599.
+        status: u16,
+        /// So long after the request came: [`ANSWER_DELAY_MAX`] at most.
+        after: Duration,
+    },
 }
 
 /// A certificate that nobody must believe, though a key belongs to it.
@@ -220,7 +250,10 @@ pub enum PathHarm {
     /// Nothing is passed on; connections stay open.
     Stall,
     /// Nothing from the called side is passed on: a partition in one direction.
-    OneWay,
+    OneWay {
+        /// From so long after the fault's beginning on. Connections that are made before are there by then, and answer.
+        after: Duration,
+    },
     /// Connections are closed as they are accepted.
     Refuse,
     /// Connections are reset after so many bytes of the called side.
@@ -344,6 +377,18 @@ pub trait FaultInjector: Send + Sync + fmt::Debug {
     fn faults(&self) -> Vec<Fault>;
 }
 
+impl FaultKind {
+    /// Whether it can be of a share, [`FaultOrder::per_million`].
+    #[must_use]
+    pub fn has_share(&self) -> bool {
+        match self {
+            Self::Certificate { .. } | Self::Path { .. } => true,
+            Self::Sidecar { harm, .. } => matches!(harm, SidecarHarm::Answers { .. }),
+            Self::Name { .. } | Self::Task { .. } => false,
+        }
+    }
+}
+
 impl FaultOrder {
     /// Whether it can be.
     ///
@@ -357,14 +402,15 @@ impl FaultOrder {
         if self.per_million == 0 || self.per_million > ALL {
             return refuse(format!("a share is from 1 to {ALL} in a million, not {}", self.per_million));
         }
-        let shares = matches!(self.kind, FaultKind::Certificate { .. } | FaultKind::Path { .. });
-        if self.per_million != ALL && !shares {
+        if self.per_million != ALL && !self.kind.has_share() {
             return refuse(
-                "only faults of certificates and of paths can be of a share of connections".to_owned(),
+                "only faults of certificates, of paths and of answers can be of a share".to_owned(),
             );
         }
         let targets = match &self.kind {
-            FaultKind::Certificate { tasks, .. } | FaultKind::Task { tasks, .. } => tasks.len(),
+            FaultKind::Certificate { tasks, .. }
+            | FaultKind::Task { tasks, .. }
+            | FaultKind::Sidecar { tasks, .. } => tasks.len(),
             FaultKind::Path { callers, .. } => callers.len(),
             FaultKind::Name { .. } => 1,
             FaultKind::ControlPlane(harm) => match harm {
@@ -379,6 +425,22 @@ impl FaultOrder {
         }
         if let FaultKind::ControlPlane(harm) = &self.kind {
             harm.check(self.lasting).or_else(refuse)?;
+        }
+        match &self.kind {
+            FaultKind::Sidecar { harm: SidecarHarm::Clock { ahead_ms }, .. }
+                if *ahead_ms == 0 || Duration::from_millis(ahead_ms.unsigned_abs()) > CLOCK_MAX =>
+            {
+                return refuse(format!("a clock is wrong by 1 ms to 366 days, not by {ahead_ms} ms"));
+            }
+            FaultKind::Sidecar { harm: SidecarHarm::Answers { status, after }, .. }
+                if !(400..600).contains(status) || *after > ANSWER_DELAY_MAX =>
+            {
+                return refuse(format!(
+                    "an answer in place of an application's has a status of 400 to 599 and comes within a minute, \
+                     not {status} after {after:?}"
+                ));
+            }
+            _ => {}
         }
         let percent = match &self.kind {
             FaultKind::Path { harm: PathHarm::Loss { percent }, .. } => Some(percent),
@@ -456,6 +518,24 @@ mod tests {
         let tasks = vec!["a".repeat(32).parse().expect("an id")];
         let brief = ControlPlaneHarm::NoIssuance { tasks, lifetime: Duration::from_secs(1) };
         assert!(order(FaultKind::ControlPlane(brief)).check().is_err());
+    }
+
+    #[test]
+    fn clocks_and_answers_have_bounds() {
+        let sidecar = |harm| {
+            let tasks = vec!["a".repeat(32).parse().expect("an id")];
+            order(FaultKind::Sidecar { tasks, harm })
+        };
+        let clock = |ahead_ms| sidecar(SidecarHarm::Clock { ahead_ms });
+        assert_eq!((clock(-1).check(), clock(7_200_000).check()), (Ok(()), Ok(())));
+        for wrong in [0, i64::MIN, i64::MAX] {
+            assert!(clock(wrong).check().is_err(), "{wrong}");
+        }
+        assert!(FaultOrder { per_million: 1, ..clock(5) }.check().is_err());
+        let answers = |status, after| sidecar(SidecarHarm::Answers { status, after });
+        assert_eq!(FaultOrder { per_million: 1, ..answers(503, Duration::ZERO) }.check(), Ok(()));
+        assert!(answers(200, Duration::ZERO).check().is_err());
+        assert!(answers(503, ANSWER_DELAY_MAX * 2).check().is_err());
     }
 
     #[test]

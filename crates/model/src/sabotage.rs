@@ -43,6 +43,14 @@ pub enum Defence {
     EarlyRenewal,
     /// A store whose disk failed is opened anew.
     StoreRecovery,
+    /// Certificates begin a while before they are issued.
+    Backdating,
+    /// Connections between sidecars that have gone silent are found.
+    Liveness,
+    /// Retries are bounded by a budget.
+    RetryBudget,
+    /// Calls of the AWS endpoint are authorized.
+    ApiAuthorization,
 }
 
 /// Whether a defence is switched off.
@@ -93,6 +101,10 @@ mod switched {
         ("drop-refused", Defence::LastGood),
         ("renew-late", Defence::EarlyRenewal),
         ("no-store-recovery", Defence::StoreRecovery),
+        ("no-backdating", Defence::Backdating),
+        ("no-liveness", Defence::Liveness),
+        ("no-retry-budget", Defence::RetryBudget),
+        ("skip-authorization", Defence::ApiAuthorization),
     ];
 
     static SWITCHED: LazyLock<Vec<String>> = LazyLock::new(|| {

@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 use crate::{
     config::store::MESH_IDENTITY,
     run::Control,
-    tls::{self, ALPN_H2, TlsError, staged::Shown, verify::ExpectedServers},
+    tls::{self, ALPN_H2, Clock, TlsError, staged::Shown, verify::ExpectedServers},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -78,7 +78,7 @@ impl ControlPlane {
             let key = own.as_ref().filter(|_| with_certificate);
             // Whatever is staged: that is for other proxies.
             let shown = key.map(Shown::own);
-            tls::hop_config(shown.as_ref(), data_plane.store.trust(), servers, ALPN_H2)?
+            tls::hop_config(shown.as_ref(), data_plane.store.trust(), servers, ALPN_H2, Clock::Machine)?
         };
         let address = self.address;
         let connector = tower::service_fn(move |_: Uri| connect(address, Arc::clone(&config)));
@@ -129,12 +129,10 @@ impl ControlPlane {
         Ok(FetchedCertificate { chain_der: answer.chain_der, key })
     }
 
-    /// Tells what is shown to other proxies: the serial number of the proxy's own certificate, and the version of
-    /// the staged one that stands in its place.
-    pub(crate) async fn shows(&self, serial: &str, staged: &str) -> Result<(), ControlPlaneError> {
+    /// Tells what is shown to other proxies, and what is in force here on purpose.
+    pub(crate) async fn shows(&self, shown: ShowsRequest) -> Result<(), ControlPlaneError> {
         let mut client = IdentityClient::new(self.channel(true)?);
-        let mut request =
-            tonic::Request::new(ShowsRequest { serial: serial.to_owned(), staged: staged.to_owned() });
+        let mut request = tonic::Request::new(shown);
         request.set_timeout(ISSUE_TIMEOUT);
         timeout(ISSUE_TIMEOUT, client.shows(request))
             .await

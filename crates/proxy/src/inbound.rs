@@ -30,6 +30,7 @@ use crate::{
     config::{Action, Bind, Cluster, Listener, Upstream},
     connections::{Kind, Subject},
     dial::{DialError, HopKind, Target, classify, dial, refusal_of},
+    disturbance,
     exchange::Exchange,
     forward::forward,
     headers::is_upgrade,
@@ -273,6 +274,9 @@ async fn handle(
             (None, _) => return Ok(reply::failure(&Failure::NO_CLUSTER, exchange)),
             (Some(cluster), on_upgrade) => {
                 exchange.carries_context(&worker, cluster, &mut parts);
+                if let Some(failure) = disturbance::meet(&worker).await {
+                    return Ok(reply::failure(&failure, exchange));
+                }
                 let forwarding = pin!(async {
                     match on_upgrade {
                         Some(on_upgrade) => {

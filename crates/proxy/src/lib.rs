@@ -28,6 +28,7 @@ mod data_plane;
 mod deadline;
 mod diagnostics;
 mod dial;
+mod disturbance;
 mod dns;
 mod egress;
 mod exchange;

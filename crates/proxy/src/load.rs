@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use bowline_model::retry::RetryBudget;
+use bowline_model::{
+    retry::RetryBudget,
+    sabotage::{Defence, sabotaged},
+};
 use tokio::sync::Notify;
 
 use crate::metrics::series::{OpenConnection, Series};
@@ -113,7 +116,9 @@ impl ClusterLoad {
             Live::Connections => Kind::Connection,
         };
         let live = self.count(live).load(Relaxed);
-        self.one_more(Kind::Retry, |count| budget.allows(count, live) && count < breakers.retries)
+        self.one_more(Kind::Retry, |count| {
+            sabotaged(Defence::RetryBudget) || budget.allows(count, live) && count < breakers.retries
+        })
     }
 
     /// A place among the retries, when there is one within `patience`.

@@ -5,12 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
 use crate::{
-    access_log::AccessLog, application::Dialer, config::Snapshot, hops::Hops, metrics::Metrics,
-    overload::Overload, tap::Taps, tls::application::ApplicationAuthority, trace::SpanQueue,
+    access_log::AccessLog, application::Dialer, config::Snapshot, disturbance::Disturbance, hops::Hops,
+    metrics::Metrics, overload::Overload, tap::Taps, tls::application::ApplicationAuthority,
+    trace::SpanQueue,
 };
 
 /// See the module.
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) taps: Taps,
     /// What is shown to other proxies on purpose.
     pub(crate) shown: watch::Sender<ShownVersion>,
+    /// What is wrong with this proxy on purpose.
+    pub(crate) disturbance: ArcSwapOption<Disturbance>,
 }
 
 /// Which staged certificate is shown to other proxies.
@@ -72,6 +75,7 @@ impl Shared {
             spans: SpanQueue::default(),
             taps: Taps::default(),
             shown: watch::Sender::default(),
+            disturbance: ArcSwapOption::default(),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What is faulty on purpose in this proxy, and its ends: a staged certificate is fetched, shown and taken away again;
-//! endpoints that lead elsewhere lead back. Each has a deadline that this proxy keeps by itself, whatever has become
+//! endpoints that lead elsewhere lead back; a disturbance begins and ends. Each has a deadline that this proxy keeps by itself, whatever has become
 //! of the control plane.
 //!
 //! The control plane is told what is shown, for as long as somebody there waits for it.
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bowline_discovery::{tonic::Code, v1};
+use bowline_discovery::{identity::ShowsRequest, tonic::Code, v1};
 use bowline_model::{clock::Timestamp, fault::LASTING_MAX};
 use bowline_plumbing::{backoff::Backoff, wall_clock};
 use thiserror::Error;
@@ -19,6 +19,7 @@ use crate::{
     certificates::{Stored, chain_text},
     config::store::MESH_IDENTITY,
     control_plane::{ControlPlane, ControlPlaneError},
+    disturbance::{self, Disturbance},
     tls::{
         TlsError,
         staged::{ALL, Staged},
@@ -41,13 +42,6 @@ enum StagingError {
     Tls(#[from] TlsError),
 }
 
-/// What the control plane is told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Told {
-    serial: String,
-    staged: String,
-}
-
 /// See the module.
 pub(crate) struct Staging {
     control_plane: ControlPlane,
@@ -55,7 +49,11 @@ pub(crate) struct Staging {
     shown: Option<String>,
     /// One whose end has come: it is not begun again.
     over: Option<String>,
-    told: Told,
+    /// A disturbance whose end has come.
+    disturbance_over: Option<String>,
+    /// Requests that came while the last disturbance was in force.
+    arrived: u64,
+    told: ShowsRequest,
     /// The control plane is an earlier one, which knows nothing of this.
     deaf: bool,
     backoff: Backoff,
@@ -68,7 +66,9 @@ impl Staging {
             control_plane,
             shown: None,
             over: None,
-            told: Told::default(),
+            disturbance_over: None,
+            arrived: 0,
+            told: ShowsRequest::default(),
             deaf: false,
             backoff: Backoff::new(BACKOFF_BASE, BACKOFF_MAX),
             again_at: None,
@@ -95,9 +95,10 @@ impl Staging {
     /// Does what is due; returns when to look again.
     async fn look(&mut self) -> Instant {
         self.end_what_is_over();
+        let disturbed_until = self.disturb();
         let wanted = self.control_plane.control.lock().store.staged_wanted();
         let wanted = wanted.filter(|wanted| {
-            wanted.ends_at_unix_ms > wall_clock::now().as_millis()
+            wanted.ends_at_unix_ms > wall_clock::machine().as_millis()
                 && self.over.as_ref() != Some(&wanted.version)
         });
         let mut failed = false;
@@ -121,7 +122,7 @@ impl Staging {
         }
         let ends = self.control_plane.control.lock().store.next_fault_end();
         let latest = Instant::now() + LOOK_MAX;
-        ends.into_iter().chain(self.again_at).fold(latest, Instant::min)
+        ends.into_iter().chain(disturbed_until).chain(self.again_at).fold(latest, Instant::min)
     }
 
     /// Goes back to what is right, where it is time.
@@ -146,10 +147,43 @@ impl Staging {
         self.shown = shown;
     }
 
+    /// Begins the disturbance that is wanted, ends the one that is not or is over. When the present one ends.
+    fn disturb(&mut self) -> Option<Instant> {
+        let data_plane = self.control_plane.control.lock();
+        let (shared, now) = (Arc::clone(&data_plane.shared), wall_clock::machine());
+        let wanted = data_plane.store.disturbance_wanted().filter(|wanted| {
+            wanted.ends_at_unix_ms > now.as_millis()
+                && self.disturbance_over.as_ref() != Some(&wanted.version)
+        });
+        drop(data_plane);
+        let present = shared.disturbance.load_full();
+        if let Some(present) = &present {
+            let is_over = present.until <= Instant::now();
+            if !is_over && wanted.as_ref().is_some_and(|wanted| wanted.version == present.version) {
+                return Some(present.until);
+            }
+            shared.disturbance.store(None);
+            disturbance::set_clock(None);
+            self.arrived = present.arrived();
+            if is_over {
+                self.disturbance_over = Some(present.version.clone());
+            }
+            tracing::warn!(arrived = self.arrived, "nothing is wrong with the proxy on purpose any longer");
+        }
+        let wanted = wanted.filter(|wanted| self.disturbance_over.as_ref() != Some(&wanted.version))?;
+        let begun = Disturbance::new(&wanted, now);
+        let until = begun.until;
+        disturbance::set_clock(Some((&wanted, until)));
+        shared.disturbance.store(Some(Arc::new(begun)));
+        let (clock_ahead_ms, status) = (wanted.clock_ahead_ms, wanted.status);
+        tracing::warn!(clock_ahead_ms, status, "something is wrong with the proxy, on purpose");
+        Some(until)
+    }
+
     async fn begin(&mut self, wanted: &v1::StagedCertificate) -> Result<(), StagingError> {
         let fetched = self.control_plane.fetch(&format!("{STAGED_PREFIX}{}", wanted.version)).await?;
         let ends_at = Timestamp::from_millis(wanted.ends_at_unix_ms);
-        let left = ends_at.since(wall_clock::now()).min(LASTING_MAX);
+        let left = ends_at.since(wall_clock::machine()).min(LASTING_MAX);
         let (version, per_million) = (wanted.version.clone(), wanted.per_million.min(ALL));
         let staged =
             Staged::new(version, fetched.chain_der, &fetched.key, per_million, Instant::now() + left)?;
@@ -166,17 +200,24 @@ impl Staging {
 
     /// Tells what is shown, if that was not told and somebody may wait for it.
     async fn tell(&mut self) -> Result<(), ControlPlaneError> {
-        let (is_asked, serial) = {
+        let (is_asked, serial, disturbance) = {
             let data_plane = self.control_plane.control.lock();
             let own = data_plane.store.identity(MESH_IDENTITY).and_then(|held| held.key.cert.first());
-            (data_plane.store.is_asked_what_is_shown(), own.and_then(|leaf| serial_of(leaf)))
+            let present = data_plane.shared.disturbance.load();
+            let disturbance = present.as_ref().map(|present| present.version.clone());
+            (data_plane.store.is_asked_what_is_shown(), own.and_then(|leaf| serial_of(leaf)), disturbance)
         };
-        let now = Told { serial: serial.unwrap_or_default(), staged: self.shown.clone().unwrap_or_default() };
-        let is_due = is_asked || !self.told.staged.is_empty();
+        let now = ShowsRequest {
+            serial: serial.unwrap_or_default(),
+            staged: self.shown.clone().unwrap_or_default(),
+            arrived: if disturbance.is_some() { 0 } else { self.arrived },
+            disturbance: disturbance.unwrap_or_default(),
+        };
+        let is_due = is_asked || !self.told.staged.is_empty() || !self.told.disturbance.is_empty();
         if self.deaf || !is_due || now == self.told || now.serial.is_empty() {
             return Ok(());
         }
-        match self.control_plane.shows(&now.serial, &now.staged).await {
+        match self.control_plane.shows(now.clone()).await {
             Ok(()) => self.told = now,
             Err(ControlPlaneError::Status(status)) if status.code() == Code::Unimplemented => {
                 self.deaf = true;

@@ -12,18 +12,23 @@ pub(crate) mod trust;
 mod verified;
 pub(crate) mod verify;
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use bowline_model::sabotage::{Defence, sabotaged};
+use bowline_plumbing::wall_clock;
 use rustls::{
     ClientConfig, InconsistentKeys, ServerConfig, SupportedProtocolVersion,
     client::Resumption,
     crypto::CryptoProvider,
     server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::{CertifiedKey, SingleCertAndKey},
+    time_provider::TimeProvider,
     version::{TLS12, TLS13},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject};
 use thiserror::Error;
 
 use self::{
@@ -45,6 +50,25 @@ pub(crate) const ALPN_TCP: &[u8] = b"bowline-tcp";
 /// The one cryptography provider of the proxy.
 pub(crate) static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+
+/// The clock that certificates are judged by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Clock {
+    /// The process', which is wrong at times on purpose.
+    Process,
+    /// The machine's: towards the control plane, which ends what is wrong on purpose.
+    Machine,
+}
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let now = match self {
+            Self::Process => wall_clock::now(),
+            Self::Machine => wall_clock::machine(),
+        };
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(now.as_millis())))
+    }
+}
 
 /// Why a certificate or a key cannot be used.
 #[derive(Debug, Error)]
@@ -143,8 +167,8 @@ pub(crate) fn inbound_config(
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let old = sabotaged(Defence::TlsVersion);
     let versions: &[&SupportedProtocolVersion] = if old { &[&TLS13, &TLS12] } else { &[&TLS13] };
-    let builder =
-        ServerConfig::builder_with_provider(Arc::clone(&PROVIDER)).with_protocol_versions(versions)?;
+    let builder = ServerConfig::builder_with_details(Arc::clone(&PROVIDER), Arc::new(Clock::Process))
+        .with_protocol_versions(versions)?;
     let builder = match trust {
         Some(trust) => builder.with_client_cert_verifier(Arc::new(SpiffeVerifier::of_clients(trust))),
         None => builder.with_no_client_auth(),
@@ -187,8 +211,9 @@ pub(crate) fn hop_config(
     trust: &Arc<TrustStore>,
     servers: ExpectedServers,
     alpn: &[u8],
+    clock: Clock,
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+    let builder = ClientConfig::builder_with_details(Arc::clone(&PROVIDER), Arc::new(clock))
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(SpiffeVerifier::of_servers(trust, servers)));

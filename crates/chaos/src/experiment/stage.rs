@@ -110,13 +110,17 @@ impl Stage {
     /// # Errors
     /// It could not be put in force.
     pub async fn begin_for(&self, kind: FaultKind, lasting: Duration) -> Result<Fault, ExperimentError> {
-        let of_share = matches!(kind, FaultKind::Certificate { .. } | FaultKind::Path { .. });
+        let has_share = kind.has_share();
         // Who was killed knows nothing of it any more.
         let takes_all_away = kind == FaultKind::ControlPlane(ControlPlaneHarm::Killed);
-        let lasts = of_share || (matches!(kind, FaultKind::ControlPlane(_)) && !takes_all_away);
+        let lasts = match kind {
+            FaultKind::Certificate { .. } | FaultKind::Path { .. } | FaultKind::Sidecar { .. } => true,
+            FaultKind::ControlPlane(_) => !takes_all_away,
+            FaultKind::Name { .. } | FaultKind::Task { .. } => false,
+        };
         let order = FaultOrder {
             kind,
-            per_million: if of_share { self.scope.per_million } else { ALL },
+            per_million: if has_share { self.scope.per_million } else { ALL },
             lasting: lasting.clamp(LASTING_MIN, LASTING_MAX),
             cause: self.cause.clone(),
         };

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use bowline_model::{experiment::Finding, task::TaskId};
+use bowline_model::{experiment::Finding, fault::ALL, task::TaskId};
 use tokio::time::{self, Instant};
 
 use crate::{
@@ -53,6 +53,33 @@ pub(super) mod measures {
     pub(in super::super) const LINGERERS_CLOSED: Duration = Duration::from_secs(7);
     /// How often a connection that is to outlive renewals makes a request.
     pub(in super::super) const BEAT: Duration = Duration::from_millis(50);
+    /// Within this the caller's task has asked for names, and what it sends is led astray.
+    pub(in super::super) const SPOOF_DETECTED: Duration = Duration::from_secs(8);
+    /// How often connections are made anew where a fault is of a share of them, and how far apart.
+    pub(in super::super) const RECONNECTIONS: u32 = 6;
+    pub(in super::super) const BETWEEN_RECONNECTIONS: Duration = Duration::from_millis(400);
+    /// After so long in a renewal of its certificate a sidecar is killed.
+    pub(in super::super) const INTO_RENEWAL: Duration = Duration::from_millis(30);
+    /// How long it may take until it serves with the certificate that was issued to it.
+    pub(in super::super) const SIDECAR_BACK: Duration = Duration::from_secs(15);
+    /// A clock that is so slow does no harm: certificates begin a minute before they are made.
+    pub(in super::super) const SKEW_TOLERATED: Duration = Duration::from_secs(40);
+    /// By a clock that is so slow nothing that was made just now is valid yet.
+    pub(in super::super) const SKEW_REFUSED: Duration = Duration::from_secs(2 * 3_600);
+    /// From when clocks are a little slow, they are very slow by then.
+    pub(in super::super) const SKEW_DETECTED: Duration = Duration::from_secs(15);
+    /// A path works for so long before it goes silent in one direction: connections are there by then.
+    pub(in super::super) const BEFORE_SILENCE: Duration = Duration::from_secs(1);
+    /// So long a request may take that met a connection which has gone silent.
+    pub(in super::super) const SILENCE_FOUND: Duration = Duration::from_secs(8);
+    /// How long a service answers 503 to all, and each after how long.
+    pub(in super::super) const STORM: Duration = Duration::from_secs(5);
+    pub(in super::super) const STORM_ANSWER: Duration = Duration::from_millis(300);
+    /// How soon after it success is back.
+    pub(in super::super) const STORM_OVER: Duration = Duration::from_secs(2);
+    /// Tries for each request, at least for the load to have come, and at most.
+    pub(in super::super) const TRIES_MIN: f64 = 0.7;
+    pub(in super::super) const TRIES_MAX: f64 = 1.8;
 }
 
 /// Chooses whom an experiment is made of: [`Experiment::prepare`].
@@ -111,6 +138,19 @@ pub(super) async fn steal(stage: &Stage, task: &TaskId) -> Result<(Forged, Crede
     let stolen = stage.system().forge(task.clone(), None, measures::FORGED).await?;
     let credentials = Credentials::of(&stolen)?;
     Ok((stolen, credentials))
+}
+
+/// Has the caller's sidecars make connections anew again and again, where the fault is of a share of them: who keeps a few
+/// may never meet it.
+pub(super) async fn reconnect_if_shared(stage: &Stage, callers: Vec<TaskId>) -> Result<(), ExperimentError> {
+    if stage.scope().per_million == ALL {
+        return Ok(());
+    }
+    for _ in 0..measures::RECONNECTIONS {
+        stage.system().renew(callers.clone()).await?;
+        time::sleep(measures::BETWEEN_RECONNECTIONS).await;
+    }
+    Ok(())
 }
 
 /// Waits until the service has as many healthy tasks as it wants, none of them among `old`. How many there were in the

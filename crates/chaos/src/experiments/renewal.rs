@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use bowline_model::{
     experiment::{Expectation, Finding},
+    fault::{FaultKind, TaskHarm, Victims},
     task::TaskId,
 };
 use tokio::time::{self, Instant};
@@ -13,11 +14,13 @@ use super::{
     faulty_certificates::called_address,
 };
 use crate::{
-    attack::{self, LongLived, Reception, TlsVersion},
+    attack::{self, Credentials, LongLived, Reception, TlsVersion},
     experiment::{ExperimentError, Stage, StepFuture, Trial},
     scope::Edge,
     system::Mesh,
 };
+
+const SIGKILL: i32 = 9;
 
 /// Every certificate is replaced, and no request is lost.
 pub const CERTIFICATE_ROTATION: Described = Described {
@@ -38,8 +41,9 @@ pub const HOT_RELOAD: Described = Described {
     title: "Task certificate hot reload",
     hypothesis: "Sidecars reload certificates without downtime, for what is open and for what is new",
     how: "the called sidecars ask for new certificates while a connection is open that makes a request every 50 ms, \
-          and new connections are made as often",
-    expected: "the open connection goes on, every new one is served, and no request of the caller's application is lost",
+          and new connections are made as often; then one of them is killed (SIGKILL) while it gets another",
+    expected: "the open connection goes on, every new one is served, the killed one comes back with \
+               the certificate that was issued last, and no request of the caller's application is lost",
     prepare: |mesh, scope| {
         let edge = scope.choose(mesh, Edge::require_mutual_tls).map_err(ExperimentError::NotApplicable)?;
         Ok(Box::new(Reload { edge }))
@@ -123,6 +127,43 @@ struct Reload {
     edge: Edge,
 }
 
+impl Reload {
+    /// Kills a called sidecar while it gets another certificate. Whether it comes back with one that is new, is the one
+    /// that was issued to it last, and is served with.
+    async fn kill_while_reloading(
+        &self,
+        stage: &Stage,
+        credentials: &Credentials,
+    ) -> Result<Finding, ExperimentError> {
+        let (task, address) = called_address(&self.edge)?;
+        let before = shown_serial(address).await?;
+        let (system, tasks) = (stage.shared_system(), vec![task.clone()]);
+        let renewing = tokio::spawn(async move { system.renew(tasks).await });
+        time::sleep(measures::INTO_RENEWAL).await;
+        let harm = TaskHarm::Kill { victims: Victims::Sidecar, signal: SIGKILL };
+        stage.begin(FaultKind::Task { tasks: vec![task.clone()], harm }).await?;
+        // Who was killed may not say in time that it is done: what it shows says so.
+        let _ = renewing.await;
+        let begin = Instant::now();
+        loop {
+            let mesh = stage.system().mesh().await?;
+            let told = serials(&mesh, &self.edge.called.name).remove(&task);
+            let (seen, met) = tokio::join!(
+                shown_serial(address),
+                attack::request(address, TlsVersion::Tls13, Some(credentials), &self.edge.path)
+            );
+            let (seen, met) = (seen?, met?);
+            let is_back = seen.is_some() && seen != before && seen == told && met.is_served();
+            if is_back || begin.elapsed() >= measures::SIDECAR_BACK {
+                let what = "a sidecar that is killed while it reloads comes back with the certificate that was issued last";
+                let seen = format!("{} before, {} after: {met}", text(&before), text(&seen));
+                return Ok(Finding::new(what, is_back, seen));
+            }
+            time::sleep(measures::LOOK).await;
+        }
+    }
+}
+
 impl Trial for Reload {
     fn edge(&self) -> &Edge {
         &self.edge
@@ -176,7 +217,9 @@ impl Trial for Reload {
                 Some(met) => met.to_string(),
             };
             let shown = format!("{} before, {} after", text(&before), text(&after));
+            let killed = self.kill_while_reloading(stage, &credentials).await?;
             Ok(vec![
+                killed,
                 Finding::new("an open connection outlives the renewal", broken.is_none(), seen(broken)),
                 Finding::new("every new connection is served meanwhile", refused.is_none(), seen(refused)),
                 Finding::new(

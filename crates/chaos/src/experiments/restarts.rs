@@ -61,6 +61,7 @@ impl Trial for Restarted {
 
     fn expectation(&self) -> Expectation {
         let refused = Want::Refused { status: 503, causes: vec!["expired".to_owned()] };
+        let met = Some(refused.clone());
         // Where there was one task, nobody is there to answer while another starts.
         let during = match self.edge.called.healthy().count() {
             0 | 1 => Want::AnyOf(vec![Want::Success, refused, Want::Status(503)]),
@@ -71,6 +72,7 @@ impl Trial for Restarted {
             during,
             share: 0.98,
             recover_within: measures::RECOVERY,
+            met,
             ..Expectation::served(0.98)
         }
     }

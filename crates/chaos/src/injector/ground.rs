@@ -10,7 +10,7 @@ use std::{
 
 use bowline_model::{
     clock::Timestamp,
-    fault::{ControlPlaneHarm, FaultError, FaultFuture, FaultId, FaultyCertificate, TaskHarm},
+    fault::{ControlPlaneHarm, FaultError, FaultFuture, FaultId, FaultyCertificate, SidecarHarm, TaskHarm},
     task::TaskId,
 };
 
@@ -122,6 +122,19 @@ pub trait Ground: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The name is none that this DNS server answers for.
     fn spoof_name(&self, name: &str, address: IpAddr, until: Timestamp) -> Result<Undo, FaultError>;
+
+    /// Has something be wrong with the sidecars of these tasks, for so many of a million requests where it is about
+    /// those: all of them, or none.
+    fn disturb<'a>(
+        &'a self,
+        tasks: &'a [TaskId],
+        harm: &'a SidecarHarm,
+        per_million: u32,
+        until: Timestamp,
+    ) -> FaultFuture<'a, Undo>;
+
+    /// How many requests came to the sidecars of these tasks during the last of [`Ground::disturb`], once it is undone.
+    fn arrived(&self, tasks: &[TaskId]) -> u64;
 
     /// Has the task's shim harm it.
     fn begin_task_fault<'a>(

@@ -17,7 +17,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::{Semaphore, watch},
-    time::{interval, timeout},
+    time::{Instant, interval, timeout, timeout_at},
 };
 
 use super::{
@@ -58,6 +58,8 @@ pub(super) struct Shared {
     /// Bytes that may be under way in all connections.
     pub(super) budget: Arc<Semaphore>,
     pub(super) link: Option<Link>,
+    /// When the relay began.
+    pub(super) begun: Instant,
 }
 
 impl Shared {
@@ -118,7 +120,8 @@ async fn harm(caller: TcpStream, target: &Target, shared: &Shared) -> io::Result
                 () = hung_up(&caller) => Ok(()),
             }
         }
-        PathHarm::OneWay => {
+        PathHarm::OneWay { after } => {
+            let from = shared.begun + *after;
             between(caller, target.address, async |caller, called| {
                 let (caller_reads, caller_writes) = caller.split();
                 let (called_reads, called_writes) = called.split();
@@ -132,8 +135,12 @@ async fn harm(caller: TcpStream, target: &Target, shared: &Shared) -> io::Result
                     }
                 };
                 let back = async {
+                    let (mut reads, mut writes) = (called_reads, caller_writes);
+                    if copy_before(from, &mut reads, &mut writes, &counts.bytes_to_caller).await? {
+                        return Ok(());
+                    }
                     shared.over().await;
-                    copy(called_reads, caller_writes, &counts.bytes_to_caller).await
+                    copy(reads, writes, &counts.bytes_to_caller).await
                 };
                 tokio::try_join!(there, back).map(|_| ())
             })
@@ -259,6 +266,25 @@ async fn copy(
         writer.write_all(&buffer[..count]).await?;
         counter.fetch_add(count as u64, Relaxed);
     }
+}
+
+/// As [`copy`], but reads no more from then on. Whether it has come to its end.
+async fn copy_before(
+    from: Instant,
+    reader: &mut (impl AsyncRead + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
+    counter: &AtomicU64,
+) -> io::Result<bool> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    while let Ok(read) = timeout_at(from, reader.read(&mut buffer)).await {
+        let count = read?;
+        if count == 0 {
+            return writer.shutdown().await.map(|()| true);
+        }
+        writer.write_all(&buffer[..count]).await?;
+        counter.fetch_add(count as u64, Relaxed);
+    }
+    Ok(false)
 }
 
 /// As [`copy`], but breaks off after so many bytes if that is not over by then.

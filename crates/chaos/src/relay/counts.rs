@@ -36,6 +36,7 @@ impl Counts {
             bytes_to_caller: self.bytes_to_caller.load(Relaxed),
             packets_dropped,
             refused: 0,
+            arrived: 0,
         }
     }
 }

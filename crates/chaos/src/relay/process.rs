@@ -139,6 +139,7 @@ impl Relay {
             counts: Arc::new(Counts::default()),
             budget: Arc::new(Semaphore::new(BUDGET_BYTES)),
             link,
+            begun: Instant::now(),
         });
         Ok(Self { shared, listeners, far_listeners, over, deadline })
     }

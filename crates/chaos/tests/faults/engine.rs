@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bowline_model::fault::{
     ControlPlaneHarm, FAULTS_MAX, FaultError, FaultInjector, FaultKind, FaultOrder, FaultyCertificate,
-    TaskHarm, Victims,
+    SidecarHarm, TaskHarm, Victims,
 };
 use tokio::time::sleep;
 
@@ -39,6 +39,23 @@ async fn a_fault_ends_at_its_deadline() {
     assert_eq!(injector.evidence(&fault.id).await, Ok(bowline_chaos::evidence::Evidence::default()));
     injector.end(fault.id).await.expect("what is over can be ended");
     assert_eq!(*ground.undone.lock().expect("whole"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sidecar_has_one_thing_wrong_at_a_time_and_tells_what_came_in_the_end() {
+    let ground = Arc::new(FakeGround::new());
+    let injector = injector(&ground);
+    let sidecar = |harm| order(FaultKind::Sidecar { tasks: vec![task(1), task(2)], harm });
+    let answers = || sidecar(SidecarHarm::Answers { status: 503, after: Duration::ZERO });
+    let fault = injector.begin(FaultOrder { per_million: 5, ..answers() }).await.expect("it begins");
+    assert_eq!(ground.done().len(), 1);
+    assert_eq!(injector.evidence(&fault.id).await.map(|seen| seen.arrived), Ok(0));
+    let slow = || sidecar(SidecarHarm::Clock { ahead_ms: -5 });
+    assert!(matches!(injector.begin(slow()).await, Err(FaultError::Invalid(_))));
+    injector.end(fault.id.clone()).await.expect("it ends");
+    assert!(ground.done().is_empty());
+    assert_eq!(injector.evidence(&fault.id).await.map(|seen| seen.arrived), Ok(7));
+    injector.begin(slow()).await.expect("there is room again");
 }
 
 #[tokio::test(start_paused = true)]

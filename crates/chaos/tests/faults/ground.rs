@@ -20,7 +20,7 @@ use bowline_model::{
     clock::Timestamp,
     fault::{
         ALL, ControlPlaneHarm, FaultError, FaultFuture, FaultId, FaultKind, FaultOrder, FaultyCertificate,
-        TaskHarm,
+        SidecarHarm, TaskHarm,
     },
     task::TaskId,
 };
@@ -160,6 +160,20 @@ impl Ground for FakeGround {
 
     fn spoof_name(&self, name: &str, address: IpAddr, _: Timestamp) -> Result<Undo, FaultError> {
         self.try_do(format!("spoof {name} {address}"))
+    }
+
+    fn disturb<'a>(
+        &'a self,
+        _: &'a [TaskId],
+        harm: &'a SidecarHarm,
+        per_million: u32,
+        _: Timestamp,
+    ) -> FaultFuture<'a, Undo> {
+        Box::pin(async move { self.try_do(format!("disturb {harm:?} {per_million}")) })
+    }
+
+    fn arrived(&self, _: &[TaskId]) -> u64 {
+        7
     }
 
     fn begin_task_fault<'a>(

@@ -179,7 +179,7 @@ async fn one_way_bytes_arrive_and_no_answer_does() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
     let ground = ground_of(listener.local_addr().expect("an address"));
     let injector = injector(&ground);
-    let (fault, relay) = begin(&injector, &ground, path(PathHarm::OneWay)).await;
+    let (fault, relay) = begin(&injector, &ground, path(PathHarm::OneWay { after: Duration::ZERO })).await;
     let mut caller = TcpStream::connect(relay).await.expect("connected");
     caller.write_all(b"question").await.expect("room");
     let (mut called, _) = listener.accept().await.expect("it is passed on");
@@ -192,6 +192,25 @@ async fn one_way_bytes_arrive_and_no_answer_does() {
     timeout(LIMIT, caller.read_exact(&mut answer)).await.expect("in time").expect("it comes now");
     assert_eq!(&answer, b"answer");
     drop((caller, called));
+    ending.await.expect("whole").expect("it ends");
+}
+
+#[tokio::test]
+async fn a_partition_may_begin_when_connections_are_there() {
+    let ground = echo_ground().await;
+    let injector = injector(&ground);
+    let (fault, relay) = begin(&injector, &ground, path(PathHarm::OneWay { after: SOON * 4 })).await;
+    let mut stream = TcpStream::connect(relay).await.expect("connected");
+    let mut byte = [0];
+    stream.write_all(b"a").await.expect("room");
+    timeout(LIMIT, stream.read_exact(&mut byte)).await.expect("in time").expect("an answer, for now");
+    tokio::time::sleep(SOON * 5).await;
+    stream.write_all(b"b").await.expect("room");
+    assert!(timeout(SOON, stream.read(&mut byte)).await.is_err(), "nothing comes");
+    let ending = tokio::spawn(async move { injector.end(fault.id).await });
+    timeout(LIMIT, stream.read_exact(&mut byte)).await.expect("in time").expect("it comes now");
+    assert_eq!(&byte, b"b");
+    drop(stream);
     ending.await.expect("whole").expect("it ends");
 }
 

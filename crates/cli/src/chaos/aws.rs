@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, bail};
 use bowline_aws::sigv4::{AmzDate, Credentials, Received, SecretKey, Signing, sign};
-use bowline_chaos::system::AwsCall;
+use bowline_chaos::system::{AwsCall, RoleSession};
 use bowline_control::api::DEFAULT_ACCESS_KEY;
 use bowline_plumbing::wall_clock;
 use serde_json::Value;
@@ -27,7 +27,7 @@ struct Request<'a> {
     /// `X-Amz-Target`, of services that are called by it.
     target: Option<String>,
     body: Vec<u8>,
-    credentials: Option<(String, SecretKey)>,
+    credentials: Option<RoleSession>,
 }
 
 /// Calls an operation; an error of AWS's is told with its code.
@@ -39,10 +39,7 @@ pub(crate) async fn call(endpoint: &str, region: &str, call: &AwsCall) -> anyhow
         content_type: "application/x-amz-json-1.1",
         target: Some(format!("{}.{}", call.target, call.operation)),
         body: serde_json::to_vec(&call.input)?,
-        credentials: call
-            .credentials
-            .as_ref()
-            .map(|(id, secret)| (id.clone(), SecretKey::new(secret.expose()))),
+        credentials: call.credentials.clone(),
     };
     limited(endpoint, region, &request).await
 }
@@ -83,11 +80,18 @@ async fn answered(endpoint: &str, region: &str, asked: &Request<'_>) -> anyhow::
     headers.extend(asked.target.as_ref().map(|target| ("x-amz-target", target.as_bytes())));
     let Request { method, path, body, .. } = asked;
     let received = Received { method, path, query: None, headers: &headers, body };
-    let (access_key_id, secret) = match &asked.credentials {
-        Some((id, secret)) => (id.clone(), secret.clone()),
-        None => (DEFAULT_ACCESS_KEY.0.to_owned(), SecretKey::new(DEFAULT_ACCESS_KEY.1)),
+    let credentials = match &asked.credentials {
+        Some(session) => Credentials {
+            access_key_id: session.access_key_id.clone(),
+            secret: SecretKey::new(session.secret_access_key.expose()),
+            session_token: Some(session.session_token.expose().to_owned()),
+        },
+        None => Credentials {
+            access_key_id: DEFAULT_ACCESS_KEY.0.to_owned(),
+            secret: SecretKey::new(DEFAULT_ACCESS_KEY.1),
+            session_token: None,
+        },
     };
-    let credentials = Credentials { access_key_id, secret, session_token: None };
     let at = AmzDate::from_secs(wall_clock::now().as_secs());
     let signing = Signing { region, service: asked.service, at, unsigned_payload: false };
     let added = sign(&received, &credentials, &signing)?;

@@ -6,8 +6,8 @@ use std::{
 };
 
 use bowline_chaos::system::{
-    Alias, AwsCall, Event, Evidence, Forged, Mesh, Running, Service, Socket, System, SystemError,
-    SystemFuture, Task,
+    Alias, AwsCall, Event, Evidence, Forged, Mesh, RoleSession, Running, Service, Socket, System,
+    SystemError, SystemFuture, Task,
 };
 use bowline_model::{
     fault::{Fault, FaultId, FaultOrder, FaultyCertificate},
@@ -165,6 +165,15 @@ impl System for LiveSystem {
             let endpoint = self.topology().await?.endpoint;
             let answered = aws::call(&endpoint, &self.region, &call).await;
             answered.map_err(|error| SystemError::new(format!("{}: {error:#}", call.operation)))
+        })
+    }
+
+    fn unprivileged(&self, task: TaskId) -> SystemFuture<'_, Option<RoleSession>> {
+        Box::pin(async move {
+            match self.ask(&Request::RoleSession { task }).await? {
+                Response::RoleSession(session) => Ok(session),
+                _ => Err(unexpected()),
+            }
         })
     }
 

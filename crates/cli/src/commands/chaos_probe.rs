@@ -3,9 +3,21 @@
 
 use std::process::ExitCode;
 
+/// Options of `bowline chaos-probe`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only asks for this name's addresses, as an application would, and prints one a line.
+    #[arg(long, value_name = "NAME")]
+    resolve: Option<String>,
+}
+
 /// Takes its order from standard input.
-pub(crate) fn run() -> ExitCode {
-    match bowline_chaos::probe::run() {
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let done = match &args.resolve {
+        Some(name) => bowline_chaos::probe::print_addresses(name),
+        None => bowline_chaos::probe::run(),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("the probe cannot run: {error}");

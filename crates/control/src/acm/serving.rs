@@ -45,6 +45,7 @@ pub(crate) fn identity(registry: &Registry, arn: &str) -> Option<v1::Identity> {
             version: rollover::shown_version(row),
         })),
         staged: None,
+        disturbance: None,
     })
 }
 

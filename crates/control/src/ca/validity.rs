@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use bowline_model::clock::Timestamp;
+use bowline_model::{
+    clock::Timestamp,
+    sabotage::{Defence, sabotaged},
+};
 use rcgen::CertificateParams;
 
 use super::CaError;
@@ -28,7 +31,8 @@ impl Validity {
         if lifetime.as_secs() == 0 || last > LAST_SECOND {
             return Err(CaError::Validity { from: now, seconds: lifetime.as_secs() });
         }
-        let first = (now - BACKDATE).as_secs();
+        let backdate = if sabotaged(Defence::Backdating) { Duration::ZERO } else { BACKDATE };
+        let first = (now - backdate).as_secs();
         Ok(Self { not_before: Timestamp::from_secs(first), not_after: Timestamp::from_secs(last) })
     }
 

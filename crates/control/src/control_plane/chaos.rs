@@ -441,7 +441,7 @@ pub(super) fn checked_end(now: Timestamp, until: Timestamp) -> Result<Timestamp,
     Ok(until)
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

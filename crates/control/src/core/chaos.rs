@@ -9,6 +9,7 @@ use std::{
 };
 
 use bowline_discovery::{
+    identity::ShowsRequest,
     resource::{Resource, ResourceType},
     v1,
 };
@@ -34,6 +35,7 @@ const FORGED_MAX: usize = 1_000;
 pub(super) struct Chaos {
     stages: BTreeMap<u64, Stage>,
     paths: BTreeMap<u64, PathDiversion>,
+    disturbances: BTreeMap<u64, Disturbed>,
     /// Who is asked for another certificate out of turn, by which word.
     renewals: BTreeMap<TaskId, String>,
     /// What proxies have said that they show.
@@ -50,6 +52,19 @@ pub(super) struct Shown {
     serial: String,
     /// Version of the staged certificate; empty: none.
     staged: String,
+    /// Version of the disturbance; empty: none.
+    disturbance: String,
+    /// Requests that came during the last disturbance.
+    arrived: u64,
+}
+
+/// Tasks whose proxies something is wrong with.
+#[derive(Clone, Debug)]
+pub(crate) struct Disturbed {
+    /// As proxies are told.
+    pub(crate) told: v1::Disturbance,
+    pub(crate) until: Timestamp,
+    pub(crate) tasks: BTreeSet<TaskId>,
 }
 
 /// A faulty certificate that tasks' proxies show.
@@ -89,7 +104,10 @@ impl Core {
         let (chaos, now) = (self.chaos(), wall_clock::now());
         let stage = chaos.stages.values().find(|stage| stage.until > now && stage.held.contains_key(task));
         let paths = chaos.paths.values().filter(|path| path.until > now && path.callers.contains(task));
+        let disturbed = chaos.disturbances.values();
+        let disturbed = disturbed.filter(|it| it.until > now).find(|it| it.tasks.contains(task));
         PublishedFaults {
+            disturbance: disturbed.map(|it| it.told.clone()),
             staged: stage.map(|stage| stage.told.clone()),
             renewal: chaos.renewals.get(task).cloned().unwrap_or_default(),
             diversions: paths
@@ -210,6 +228,30 @@ impl Core {
         Some(diversion.callers)
     }
 
+    /// Has something be wrong with proxies; the task with whose proxy something is already, where there is such.
+    pub(crate) fn disturb(&self, disturbed: Disturbed) -> Result<u64, TaskId> {
+        let number = {
+            let (mut chaos, now) = (self.chaos(), wall_clock::now());
+            let others = chaos.disturbances.values().filter(|other| other.until > now);
+            let taken = others.flat_map(|other| other.tasks.intersection(&disturbed.tasks)).next();
+            if let Some(task) = taken {
+                return Err(task.clone());
+            }
+            let number = chaos.number();
+            chaos.disturbances.insert(number, disturbed);
+            number
+        };
+        self.publish();
+        Ok(number)
+    }
+
+    /// Ends a disturbance; `None` if it is over.
+    pub(crate) fn end_disturbance(&self, number: u64) -> Option<Disturbed> {
+        let disturbed = self.chaos().disturbances.remove(&number)?;
+        self.publish();
+        Some(disturbed)
+    }
+
     /// Asks proxies for certificates out of turn, by a word that is nobody else's.
     fn ask_for_renewal(&self, tasks: &[TaskId], word: &str) {
         self.chaos().renewals.extend(tasks.iter().map(|task| (task.clone(), word.to_owned())));
@@ -271,9 +313,10 @@ impl Core {
     }
 
     /// A proxy has said what it shows.
-    pub(super) fn note_shown(&self, task: &TaskId, serial: &str, staged: String) {
+    pub(super) fn note_shown(&self, task: &TaskId, shown: ShowsRequest) {
+        let ShowsRequest { serial, staged, disturbance, arrived } = shown;
         let serial = serial.trim_start_matches('0').to_owned();
-        self.chaos().shown.insert(task.clone(), Shown { serial, staged });
+        self.chaos().shown.insert(task.clone(), Shown { serial, staged, disturbance, arrived });
         self.answered.send_modify(|count| *count += 1);
     }
 
@@ -291,6 +334,28 @@ impl Core {
             false => shown.is_none_or(|shown| shown.staged != version) || !self.is_connected(task),
         })
         .await
+    }
+
+    /// Returns when the disturbance of that version is in force at every one of `tasks` (`begun`), or no longer is, or
+    /// the task is gone; else, after `limit`, those that are missing.
+    pub(crate) async fn disturbance_taken(
+        &self,
+        tasks: &[TaskId],
+        version: &str,
+        begun: bool,
+        limit: Duration,
+    ) -> Result<(), Vec<TaskId>> {
+        self.told(tasks, limit, |task, shown| match begun {
+            true => shown.is_some_and(|shown| shown.disturbance == version),
+            false => shown.is_none_or(|shown| shown.disturbance != version) || !self.is_connected(task),
+        })
+        .await
+    }
+
+    /// How many requests came to `tasks` during the last disturbance of each.
+    pub(crate) fn arrived(&self, tasks: &[TaskId]) -> u64 {
+        let chaos = self.chaos();
+        tasks.iter().filter_map(|task| chaos.shown.get(task)).map(|shown| shown.arrived).sum()
     }
 
     /// Returns when every one of `tasks` shows a certificate that is none of `before`; else those that do not.
@@ -370,16 +435,20 @@ impl Core {
         let registry = self.registry();
         let (ended, believable, next) = {
             let (mut chaos, now) = (self.chaos(), wall_clock::now());
-            let before = chaos.stages.len() + chaos.paths.len();
+            let count = |chaos: &Chaos| chaos.stages.len() + chaos.paths.len() + chaos.disturbances.len();
+            let before = count(&chaos);
             let over = chaos.stages.values().filter(|stage| stage.until <= now);
             let believable: Vec<_> = over.flat_map(|stage| stage.believable.iter().cloned()).collect();
             chaos.stages.retain(|_, stage| stage.until > now);
             chaos.paths.retain(|_, path| path.until > now);
+            chaos.disturbances.retain(|_, disturbed| disturbed.until > now);
             chaos.forged.retain(|_, record| record.not_after > now);
             chaos.shown.retain(|task, _| registry.tasks.get(task.as_str()).is_some());
-            let ended = chaos.stages.len() + chaos.paths.len() != before;
-            let deadlines = chaos.stages.values().map(|stage| stage.until);
-            (ended, believable, deadlines.chain(chaos.paths.values().map(|path| path.until)).min())
+            let ended = count(&chaos) != before;
+            let stages = chaos.stages.values().map(|stage| stage.until);
+            let paths = chaos.paths.values().map(|path| path.until);
+            let disturbances = chaos.disturbances.values().map(|disturbed| disturbed.until);
+            (ended, believable, stages.chain(paths).chain(disturbances).min())
         };
         self.outlaw(&believable);
         if ended {

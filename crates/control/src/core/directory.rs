@@ -6,6 +6,7 @@ use std::{
 };
 
 use bowline_discovery::{
+    identity::ShowsRequest,
     resource::ResourceType,
     telemetry::{MetricReport, SpanBatch},
 };
@@ -163,8 +164,8 @@ impl Directory for Core {
         Ok(HeldCertificate { chain_der: serving::sent_chain(row), key })
     }
 
-    fn shows(&self, task: &TaskId, serial: &str, staged: String) {
-        self.note_shown(task, serial, staged);
+    fn shows(&self, task: &TaskId, shown: ShowsRequest) {
+        self.note_shown(task, shown);
     }
 
     fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError> {

@@ -233,7 +233,7 @@ fn harm(given: &Given<'_>) -> Result<PathHarm, String> {
         },
         "loss" => PathHarm::Loss { percent: given.percent("lossPercent", 7)? },
         "stall" => PathHarm::Stall,
-        "one-way" => PathHarm::OneWay,
+        "one-way" => PathHarm::OneWay { after: Duration::ZERO },
         "refuse" => PathHarm::Refuse,
         "reset" => PathHarm::Reset { after_bytes: given.number("afterBytes", 0)? },
         _ => PathHarm::Rogue(match given.text("server").unwrap_or("untrusted-ca") {

@@ -57,6 +57,7 @@ pub(super) fn resources(
             dns_names: vec![balancer.dns_name.clone()],
             source: Some(issued(registry, options, None, true)),
             staged: None,
+            disturbance: None,
         })],
     };
     let shown: BTreeSet<&String> =

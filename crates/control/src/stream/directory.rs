@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bowline_discovery::{
+    identity::ShowsRequest,
     resource::{Resource, ResourceType},
     telemetry::{MetricReport, SpanBatch},
 };
@@ -115,9 +116,8 @@ pub trait Directory: Send + Sync + 'static {
     /// One of the task's identities whose key was not made by its proxy: an Identity resource of
     /// the task's whose source is `fetched`.
     fn fetch(&self, task: &TaskId, name: &str) -> Result<HeldCertificate, IssueError>;
-    /// A proxy tells the serial number of its own certificate, and the version of the staged one that it
-    /// shows in its place; empty: none.
-    fn shows(&self, task: &TaskId, serial: &str, staged: String);
+    /// A proxy tells what it shows to others, and what is wrong with it on purpose.
+    fn shows(&self, task: &TaskId, shown: ShowsRequest);
     /// Temporary credentials of the task's role.
     fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError>;
     /// What the task's proxy should have; `None` when the task is over.

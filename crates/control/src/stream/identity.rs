@@ -79,11 +79,15 @@ impl Identity for IdentityService {
         let connection = connection_of(&request)?;
         connection.spend(1.0)?;
         let task = task_of(&*self.directory, &connection.peer()?.peer)?;
-        let ShowsRequest { serial, staged } = request.into_inner();
-        if serial.len() > SERIAL_BYTES_MAX || staged.len() > NAME_BYTES_MAX {
-            return Err(Status::invalid_argument("the serial number or the version is too long"));
+        let shown = request.into_inner();
+        let is_too_long = |version: &str| version.len() > NAME_BYTES_MAX;
+        if shown.serial.len() > SERIAL_BYTES_MAX
+            || is_too_long(&shown.staged)
+            || is_too_long(&shown.disturbance)
+        {
+            return Err(Status::invalid_argument("the serial number or a version is too long"));
         }
-        self.directory.shows(&task, &serial, staged);
+        self.directory.shows(&task, shown);
         Ok(Response::new(ShowsResponse {}))
     }
 }

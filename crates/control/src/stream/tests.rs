@@ -8,7 +8,7 @@ use std::{
 
 use bowline_discovery::{
     identity::{
-        FETCH_PURPOSE, FetchRequest, IssueRequest, IssueResponse, TaskCredentialsRequest,
+        FETCH_PURPOSE, FetchRequest, IssueRequest, IssueResponse, ShowsRequest, TaskCredentialsRequest,
         identity_client::IdentityClient,
     },
     resource::{Resource, ResourceType},
@@ -132,7 +132,7 @@ impl FakeDirectory {
 }
 
 impl Directory for FakeDirectory {
-    fn shows(&self, _: &TaskId, _: &str, _: String) {}
+    fn shows(&self, _: &TaskId, _: ShowsRequest) {}
 
     fn redeem(&self, token: &str) -> Result<TaskId, IssueError> {
         self.world.lock().expect("nothing panicked").tokens.remove(token).ok_or(IssueError::Token)

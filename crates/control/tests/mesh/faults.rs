@@ -12,7 +12,7 @@ use bowline_control::{
     revocation::RevocationReason,
 };
 use bowline_model::{
-    fault::{ALL, FaultyCertificate},
+    fault::{ALL, FaultyCertificate, SidecarHarm},
     task::TaskId,
 };
 use bowline_plumbing::wall_clock;
@@ -22,7 +22,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::{
     Mesh,
-    proxy::{Credentials, shake_hands},
+    proxy::{ARRIVED, Credentials, shake_hands},
 };
 
 const LATER: Duration = Duration::from_secs(600);
@@ -234,6 +234,44 @@ async fn callers_are_led_elsewhere_and_back() {
     assert!(wall_clock::now() >= soon, "by itself, not before");
     assert_eq!(spared.now().led[&cluster], [] as [String; 0]);
     drop((led, spared));
+    mesh.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn something_is_wrong_with_sidecars_until_it_is_ended_or_its_time_has_come() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mesh = Mesh::start(&directory.path().join("state"), 2).await;
+    let (a, b) = (mesh.tasks_of("service-a"), mesh.tasks_of("service-b"));
+    let mut proxies = vec![mesh.proxy(&b[0]).await, mesh.proxy(&b[1]).await];
+    let spared = mesh.proxy(&a[0]).await;
+    let until = || wall_clock::now() + LATER;
+    let clock = SidecarHarm::Clock { ahead_ms: -7_200_000 };
+    let id = mesh.control.disturb(&b, &clock, ALL, until()).await.expect("all have said so");
+    for proxy in &proxies {
+        let told = proxy.now().disturbance.expect("it was told");
+        assert_eq!((told.clock_ahead_ms, told.status), (-7_200_000, 0));
+    }
+    assert_eq!(spared.now().disturbance, None);
+    let again = mesh.control.disturb(&b[1..], &clock, ALL, until()).await;
+    assert!(matches!(again, Err(ChaosError::Conflict(_))));
+    mesh.control.end_disturbance(id).await.expect("ended");
+    assert!(proxies.iter().all(|proxy| proxy.now().disturbance.is_none()));
+    assert_eq!(mesh.control.arrived_during_disturbance(&b), 2 * ARRIVED);
+    mesh.control.end_disturbance(id).await.expect("it is over");
+
+    let soon = wall_clock::now() + Duration::from_secs(2);
+    let answers = SidecarHarm::Answers { status: 503, after: Duration::ZERO };
+    mesh.control.disturb(&b[..1], &answers, 5, soon).await.expect("it has said so");
+    assert_eq!(proxies[0].now().disturbance.map(|told| told.per_million), Some(5));
+    proxies[0].until(|told| told.disturbance.is_none()).await;
+    assert!(wall_clock::now() >= soon, "by itself, not before");
+    // One that does not say so: nobody is left with it.
+    let silent = [a[1].clone(), b[1].clone()];
+    let refused =
+        mesh.control.disturb(&silent, &clock, ALL, wall_clock::now() + Duration::from_secs(1)).await;
+    assert!(matches!(refused, Err(ChaosError::NotTaken { tasks }) if tasks == silent[..1]));
+    proxies[1].until(|told| told.disturbance.is_none()).await;
+    drop((proxies, spared));
     mesh.stop().await;
 }
 

@@ -229,6 +229,8 @@ pub(crate) struct Refused {
     pub(crate) ended: Option<Code>,
     /// Version of the faulty certificate that it was given to show, and its leaf.
     pub(crate) staged: Option<(String, Vec<u8>)>,
+    /// What is wrong with it on purpose.
+    pub(crate) disturbance: Option<v1::Disturbance>,
     /// Where it was told to go in place of endpoints' addresses, by cluster.
     pub(crate) led: BTreeMap<String, Vec<String>>,
 }
@@ -276,6 +278,9 @@ impl Proxy {
     }
 }
 
+/// So many requests came to each proxy while something was wrong with it, as it says.
+pub(crate) const ARRIVED: u64 = 21;
+
 /// Does what is asked for on purpose, as a sidecar does, and tells of it: shows a faulty certificate, or a new one.
 async fn obey(
     mut client: IdentityClient<Channel>,
@@ -310,9 +315,15 @@ async fn obey(
         *serial = serial_of(&client.issue(request).await?.into_inner().chain_der[0]);
     }
     let version = staged.as_ref().map(|(version, _)| version.clone()).unwrap_or_default();
-    if asked || staged != present {
-        tell.send_modify(|told| told.staged = staged);
-        client.shows(ShowsRequest { serial: serial.clone(), staged: version }).await?;
+    let was_disturbed = tell.borrow().disturbance.clone();
+    if asked || staged != present || identity.disturbance != was_disturbed {
+        tell.send_modify(|told| {
+            told.staged = staged;
+            told.disturbance.clone_from(&identity.disturbance);
+        });
+        let disturbance = identity.disturbance.as_ref().map(|it| it.version.clone()).unwrap_or_default();
+        let arrived = if disturbance.is_empty() && was_disturbed.is_some() { ARRIVED } else { 0 };
+        client.shows(ShowsRequest { serial: serial.clone(), staged: version, disturbance, arrived }).await?;
     }
     Ok(())
 }

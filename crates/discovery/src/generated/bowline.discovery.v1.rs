@@ -742,6 +742,9 @@ pub struct Identity {
     /// "mesh" only. A fault, injected on purpose.
     #[prost(message, optional, tag = "7")]
     pub staged: ::core::option::Option<StagedCertificate>,
+    /// "mesh" only. A fault, injected on purpose.
+    #[prost(message, optional, tag = "8")]
+    pub disturbance: ::core::option::Option<Disturbance>,
     #[prost(oneof = "identity::Source", tags = "4, 5, 6")]
     pub source: ::core::option::Option<identity::Source>,
 }
@@ -762,6 +765,33 @@ pub mod identity {
         #[prost(message, tag = "6")]
         Fetched(super::FetchedCertificate),
     }
+}
+/// What is wrong with the proxy itself for a while.
+#[allow(clippy::all)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Disturbance {
+    /// Names it to `Identity.Shows`; no two have the same.
+    #[prost(string, tag = "1")]
+    pub version: ::prost::alloc::string::String,
+    /// When it is over by itself. Milliseconds since 1970.
+    #[prost(uint64, tag = "2")]
+    pub ends_at_unix_ms: u64,
+    /// How far the proxy's clock is ahead of the machine's, milliseconds;
+    /// negative: behind. 0: it is right.
+    #[prost(sint64, tag = "3")]
+    pub clock_ahead_ms: i64,
+    /// The proxy answers HTTP requests in place of the task's application, with
+    /// this status. 0: it does not.
+    #[prost(uint32, tag = "4")]
+    pub status: u32,
+    /// So long after a request came. Milliseconds.
+    #[prost(uint32, tag = "5")]
+    pub after_ms: u32,
+    /// Of a million requests; the others go to the application.
+    #[prost(uint32, tag = "6")]
+    pub per_million: u32,
 }
 /// A certificate that nobody must believe, which the proxy shows to other
 /// proxies for a while in place of its own. To the control plane it never does.

@@ -89,6 +89,13 @@ pub struct ShowsRequest {
     /// none is.
     #[prost(string, tag = "2")]
     pub staged: ::prost::alloc::string::String,
+    /// The version of the disturbance that is in force; empty: none is.
+    #[prost(string, tag = "3")]
+    pub disturbance: ::prost::alloc::string::String,
+    /// Requests that came while the last disturbance was in force, once it is
+    /// over.
+    #[prost(uint64, tag = "4")]
+    pub arrived: u64,
 }
 #[allow(clippy::all)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -20,6 +20,11 @@ const TWINS: &[(&str, &[&str])] = &[
     ("no-retries,no-patience", &["dropped-packets"]),
     ("no-pooling", &["high-latency", "high-tls-load"]),
     ("no-handshake-timeout", &["layer7-flood"]),
+    ("skip-authorization", &["secret-compromise"]),
+    ("no-backdating", &["clock-skew"]),
+    ("accept-any-certificate", &["clock-skew"]),
+    ("no-liveness", &["one-way-partition"]),
+    ("no-retry-budget", &["retry-storm"]),
     // Each leaves tasks missing: a mesh of its own.
     ("no-replacement", &["task-restart-on-certificate-failure"]),
     ("no-replacement", &["cluster-failure"]),

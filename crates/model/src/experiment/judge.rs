@@ -200,6 +200,14 @@ pub fn judge(samples: &[Sample], marks: &Marks, expected: &Expectation) -> Judge
             format!("it answered {leaked}"),
         ));
     }
+    if let Some(want) = &expected.met {
+        let met = during.iter().filter(|sample| want.takes(&sample.outcome)).count();
+        findings.push(Finding::new(
+            format!("during: at least one request meets the fault, and gets {want}"),
+            met > 0,
+            format!("{met} did"),
+        ));
+    }
     let during_figures = figures(during);
     if let Some(max) = expected.p99_max {
         let p99 = during_figures.latencies.p99;

@@ -487,7 +487,7 @@ fn diverted(endpoint: &v1::Endpoint) -> Result<Option<Diverted>, Invalid> {
         Ok(to) => to,
         Err(_) => return Err(invalid("endpoints.divertedTo", "is no IP address with a port")),
     };
-    let left = Timestamp::from_millis(endpoint.diverted_until_unix_ms).since(wall_clock::now());
+    let left = Timestamp::from_millis(endpoint.diverted_until_unix_ms).since(wall_clock::machine());
     let until = Instant::now() + left.min(LASTING_MAX);
     Ok((!left.is_zero()).then_some(Diverted { to, until }))
 }

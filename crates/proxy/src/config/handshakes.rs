@@ -8,7 +8,7 @@ use rustls::sign::CertifiedKey;
 
 use super::{HopConfigs, PublicTls, UpstreamTls, store::HeldIdentity};
 use crate::tls::{
-    self, ALPN_H2, ALPN_HTTP1, ALPN_TCP, ALPN_UPGRADE, staged::Shown, trust::TrustStore,
+    self, ALPN_H2, ALPN_HTTP1, ALPN_TCP, ALPN_UPGRADE, Clock, staged::Shown, trust::TrustStore,
     verify::ExpectedServers,
 };
 
@@ -126,8 +126,8 @@ pub(super) fn hop_configs(
     }
     let servers = ExpectedServers::new(identities.iter().cloned());
     let main = if protocol == v1::Protocol::Tcp { ALPN_TCP } else { ALPN_H2 };
-    let made = tls::hop_config(shown, trust, servers.clone(), main).and_then(|main| {
-        let upgrade = tls::hop_config(shown, trust, servers.clone(), ALPN_UPGRADE)?;
+    let made = tls::hop_config(shown, trust, servers.clone(), main, Clock::Process).and_then(|main| {
+        let upgrade = tls::hop_config(shown, trust, servers.clone(), ALPN_UPGRADE, Clock::Process)?;
         let for_one = shown.is_some_and(Shown::differs);
         Ok(HopConfigs { main, upgrade, expected: Some(servers.clone()), for_one })
     });

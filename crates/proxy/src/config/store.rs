@@ -39,6 +39,7 @@ use super::{
     refusals::Refusals,
 };
 use crate::{
+    disturbance,
     fault::FaultRule,
     health::ClusterHealth,
     limit::Limiter,
@@ -255,6 +256,9 @@ impl ResourceStore {
                     .is_some_and(|staged| !(1..=ALL).contains(&staged.per_million)) =>
                 {
                     return Err(invalid("staged.perMillion", format!("is from 1 to {ALL}")));
+                }
+                _ if message.disturbance.as_ref().is_some_and(|wanted| !disturbance::is_possible(wanted)) => {
+                    return Err(invalid("disturbance", "is beyond what may be wrong on purpose"));
                 }
                 None => return Err(invalid("source", "one of issued and files is needed")),
                 // These are got by the identity task, which calls `hold`.

@@ -3,6 +3,7 @@
 use std::{cell::RefCell, error::Error as StdError, future::Future, rc::Rc, time::Duration};
 
 use bowline_http2::KeepAlive;
+use bowline_model::sabotage::{Defence, sabotaged};
 use http::{Request, Response};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,9 +24,14 @@ use crate::{
     trace::Timings,
 };
 
-/// How long an upstream may be quiet while requests are under way before it is asked for a sign of life.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// How long another proxy may be quiet while requests are under way before it is asked for a sign of life. It answers at
+/// once, whatever its application does.
+const HOP_SILENCE: Duration = Duration::from_secs(3);
 /// How long it has to give one.
+const HOP_PATIENCE: Duration = Duration::from_secs(3);
+/// The same, of servers that are no proxies of the mesh: they may take many questions amiss.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// How long those have.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends requests on one connection.
@@ -139,6 +145,13 @@ pub(super) async fn connect(
     }
 }
 
+/// How connections to other proxies that have gone silent are found.
+fn liveness() -> Option<KeepAlive> {
+    // What came is looked at once in an interval: a silence is noticed within two.
+    let terms = KeepAlive { interval: HOP_SILENCE / 2, timeout: HOP_PATIENCE, while_idle: false };
+    (!sabotaged(Defence::Liveness)).then_some(terms)
+}
+
 /// Runs a connection to another proxy.
 fn run_mesh<S>(stream: S, cluster: &Cluster, mut counted: Counted) -> Multiplexed
 where
@@ -146,7 +159,7 @@ where
 {
     let terms = bowline_http2::Config {
         waiting_max: STREAMS_PER_CONNECTION.saturating_add(cluster.breakers.pending),
-        keep_alive: Some(KeepAlive { interval: PING_INTERVAL, timeout: PING_TIMEOUT, while_idle: false }),
+        keep_alive: liveness(),
         ..mesh_terms()
     };
     let (sender, connection) = bowline_http2::client::handshake(stream, terms);

@@ -76,6 +76,8 @@ struct Seen {
     held: Option<(Vec<u8>, Vec<u8>)>,
     /// What is fetched by a staged certificate's name.
     staged: HashMap<String, (Vec<u8>, Vec<u8>)>,
+    /// Which disturbance it said is in force, and how many requests came during the last.
+    disturbed: Vec<(String, u64)>,
     /// What the proxy said that it shows: the serial number of its own, and the version of what is staged.
     shown: Vec<(String, String)>,
     senders: Vec<mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>>,
@@ -239,7 +241,8 @@ impl Identity for ControlPlane {
 
     async fn shows(&self, request: Request<ShowsRequest>) -> Result<tonic::Response<ShowsResponse>, Status> {
         assert_eq!(request.extensions().get::<bool>(), Some(&true), "a certificate was shown");
-        let ShowsRequest { serial, staged } = request.into_inner();
+        let ShowsRequest { serial, staged, disturbance, arrived } = request.into_inner();
+        self.seen.lock().expect("not poisoned").disturbed.push((disturbance, arrived));
         self.seen.lock().expect("not poisoned").shown.push((serial, staged));
         Ok(tonic::Response::new(ShowsResponse {}))
     }

@@ -78,6 +78,8 @@ fn of_a_share_of_connections_either_outcome_is_expected_and_no_other() {
     assert_eq!(verdict(&half(expired()), &refused()), Verdict::Fell);
     assert_eq!(verdict(&half(expired()), &some), Verdict::Held);
     assert_eq!(verdict(&half(Outcome::answered(503)), &some), Verdict::Fell);
+    // Nothing was met, and so nothing shown.
+    assert_eq!(verdict(&half(Outcome::answered(200)), &some), Verdict::Fell);
     assert_eq!(Expectation::served(0.9).of_some_connections(), Expectation::served(0.9));
 }
 

@@ -16,14 +16,19 @@ impl ResourceStore {
         self.own_identity()?.staged.clone()
     }
 
-    /// Whether the control plane wants to be told what is shown.
+    /// The disturbance that the stream asks for.
+    pub(crate) fn disturbance_wanted(&self) -> Option<v1::Disturbance> {
+        self.own_identity()?.disturbance.clone()
+    }
+
+    /// Whether the control plane wants to be told what is shown, or in force.
     pub(crate) fn is_asked_what_is_shown(&self) -> bool {
         self.own_identity().is_some_and(|identity| {
             let renewal = match &identity.source {
                 Some(v1::identity::Source::Issued(issued)) => !issued.renewal.is_empty(),
                 _ => false,
             };
-            renewal || identity.staged.is_some()
+            renewal || identity.staged.is_some() || identity.disturbance.is_some()
         })
     }
 
@@ -88,7 +93,8 @@ pub(crate) fn without_faults(held: &Versioned) -> Versioned {
                 Some(v1::identity::Source::Issued(issued)) => !std::mem::take(&mut issued.renewal).is_empty(),
                 _ => false,
             };
-            identity.staged.take().is_some() || asked
+            let disturbed = identity.disturbance.take().is_some();
+            identity.staged.take().is_some() || disturbed || asked
         }
         Resource::Endpoints(endpoints) => {
             let mut faulty = false;
@@ -147,6 +153,16 @@ mod tests {
         let kept = without_faults(&identity);
         assert_eq!(kept.version, "");
         assert!(matches!(kept.resource, Resource::Identity(v1::Identity { staged: None, .. })));
+        let disturbed = Versioned {
+            version: "v".to_owned(),
+            resource: Resource::Identity(v1::Identity {
+                disturbance: Some(v1::Disturbance::default()),
+                ..v1::Identity::default()
+            }),
+        };
+        let kept = without_faults(&disturbed);
+        assert_eq!(kept.version, "");
+        assert!(matches!(kept.resource, Resource::Identity(v1::Identity { disturbance: None, .. })));
         let issued =
             |renewal: &str| v1::IssuedCertificate { renewal: renewal.to_owned(), ..Default::default() };
         let asked = |renewal| Versioned {

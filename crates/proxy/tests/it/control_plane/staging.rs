@@ -138,6 +138,37 @@ async fn a_staged_certificate_is_refused_until_its_deadline_though_the_control_p
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_answers_in_its_applications_place_until_its_end_and_then_tells_how_many_came() {
+    let three = Three::start().await;
+    assert_eq!(three.calls().await, good());
+    let (ends, until) = (Instant::now() + LASTING, SystemTime::now() + LASTING);
+    let disturbed = || three.task.control_plane.seen.lock().expect("not poisoned").disturbed.clone();
+    let disturbance = json!({
+        "version": "v8", "endsAtUnixMs": unix_ms(until), "status": 503, "afterMs": 5, "perMillion": 1_000_000,
+    });
+    let identity = json!({"identity": {
+        "name": "mesh", "spiffeId": id("b"), "source": {"issued": {}}, "disturbance": disturbance,
+    }});
+    tokio::task::block_in_place(|| {
+        three.push(ResourceType::Identity, identity, "disturbed");
+        eventually("it says so", || disturbed().last().is_some_and(|(version, _)| version == "v8"));
+    });
+    // Whom it calls is another's affair.
+    assert_eq!(three.calls().await, [(503, String::new()), (200, String::new())]);
+    while call(three.caller.address("out")).await != (200, String::new()) {
+        assert!(Instant::now() < ends + Duration::from_secs(2), "it goes on");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(Instant::now() >= ends, "it ended too early");
+    tokio::task::block_in_place(|| {
+        eventually("it says how many came", || {
+            disturbed().last().is_some_and(|(version, came)| version.is_empty() && *came >= 2)
+        });
+    });
+    three.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_share_of_new_connections_is_shown_it_until_it_is_called_off() {
     const CALLS: usize = 200;
     let three = Three::start().await;

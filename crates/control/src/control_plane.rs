@@ -676,7 +676,9 @@ impl ControlPlane {
             Ok(())
         });
         if let Err(error) = stopped {
+            // They will not report it either: there is nothing to wait for.
             tracing::error!(%error, "the tasks could not be told to stop");
+            return false;
         }
         let mut generation = self.generation();
         tokio::time::timeout(limit, async {

@@ -384,7 +384,7 @@ impl FaultKind {
         match self {
             Self::Certificate { .. } | Self::Path { .. } => true,
             Self::Sidecar { harm, .. } => matches!(harm, SidecarHarm::Answers { .. }),
-            Self::Name { .. } | Self::Task { .. } => false,
+            Self::Name { .. } | Self::Task { .. } | Self::ControlPlane(_) => false,
         }
     }
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::time::{self, Instant};
 
 use super::{
+    control_plane::both_sides,
     described::{Described, measures},
     renewal::lossless,
 };
@@ -32,30 +33,20 @@ pub const DISK_FULL: Described = Described {
     hypothesis: "What cannot be written is refused whole; all else goes on, and writing does too as soon as there is room",
     how: "every write of the control plane's store and of its audit trail fails as on a disk without room (ENOSPC)",
     expected: "no request is lost; ecs:CreateCluster is refused and has made nothing, ecs:DescribeClusters is answered; \
-               after, clusters are made as before",
+               after, what has to be written is written",
     prepare: |mesh, scope| {
-        let edge = scope.choose(mesh, |_| Ok(())).map_err(ExperimentError::NotApplicable)?;
-        Ok(Box::new(Full { edge, run: format!("{:x}", wall_clock::now().as_millis()), fault: None }))
+        let edge = scope.choose(mesh, Edge::require_mutual_tls).map_err(ExperimentError::NotApplicable)?;
+        let wanted = format!("chaos-{:x}", wall_clock::now().as_millis());
+        Ok(Box::new(Full { edge, wanted, fault: None }))
     },
 };
 
 struct Full {
     edge: Edge,
-    /// Names the clusters of this run.
-    run: String,
+    /// Name of the cluster that is wanted while there is no room. None is made before: of a run that is killed nothing is
+    /// left.
+    wanted: String,
     fault: Option<FaultId>,
-}
-
-impl Full {
-    /// Made before there is no room.
-    fn kept(&self) -> String {
-        format!("chaos-{}-kept", self.run)
-    }
-
-    /// Wanted while there is none.
-    fn refused(&self) -> String {
-        format!("chaos-{}-refused", self.run)
-    }
 }
 
 async fn create(stage: &Stage, name: &str) -> Result<(), SystemError> {
@@ -95,7 +86,6 @@ impl Trial for Full {
 
     fn inject<'a>(&'a mut self, stage: &'a Stage) -> StepFuture<'a, ()> {
         Box::pin(async move {
-            create(stage, &self.kept()).await?;
             let fault = stage.begin(FaultKind::ControlPlane(ControlPlaneHarm::DiskFull)).await?;
             self.fault = Some(fault.id);
             Ok(())
@@ -107,7 +97,7 @@ impl Trial for Full {
             let Some(fault) = self.fault.clone() else { return Ok(Vec::new()) };
             let mut refusals = Vec::new();
             for _ in 0..ATTEMPTS {
-                if let Err(error) = create(stage, &self.refused()).await {
+                if let Err(error) = create(stage, &self.wanted).await {
                     refusals.push(error.to_string());
                 }
                 time::sleep(measures::LOOK * 3).await;
@@ -121,9 +111,9 @@ impl Trial for Full {
             );
             let mut findings = vec![Finding::new(what, clear == ATTEMPTS, seen)];
             let what = "what was there before is read as ever";
-            findings.push(presence(stage, what, &self.kept(), true).await);
+            findings.push(presence(stage, what, &self.edge.caller.cluster, true).await);
             let what = "nothing of what was refused is there";
-            findings.push(presence(stage, what, &self.refused(), false).await);
+            findings.push(presence(stage, what, &self.wanted, false).await);
             let writes = stage.system().evidence(fault).await?.refused;
             findings.push(Finding::new("writes have met a full disk", writes > 0, writes.to_string()));
             Ok(findings)
@@ -133,16 +123,14 @@ impl Trial for Full {
     fn restore<'a>(&'a mut self, stage: &'a Stage) -> StepFuture<'a, ()> {
         Box::pin(async move {
             // What was refused is not there, or it was found by now that it is.
-            for name in [self.refused(), self.kept()] {
-                let begin = Instant::now();
-                while let Err(error) = delete(stage, &name).await {
-                    // That there is room again is noticed at the next attempt to write.
-                    if begin.elapsed() >= WRITES_AGAIN_WITHIN {
-                        tracing::warn!(%error, name, "a cluster could not be deleted");
-                        break;
-                    }
-                    time::sleep(measures::LOOK).await;
+            let begin = Instant::now();
+            while let Err(error) = delete(stage, &self.wanted).await {
+                // That there is room again is noticed at the next attempt to write.
+                if begin.elapsed() >= WRITES_AGAIN_WITHIN {
+                    tracing::warn!(%error, name = self.wanted, "a cluster could not be deleted");
+                    break;
                 }
+                time::sleep(measures::LOOK).await;
             }
             Ok(())
         })
@@ -150,18 +138,24 @@ impl Trial for Full {
 
     fn after<'a>(&'a mut self, stage: &'a Stage) -> StepFuture<'a, Vec<Finding>> {
         Box::pin(async move {
-            let name = self.refused();
-            let mut findings = Vec::new();
-            let what = "after: a cluster is made";
-            let made = create(stage, &name).await;
-            let seen = made.as_ref().err().map_or_else(|| "made".to_owned(), ToString::to_string);
-            findings.push(Finding::new(what, made.is_ok(), seen));
-            findings.push(presence(stage, "after: it is there", &name, true).await);
-            let gone = delete(stage, &name).await;
-            let seen = gone.as_ref().err().map_or_else(|| "deleted".to_owned(), ToString::to_string);
-            findings.push(Finding::new("after: it is deleted", gone.is_ok(), seen));
-            findings.push(presence(stage, "after: nothing is left", &self.kept(), false).await);
-            Ok(findings)
+            // Each of their certificates is written down before they have it.
+            let tasks = both_sides(&self.edge);
+            let (wanted, renewed) = (tasks.len(), stage.system().renew(tasks).await);
+            let (held, seen) = match renewed {
+                Ok(count) => (count == wanted, format!("{count} do")),
+                Err(error) => (false, error.to_string()),
+            };
+            let what = format!("after: {wanted} sidecars get certificates, which have to be written down");
+            let written = Finding::new(what, held, seen);
+            // Were it not carried out for want of room, that would be what is said.
+            let deletion = AwsCall::ecs("DeleteCluster", json!({ "cluster": self.wanted }));
+            let seen = match stage.system().aws(deletion).await {
+                Ok(_) => "it was there".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            let what = "after: a call that changes something is carried out again";
+            let called = Finding::new(what, seen.contains("ClusterNotFoundException"), seen);
+            Ok(vec![written, called])
         })
     }
 }

@@ -36,7 +36,7 @@ impl ControlPlane {
         let id = self.core.disturb(disturbed).map_err(|task| ChaosError::Conflict(format!("task {task}")))?;
         tracing::warn!(tasks = tasks.len(), ?harm, %until, "something is to be wrong with sidecars, on purpose");
         // Whoever gives up waiting has no id to end it by.
-        let undo = Undo(Some(|| drop(self.core.end_disturbance(id))));
+        let undo = Undo::of(|| drop(self.core.end_disturbance(id)));
         let limit = TAKEN_LIMIT.min(until.since(wall_clock::now()));
         let taken = self.core.disturbance_taken(&tasks, &version, true, limit).await;
         taken.map_err(|tasks| ChaosError::NotTaken { tasks })?;

@@ -60,8 +60,8 @@ fn refuses_what_is_not_its_own() {
     assert!(matches!(error, StoreError::Format { found: 2, .. }), "{error:?}");
 }
 
-#[test]
-fn a_disk_without_room_takes_nothing_and_the_store_goes_on_when_it_has_room() {
+#[tokio::test]
+async fn a_disk_without_room_takes_nothing_and_the_store_goes_on_when_it_has_room() {
     let directory = tempfile::tempdir().expect("a directory");
     let disk = Disk::default();
     let path = directory.path().join("store.redb");
@@ -77,7 +77,7 @@ fn a_disk_without_room_takes_nothing_and_the_store_goes_on_when_it_has_room() {
     assert_eq!(store.list("").expect("lists"), before, "nothing of it is there");
     let mut watch = store.watch("", before.revision).expect("is kept");
     assert_eq!(store.commit(conformance::put("b", "3")).expect("commits"), before.revision + 1);
-    let events = futures::executor::block_on(watch.next()).expect("is told");
+    let events = watch.next().await.expect("is told");
     assert_eq!(events.iter().map(|event| event.key()).collect::<Vec<_>>(), ["b"]);
     drop((store, watch));
     let store = EmbeddedStore::open(&path).expect("opens");

@@ -316,7 +316,10 @@ impl Shared {
         }
         self.connection.discard(unread);
         if self.slots.get(index).is_some_and(|slot| !slot.has_reader && !slot.has_writer) {
-            self.slots.remove(index);
+            // What is sent of it may still wait for a window: its slot is another's from now on.
+            if let Some(key) = self.slots.remove(index).key {
+                self.connection.set_tag(key, usize::MAX);
+            }
             if self.slots.is_empty() {
                 if self.slots.capacity() > SLOTS_KEPT {
                     self.slots = Slab::new();

@@ -46,6 +46,9 @@ fn read_message(stream: &mut impl Read, content: usize) -> std::io::Result<bool>
         let head = read.windows(4).position(|window| window == b"\r\n\r\n");
         match head {
             Some(head) if read.len() >= head + 4 + content => return Ok(true),
+            _ if read.starts_with(b"HTTP/1.1 ") && !read.starts_with(b"HTTP/1.1 200 ") => {
+                return Err(std::io::Error::other(String::from_utf8_lossy(&read).into_owned()));
+            }
             _ if count == 0 && read.is_empty() => return Ok(false),
             _ if count == 0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
             _ => {}
@@ -146,7 +149,7 @@ fn outbound(server: SocketAddr) -> Vec<Value> {
             "retry": {"maxRetries": 2, "retryOn": ["5xx", "reset", "connect-failure", "refused-stream"]},
         }}}]}}),
         json!({"cluster": {
-            "name": "service", "protocol": "HTTP", "connectTimeoutMs": 1000,
+            "name": "service", "protocol": "HTTP", "connectTimeoutMs": 10000,
             "kind": {"mesh": {"identities": [id("b")]}}, "outlierDetection": {"consecutiveFailures": 5},
         }}),
         json!({"endpoints": {"name": "service", "endpoints": [

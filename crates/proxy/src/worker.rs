@@ -35,6 +35,12 @@ use crate::{
 /// How long a connection of another proxy takes requests while only some are shown a faulty certificate.
 const PARTIAL_LIFE: Duration = Duration::from_millis(100);
 
+/// How often a worker's timers are looked at though none is due.
+///
+/// tokio's driver is woken, by a system call, by each timer that is due before what it waits for. A worker without
+/// other timers would be so for every request that begins, since each has a time limit.
+const PULSE: Duration = Duration::from_secs(1);
+
 /// Runs hyper's tasks on the worker's own thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LocalExec;
@@ -263,6 +269,11 @@ pub(crate) fn start(
 /// Obeys commands until the channel closes. The channel is filled by the main
 /// thread only, a few entries for each change of the configuration.
 async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
+    tokio::task::spawn_local(async {
+        loop {
+            tokio::time::sleep(PULSE).await;
+        }
+    });
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen { name, socket } => match TcpListener::from_std(socket) {

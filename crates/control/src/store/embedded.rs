@@ -50,12 +50,15 @@ struct Writing {
     doubt: Option<Doubt>,
 }
 
+/// A value, and the revision at which it was put.
+type Revised = (u64, Vec<u8>);
+
 /// What was there before a transaction that is to count for nothing.
 struct Doubt {
     /// The store's revision.
     revision: u64,
-    /// Each key that it has changed, with revision and value; `None`: it was not there.
-    before: Vec<(String, Option<(u64, Vec<u8>)>)>,
+    /// Each key that it has changed, and what was there.
+    before: Vec<(String, Option<Revised>)>,
 }
 
 impl EmbeddedStore {

@@ -158,6 +158,6 @@ fn broken_off_while_a_template_comes_up_it_is_taken_down_first() {
         eventually("it ends", Duration::from_secs(200), || runner.try_wait().expect("it can be waited for"));
     let told = fs::read_to_string(directory.path().join("told")).expect("reads");
     assert_eq!(ended.code(), Some(130), "{told}");
-    assert_eq!(left_in(&temporary), [PathBuf::new(); 0], "{told}");
+    assert_eq!(left_in(&temporary), Vec::<PathBuf>::new(), "{told}");
     assert_eq!(leftovers::processes_of(&temporary), [0; 0], "{told}");
 }

@@ -82,7 +82,7 @@ mod switched {
     pub const VARIABLE: &str = "BOWLINE_SABOTAGE";
 
     /// Every defence with the word that switches it off.
-    const WORDS: [(&str, Defence); 18] = [
+    const WORDS: [(&str, Defence); 22] = [
         ("accept-any-certificate", Defence::Certificate),
         ("accept-any-signature", Defence::Possession),
         ("accept-any-identity", Defence::Identity),

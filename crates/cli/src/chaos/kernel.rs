@@ -241,26 +241,31 @@ mod tests {
     fn a_process_that_has_just_begun_is_not_counted_yet() {
         let directory = tempfile::tempdir().expect("a directory");
         let mut child = Command::new("sh")
-            .args(["-c", "read line", &directory.path().to_string_lossy()])
-            .stdin(Stdio::piped())
+            .args(["-c", "sleep 30 & wait", &directory.path().to_string_lossy()])
             .spawn()
             .expect("sh is there");
         let begun = std::time::Instant::now();
-        let found = || processes(directory.path()).into_iter().find(|it| it.name == "sh");
+        let found = || processes(directory.path()).into_iter().find(|it| it.name == "sleep");
         while found().is_none() && begun.elapsed() < LASTING * 3 {
             std::thread::yield_now();
         }
-        let age = uptime().expect("the machine's time") - found().expect("it runs").began as f64 / TICKS;
+        let found = found();
+        let age =
+            uptime().expect("the machine's time") - found.as_ref().map_or(0.0, |it| it.began as f64 / TICKS);
         let early = look(directory.path());
         let is_early = begun.elapsed() < LASTING;
         std::thread::sleep(LASTING);
         let late = look(directory.path());
-        drop(child.stdin.take());
+        for pid in processes_all(directory.path()) {
+            let _ = Command::new("kill").arg(pid.to_string()).status();
+        }
+        child.kill().expect("it can be killed");
         child.wait().expect("it can be waited for");
+        let found = found.expect("it runs");
         assert!((-0.1..30.0).contains(&age), "{age} s");
         // On a machine that is very busy the first look may have come late.
         assert!(!is_early || early.pids.is_empty(), "{early:?}");
-        assert_eq!(late.pids["sh"], [child.id()]);
+        assert_eq!(late.pids["sleep"], [found.pid]);
     }
 
     fn look_names(state_dir: &Path) -> BTreeMap<String, usize> {

@@ -20,6 +20,8 @@ use crate::{
 };
 
 const SIGKILL: i32 = 9;
+/// Longest time that a task's replacement is waited for, and looked at.
+const REPLACING_MAX: time::Duration = time::Duration::from_secs(60);
 
 /// A task with a certificate that nobody believes is replaced by one whose certificate is right.
 pub const TASK_RESTART: Described = Described {
@@ -82,7 +84,8 @@ impl Trial for Restarted {
             let (task, _) = called_address(&self.edge)?;
             self.bad = Some(task.clone());
             let (tasks, shows) = (vec![task], FaultyCertificate::Expired);
-            stage.begin(FaultKind::Certificate { tasks, shows }).await?;
+            // Where nobody takes the task's place, that is waited for longer than the fault was to last.
+            stage.begin_for(FaultKind::Certificate { tasks, shows }, REPLACING_MAX).await?;
             Ok(())
         })
     }

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::Core;
 use crate::{
-    publish::PublishedFaults,
+    publish::{PublishedFaults, scope::Reach},
     registry::{CertificateRecord, RegistryError},
     revocation::{self, REVOCATIONS_MAX, RevocationReason},
     stream::directory::{Directory, HeldCertificate},
@@ -124,7 +124,7 @@ impl Core {
             chaos.stages.insert(number, stage);
             number
         };
-        self.publish();
+        self.publish(&Reach::Everybody);
         Ok(number)
     }
 
@@ -132,7 +132,7 @@ impl Core {
     pub(crate) fn unstage(&self, number: u64) -> Option<(String, Vec<TaskId>, Timestamp)> {
         let stage = self.chaos().stages.remove(&number)?;
         self.outlaw(&stage.believable);
-        self.publish();
+        self.publish(&Reach::Everybody);
         Some((stage.told.version, stage.held.into_keys().collect(), stage.until))
     }
 
@@ -199,14 +199,14 @@ impl Core {
             chaos.paths.insert(number, diversion);
             number
         };
-        self.publish();
+        self.publish(&Reach::Everybody);
         Ok(number)
     }
 
     /// Ends a diversion of paths. Its callers; `None` if it is over.
     pub(crate) fn end_diverted_paths(&self, number: u64) -> Option<BTreeSet<TaskId>> {
         let diversion = self.chaos().paths.remove(&number)?;
-        self.publish();
+        self.publish(&Reach::Everybody);
         Some(diversion.callers)
     }
 
@@ -221,7 +221,7 @@ impl Core {
                 };
             }
         }
-        self.publish();
+        self.publish(&Reach::Everybody);
     }
 
     /// Makes every sidecar of `tasks` ask for another certificate now, and returns when all of them show theirs; those
@@ -343,9 +343,8 @@ impl Core {
     /// Where a task's proxy goes for a cluster: the tasks there, and their true addresses.
     pub(crate) fn endpoints_of(&self, caller: &TaskId, cluster: &str) -> Vec<(TaskId, SocketAddr)> {
         let Some(resources) = self.resources(caller) else { return Vec::new() };
-        let kind = ResourceType::Endpoints;
-        let of_cluster =
-            resources.iter().filter(|((of, name), _)| *of == kind && is_of_cluster(name, cluster));
+        let all = resources.of(ResourceType::Endpoints).iter();
+        let of_cluster = all.filter(|(name, _)| is_of_cluster(name, cluster));
         let endpoints = of_cluster.flat_map(|(_, held)| match &*held.resource {
             Resource::Endpoints(endpoints) => endpoints.endpoints.as_slice(),
             _ => &[],
@@ -379,7 +378,7 @@ impl Core {
         };
         self.outlaw(&believable);
         if ended {
-            self.publish();
+            self.publish(&Reach::Everybody);
         }
         next
     }

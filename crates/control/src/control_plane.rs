@@ -31,9 +31,7 @@ use bowline_model::{
     log::LogWriter,
     log_driver::LogFigures,
     sampling::DefaultSampling,
-    task::{
-        DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskUsage, TokenIssuer,
-    },
+    task::{DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskUsage, TokenIssuer},
 };
 use bowline_plumbing::{drain, seal::SealKey, wall_clock};
 use thiserror::Error;

@@ -12,9 +12,7 @@ mod succession;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-    },
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -328,11 +326,8 @@ impl Core {
         {
             tracing::error!(%error, "a certificate authority cannot be used");
         }
-        let reach = scope::reach(&before, &after);
-        self.publish(&reach);
-        if reach != Reach::Everybody && !before.revocations.is_same(&after.revocations) {
-            self.published().reach_by_revocations();
-        }
+        let revocations = !before.revocations.is_same(&after.revocations);
+        self.publish_with(&scope::reach(&before, &after), revocations);
         result
     }
 

@@ -234,7 +234,14 @@ fn versioned(resource: Resource) -> ((ResourceType, String), VersionedResource) 
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &encoded);
     let version: String = digest.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
     let key = (resource.kind(), resource.name().to_owned());
-    (key, VersionedResource { version: version.into(), resource: Arc::new(resource), encoded: Arc::new(encoded) })
+    (
+        key,
+        VersionedResource {
+            version: version.into(),
+            resource: Arc::new(resource),
+            encoded: Arc::new(encoded),
+        },
+    )
 }
 
 /// A port of a service that members or gateways can call.

@@ -55,6 +55,7 @@ mod table;
 mod writer;
 
 pub use cloud_map::{CloudMapOperation, CustomHealth, DiscoveryService, Instance, Namespace};
+use owners::Owners;
 pub use table::Table;
 pub use writer::{RegistryError, RegistryWriter};
 
@@ -169,7 +170,7 @@ pub struct Registry {
     /// What was done to them, by resource id.
     pub scaling_activities: Table<ScalingActivities>,
     /// Which of [`Registry::tasks`] are whose.
-    owners: owners::Owners,
+    pub(crate) owners: Owners,
 }
 
 /// What is decided once for a state directory, so that a restart finds the

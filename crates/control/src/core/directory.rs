@@ -104,7 +104,8 @@ impl Directory for Core {
         if name.starts_with(STAGED_PREFIX) {
             return self.staged(task, name).ok_or(IssueError::Unknown);
         }
-        let held = self.resources(task).is_some_and(|resources| resources.contains(ResourceType::Identity, name));
+        let held =
+            self.resources(task).is_some_and(|resources| resources.contains(ResourceType::Identity, name));
         let registry = self.registry();
         refuse_barred(&registry, task)?;
         let row = serving::certificate_named(&registry, name).filter(|_| held).ok_or(IssueError::Unknown)?;

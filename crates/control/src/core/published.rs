@@ -68,9 +68,13 @@ impl Published {
         Here { generation: base.max(for_all), base, everybody: self.everybody, for_all }
     }
 
-    /// A generation that reaches these; its number.
-    pub(super) fn reach(&mut self, reach: &Reach) -> u64 {
+    /// A generation that reaches these, and everybody where `revocations` differ in it; its number.
+    fn reach(&mut self, reach: &Reach, revocations: bool) -> u64 {
         self.generation += 1;
+        if revocations {
+            self.revocations = self.generation;
+            self.tell_all();
+        }
         match reach {
             Reach::Everybody => {
                 self.everybody = self.generation;
@@ -89,13 +93,6 @@ impl Published {
             }
         }
         self.generation
-    }
-
-    /// A generation in which revocations differ, and nothing else.
-    pub(super) fn reach_by_revocations(&mut self) {
-        self.generation += 1;
-        self.revocations = self.generation;
-        self.tell_all();
     }
 
     fn tell_all(&self) {
@@ -125,7 +122,7 @@ impl Published {
     }
 
     /// The latest generation that reached everybody, be it by revocations alone.
-    pub(super) fn for_all(&self) -> u64 {
+    fn for_all(&self) -> u64 {
         self.everybody.max(self.revocations)
     }
 }
@@ -154,27 +151,32 @@ struct Made {
 }
 
 impl Core {
-    pub(super) fn published(&self) -> MutexGuard<'_, Published> {
+    fn published(&self) -> MutexGuard<'_, Published> {
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the streams of those whom a change reaches.
+    /// Tells the streams of those whom a change reaches that is none of revocations.
     pub(super) fn publish(&self, reach: &Reach) {
+        self.publish_with(reach, false);
+    }
+
+    /// Tells the streams of those whom a change reaches, and everybody where revocations differ.
+    pub(super) fn publish_with(&self, reach: &Reach, revocations: bool) {
         let roots_pem = self.authorities.mesh_roots_pem();
         let mut bundle = self.bundle.lock().unwrap_or_else(PoisonError::into_inner);
         let reach = if bundle.roots_pem == roots_pem { reach } else { &Reach::Everybody };
-        if *reach == Reach::Scopes(Default::default()) {
+        if *reach == Reach::Scopes(BTreeSet::new()) && !revocations {
             return;
         }
-        let generation = self.published().reach(reach);
+        let generation = self.published().reach(reach, revocations);
         if bundle.roots_pem != roots_pem {
             *bundle = Bundle { roots_pem, since: generation };
         }
     }
 
-    /// The latest generation that reached everybody.
-    pub(crate) fn published_generation(&self) -> u64 {
-        self.published().for_all()
+    /// The latest generation in which revocations differed.
+    pub(crate) fn revocations_generation(&self) -> u64 {
+        self.published().revocations
     }
 
     /// The generation of where a task is; of a task that is over, that of those who are nowhere.

@@ -11,7 +11,7 @@ use super::{Table, TaskOwner, TaskRecord};
 /// The index that all copies of a registry share. It follows the table that it is asked about: of that, only what
 /// differs from the one before is looked at.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Owners(Arc<Mutex<Index>>);
+pub(crate) struct Owners(Arc<Mutex<Index>>);
 
 #[derive(Debug, Default)]
 struct Index {

@@ -185,10 +185,7 @@ impl Subscription {
     }
 
     /// What differs from what was sent, in order of names.
-    fn changes<'a>(
-        &'a self,
-        all: &'a Kind,
-    ) -> impl Iterator<Item = (&'a Arc<str>, &'a VersionedResource)> {
+    fn changes<'a>(&'a self, all: &'a Kind) -> impl Iterator<Item = (&'a Arc<str>, &'a VersionedResource)> {
         all.iter().filter(|(name, resource)| {
             let sent = self.in_flight.as_ref().and_then(|in_flight| in_flight.changed.get(*name));
             self.covers(name) && sent.or_else(|| self.told.get(*name)) != Some(&resource.version)
@@ -219,7 +216,8 @@ impl Subscription {
         };
         if self.told.iter().any(|(name, version)| shared(name, version).is_some()) {
             let told = std::mem::take(&mut self.told).into_iter();
-            self.told = told.map(|(name, version)| shared(&name, &version).unwrap_or((name, version))).collect();
+            self.told =
+                told.map(|(name, version)| shared(&name, &version).unwrap_or((name, version))).collect();
         }
         self.settled = Some(Arc::clone(all));
     }
@@ -332,13 +330,7 @@ impl Subscriptions {
         self.by_kind.values().any(|subscription| subscription.in_flight.is_some())
     }
 
-    fn send(
-        &mut self,
-        kind: ResourceType,
-        all: &Kind,
-        generation: u64,
-        with_removals: bool,
-    ) -> Response {
+    fn send(&mut self, kind: ResourceType, all: &Kind, generation: u64, with_removals: bool) -> Response {
         self.nonce += 1;
         let nonce = self.nonce.to_string();
         let subscription = self.by_kind.entry(kind).or_default();

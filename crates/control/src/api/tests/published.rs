@@ -38,7 +38,8 @@ impl Mesh {
         let api = Endpoint::new();
         let containers = json!([{"name": "web", "image": "busybox",
             "portMappings": [{"name": "http", "containerPort": 8080, "appProtocol": "http"}]}]);
-        let definition = json!({"family": "web", "networkMode": "awsvpc", "containerDefinitions": containers});
+        let definition =
+            json!({"family": "web", "networkMode": "awsvpc", "containerDefinitions": containers});
         api.ok("ecs", "RegisterTaskDefinition", definition);
         for namespace in ["n0", "n1"] {
             let defaults = json!({"namespace": namespace});
@@ -235,14 +236,18 @@ fn a_fault_is_told_to_those_whose_it_is() {
     let held = BTreeMap::from([(one.clone(), key)]);
     let stage = core.stage(Stage { told, until, held, believable: Vec::new() }).expect("no other");
     assert_eq!(identity(&mesh.set(&one)).staged.map(|staged| staged.version), Some("1".into()));
-    assert!(Arc::ptr_eq(&mesh.set(&other), &before), "another task of the same deployment hears nothing of it");
+    assert!(
+        Arc::ptr_eq(&mesh.set(&other), &before),
+        "another task of the same deployment hears nothing of it"
+    );
     assert!(core.fetch(&one, "staged:1").is_ok() && core.fetch(&other, "staged:1").is_err());
     core.unstage(stage).expect("it was in force");
     assert!(Arc::ptr_eq(&mesh.set(&one), &before));
 
     let host = |task: &TaskId| {
         let registry = mesh.registry();
-        registry.tasks.get(task.as_str()).expect("the task").report.as_ref().expect("it listens").inbound[0].address
+        registry.tasks.get(task.as_str()).expect("the task").report.as_ref().expect("it listens").inbound[0]
+            .address
     };
     let [callee, _] = mesh.tasks("n0", "b");
     let path = core
@@ -298,11 +303,13 @@ fn revocations_reach_everybody_and_are_in_what_is_made_later() {
     let ([near, _], [far, _]) = (mesh.tasks("n0", "b"), mesh.tasks("n1", "b"));
     let before = [&near, &far].map(|task| mesh.set(task));
     let core = &mesh.0.core;
-    let told = core.published_generation();
+    let told = core.revocations_generation();
     mesh.0.change(|registry| {
         let record = RevocationRecord {
             serial: "0a".into(),
-            authority: "arn:aws:acm-pca:us-east-1:000000000000:certificate-authority/a".parse().expect("an ARN"),
+            authority: "arn:aws:acm-pca:us-east-1:000000000000:certificate-authority/a"
+                .parse()
+                .expect("an ARN"),
             task: Some(near.clone()),
             spiffe_id: None,
             reason: RevocationReason::default(),
@@ -312,7 +319,7 @@ fn revocations_reach_everybody_and_are_in_what_is_made_later() {
         };
         registry.revocations.put("0a", record);
     });
-    assert!(core.published_generation() > told);
+    assert!(core.revocations_generation() > told);
     // One is looked at before its endpoints change, the other one after.
     mesh.set(&far);
     mesh.listen(&mesh.tasks("n0", "a")[0], 55);

@@ -58,8 +58,9 @@ pub(super) mod measures {
     /// How often connections are made anew where a fault is of a share of them, and how far apart.
     pub(in super::super) const RECONNECTIONS: u32 = 6;
     pub(in super::super) const BETWEEN_RECONNECTIONS: Duration = Duration::from_millis(400);
-    /// After so long in a renewal of its certificate a sidecar is killed.
-    pub(in super::super) const INTO_RENEWAL: Duration = Duration::from_millis(30);
+    /// A sidecar whose certificate is renewed is killed when another was issued: within this, and looked for so often.
+    pub(in super::super) const ISSUED: Duration = Duration::from_secs(5);
+    pub(in super::super) const INTO_RENEWAL: Duration = Duration::from_millis(2);
     /// How long it may take until it serves with the certificate that was issued to it.
     pub(in super::super) const SIDECAR_BACK: Duration = Duration::from_secs(15);
     /// A clock that is so slow does no harm: certificates begin a minute before they are made.

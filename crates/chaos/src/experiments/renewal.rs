@@ -128,6 +128,25 @@ struct Reload {
 }
 
 impl Reload {
+    /// Waits until the control plane has issued another certificate than `shown` to `task`: killed before, a sidecar
+    /// has nothing to come back with. Where that does not happen in time, what the sidecar shows afterwards tells so.
+    async fn issued_anew(
+        &self,
+        stage: &Stage,
+        task: &TaskId,
+        shown: &Option<String>,
+    ) -> Result<(), ExperimentError> {
+        let end = Instant::now() + measures::ISSUED;
+        while Instant::now() < end {
+            let mesh = stage.system().mesh().await?;
+            if serials(&mesh, &self.edge.called.name).get(task) != shown.as_ref() {
+                break;
+            }
+            time::sleep(measures::INTO_RENEWAL).await;
+        }
+        Ok(())
+    }
+
     /// Kills a called sidecar while it gets another certificate. Whether it comes back with one that is new, is the one
     /// that was issued to it last, and is served with.
     async fn kill_while_reloading(
@@ -139,7 +158,7 @@ impl Reload {
         let before = shown_serial(address).await?;
         let (system, tasks) = (stage.shared_system(), vec![task.clone()]);
         let renewing = tokio::spawn(async move { system.renew(tasks).await });
-        time::sleep(measures::INTO_RENEWAL).await;
+        self.issued_anew(stage, &task, &before).await?;
         let harm = TaskHarm::Kill { victims: Victims::Sidecar, signal: SIGKILL };
         stage.begin(FaultKind::Task { tasks: vec![task.clone()], harm }).await?;
         // Who was killed may not say in time that it is done: what it shows says so.

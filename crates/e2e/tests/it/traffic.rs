@@ -33,10 +33,14 @@ fn stack(mesh: &TestMesh, operation: &str, properties: &Value) {
 
 /// What service-a's application gets from service-b, head and body.
 fn call(mesh: &TestMesh) -> String {
+    call_path(mesh, "status")
+}
+
+fn call_path(mesh: &TestMesh, path: &str) -> String {
     let mut command = Command::new(bowline());
     command.args(["exec", "--state-dir"]).arg(mesh.state_dir());
-    let url = "http://service-b-sc:8202/service-b/status";
-    command.args(["service-a", "--", "curl", "-sS", "-i", "--max-time", "10", url]);
+    let url = format!("http://service-b-sc:8202/service-b/{path}");
+    command.args(["service-a", "--", "curl", "-sS", "-i", "--max-time", "10", &url]);
     run_limited(&mut command, LIMIT).stdout.to_ascii_lowercase()
 }
 
@@ -69,14 +73,16 @@ fn a_policy_comes_changes_and_goes_without_a_restart() {
     eventually("the other cookie is set", LIMIT, || {
         call(&mesh).contains("set-cookie: second=").then_some(())
     });
-    // A time that nothing can be done in.
+    // A time in which service-b cannot ask service-a, as it has to for that path.
     let hasty = json!({
         "DiscoveryName": "service-b-sc",
         "Timeout": {"HTTP": {"PerRequest": {"Unit": "ms", "Value": 1}}},
         "RetryPolicy": {"MaxRetries": 0},
     });
     stack(&mesh, "update-stack", &hasty);
-    eventually("calls take too long", LIMIT, || call(&mesh).starts_with("http/1.1 504").then_some(()));
+    eventually("calls take too long", LIMIT, || {
+        call_path(&mesh, "other-status").starts_with("http/1.1 504").then_some(())
+    });
     stack(&mesh, "delete-stack", &json!({}));
     eventually("everything is as before", LIMIT, || {
         let answer = call(&mesh);

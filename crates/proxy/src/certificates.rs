@@ -29,6 +29,7 @@ use zeroize::Zeroizing;
 use crate::{
     config::store::{HeldIdentity, MESH_IDENTITY},
     control_plane::{ControlPlane, ControlPlaneError},
+    last_good::Keeper,
     tls::{self, TlsError, verify::peer_identity},
 };
 
@@ -36,6 +37,8 @@ const BACKOFF_BASE: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// A certificate without a useful lifetime is asked for again after this.
 const RENEWAL_MIN: Duration = Duration::from_secs(1);
+/// How long a disk may take until a certificate is used that is not on it.
+const KEEP_LIMIT: Duration = Duration::from_secs(2);
 /// Most certificates beside the proxy's own.
 const PUBLIC_MAX: usize = 1_000;
 /// How long nothing is to be done for a fetched certificate, unless its resource changes.
@@ -144,6 +147,7 @@ enum RenewError {
 pub(crate) struct Certificates {
     control_plane: ControlPlane,
     link: Arc<ShimLink>,
+    keeper: Keeper,
     token: Option<Secret>,
     stored: BTreeMap<String, Stored>,
     attempts: HashMap<String, Attempt>,
@@ -188,12 +192,13 @@ impl Certificates {
     pub(crate) fn new(
         control_plane: ControlPlane,
         link: Arc<ShimLink>,
+        keeper: Keeper,
         token: Option<Secret>,
         stored: Vec<Stored>,
     ) -> Self {
         let published = watch::Sender::new(stored.clone());
         let stored = stored.into_iter().map(|stored| (stored.name.clone(), stored)).collect();
-        Self { control_plane, link, token, stored, attempts: HashMap::new(), published }
+        Self { control_plane, link, keeper, token, stored, attempts: HashMap::new(), published }
     }
 
     pub(crate) fn published(&self) -> watch::Receiver<Vec<Stored>> {
@@ -379,6 +384,7 @@ impl Certificates {
         }
         let held = stored.held()?;
         let until = stored.not_after;
+        self.keep(&stored).await;
         if sabotaged(Defence::Renewal) && self.stored.contains_key(name) {
             {
                 let mut data_plane = self.control_plane.control.lock();
@@ -406,6 +412,23 @@ impl Certificates {
         self.stored.insert(name.to_owned(), stored);
         self.publish();
         Ok(until)
+    }
+
+    /// Has a certificate on disk before anybody sees it, where it takes the place of another: a proxy that is killed right
+    /// after it has shown that one comes back with it, and not with the one before, for which nobody would ask it again.
+    async fn keep(&self, new: &Stored) {
+        if !self.stored.contains_key(&new.name) {
+            return;
+        }
+        let others = self.stored.values().filter(|stored| stored.name != new.name);
+        let all = others.chain([new]).cloned().collect();
+        let written = self.keeper.write(&self.control_plane.control, all);
+        if tokio::time::timeout(KEEP_LIMIT, written).await.is_err() {
+            tracing::warn!(
+                name = new.name,
+                "a certificate is used that is not on disk yet: the disk does not answer"
+            );
+        }
     }
 
     fn publish(&self) {

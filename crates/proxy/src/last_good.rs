@@ -7,6 +7,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,7 +18,11 @@ use thiserror::Error;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use crate::{certificates::Stored, config::store::without_faults, run::Control};
+use crate::{
+    certificates::{Stored, chain_text},
+    config::store::without_faults,
+    run::Control,
+};
 
 /// Changes within this time are written together.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -64,12 +69,14 @@ pub(crate) struct Keeper {
     key: SealKey,
     /// Binds the file to its task.
     context: Vec<u8>,
+    /// One writes at a time.
+    writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Keeper {
     pub(crate) fn new(path: &Path, key: SealKey, task_id: &str) -> Self {
         let context = format!("bowline proxy state of {task_id}").into_bytes();
-        Self { path: path.to_owned(), key, context }
+        Self { path: path.to_owned(), key, context, writing: Arc::default() }
     }
 
     /// The state as it was last written; `None` if there is none.
@@ -119,15 +126,21 @@ impl Keeper {
             tokio::time::sleep(DEBOUNCE).await;
             let stored = certificates.borrow_and_update().clone();
             revision.borrow_and_update();
-            let state = collect(&control, stored);
-            let keeper = self.clone();
-            let saved = tokio::task::spawn_blocking(move || keeper.save(&state)).await;
-            if let Ok(Err(error)) = saved {
-                tracing::error!(
-                    error = %crate::certificates::chain_text(&error),
-                    "the last good state is not on disk"
-                );
-            }
+            self.write(&control, stored).await;
+        }
+    }
+
+    /// Writes what is so now, with these certificates. Where that fails, it is said, and the state before is kept.
+    pub(crate) async fn write(&self, control: &Control, certificates: Vec<Stored>) {
+        let turn = Arc::clone(&self.writing).lock_owned().await;
+        let (keeper, state) = (self.clone(), collect(control, certificates));
+        let saved = tokio::task::spawn_blocking(move || {
+            // It is over when the file is written, whether or not somebody waits for it still.
+            let _turn = turn;
+            keeper.save(&state)
+        });
+        if let Ok(Err(error)) = saved.await {
+            tracing::error!(error = %chain_text(&error), "the last good state is not on disk");
         }
     }
 }

@@ -134,7 +134,8 @@ async fn follow(
         id: hello.control_plane_id,
         control: control.clone(),
     };
-    let certificates = Certificates::new(control_plane.clone(), Arc::clone(link), hello.token, stored);
+    let certificates =
+        Certificates::new(control_plane.clone(), Arc::clone(link), keeper.clone(), hello.token, stored);
     let (published, changed) = (certificates.published(), Arc::new(Notify::new()));
     let (certified, is_certified) = watch::channel(false);
     let (configured, is_configured) = watch::channel(was_restored);

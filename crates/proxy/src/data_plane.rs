@@ -111,6 +111,7 @@ impl DataPlane {
         self.tell(|| Command::Refresh);
         self.renew_inbound();
         self.shared.names_changed.notify_one();
+        self.shared.checks_changed.notify_one();
         self.write_hosts(&snapshot);
         rejections
     }

@@ -9,6 +9,7 @@ use bowline_model::{
         CertificateState, ClusterState, EndpointState, HeldResource, ListenerState, LogState, OpenState,
         ProcessState, ProxyDump, RefusedResource, RootState, TrustState,
     },
+    overload::Shedding,
 };
 use bowline_plumbing::wall_clock;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
@@ -89,10 +90,10 @@ fn process_state(
         };
         (direction.as_str().to_owned(), open)
     });
-    let shedding = match (shared.overload.sheds_connections(), shared.overload.sheds_requests()) {
-        (true, _) => "connections",
-        (false, true) => "requests",
-        (false, false) => "none",
+    let shedding = match shared.overload.shedding() {
+        level if level >= Shedding::Connections as u8 => "connections",
+        level if level >= Shedding::Requests as u8 => "requests",
+        _ => "none",
     };
     ProcessState {
         version: env!("CARGO_PKG_VERSION").to_owned(),

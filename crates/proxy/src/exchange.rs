@@ -87,6 +87,7 @@ impl Exchange {
         let metrics = shared.metrics.of(direction);
         metrics.requests.increment();
         metrics.requests_active.increment();
+        worker.pulse.has_work();
         let headers = &request.headers;
         let traced = Traced::begin(worker, direction, headers);
         let logged = shared.access_log.is_some().then(|| {

@@ -262,6 +262,12 @@ impl ClusterHealth {
         ejected
     }
 
+    /// Whether its endpoints are compared with each other.
+    pub(crate) fn is_swept(&self) -> bool {
+        let policy = self.policy.load();
+        policy.as_ref().is_some_and(|policy| policy.success_rate.is_some() || policy.latency.is_some())
+    }
+
     /// Compares endpoints with each other, once an interval; returns who was ejected.
     pub(crate) fn sweep(&self, now: Timestamp) -> Vec<SocketAddr> {
         let policy = self.policy.load();

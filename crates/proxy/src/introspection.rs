@@ -101,7 +101,11 @@ impl Introspector {
                     Some(order) => self.obey(order, &out, &reports).await?,
                     None => return Ok(()),
                 },
-                _ = ticks.tick() => self.tell(&mut told, &reports).await?,
+                _ = ticks.tick(), if self.shared.taps.is_any() => self.tell(None, &mut told, &reports).await?,
+                // Of a request that ended after its tap did.
+                late = told.recv(), if !self.shared.taps.is_any() => {
+                    self.tell(late, &mut told, &reports).await?;
+                }
             }
         }
     }
@@ -166,16 +170,17 @@ impl Introspector {
         Ok(())
     }
 
-    /// Sends what taps have told, and ends those whose time is over.
+    /// Sends what taps have told, of which the first may have been taken already, and ends those whose time is over.
     async fn tell(
         &self,
+        mut first: Option<Told>,
         told: &mut mpsc::Receiver<Told>,
         reports: &mpsc::Sender<FromProxy>,
     ) -> Result<(), ControlPlaneError> {
         let mut batches: Vec<TappedBatch> = Vec::new();
         let mut left = QUEUE_MAX;
         while left > 0
-            && let Ok((tap, request)) = told.try_recv()
+            && let Some((tap, request)) = first.take().or_else(|| told.try_recv().ok())
         {
             left -= 1;
             match batches.iter_mut().find(|batch| batch.tap == tap && batch.requests.len() < BATCH_MAX) {

@@ -57,6 +57,7 @@ mod options;
 mod outbound;
 mod overload;
 mod pool;
+mod pulse;
 mod refusal;
 mod reply;
 mod resolver;

@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) hops: Arc<Hops>,
     /// The host names of servers outside the mesh may be others now.
     pub(crate) names_changed: tokio::sync::Notify,
+    /// What is to be checked may be something else now.
+    pub(crate) checks_changed: tokio::sync::Notify,
     /// What new work is given up.
     pub(crate) overload: Overload,
     /// Spans that have ended.
@@ -71,6 +73,7 @@ impl Shared {
             application_authority,
             hops: Arc::default(),
             names_changed: tokio::sync::Notify::new(),
+            checks_changed: tokio::sync::Notify::new(),
             overload: Overload::default(),
             spans: SpanQueue::default(),
             taps: Taps::default(),

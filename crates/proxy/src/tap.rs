@@ -118,6 +118,11 @@ impl Taps {
         Ok(())
     }
 
+    /// Whether somebody wants to see anything.
+    pub(crate) fn is_any(&self) -> bool {
+        self.is_any.load(Relaxed)
+    }
+
     /// Ends a tap.
     pub(crate) fn end(&self, id: u64) {
         self.retain(|tap| tap.id != id);
@@ -160,7 +165,7 @@ impl Taps {
 
     /// Keeps what is told of a request that begins, if somebody may want it.
     pub(crate) fn watch(&self, request: &http::request::Parts) -> Option<Box<Watched>> {
-        if !self.is_any.load(Relaxed) {
+        if !self.is_any() {
             return None;
         }
         self.watch_for_taps(request)

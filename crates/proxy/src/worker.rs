@@ -27,6 +27,7 @@ use crate::{
     metrics::{Direction, series::use_shard},
     outbound,
     pool::Pools,
+    pulse::Pulse,
     shared::{Shared, ShownVersion},
     tcp,
     trace::Tracer,
@@ -34,12 +35,6 @@ use crate::{
 
 /// How long a connection of another proxy takes requests while only some are shown a faulty certificate.
 const PARTIAL_LIFE: Duration = Duration::from_millis(100);
-
-/// How often a worker's timers are looked at though none is due.
-///
-/// tokio's driver is woken, by a system call, by each timer that is due before what it waits for. A worker without
-/// other timers would be so for every request that begins, since each has a time limit.
-const PULSE: Duration = Duration::from_secs(1);
 
 /// Runs hyper's tasks on the worker's own thread.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +85,7 @@ pub(crate) struct Worker {
     connection_ended: Notify,
     phases: RefCell<HashMap<Arc<str>, watch::Sender<Phase>>>,
     draining: watch::Sender<Phase>,
+    pub(crate) pulse: Pulse,
     /// What other proxies have open here.
     pub(crate) open: Rc<Connections>,
     /// The rules that what is open was last judged by.
@@ -184,6 +180,8 @@ impl Connection {
         metrics.connections_active.increment();
         of_listener.set(of_listener.get() + 1);
         worker.connections.set(worker.connections.get() + 1);
+        worker.pulse.has_work();
+        worker.shared.overload.begins();
         Self {
             worker: Rc::clone(worker),
             direction,
@@ -256,6 +254,7 @@ pub(crate) fn start(
             connection_ended: Notify::new(),
             phases: RefCell::default(),
             draining: watch::Sender::new(Phase::Open),
+            pulse: Pulse::default(),
             open: Rc::default(),
             judged_by: Cell::new(0),
         });
@@ -269,11 +268,8 @@ pub(crate) fn start(
 /// Obeys commands until the channel closes. The channel is filled by the main
 /// thread only, a few entries for each change of the configuration.
 async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
-    tokio::task::spawn_local(async {
-        loop {
-            tokio::time::sleep(PULSE).await;
-        }
-    });
+    let beating = Rc::clone(&worker);
+    tokio::task::spawn_local(async move { beating.pulse.beat().await });
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen { name, socket } => match TcpListener::from_std(socket) {

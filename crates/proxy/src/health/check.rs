@@ -76,8 +76,17 @@ pub(crate) async fn check_forever(control: Control) {
             }
         }
         while tasks.try_join_next().is_some() {}
-        tokio::time::sleep(LOOK_AROUND).await;
+        if running.is_empty() && !snapshot.clusters.values().any(has_rounds) {
+            shared.checks_changed.notified().await;
+        } else {
+            tokio::time::sleep(LOOK_AROUND).await;
+        }
     }
+}
+
+/// Whether there is something to do for a cluster though its configuration stays the same.
+fn has_rounds(cluster: &Arc<Cluster>) -> bool {
+    cluster.health_check.is_some() || cluster.health.is_swept()
 }
 
 /// Checks one endpoint for as long as it exists.

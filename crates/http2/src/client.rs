@@ -313,6 +313,9 @@ where
                 shared.connection.shut_down();
                 continue;
             }
+            if let Some(pulse) = &mut pulse {
+                pulse.rouse(&shared.connection, cx);
+            }
             shared.in_turn = false;
             return Poll::Pending;
         }

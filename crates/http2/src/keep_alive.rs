@@ -18,18 +18,20 @@ pub(crate) struct Pulse {
     heard: bool,
     /// It was asked.
     is_asked: bool,
+    /// Nothing is under way, for which a sign of life would matter: the timer is not set.
+    rests: bool,
 }
 
 impl Pulse {
     pub(crate) fn new(terms: KeepAlive) -> Self {
-        Self { timer: Box::pin(sleep(terms.interval)), terms, heard: false, is_asked: false }
+        Self { timer: Box::pin(sleep(terms.interval)), terms, heard: false, is_asked: false, rests: false }
     }
 
     /// One turn, in which something has come or nothing. False: the peer does not answer.
     pub(crate) fn turn(&mut self, any: bool, connection: &mut Connection, cx: &mut Context<'_>) -> bool {
         self.heard |= any;
         // While data comes the timer need not be looked at, but when it is over.
-        if any && !self.timer.is_elapsed() {
+        if self.rests || (any && !self.timer.is_elapsed()) {
             return true;
         }
         while let Poll::Ready(()) = self.timer.as_mut().poll(cx) {
@@ -41,7 +43,11 @@ impl Pulse {
                     connection.ping();
                     self.terms.timeout
                 }
-                _ => {
+                (false, false) => {
+                    self.rests = true;
+                    return true;
+                }
+                (true, _) => {
                     self.is_asked = false;
                     self.terms.interval
                 }
@@ -49,5 +55,17 @@ impl Pulse {
             self.timer.as_mut().reset(Instant::now() + wait);
         }
         true
+    }
+
+    /// The turn's end: what it has begun with may need signs of life.
+    pub(crate) fn rouse(&mut self, connection: &Connection, cx: &mut Context<'_>) {
+        if self.rests && connection.streams() > 0 {
+            (self.rests, self.heard) = (false, false);
+            self.timer.as_mut().reset(Instant::now() + self.terms.interval);
+            // It has to know whom to wake.
+            if self.timer.as_mut().poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
     }
 }

@@ -152,6 +152,9 @@ where
         if shared.connection.is_done() && written.is_ready() {
             return Poll::Ready(Ok(()));
         }
+        if let Some(pulse) = &mut pulse {
+            pulse.rouse(&shared.connection, cx);
+        }
         shared.in_turn = false;
         Poll::Pending
     })

@@ -357,6 +357,33 @@ fn a_peer_that_gives_no_sign_of_life_is_given_up() {
 }
 
 #[test]
+fn signs_of_life_wake_nobody_while_nothing_is_under_way() {
+    let terms = KeepAlive { interval: A_MOMENT, timeout: A_MOMENT * 2, while_idle: false };
+    let config = Config { keep_alive: Some(terms), ..Config::default() };
+    run(async {
+        let (near, far) = duplex(1 << 20);
+        let (sender, driver) = client::handshake::<_, Sent>(near, config);
+        let (serving, _shutdown) = server::serve(far, Config::default(), echo_path);
+        let turns = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&turns);
+        let mut driver = Box::pin(driver);
+        spawn_local(std::future::poll_fn(move |cx| {
+            counted.set(counted.get() + 1);
+            driver.as_mut().poll(cx).map(drop)
+        }));
+        spawn_local(serving);
+        for _ in 0..3 {
+            assert_eq!(text(sender.try_send_request(get("/")).await.unwrap()).await, "/");
+            // Something was heard in the first interval, nothing in the second.
+            tokio::time::sleep(A_MOMENT * 4).await;
+            turns.set(0);
+            tokio::time::sleep(A_MOMENT * 8).await;
+            assert_eq!(turns.get(), 0);
+        }
+    });
+}
+
+#[test]
 fn an_idle_connection_is_small() {
     run(async {
         let size = std::mem::size_of::<bowline_http2::connection::Connection>();

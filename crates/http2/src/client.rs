@@ -334,7 +334,9 @@ where
     }
     drop(sending);
     shared.borrow_mut().in_turn = false;
-    transport.close(shared).await;
+    if !result.as_ref().is_err_and(Error::is_of_gone_stream) {
+        transport.close(shared).await;
+    }
     result
 }
 

@@ -59,6 +59,12 @@ impl Error {
     pub(crate) fn eof() -> Self {
         Self::Io(io::ErrorKind::UnexpectedEof, None)
     }
+
+    /// Whether the byte stream itself is gone: it was reset, or cut off within TLS. Nobody hears what is still said.
+    pub(crate) fn is_of_gone_stream(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        matches!(self, Self::Io(BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof, Some(_)))
+    }
 }
 
 /// Why this end ends a connection.

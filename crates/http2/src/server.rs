@@ -163,7 +163,9 @@ where
         shared.borrow_mut().end(error.clone());
     }
     drop(answering);
-    transport.close(shared).await;
+    if !result.as_ref().is_err_and(Error::is_of_gone_stream) {
+        transport.close(shared).await;
+    }
     result
 }
 

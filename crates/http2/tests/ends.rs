@@ -396,3 +396,53 @@ fn an_idle_connection_is_small() {
         assert!(sizes.0 < 1_024 && sizes.1 < 1_024, "{sizes:?}");
     });
 }
+
+/// A stream that ends so when it is read; counts what is done to it afterwards.
+struct Ended(Option<io::ErrorKind>, Rc<Cell<usize>>);
+
+impl AsyncRead for Ended {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.map_or(Ok(()), |kind| Err(kind.into())))
+    }
+}
+
+impl AsyncWrite for Ended {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.1.set(self.1.get() + 1);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.1.set(self.1.get() + 1);
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn nothing_is_said_to_who_is_gone() {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, InvalidData, UnexpectedEof};
+    run(async {
+        for (kind, is_gone) in [
+            (Some(ConnectionReset), true),
+            (Some(BrokenPipe), true),
+            (Some(UnexpectedEof), true),
+            // What is read cannot be understood: TLS says so by an alert.
+            (Some(InvalidData), false),
+            (None, false),
+        ] {
+            let done = Rc::new(Cell::new(0));
+            let (serving, _) = server::serve(Ended(kind, Rc::clone(&done)), Config::default(), echo_path);
+            assert_eq!(serving.await.is_err(), kind.is_some());
+            assert_eq!(done.get() == 0, is_gone, "{kind:?}");
+            let (_sender, driver) =
+                client::handshake::<_, Sent>(Ended(kind, Rc::clone(&done)), Config::default());
+            done.set(0);
+            assert!(driver.await.is_err());
+            assert_eq!(done.get() == 0, is_gone, "{kind:?}");
+        }
+    });
+}

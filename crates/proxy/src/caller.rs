@@ -1,12 +1,15 @@
 //! Who calls, as the hop proves it, and what the called application is told of it.
 
-use std::fmt::Write;
+use std::{cell::RefCell, collections::HashMap, fmt::Write, rc::Rc};
 
 use bowline_model::identity::SpiffeId;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rustls_pki_types::CertificateDer;
 
-use crate::{headers::CLIENT_CERT, tls::verify::PeerIdentity};
+use crate::{
+    headers::CLIENT_CERT,
+    tls::verify::{IdentityFault, PeerIdentity, peer_identity},
+};
 
 /// nginx's name for the result of the check of a client's certificate.
 static CLIENT_VERIFY: HeaderName = HeaderName::from_static("x-ssl-client-verify");
@@ -67,6 +70,44 @@ impl Caller {
     }
 }
 
+/// Most callers that a worker keeps.
+const CALLERS_MAX: usize = 1_024;
+
+/// Callers by their certificates, which each shows for as long as it is valid: it is read once.
+///
+/// What is kept follows from the certificate's bytes and this proxy's id alone. Whether it is believed is decided before,
+/// in each handshake.
+#[derive(Debug, Default)]
+pub(crate) struct Callers(RefCell<HashMap<Vec<u8>, Known>>);
+
+#[derive(Debug)]
+struct Known {
+    own: Option<SpiffeId>,
+    caller: Rc<Caller>,
+}
+
+impl Callers {
+    /// Who has proved to have the certificate `leaf`, which names an identity; `own` is this proxy's id.
+    pub(crate) fn of(
+        &self,
+        leaf: &CertificateDer<'_>,
+        own: Option<&SpiffeId>,
+    ) -> Result<Rc<Caller>, IdentityFault> {
+        let mut known = self.0.borrow_mut();
+        if let Some(known) = known.get(&leaf[..])
+            && known.own.as_ref() == own
+        {
+            return Ok(Rc::clone(&known.caller));
+        }
+        let caller = Rc::new(Caller::proved(peer_identity(leaf)?, leaf, own));
+        if known.len() >= CALLERS_MAX {
+            known.clear();
+        }
+        known.insert(leaf.to_vec(), Known { own: own.cloned(), caller: Rc::clone(&caller) });
+        Ok(caller)
+    }
+}
+
 /// Removes what only the mesh may say of a caller. Underscores count as dashes: to a CGI-like
 /// application (`HTTP_X_SSL_CLIENT_VERIFY`) both are the same name.
 pub(crate) fn strip(headers: &mut HeaderMap) {
@@ -106,6 +147,8 @@ fn client_cert(own: Option<&SpiffeId>, leaf: &CertificateDer<'_>, caller: &Spiff
 
 #[cfg(test)]
 mod tests {
+    use rcgen::{CertificateParams, KeyPair, SanType};
+
     use super::*;
 
     fn forged() -> HeaderMap {
@@ -148,5 +191,54 @@ mod tests {
         assert_eq!(headers["x-ssl-client-spiffe-id"], id.as_str());
         let hash = "039058c6f2c0cb492c533b0a4d14ef77cc0f78abccced5287d84a1a2011cfb81";
         assert_eq!(headers["x-forwarded-client-cert"], format!("By={own};Hash={hash};URI={id}"));
+    }
+
+    #[test]
+    fn a_certificate_is_read_once_for_each_id_of_this_proxy() {
+        let leaf = |name: &str| {
+            let mut params = CertificateParams::new(vec![]).expect("parameters");
+            let id = format!("spiffe://d/ns/n/cluster/c/svc/{name}");
+            params.subject_alt_names = vec![SanType::URI(id.try_into().expect("ASCII"))];
+            params.self_signed(&KeyPair::generate().expect("a key")).expect("signed").der().clone()
+        };
+        let (callers, own) = (Callers::default(), SpiffeId::of_service("d", "n", "c", "own"));
+        let (one, other) = (leaf("one"), leaf("other"));
+        let first = callers.of(&one, None).expect("an id");
+        assert_eq!(first.id(), Some(&SpiffeId::of_service("d", "n", "c", "one")));
+        assert!(Rc::ptr_eq(&first, &callers.of(&one, None).expect("an id")));
+        assert_eq!(
+            callers.of(&other, None).expect("an id").id().map(SpiffeId::as_str),
+            Some("spiffe://d/ns/n/cluster/c/svc/other")
+        );
+        let told = callers.of(&one, Some(&own)).expect("an id");
+        assert!(!Rc::ptr_eq(&first, &told));
+        let mut headers = HeaderMap::new();
+        told.tell(&mut headers);
+        let text = headers["x-forwarded-client-cert"].to_str().expect("text");
+        assert!(text.starts_with(&format!("By={own};")), "{text}");
+        assert_eq!(
+            callers.of(&CertificateDer::from(vec![1, 2, 3]), None).err(),
+            Some(IdentityFault::Unreadable)
+        );
+        assert_eq!(callers.0.borrow().len(), 2);
+    }
+
+    #[test]
+    fn so_many_callers_are_kept_and_no_more() {
+        let callers = Callers::default();
+        let known = || Known { own: None, caller: Rc::new(Caller::unproved()) };
+        callers
+            .0
+            .borrow_mut()
+            .extend((0..CALLERS_MAX).map(|number| (number.to_be_bytes().to_vec(), known())));
+        let leaf = rcgen::generate_simple_self_signed([]).expect("signed").cert.der().clone();
+        assert!(callers.of(&leaf, None).is_err());
+        assert_eq!(callers.0.borrow().len(), CALLERS_MAX, "what has no identity is not kept");
+        let mut params = CertificateParams::new(vec![]).expect("parameters");
+        params.subject_alt_names =
+            vec![SanType::URI("spiffe://d/ns/n/cluster/c/svc/s".try_into().expect("ASCII"))];
+        let leaf = params.self_signed(&KeyPair::generate().expect("a key")).expect("signed").der().clone();
+        assert!(callers.of(&leaf, None).is_ok());
+        assert_eq!(callers.0.borrow().len(), 1);
     }
 }

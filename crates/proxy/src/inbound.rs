@@ -47,7 +47,7 @@ use crate::{
     seldom::Seldom,
     server::{self, Reset, Terms},
     tcp::{self, TcpRecord},
-    tls::{ALPN_H2, ALPN_UPGRADE, verify::peer_identity},
+    tls::{ALPN_H2, ALPN_UPGRADE},
     trace::Timings,
     upgrade,
     worker::{Connection, Worker},
@@ -107,20 +107,18 @@ pub(crate) async fn serve(
     let session = stream.get_ref().1;
     let leaf = session.peer_certificates().and_then(<[CertificateDer<'_>]>::first);
     let snapshot = worker.shared.snapshot.load_full();
+    let own = snapshot.own_id.as_ref();
     let identified = |leaf: &CertificateDer<'_>| match snapshot.trust.imported.caller(leaf) {
-        Some(identity) => Ok(identity),
-        None => peer_identity(leaf),
+        Some(identity) => Ok(Rc::new(Caller::proved(identity, leaf, own))),
+        None => worker.callers.of(leaf, own),
     };
-    let caller = match (bind.tls, leaf.map(|leaf| (leaf, identified(leaf)))) {
-        (TlsMode::Mutual, Some((leaf, Ok(identity)))) => {
-            Caller::proved(identity, leaf, snapshot.own_id.as_ref())
-        }
+    let caller = match (bind.tls, leaf.map(identified)) {
+        (TlsMode::Mutual, Some(Ok(caller))) => caller,
         // The verifier has seen the same certificate. An imported one may stand for nobody since.
         (TlsMode::Mutual, _) => return failed(HandshakeFailure::WrongIdentity),
-        _ => Caller::unproved(),
+        _ => Rc::new(Caller::unproved()),
     };
     drop(snapshot);
-    let caller = Rc::new(caller);
     metrics.handshakes.increment();
     row(&worker, &listener, &caller).shook_hands(began.elapsed());
     let (http2, awaits_verdict) =

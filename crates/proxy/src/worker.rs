@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{
     balance::ClusterStates,
+    caller::Callers,
     config::{Bind, Cluster, Endpoint, Listener, Upstream},
     connections::Connections,
     egress,
@@ -88,6 +89,8 @@ pub(crate) struct Worker {
     pub(crate) pulse: Pulse,
     /// What other proxies have open here.
     pub(crate) open: Rc<Connections>,
+    /// Who has called lately.
+    pub(crate) callers: Callers,
     /// The rules that what is open was last judged by.
     judged_by: Cell<u64>,
 }
@@ -256,6 +259,7 @@ pub(crate) fn start(
             draining: watch::Sender::new(Phase::Open),
             pulse: Pulse::default(),
             open: Rc::default(),
+            callers: Callers::default(),
             judged_by: Cell::new(0),
         });
         runtime.block_on(run(worker, commands));

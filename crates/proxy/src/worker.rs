@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::{Builder, LocalOptions},
@@ -276,7 +277,7 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
     tokio::task::spawn_local(async move { beating.pulse.beat().await });
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Listen { name, socket } => match TcpListener::from_std(socket) {
+            Command::Listen { name, socket } => match listening(socket) {
                 Ok(socket) => {
                     let phase = watch::Sender::new(*worker.draining.borrow());
                     let watched = phase.subscribe();
@@ -318,6 +319,12 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
             }
         }
     }
+}
+
+/// A listening socket whose connections write at once what they are given: they have that of the socket.
+fn listening(socket: StdTcpListener) -> std::io::Result<TcpListener> {
+    SockRef::from(&socket).set_tcp_nodelay(true)?;
+    TcpListener::from_std(socket)
 }
 
 fn refresh(worker: &Rc<Worker>) {
@@ -371,10 +378,6 @@ async fn accept(worker: Rc<Worker>, name: Arc<str>, socket: TcpListener, mut pha
             continue;
         }
         let connection = Connection::begin(&worker, direction, &count, &name, peer, phase.clone());
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(listener = &*name, %error, "a connection was gone at once");
-            continue;
-        }
         let worker = Rc::clone(&worker);
         match listener.bind {
             Bind::Outbound(_) | Bind::Public(_) => {
@@ -414,4 +417,19 @@ async fn publish_one(worker: &Worker, mut stream: TcpStream, port: u16) -> std::
     let connecting = worker.shared.dialer.connect(address);
     let mut application = tokio::time::timeout(Duration::from_secs(5), connecting).await??;
     tcp::relay(&mut stream, &mut application).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_write_at_once() {
+        let socket = StdTcpListener::bind("127.0.0.1:0").expect("an address");
+        socket.set_nonblocking(true).expect("set");
+        let socket = listening(socket).expect("it listens");
+        let client = TcpStream::connect(socket.local_addr().expect("an address"));
+        let (accepted, _client) = tokio::try_join!(socket.accept(), client).expect("connected");
+        assert!(accepted.0.nodelay().expect("told"));
+    }
 }

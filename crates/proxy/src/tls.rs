@@ -20,7 +20,7 @@ use std::{
 use bowline_model::sabotage::{Defence, sabotaged};
 use bowline_plumbing::wall_clock;
 use rustls::{
-    ClientConfig, InconsistentKeys, ServerConfig, SupportedProtocolVersion,
+    CipherSuite, ClientConfig, InconsistentKeys, ServerConfig, SupportedProtocolVersion,
     client::Resumption,
     crypto::CryptoProvider,
     server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
@@ -50,6 +50,13 @@ pub(crate) const ALPN_TCP: &[u8] = b"bowline-tcp";
 /// The one cryptography provider of the proxy.
 pub(crate) static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+
+/// The same towards other proxies, which prefer AES-128-GCM: decision 11.
+static HOP_PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+    let mut provider = CryptoProvider::clone(&PROVIDER);
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+    Arc::new(provider)
+});
 
 /// The clock that certificates are judged by.
 #[derive(Clone, Copy, Debug)]
@@ -167,13 +174,14 @@ pub(crate) fn inbound_config(
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let old = sabotaged(Defence::TlsVersion);
     let versions: &[&SupportedProtocolVersion] = if old { &[&TLS13, &TLS12] } else { &[&TLS13] };
-    let builder = ServerConfig::builder_with_details(Arc::clone(&PROVIDER), Arc::new(Clock::Process))
+    let builder = ServerConfig::builder_with_details(Arc::clone(&HOP_PROVIDER), Arc::new(Clock::Process))
         .with_protocol_versions(versions)?;
     let builder = match trust {
         Some(trust) => builder.with_client_cert_verifier(Arc::new(SpiffeVerifier::of_clients(trust))),
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(shown.clone()));
+    config.ignore_client_order = true;
     forbid_resumption(&mut config);
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
@@ -213,7 +221,7 @@ pub(crate) fn hop_config(
     alpn: &[u8],
     clock: Clock,
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    let builder = ClientConfig::builder_with_details(Arc::clone(&PROVIDER), Arc::new(clock))
+    let builder = ClientConfig::builder_with_details(Arc::clone(&HOP_PROVIDER), Arc::new(clock))
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(SpiffeVerifier::of_servers(trust, servers)));
@@ -226,4 +234,93 @@ pub(crate) fn hop_config(
     config.enable_sni = false;
     config.alpn_protocols = vec![alpn.to_vec()];
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_model::identity::SpiffeId;
+    use rcgen::{
+        BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+    };
+    use rustls::{ClientConnection, ServerConnection};
+    use rustls_pki_types::ServerName;
+
+    use super::{trust::Roots, *};
+
+    /// Who is believed, and a server that is.
+    fn server() -> (Arc<TrustStore>, ExpectedServers, Shown) {
+        let id = SpiffeId::of_service("d", "n", "c", "s");
+        let (root_key, key) = (KeyPair::generate().expect("a key"), KeyPair::generate().expect("a key"));
+        let mut root = CertificateParams::new(vec![]).expect("parameters");
+        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root_pem = root.self_signed(&root_key).expect("a root").pem();
+        let mut params = CertificateParams::new(vec![]).expect("parameters");
+        params.subject_alt_names = vec![SanType::URI(id.as_str().try_into().expect("ASCII"))];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let leaf = params.signed_by(&key, &Issuer::new(root, root_key)).expect("signed").pem();
+        let key = certified_key_from_pem(leaf.as_bytes(), key.serialize_pem().as_bytes()).expect("a key");
+        let roots = [("d".to_owned(), Arc::new(Roots::from_pem(&root_pem).expect("a root")))].into();
+        let trust = Arc::new(TrustStore { roots, ..TrustStore::default() });
+        (trust, ExpectedServers::new([id]), Shown::own(&key))
+    }
+
+    /// What both agree on.
+    fn agreed(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> CipherSuite {
+        let name = ServerName::try_from("s").expect("a name");
+        let mut client = ClientConnection::new(Arc::clone(client), name).expect("a client");
+        let mut server = ServerConnection::new(Arc::clone(server)).expect("a server");
+        let mut bytes = Vec::new();
+        while client.is_handshaking() || server.is_handshaking() {
+            client.write_tls(&mut bytes).expect("written");
+            server.read_tls(&mut &bytes[..]).expect("read");
+            server.process_new_packets().expect("understood");
+            bytes.clear();
+            while server.wants_write() {
+                server.write_tls(&mut bytes).expect("written");
+            }
+            client.read_tls(&mut &bytes[..]).expect("read");
+            client.process_new_packets().expect("understood");
+            bytes.clear();
+        }
+        client.negotiated_cipher_suite().expect("agreed").suite()
+    }
+
+    #[test]
+    fn sidecars_prefer_aes_128_and_take_all_suites_of_tls_13() {
+        use CipherSuite::{
+            TLS13_AES_128_GCM_SHA256 as AES_128, TLS13_AES_256_GCM_SHA384 as AES_256,
+            TLS13_CHACHA20_POLY1305_SHA256 as CHACHA20,
+        };
+        let (trust, servers, shown) = server();
+        let inbound = inbound_config(&shown, None, &[ALPN_H2]).expect("a configuration");
+        let who_offers = |suites: &[CipherSuite]| {
+            let offered = suites.iter().map(|suite| {
+                *PROVIDER.cipher_suites.iter().find(|known| known.suite() == *suite).expect("it is known")
+            });
+            let provider =
+                CryptoProvider { cipher_suites: offered.collect(), ..CryptoProvider::clone(&PROVIDER) };
+            let verifier = SpiffeVerifier::of_servers(&trust, servers.clone());
+            let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+                .with_protocol_versions(&[&TLS13])
+                .expect("TLS 1.3")
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
+                .with_no_client_auth();
+            config.alpn_protocols = vec![ALPN_H2.to_vec()];
+            Arc::new(config)
+        };
+        // As OpenSSL's clients offer them.
+        assert_eq!(agreed(&who_offers(&[AES_256, CHACHA20, AES_128]), &inbound), AES_128);
+        assert_eq!(agreed(&who_offers(&[CHACHA20, AES_256]), &inbound), AES_256);
+        assert_eq!(agreed(&who_offers(&[CHACHA20]), &inbound), CHACHA20);
+        let hop =
+            hop_config(None, &trust, servers.clone(), ALPN_H2, Clock::Process).expect("a configuration");
+        assert_eq!(agreed(&hop, &inbound), AES_128);
+        let suites: Vec<_> = HOP_PROVIDER.cipher_suites.iter().map(|suite| suite.suite()).collect();
+        assert_eq!(suites[..3], [AES_128, AES_256, CHACHA20]);
+        // Another server chooses by what is offered first.
+        let mut other = ServerConfig::clone(&inbound);
+        other.ignore_client_order = false;
+        assert_eq!(agreed(&hop, &Arc::new(other)), AES_128);
+    }
 }

@@ -5,7 +5,7 @@ pub mod child;
 pub mod fork;
 pub mod mount;
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Takes a variable out of this process's environment, so that no child inherits it. `/proc` shows
 /// its owner what the process was started with all the same.
@@ -59,6 +59,28 @@ pub fn release_memory() -> bool {
     false
 }
 
+/// Has a listening TCP socket tell of a connection when its first bytes are there, or after so many seconds; 0: at once.
+///
+/// # Errors
+/// The descriptor is no such socket.
+pub fn defer_accept(socket: BorrowedFd<'_>, seconds: u8) -> std::io::Result<()> {
+    use nix::libc::{IPPROTO_TCP, TCP_DEFER_ACCEPT, c_int, setsockopt, socklen_t};
+    let seconds = c_int::from(seconds);
+    // SAFETY: the descriptor is open, and the kernel reads so many bytes of the number, which lives meanwhile.
+    // Source: setsockopt(2), and tcp(7) for what the number is.
+    let result = unsafe {
+        setsockopt(
+            socket.as_raw_fd(),
+            IPPROTO_TCP,
+            TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            size_of::<c_int>() as socklen_t,
+        )
+    };
+    nix::errno::Errno::result(result)?;
+    Ok(())
+}
+
 /// Watches an owned descriptor for readiness. Within a tokio runtime.
 ///
 /// # Errors
@@ -70,4 +92,50 @@ pub fn watch_fd(
     // SAFETY: an OwnedFd is open, gives the same number at every call, and closes it only when it is
     // dropped, which the AsyncFd that owns it does after it has stopped watching.
     Ok(unsafe { tokio::io::unix::AsyncFd::register_with_interest(fd, interest) }?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{ErrorKind, Write},
+        net::{TcpListener, TcpStream},
+        os::fd::AsFd,
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_connection_is_told_of_when_it_says_something_or_a_while_later() {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("an address");
+        socket.set_nonblocking(true).expect("set");
+        defer_accept(socket.as_fd(), 1).expect("set");
+        let address = socket.local_addr().expect("an address");
+        let is_told = || match socket.accept() {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                false
+            }
+        };
+        let await_told = || {
+            let began = Instant::now();
+            while !is_told() {
+                assert!(began.elapsed() < Duration::from_secs(20));
+                thread::sleep(Duration::from_millis(5));
+            }
+        };
+        let mut client = TcpStream::connect(address).expect("connected");
+        thread::sleep(Duration::from_millis(100));
+        assert!(!is_told());
+        client.write_all(b"x").expect("written");
+        await_told();
+        let _silent = TcpStream::connect(address).expect("connected");
+        await_told();
+        defer_accept(socket.as_fd(), 0).expect("set");
+        let _silent = TcpStream::connect(address).expect("connected");
+        thread::sleep(Duration::from_millis(50));
+        assert!(is_told());
+    }
 }

@@ -5,18 +5,25 @@ use std::{
     collections::{BTreeMap, HashMap},
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::fd::AsFd,
     sync::Arc,
     thread::JoinHandle,
     time::Duration,
 };
 
-use bowline_discovery::resource::{Resource, ResourceType};
-use bowline_plumbing::shim_link::{HOSTS_MAX, HostsEntry};
+use bowline_discovery::{
+    resource::{Resource, ResourceType},
+    v1::TlsMode,
+};
+use bowline_plumbing::{
+    shim_link::{HOSTS_MAX, HostsEntry},
+    sys,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     config::{
-        Bind, Snapshot, SocketKey,
+        Bind, Listener, Snapshot, SocketKey,
         convert::{invalid, ipv4},
         store::{Rejection, ResourceStore},
     },
@@ -29,9 +36,36 @@ use crate::{
 #[derive(Debug)]
 struct OpenSocket {
     key: SocketKey,
-    /// Kept so that the socket outlives the workers' copies.
-    _socket: TcpListener,
+    /// The workers have copies.
+    socket: TcpListener,
     address: SocketAddr,
+    /// What the kernel was last told of when to tell of a connection.
+    when: When,
+}
+
+/// When the kernel tells of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    AtOnce,
+    /// When its first bytes are there: workers are woken once, not twice.
+    FirstBytes,
+}
+
+impl When {
+    /// A TLS client speaks first; of who does not it is told a second later.
+    fn of(listener: &Listener) -> Self {
+        match &listener.bind {
+            Bind::Inbound(bind) if bind.tls != TlsMode::Plaintext => Self::FirstBytes,
+            _ => Self::AtOnce,
+        }
+    }
+
+    /// Without it all is the same but for the cost.
+    fn tell(self, socket: &TcpListener) {
+        if let Err(error) = sys::defer_accept(socket.as_fd(), u8::from(self == Self::FirstBytes)) {
+            tracing::debug!(%error, "connections are told of at once");
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -108,6 +142,13 @@ impl DataPlane {
             self.cut_revoked(&snapshot);
         }
         let rejections = self.open_new(&snapshot);
+        for (name, open) in &mut self.open {
+            let when = snapshot.listeners.get(name).map_or(open.when, |listener| When::of(listener));
+            if open.when != when {
+                when.tell(&open.socket);
+                open.when = when;
+            }
+        }
         self.tell(|| Command::Refresh);
         self.renew_inbound();
         self.shared.names_changed.notify_one();
@@ -198,11 +239,14 @@ impl DataPlane {
             match opened {
                 Ok((socket, address, copies)) => {
                     tracing::info!(listener = &**name, %address, "listening");
+                    let when = When::of(listener);
+                    // Whoever had the socket before may have told otherwise.
+                    when.tell(&socket);
                     for (worker, socket) in self.workers.iter().zip(copies) {
                         // A worker that is gone has taken the process with it.
                         let _ = worker.commands.send(Command::Listen { name: Arc::clone(name), socket });
                     }
-                    self.open.insert(Arc::clone(name), OpenSocket { key, _socket: socket, address });
+                    self.open.insert(Arc::clone(name), OpenSocket { key, socket, address, when });
                 }
                 Err(error) => {
                     tracing::error!(listener = &**name, %error, "cannot listen");

@@ -158,6 +158,39 @@ async fn plaintext_old_tls_and_no_certificate_are_refused_and_counted() {
     server.handle.stop();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_to_speak_first_is_met_when_it_has_spoken() {
+    let ca = Ca::new();
+    let application = application().await;
+    let b = ca.issue("b", &Leaf::of(&id("b")));
+    let mut resources = vec![ca.trust(), identity("mesh", &b)];
+    resources.extend(inbound("HTTP", application, &[&id("a")]));
+    let server = Proxy::start(&resources);
+    let accepted = |expected: u64| {
+        let line = format!("bowline_connections_total{{direction=\"inbound\"}} {expected}\n");
+        server.handle.metrics().render().contains(&line)
+    };
+    let mut client = TcpStream::connect(server.address("in")).await.expect("connected");
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert!(accepted(0), "{}", server.handle.metrics().render());
+    client.write_all(b"hello").await.expect("written");
+    eventually("the kernel tells of it", || accepted(1));
+    // Without TLS anybody may be the first to speak.
+    let mut plain = resources.clone();
+    plain[2]["listener"]["bind"]["inbound"]["tls"] = json!("PLAINTEXT");
+    server.write(&plain);
+    server.handle.reload().expect("applied");
+    let _silent = TcpStream::connect(server.address("in")).await.expect("connected");
+    eventually("it is told of at once", || accepted(2));
+    server.write(&resources);
+    server.handle.reload().expect("applied");
+    let _silent = TcpStream::connect(server.address("in")).await.expect("connected");
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert!(accepted(2));
+    eventually("it is told of though it is silent", || accepted(3));
+    server.handle.stop();
+}
+
 fn gateway(ca: &Ca, server: &Proxy, min_version: &str) -> Vec<Value> {
     let gateway_id = format!("spiffe://{}/gateway/web", crate::harness::TRUST_DOMAIN);
     let own = ca.issue("gateway", &Leaf::of(&gateway_id));

@@ -1,6 +1,7 @@
 //! The hot paths: what each request passes, with inputs as they are in use.
 
 mod decisions;
+mod handshake;
 mod hpack;
 mod observed;
 mod whole;
@@ -34,6 +35,12 @@ pub(crate) const PATHS: &[HotPath] = &[
         what: "one of twenty endpoints is picked, in turn by weight",
         times: 20_000,
         run: decisions::pick,
+    },
+    HotPath {
+        name: "handshake",
+        what: "a mutual handshake of two sidecars that know each other's chains, both sides",
+        times: 50,
+        run: handshake::mutual,
     },
     HotPath {
         name: "hpack_decode_request",

@@ -1,10 +1,12 @@
 //! Entries for counting instructions: what each request passes and is not public otherwise.
 //! No part of its interface.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use bowline_model::clock::Timestamp;
 use http::{HeaderValue, Method, Uri, Version};
+use rustls::{ClientConfig, ClientConnection, ConnectionCommon, ServerConfig, ServerConnection, SideData};
+use rustls_pki_types::ServerName;
 
 use crate::{
     access_log::{AccessLogFormat, HttpEntry, Lines, LogLine},
@@ -12,6 +14,12 @@ use crate::{
     metrics::{
         Direction, Flag,
         series::{Ended, Security, Series, SeriesKey, SeriesTable, Side},
+    },
+    tls::{
+        self, ALPN_H2, Clock, TlsError,
+        staged::Shown,
+        trust::{Roots, TrustStore},
+        verify::{ExpectedServers, peer_identity},
     },
 };
 
@@ -105,4 +113,67 @@ impl Default for MetricRow {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What two sidecars make their handshakes with.
+#[derive(Debug)]
+pub struct Handshakes {
+    calling: Arc<ClientConfig>,
+    called: Arc<ServerConfig>,
+    /// What one side has written and the other has not read.
+    bytes: Vec<u8>,
+}
+
+impl Handshakes {
+    /// Of sidecars that show these certificates and have these keys, for all of which the same roots vouch. In PEM.
+    ///
+    /// # Errors
+    /// Any of it cannot be used.
+    pub fn new(roots: &str, calling: [&str; 2], called: [&str; 2]) -> Result<Self, TlsError> {
+        let key = |[chain, key]: [&str; 2]| tls::certified_key_from_pem(chain.as_bytes(), key.as_bytes());
+        let (calling, called) = (key(calling)?, key(called)?);
+        let server =
+            peer_identity(&called.cert[0]).map_err(|fault| TlsError::Identity(fault.to_string()))?.id;
+        let roots = [(server.trust_domain().to_owned(), Arc::new(Roots::from_pem(roots)?))].into();
+        let trust = Arc::new(TrustStore { roots, ..TrustStore::default() });
+        let servers = ExpectedServers::new([server]);
+        Ok(Self {
+            calling: tls::hop_config(Some(&Shown::own(&calling)), &trust, servers, ALPN_H2, Clock::Process)?,
+            called: tls::inbound_config(&Shown::own(&called), Some(&trust), &[ALPN_H2])?,
+            bytes: Vec::new(),
+        })
+    }
+
+    /// Makes one, both sides of it.
+    ///
+    /// # Errors
+    /// One side refuses the other.
+    pub fn make(&mut self) -> io::Result<()> {
+        let name = ServerName::from(std::net::IpAddr::from([10, 0, 0, 1]));
+        let mut calling = ClientConnection::new(Arc::clone(&self.calling), name).map_err(io::Error::other)?;
+        let mut called = ServerConnection::new(Arc::clone(&self.called)).map_err(io::Error::other)?;
+        while calling.is_handshaking() || called.is_handshaking() {
+            carry(&mut calling, &mut called, &mut self.bytes)?;
+            carry(&mut called, &mut calling, &mut self.bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// Carries what one side has to say to the other.
+fn carry<A: SideData, B: SideData>(
+    from: &mut ConnectionCommon<A>,
+    to: &mut ConnectionCommon<B>,
+    bytes: &mut Vec<u8>,
+) -> io::Result<()> {
+    bytes.clear();
+    while from.wants_write() {
+        from.write_tls(bytes)?;
+    }
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        to.read_tls(&mut rest)?;
+        to.process_new_packets().map_err(io::Error::other)?;
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::Path,
     thread,
     time::Duration,
 };
@@ -122,10 +122,10 @@ struct Pair {
 impl Pair {
     fn start(application: SocketAddr) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let ca = Ca::new(folder.path())?;
+        let ca = Ca::new()?;
         let inbound = json!([
             ca.trust(),
-            ca.identity("b")?,
+            ca.identity(folder.path(), "b")?,
             {"listener": {
                 "name": "in", "protocol": "HTTP", "route": "in", "cluster": "app",
                 "bind": {"inbound": {"portName": "web", "address": "127.0.0.1", "port": 0, "authorization": "callers"}},
@@ -142,7 +142,7 @@ impl Pair {
         let there = called.address("in").context("the called sidecar does not listen")?;
         let outbound = json!([
             ca.trust(),
-            ca.identity("a")?,
+            ca.identity(folder.path(), "a")?,
             {"listener": {
                 "name": "out", "protocol": "HTTP", "route": "out", "cluster": "service",
                 "bind": {"outbound": {"address": "127.0.0.1", "port": 0, "hostnames": ["service-b-sc"]}},
@@ -180,28 +180,28 @@ fn id(service: &str) -> String {
 }
 
 /// An authority for both sidecars.
-struct Ca {
-    folder: PathBuf,
+pub(super) struct Ca {
     issuer: Issuer<'static, KeyPair>,
-    root_pem: String,
+    pub(super) root_pem: String,
 }
 
 impl Ca {
-    fn new(folder: &Path) -> anyhow::Result<Self> {
+    pub(super) fn new() -> anyhow::Result<Self> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(vec![])?;
         params.distinguished_name.push(rcgen::DnType::CommonName, "root");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let root_pem = params.self_signed(&key)?.pem();
-        Ok(Self { folder: folder.to_owned(), issuer: Issuer::new(params, key), root_pem })
+        Ok(Self { issuer: Issuer::new(params, key), root_pem })
     }
 
     fn trust(&self) -> Value {
         json!({"trust": {"name": "example", "rootsPem": self.root_pem}})
     }
 
-    fn identity(&self, service: &str) -> anyhow::Result<Value> {
+    /// A service's certificate and its key, in PEM.
+    pub(super) fn issue(&self, service: &str) -> anyhow::Result<[String; 2]> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(vec![])?;
         params.distinguished_name.push(rcgen::DnType::CommonName, service);
@@ -209,11 +209,14 @@ impl Ca {
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        let certificate = params.signed_by(&key, &self.issuer)?;
-        let (chain, private) =
-            (self.folder.join(format!("{service}.pem")), self.folder.join(format!("{service}.key")));
-        std::fs::write(&chain, certificate.pem())?;
-        std::fs::write(&private, key.serialize_pem())?;
+        Ok([params.signed_by(&key, &self.issuer)?.pem(), key.serialize_pem()])
+    }
+
+    fn identity(&self, folder: &Path, service: &str) -> anyhow::Result<Value> {
+        let [certificate, key] = self.issue(service)?;
+        let (chain, private) = (folder.join(format!("{service}.pem")), folder.join(format!("{service}.key")));
+        std::fs::write(&chain, certificate)?;
+        std::fs::write(&private, key)?;
         Ok(json!({"identity": {"name": "mesh", "source": {"files": {
             "certificateChain": chain, "privateKey": private,
         }}}}))

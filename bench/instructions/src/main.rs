@@ -15,11 +15,16 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use bowline_plumbing::sys::allocator::Allocator;
 
 use crate::{
     baseline::{Baseline, Verdict},
     paths::{HotPath, PATHS},
 };
+
+/// As `bowline` has.
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 /// Where the baseline is, from the repository's root.
 const BASELINE: &str = "bench/instructions/baseline.json";

@@ -37,6 +37,7 @@ use std::process::ExitCode;
 
 use bowline_plumbing::{
     machine::raise_open_files,
+    sys::allocator::Allocator,
     telemetry::{self, LogFormat},
 };
 use clap::{Parser, Subcommand};
@@ -47,6 +48,10 @@ use commands::{
     master_key, policy, probe, proxy, relay, revive, routes as routes_command, server, shim, stat, status,
     tap, top, trace, up, verify as verify_command,
 };
+
+/// The C library's, but that a proxy's workers keep what they free.
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 /// What `--version` says.
 #[cfg(not(feature = "sabotage"))]

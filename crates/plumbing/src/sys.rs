@@ -1,6 +1,7 @@
 //! The only module of Bowline with `unsafe` code. Each use states its reason.
 #![allow(unsafe_code)]
 
+pub mod allocator;
 pub mod child;
 pub mod fork;
 pub mod mount;

@@ -17,6 +17,7 @@ use std::{
     thread,
 };
 
+use bowline_plumbing::sys::allocator::Allocator;
 use bowline_proxy::{ProxyHandle, ProxyOptions, start_from_file};
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -29,6 +30,10 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use serde_json::{Value, json};
+
+/// As `bowline` has.
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 type Failed = Box<dyn Error + Send + Sync>;
 

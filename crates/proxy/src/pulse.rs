@@ -1,4 +1,5 @@
-//! A worker's pulse: while there is work, its timers are looked at though none is due.
+//! A worker's pulse: while there is work, its timers are looked at though none is due, and memory that it has kept and
+//! not needed since the last beat goes back.
 //!
 //! tokio's driver is woken, by a system call, by each timer that is due before what it waits for. A worker without
 //! other timers would be so for every request that begins, since each has a time limit. A worker without work is not
@@ -6,6 +7,7 @@
 
 use std::{cell::Cell, time::Duration};
 
+use bowline_plumbing::sys::allocator::give_back_unused;
 use tokio::sync::Notify;
 
 const PERIOD: Duration = Duration::from_secs(1);
@@ -44,6 +46,7 @@ impl Pulse {
     async fn beat_each(&self, period: Duration) {
         loop {
             tokio::time::sleep(period).await;
+            give_back_unused();
             if self.state.get() == State::Quiet {
                 self.state.set(State::Resting);
                 self.wake.notified().await;

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use bowline_plumbing::sys::allocator::Keeping;
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -237,6 +238,8 @@ pub(crate) fn start(
     let (sender, commands) = mpsc::unbounded_channel();
     let (tell, is_built) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        // The first: what the others free when they are dropped goes through it.
+        let _keeping = Keeping::begin();
         // Not a LocalSet on another runtime: each event of the system would wake that by a system call of its own.
         let built = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         let runtime = match built {

@@ -18,3 +18,7 @@ mod smuggling;
 mod tcp;
 mod tls;
 mod traffic;
+
+/// As `bowline` has: what workers keep is kept here, too.
+#[global_allocator]
+static ALLOCATOR: bowline_plumbing::sys::allocator::Allocator = bowline_plumbing::sys::allocator::Allocator;

@@ -4,6 +4,7 @@
 //! No I/O. It follows heads, lengths and chunks and keeps no more of them than a line's beginning;
 //! what else is wrong with a request is for the parser behind it.
 
+use memchr::{memchr, memchr2};
 use thiserror::Error;
 
 /// Bytes of a line that are kept. No line that is looked at is longer and right.
@@ -78,7 +79,7 @@ struct Head {
     upgrade: bool,
 }
 
-/// The line at hand.
+/// A line that came in pieces.
 #[derive(Debug)]
 struct Line {
     kept: [u8; KEPT_BYTES],
@@ -103,9 +104,23 @@ impl Line {
         self.ends_in_cr = *last == b'\r';
         Ok(())
     }
+}
+
+/// A line that is there: of one that is longer than what is kept, its beginning.
+#[derive(Clone, Copy, Debug)]
+struct Whole<'a> {
+    kept: &'a [u8],
+    /// With the carriage return at its end.
+    bytes: usize,
+}
+
+impl<'a> Whole<'a> {
+    fn of(line: &'a [u8], bytes: usize) -> Self {
+        Self { kept: &line[..bytes.min(KEPT_BYTES)], bytes }
+    }
 
     /// The line, without its end; `None` where it is longer than what is kept.
-    fn text(&self) -> Option<&[u8]> {
+    fn text(&self) -> Option<&'a [u8]> {
         self.kept.get(..self.bytes.checked_sub(1)?)
     }
 
@@ -116,14 +131,16 @@ impl Line {
     /// Whether the line is a header of this name, whatever its case. A name that something else
     /// stands behind is for the parser to refuse.
     fn is(&self, name: &[u8]) -> bool {
-        self.bytes > name.len()
-            && self.kept[name.len()] == b':'
-            && self.kept[..name.len()].eq_ignore_ascii_case(name)
+        self.kept.get(name.len()) == Some(&b':') && self.kept[..name.len()].eq_ignore_ascii_case(name)
     }
 
     /// What stands behind a header's name of this length, without the white space around.
-    fn value(&self, name: &[u8]) -> Option<&[u8]> {
+    fn value(&self, name: &[u8]) -> Option<&'a [u8]> {
         Some(self.text()?.get(name.len() + 1..)?.trim_ascii())
+    }
+
+    fn is_continuation(&self) -> bool {
+        matches!(self.kept.first(), Some(b' ' | b'\t'))
     }
 }
 
@@ -161,15 +178,7 @@ impl Framing {
                     count
                 }
                 State::Head | State::ChunkSize | State::ChunkEnd | State::Trailers => {
-                    let end = rest.iter().position(|byte| *byte == b'\n');
-                    let part = &rest[..end.unwrap_or(rest.len())];
-                    self.line.take(part).and_then(|()| self.bounded()).map_err(|fault| (at, fault))?;
-                    if end.is_some() {
-                        self.line_ended().map_err(|fault| (at, fault))?;
-                        self.line.bytes = 0;
-                        self.line.ends_in_cr = false;
-                    }
-                    part.len() + usize::from(end.is_some())
+                    self.follow_line(rest).map_err(|fault| (at, fault))?
                 }
             };
             at += taken;
@@ -177,26 +186,49 @@ impl Framing {
         Ok(())
     }
 
+    /// Follows a line, or what of it has come. How many bytes that is.
+    fn follow_line(&mut self, bytes: &[u8]) -> Result<usize, Ambiguity> {
+        // Mostly a line comes as a whole: then nothing of it has to be kept.
+        if self.line.bytes == 0
+            && let Some(end) = memchr2(b'\r', b'\n', bytes)
+            && bytes[end..].starts_with(b"\r\n")
+        {
+            self.bounded(end + 1)?;
+            self.line_ended(Whole::of(bytes, end + 1))?;
+            return Ok(end + 2);
+        }
+        let end = memchr(b'\n', bytes);
+        let part = &bytes[..end.unwrap_or(bytes.len())];
+        self.line.take(part)?;
+        self.bounded(self.line.bytes)?;
+        if end.is_none() {
+            return Ok(part.len());
+        }
+        if !self.line.ends_in_cr {
+            return Err(Ambiguity::LineEnd);
+        }
+        let Line { kept, bytes, .. } = std::mem::replace(&mut self.line, Line::EMPTY);
+        self.line_ended(Whole::of(&kept, bytes))?;
+        Ok(part.len() + 1)
+    }
+
     /// Heads have the parser's limit.
-    fn bounded(&self) -> Result<(), Ambiguity> {
+    fn bounded(&self, line_bytes: usize) -> Result<(), Ambiguity> {
         match self.state {
-            State::ChunkSize if self.line.bytes > CHUNK_LINE_BYTES_MAX => Err(Ambiguity::Chunk),
-            State::ChunkEnd if self.line.bytes > 1 => Err(Ambiguity::Chunk),
-            State::Trailers if self.trailer_bytes + self.line.bytes > TRAILERS_BYTES_MAX => {
+            State::ChunkSize if line_bytes > CHUNK_LINE_BYTES_MAX => Err(Ambiguity::Chunk),
+            State::ChunkEnd if line_bytes > 1 => Err(Ambiguity::Chunk),
+            State::Trailers if self.trailer_bytes + line_bytes > TRAILERS_BYTES_MAX => {
                 Err(Ambiguity::Trailers)
             }
             _ => Ok(()),
         }
     }
 
-    fn line_ended(&mut self) -> Result<(), Ambiguity> {
-        if !self.line.ends_in_cr {
-            return Err(Ambiguity::LineEnd);
-        }
+    fn line_ended(&mut self, line: Whole<'_>) -> Result<(), Ambiguity> {
         match self.state {
-            State::Head => self.head_line(),
+            State::Head => self.head_line(line),
             State::ChunkSize => {
-                self.state = match chunk_size(&self.line)? {
+                self.state = match chunk_size(line)? {
                     0 => State::Trailers,
                     left => State::ChunkData { left },
                 };
@@ -208,14 +240,14 @@ impl Framing {
                 Ok(())
             }
             State::Trailers => {
-                self.trailer_bytes += self.line.bytes + 1;
-                if self.line.is_empty() {
+                self.trailer_bytes += line.bytes + 1;
+                if line.is_empty() {
                     self.state = State::Head;
                     self.head = Head::default();
                     return Ok(());
                 }
                 let framing = [CONTENT_LENGTH, TRANSFER_ENCODING, HOST];
-                match framing.iter().any(|name| self.line.is(name)) || is_continuation(&self.line) {
+                match framing.iter().any(|name| line.is(name)) || line.is_continuation() {
                     true => Err(Ambiguity::Trailers),
                     false => Ok(()),
                 }
@@ -224,32 +256,32 @@ impl Framing {
         }
     }
 
-    fn head_line(&mut self) -> Result<(), Ambiguity> {
+    fn head_line(&mut self, line: Whole<'_>) -> Result<(), Ambiguity> {
         if !self.head.begun {
             // RFC 9112 §2.2: an empty line before a request is passed over.
-            if !self.line.is_empty() {
+            if !line.is_empty() {
                 self.head = Head { begun: true, ..Head::default() };
             }
             return Ok(());
         }
-        if self.line.is_empty() {
+        if line.is_empty() {
             return self.head_ended();
         }
-        if is_continuation(&self.line) {
+        if line.is_continuation() {
             return Err(Ambiguity::Folded);
         }
-        if self.line.is(CONTENT_LENGTH) {
-            let value = self.line.value(CONTENT_LENGTH).and_then(decimal).ok_or(Ambiguity::ContentLength)?;
+        if line.is(CONTENT_LENGTH) {
+            let value = line.value(CONTENT_LENGTH).and_then(decimal).ok_or(Ambiguity::ContentLength)?;
             if self.head.length.replace(value).is_some_and(|before| before != value) {
                 return Err(Ambiguity::ContentLength);
             }
-        } else if self.line.is(TRANSFER_ENCODING) {
-            let value = self.line.value(TRANSFER_ENCODING);
+        } else if line.is(TRANSFER_ENCODING) {
+            let value = line.value(TRANSFER_ENCODING);
             let chunked = value.is_some_and(|value| value.eq_ignore_ascii_case(b"chunked"));
             if !chunked || std::mem::replace(&mut self.head.chunked, true) {
                 return Err(Ambiguity::TransferEncoding);
             }
-        } else if self.line.is(UPGRADE) {
+        } else if line.is(UPGRADE) {
             self.head.upgrade = true;
         }
         Ok(())
@@ -267,10 +299,6 @@ impl Framing {
     }
 }
 
-fn is_continuation(line: &Line) -> bool {
-    matches!(line.kept[0], b' ' | b'\t')
-}
-
 fn decimal(text: &[u8]) -> Option<u64> {
     // `parse` would take a plus.
     let digits = text.iter().all(u8::is_ascii_digit);
@@ -278,7 +306,7 @@ fn decimal(text: &[u8]) -> Option<u64> {
 }
 
 /// RFC 9112 §7.1, without white space; extensions are passed over.
-fn chunk_size(line: &Line) -> Result<u64, Ambiguity> {
+fn chunk_size(line: Whole<'_>) -> Result<u64, Ambiguity> {
     let kept = &line.kept[..(line.bytes - 1).min(KEPT_BYTES)];
     let digits = kept.split(|byte| *byte == b';').next().unwrap_or_default();
     if digits.len() > CHUNK_DIGITS_MAX || !digits.iter().all(u8::is_ascii_hexdigit) {

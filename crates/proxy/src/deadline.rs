@@ -4,7 +4,7 @@
 //! A hop takes the shorter of what it was told and of its own limit, and tells the next one what is
 //! left of it. What comes from elsewhere can so only shorten a call.
 
-use std::time::Duration;
+use std::{cell::RefCell, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
@@ -53,13 +53,13 @@ impl Deadline {
 /// How long the client will wait, if it says so: the shortest of what it says. `grpc-timeout` counts
 /// for gRPC alone. As in Envoy zero is no limit, and what cannot be read says nothing.
 pub(crate) fn asked(headers: &HeaderMap, is_grpc: bool) -> Option<Duration> {
-    // One look in place of two: most requests say nothing of it.
-    if !headers.keys().any(|name| name == EXPECTED || name == GRPC_TIMEOUT) {
-        return None;
-    }
-    let expected = headers.get_all(&EXPECTED).iter().filter_map(millis);
-    let of_grpc = headers.get_all(&GRPC_TIMEOUT).iter().filter(|_| is_grpc).filter_map(grpc_timeout);
-    expected.chain(of_grpc).filter(|limit| !limit.is_zero()).min()
+    // One look through all in place of one for each name.
+    let limit = |(name, value): (&HeaderName, &HeaderValue)| match () {
+        () if name == EXPECTED => millis(value),
+        () if is_grpc && name == GRPC_TIMEOUT => grpc_timeout(value),
+        () => None,
+    };
+    headers.iter().filter_map(limit).filter(|limit| !limit.is_zero()).min()
 }
 
 /// Tells the next hop what is left. A server outside the mesh is told in gRPC's own words only.
@@ -71,11 +71,23 @@ pub(crate) fn tell(headers: &mut HeaderMap, left: Option<Duration>, is_grpc: boo
     // None that is so short that it says nothing.
     let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
     if !outside {
-        headers.insert(EXPECTED.clone(), HeaderValue::from(millis));
+        headers.insert(EXPECTED.clone(), value_of(millis));
     }
     if is_grpc && let Ok(value) = HeaderValue::from_str(&grpc_text(millis)) {
         headers.insert(GRPC_TIMEOUT.clone(), value);
     }
+}
+
+/// The number as a header's value. Requests under one limit are mostly told the same, which is not written
+/// anew.
+fn value_of(millis: u64) -> HeaderValue {
+    thread_local! {
+        static LAST: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+    }
+    LAST.with_borrow_mut(|last| match last {
+        Some((told, value)) if *told == millis => value.clone(),
+        _ => last.insert((millis, HeaderValue::from(millis))).1.clone(),
+    })
 }
 
 fn millis(value: &HeaderValue) -> Option<Duration> {

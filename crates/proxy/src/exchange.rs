@@ -68,6 +68,8 @@ pub(crate) struct Exchange {
     body: Option<crate::body::Replay>,
     /// Counted among the cluster's and the endpoint's requests until the end.
     in_flight: Option<(Counted, Option<Busy>)>,
+    /// Its `x-request-id` is this proxy's, not its client's.
+    pub(crate) own_request_id: bool,
     /// Who called, where that is looked at.
     pub(crate) client: Option<IpAddr>,
     /// How long a fault has held it up: no time of its own.
@@ -143,6 +145,7 @@ impl Exchange {
             line,
             body: None,
             in_flight: None,
+            own_request_id: false,
             client: None,
             delayed: Duration::ZERO,
             held: None,

@@ -15,18 +15,20 @@ use crate::{
     headers::CLIENT_CERT,
 };
 
-/// Marks a request whose `x-request-id` is the proxy's, not its client's.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OwnRequestId;
-
 /// Makes a head for another proxy one for this server.
 ///
 /// The client called the name that the server has in the mesh. The server knows itself as what its
 /// certificate is checked for (RFC 9110 §7.4 lets it refuse others, and shared hosts do), or, without
 /// TLS, as the host name that it was registered with. One that was registered by its address alone
-/// gets the client's.
-pub(crate) fn adapt<B>(request: &mut Request<B>, external: &ExternalUpstream, endpoint: &Endpoint, h1: bool) {
-    if request.extensions_mut().remove::<OwnRequestId>().is_some() {
+/// gets the client's. A request id that is this proxy's own stays in the mesh.
+pub(crate) fn adapt<B>(
+    request: &mut Request<B>,
+    external: &ExternalUpstream,
+    endpoint: &Endpoint,
+    h1: bool,
+    own_request_id: bool,
+) {
+    if own_request_id {
         request.headers_mut().remove(&REQUEST_ID);
     }
     request.headers_mut().remove(&CLIENT_CERT);

@@ -30,7 +30,7 @@ use crate::{
     deadline::{self, Deadline},
     dial::{DialError, Target},
     exchange::Exchange,
-    external_head::{self, OwnRequestId},
+    external_head,
     headers::{join_cookies, strip_hop_by_hop},
     health::Busy,
     load::{Counted, Live},
@@ -89,6 +89,7 @@ pub(crate) async fn forward(
         hash: stickiness.hash,
         deadline,
         is_grpc: exchange.is_grpc,
+        own_request_id: exchange.own_request_id,
         // Nobody outside can have tasks ejected by asking for more than can be done.
         blames: !(deadline.of_client && exchange.direction() == Direction::Public),
         trying: Cell::new(None),
@@ -149,6 +150,8 @@ struct Asked<'a> {
     hash: Option<u64>,
     deadline: Deadline,
     is_grpc: bool,
+    /// Its `x-request-id` is this proxy's.
+    own_request_id: bool,
     /// Whether it is held against an endpoint that the request's time is over.
     blames: bool,
     /// Who has a try under way, and since when.
@@ -384,7 +387,7 @@ async fn one_try(
     let is_last = is_last && !matches!(cluster.upstream, Upstream::External(_));
     let mut request = head_for(cluster, &mut parts.borrow_mut(), is_last, lease.is_h1());
     if let (Upstream::External(external), Target::Endpoint(endpoint)) = (&cluster.upstream, target) {
-        external_head::adapt(&mut request, external, endpoint, lease.is_h1());
+        external_head::adapt(&mut request, external, endpoint, lease.is_h1(), asked.own_request_id);
     }
     let of_try = policy.per_try_timeout.map(|limit| limit.saturating_sub(began.elapsed()));
     let left = [of_try, asked.deadline.left()].into_iter().flatten().min();
@@ -428,9 +431,6 @@ fn classify(cluster: &Cluster, error: &SendError) -> TryError {
 fn head_for(cluster: &Cluster, parts: &mut Parts, is_last: bool, h1: bool) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = parts.method.clone();
-    if let Some(own) = parts.extensions.get::<OwnRequestId>() {
-        request.extensions_mut().insert(*own);
-    }
     let headers = request.headers_mut();
     *headers = if is_last { std::mem::take(&mut parts.headers) } else { parts.headers.clone() };
     strip_hop_by_hop(headers);

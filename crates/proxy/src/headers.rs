@@ -110,11 +110,25 @@ pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
             .any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
 }
 
+/// Which bytes may stand in an authority.
+static IN_AUTHORITY: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0_u8);
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let (others, mut at) = (b"-._~!$&'()*+,;=:[]%", 0);
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
 /// Whether a text can be a request's authority, without a user (RFC 3986 §3.2.2 and §3.2.3, RFC 9110
 /// §4.2.4).
 pub(crate) fn is_authority(text: &[u8]) -> bool {
-    let may_stand = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte);
-    !text.is_empty() && text.iter().all(may_stand)
+    !text.is_empty() && text.iter().all(|byte| IN_AUTHORITY[usize::from(*byte)])
 }
 
 /// Whether a request's transfer coding is one that there is: `chunked`, once, or none.
@@ -163,6 +177,15 @@ mod tests {
         let name = HeaderName::from_static("x-forwarded-for");
         append_forwarded_for(&mut headers, &name, [192, 0, 2, 1].into());
         assert_eq!(headers["x-forwarded-for"], "10.0.0.1, 192.0.2.1");
+    }
+
+    #[test]
+    fn an_authority_has_the_bytes_that_it_may_have() {
+        let may = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(&byte);
+        for byte in 0..=255 {
+            assert_eq!(is_authority(&[b'a', byte]), may(byte), "{byte}");
+        }
+        assert!(!is_authority(b""));
     }
 
     #[test]

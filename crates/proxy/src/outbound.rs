@@ -21,7 +21,6 @@ use crate::{
     deadline,
     dial::{DialError, classify},
     exchange::{Exchange, FORWARDED_FOR, REQUEST_ID},
-    external_head::OwnRequestId,
     fault,
     forward::forward,
     headers::{append_forwarded_for, is_authority, is_known_coding, is_upgrade},
@@ -195,11 +194,12 @@ async fn respond(
     body: Replay,
     on_upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Response<ResponseBody> {
-    if !parts.headers.contains_key(&REQUEST_ID) {
+    let own_request_id = !parts.headers.contains_key(&REQUEST_ID);
+    if own_request_id {
         parts.headers.insert(REQUEST_ID.clone(), request_id(&worker));
-        parts.extensions.insert(OwnRequestId);
     }
     let mut exchange = Exchange::begin(&worker, edge.direction, &parts);
+    exchange.own_request_id = own_request_id;
     exchange.counts(&body);
     exchange.client = Some(client);
     let Some(listener) = worker.listener(&listener) else {

@@ -14,7 +14,7 @@ use crate::{
     deadline::{self, Deadline},
     dial::{DialError, HopKind, Target, dial, verdict},
     exchange::Exchange,
-    external_head::{self, OwnRequestId},
+    external_head,
     forward::{carries_upgrades, refusal_in},
     headers::strip_hop_by_hop,
     metrics::Flag,
@@ -171,7 +171,7 @@ async fn send(
     tokio::task::spawn_local(connection.with_upgrades());
     let mut request = head_of(parts);
     if let (Upstream::External(external), Target::Endpoint(endpoint)) = (&cluster.upstream, &target) {
-        external_head::adapt(&mut request, external, endpoint, true);
+        external_head::adapt(&mut request, external, endpoint, true, exchange.own_request_id);
     }
     let outside = matches!(cluster.upstream, Upstream::External(_));
     deadline::tell(request.headers_mut(), deadline.left(), false, outside);
@@ -186,9 +186,6 @@ async fn send(
 fn head_of(parts: &Parts) -> Request<RequestBody> {
     let mut request = Request::new(RequestBody::empty());
     *request.method_mut() = parts.method.clone();
-    if let Some(own) = parts.extensions.get::<OwnRequestId>() {
-        request.extensions_mut().insert(*own);
-    }
     let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from(path);
     let headers = request.headers_mut();

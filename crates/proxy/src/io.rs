@@ -159,12 +159,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
 #[derive(Debug)]
 pub(crate) struct Rewound<S> {
     prefix: Bytes,
+    /// What came of reading on behind the prefix, for the read after that.
+    failed: Option<io::Error>,
     inner: S,
 }
 
 impl<S> Rewound<S> {
     pub(crate) fn new(prefix: Bytes, inner: S) -> Self {
-        Self { prefix, inner }
+        Self { prefix, failed: None, inner }
     }
 
     pub(crate) fn get_ref(&self) -> &S {
@@ -179,11 +181,22 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.prefix.is_empty() {
-            return Pin::new(&mut self.inner).poll_read(cx, buf);
+            return match self.failed.take() {
+                None => Pin::new(&mut self.inner).poll_read(cx, buf),
+                Some(error) => Poll::Ready(Err(error)),
+            };
         }
         let count = self.prefix.len().min(buf.remaining());
         buf.put_slice(&self.prefix[..count]);
         self.prefix.advance(count);
+        if !self.prefix.is_empty() || buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        // With what there is behind it: who gets the beginning of a request alone makes room for the rest, and a
+        // connection keeps that room for as long as it lives.
+        if let Poll::Ready(Err(error)) = Pin::new(&mut self.inner).poll_read(cx, buf) {
+            self.failed = Some(error);
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -333,5 +346,58 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Transport<T> {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_read_ahead_comes_with_what_is_behind_it() {
+        let (near, mut far) = duplex(1_024);
+        far.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("written");
+        let (spoken, mut stream) = sniff(near).await.expect("read").expect("a byte");
+        assert_eq!(spoken, Spoken::Http1);
+        let mut all = [0; 64];
+        let count = stream.read(&mut all).await.expect("read");
+        assert_eq!(&all[..count], b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "by one read");
+    }
+
+    #[tokio::test]
+    async fn what_was_read_ahead_waits_for_nothing() {
+        let (near, mut far) = duplex(1_024);
+        let mut stream = Rewound::new(Bytes::from_static(b"first"), near);
+        let mut piece = [0; 3];
+        assert_eq!(stream.read(&mut piece).await.expect("read"), 3);
+        assert_eq!(stream.read(&mut piece).await.expect("read"), 2, "there is nothing behind it yet");
+        far.write_all(b"more").await.expect("written");
+        drop(far);
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.expect("read");
+        assert_eq!(rest, b"more");
+    }
+
+    #[tokio::test]
+    async fn an_error_behind_what_was_read_ahead_is_not_lost() {
+        struct Failing;
+
+        impl AsyncRead for Failing {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+                _: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+            }
+        }
+
+        let mut stream = Rewound::new(Bytes::from_static(b"first"), Failing);
+        let mut piece = [0; 64];
+        assert_eq!(stream.read(&mut piece).await.expect("what there is"), 5);
+        let error = stream.read(&mut piece).await.expect_err("after that");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 }

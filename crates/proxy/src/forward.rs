@@ -69,8 +69,8 @@ pub(crate) async fn forward(
     worker: &Rc<Worker>,
     cluster: &Arc<Cluster>,
     rule: &Forward,
-    parts: Parts,
-    body: Replay,
+    parts: &mut Parts,
+    body: &Replay,
     mut exchange: Box<Exchange>,
 ) -> Result<Response<ResponseBody>, (Failure, Box<Exchange>)> {
     cluster.metrics.requests.increment();
@@ -85,7 +85,7 @@ pub(crate) async fn forward(
     let asked = Asked {
         rule,
         parts: RefCell::new(parts),
-        body: &body,
+        body,
         hash: stickiness.hash,
         deadline,
         is_grpc: exchange.is_grpc,
@@ -145,7 +145,7 @@ type Trying = (Arc<Cluster>, Arc<Endpoint>, Instant);
 /// What every try of a request has in common.
 struct Asked<'a> {
     rule: &'a Forward,
-    parts: RefCell<Parts>,
+    parts: RefCell<&'a mut Parts>,
     body: &'a Replay,
     hash: Option<u64>,
     deadline: Deadline,
@@ -259,7 +259,9 @@ async fn try_upstreams(
             };
             let mut queued = exchange.timeline.waiting("retry");
             queued.begin();
-            let place = cluster.load.retry(Live::Requests, policy.budget, &cluster.breakers, patience).await;
+            // Boxed, as what waits below: seldom needed, and every request's future would have room for it.
+            let asking = cluster.load.retry(Live::Requests, policy.budget, &cluster.breakers, patience);
+            let place = Box::pin(asking).await;
             drop(queued);
             if let Some(place) = place {
                 let (number, at) = (retries + 1, target.address());
@@ -270,7 +272,7 @@ async fn try_upstreams(
                 cluster.metrics.retries.increment();
                 tried.push(target.address());
                 if !wait.is_zero() {
-                    tokio::time::sleep(wait).await;
+                    Box::pin(tokio::time::sleep(wait)).await;
                 }
                 continue;
             }
@@ -385,15 +387,19 @@ async fn one_try(
         worker.pools.lease(&worker.shared, cluster, target, fresh, timeline).await.map_err(TryError::Dial)?;
     // What is adapted to one server outside the mesh may be wrong for the next.
     let is_last = is_last && !matches!(cluster.upstream, Upstream::External(_));
-    let mut request = head_for(cluster, &mut parts.borrow_mut(), is_last, lease.is_h1());
-    if let (Upstream::External(external), Target::Endpoint(endpoint)) = (&cluster.upstream, target) {
-        external_head::adapt(&mut request, external, endpoint, lease.is_h1(), asked.own_request_id);
-    }
-    let of_try = policy.per_try_timeout.map(|limit| limit.saturating_sub(began.elapsed()));
-    let left = [of_try, asked.deadline.left()].into_iter().flatten().min();
-    let outside = matches!(cluster.upstream, Upstream::External(_));
-    deadline::tell(request.headers_mut(), left, asked.is_grpc, outside);
-    match lease.send(request.map(|()| body.attempt())).await {
+    // What is made to be sent is gone before the answer is waited for.
+    let sending = {
+        let mut request = head_for(cluster, &mut parts.borrow_mut(), is_last, lease.is_h1());
+        if let (Upstream::External(external), Target::Endpoint(endpoint)) = (&cluster.upstream, target) {
+            external_head::adapt(&mut request, external, endpoint, lease.is_h1(), asked.own_request_id);
+        }
+        let of_try = policy.per_try_timeout.map(|limit| limit.saturating_sub(began.elapsed()));
+        let left = [of_try, asked.deadline.left()].into_iter().flatten().min();
+        let outside = matches!(cluster.upstream, Upstream::External(_));
+        deadline::tell(request.headers_mut(), left, asked.is_grpc, outside);
+        lease.send(request.map(|()| body.attempt()))
+    };
+    match sending.await {
         Ok(response) => Ok(Answer { response, lease, busy }),
         Err(SendError::NeverSent(request)) => {
             if is_last {

@@ -15,7 +15,8 @@ use bowline_model::{
     identity::SpiffeId,
     sabotage::{Defence, sabotaged},
 };
-use http::{Method, Request, Response, Uri};
+use http::{Method, Request, Response, Uri, request::Parts};
+use hyper::upgrade::OnUpgrade;
 use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -184,11 +185,16 @@ async fn relay_http<S>(
     let _open = OpenConnection::new(Arc::clone(&series));
     let handler = {
         let worker = Rc::clone(&worker);
-        move |request| {
+        move |mut request: Request<Received>| {
             let (listener, caller, series) = (Arc::clone(&name), Rc::clone(&caller), Arc::clone(&series));
-            let from = From { listener, caller, series, source, http2 };
+            let (worker, from) = (Rc::clone(&worker), From { listener, caller, series, source, http2 });
+            let on_upgrade =
+                (!http2 && is_upgrade(request.headers())).then(|| hyper::upgrade::on(&mut request));
+            // Only here, and lent to all that need it: an async function has room for what it is given twice.
+            let (mut parts, body) = request.into_parts();
+            let body = Replay::new(body);
             // Boxed: hyper moves what a stream's task is made of several times.
-            Box::pin(handle(Rc::clone(&worker), from, request))
+            Box::pin(async move { handle(&worker, &from, &mut parts, &body, on_upgrade).await })
         }
     };
     let ended = pin!(held.ended());
@@ -216,33 +222,33 @@ struct From {
 
 /// One request, from its head to its response's head.
 async fn handle(
-    worker: Rc<Worker>,
-    from: From,
-    mut request: Request<Received>,
+    worker: &Rc<Worker>,
+    from: &From,
+    parts: &mut Parts,
+    body: &Replay,
+    on_upgrade: Option<OnUpgrade>,
 ) -> Result<Response<ResponseBody>, Reset> {
     let From { listener, caller, series, source, http2 } = from;
-    let on_upgrade = (!http2 && is_upgrade(request.headers())).then(|| hyper::upgrade::on(&mut request));
-    let (mut parts, body) = request.into_parts();
-    let mut exchange = Exchange::begin(&worker, Direction::Inbound, &parts);
-    let body = Replay::new(body);
-    exchange.counts(&body);
-    exchange.counts_in(&series);
-    exchange.comes_from(&caller);
-    let Some(listener) = worker.listener(&listener) else {
+    let (source, http2) = (*source, *http2);
+    let mut exchange = Exchange::begin(worker, Direction::Inbound, parts);
+    exchange.counts(body);
+    exchange.counts_in(series);
+    exchange.comes_from(caller);
+    let Some(listener) = worker.listener(listener) else {
         return Ok(reply::failure(&Failure::NO_ROUTE, exchange));
     };
     if worker.shared.overload.sheds_requests() {
         return refuse(Failure::OVERLOADED, exchange, http2);
     }
-    if let Err(failure) = check(&parts) {
+    if let Err(failure) = check(parts) {
         return Ok(reply::failure(&failure, exchange));
     }
     let request = Some((&parts.method, &parts.uri));
-    if let Some(cause) = refused(&worker, &listener, &caller, source, request, true) {
+    if let Some(cause) = refused(worker, &listener, caller, source, request, true) {
         exchange.discovery_name = own_name(&listener);
         return Ok(reply::failure(&Failure::refused(Refusal::of_caller(cause), ""), exchange));
     }
-    let limits = listener.limiter.as_ref().map(|limiter| (limiter, limiter.judge(&parts, caller.id())));
+    let limits = listener.limiter.as_ref().map(|limiter| (limiter, limiter.judge(parts, caller.id())));
     if let Some((limiter, judgement)) = limits.as_ref().filter(|(_, judgement)| judgement.denied) {
         exchange.discovery_name = own_name(&listener);
         let mut response = reply::failure(&Failure::LIMITED, exchange);
@@ -251,14 +257,14 @@ async fn handle(
     }
     caller.tell(&mut parts.headers);
     let held = worker.open.hold(Subject {
-        caller,
+        caller: Rc::clone(caller),
         source,
         listener: Arc::clone(&listener.name),
         kind: Kind::Request { method: parts.method.clone(), uri: parts.uri.clone() },
     });
     let ended = held.watch();
     exchange.ends_with(held);
-    let action = listener.route.as_ref().and_then(|route| route::action(route, &parts));
+    let action = listener.route.as_ref().and_then(|route| route::action(route, parts));
     let outcome = match action {
         None => return Ok(reply::failure(&Failure::NO_ROUTE, exchange)),
         Some(Action::Fixed(fixed)) => {
@@ -266,23 +272,23 @@ async fn handle(
             return Ok(reply::own(fixed.status, content_type, body, exchange));
         }
         Some(Action::Redirect(redirect)) => {
-            return Ok(route::redirect(redirect, &parts, false, 80, exchange));
+            return Ok(route::redirect(redirect, parts, false, 80, exchange));
         }
         Some(Action::Forward(rule)) => match (route::choose(rule, None), on_upgrade) {
             (None, _) => return Ok(reply::failure(&Failure::NO_CLUSTER, exchange)),
             (Some(cluster), on_upgrade) => {
-                exchange.carries_context(&worker, cluster, &mut parts);
-                if let Some(failure) = disturbance::meet(&worker).await {
+                exchange.carries_context(worker, cluster, parts);
+                if let Some(failure) = disturbance::meet(worker).await {
                     return Ok(reply::failure(&failure, exchange));
                 }
                 let forwarding = pin!(async {
                     match on_upgrade {
                         Some(on_upgrade) => {
                             let policy = &rule.policy;
-                            Box::pin(upgrade::forward(&worker, cluster, policy, parts, on_upgrade, exchange))
+                            Box::pin(upgrade::forward(worker, cluster, policy, parts, on_upgrade, exchange))
                                 .await
                         }
-                        None => forward(&worker, cluster, rule, parts, body, exchange).await,
+                        None => forward(worker, cluster, rule, parts, body, exchange).await,
                     }
                 });
                 tokio::select! {

@@ -156,9 +156,13 @@ pub(crate) fn handler(
     edge: Edge,
 ) -> impl Fn(Request<Received>) -> HandlerFuture + 'static {
     let (worker, name, client) = (Rc::clone(worker), Arc::clone(&connection.listener), connection.peer.ip());
-    move |request| {
+    move |mut request| {
         let (worker, name) = (Rc::clone(&worker), Arc::clone(&name));
-        Box::pin(async move { Ok(handle(worker, name, client, edge, request).await) })
+        let on_upgrade = is_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
+        // Only here, and lent to all that need it: an async function has room for what it is given twice.
+        let (mut parts, body) = request.into_parts();
+        let body = Replay::new(body);
+        Box::pin(async move { Ok(handle(&worker, &name, client, edge, &mut parts, &body, on_upgrade).await) })
     }
 }
 
@@ -167,18 +171,17 @@ pub(crate) type HandlerFuture =
 
 /// One request, from its head to its response's head.
 async fn handle(
-    worker: Rc<Worker>,
-    listener: Arc<str>,
+    worker: &Rc<Worker>,
+    listener: &str,
     client: std::net::IpAddr,
     edge: Edge,
-    mut request: Request<Received>,
+    parts: &mut Parts,
+    body: &Replay,
+    on_upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Response<ResponseBody> {
-    let on_upgrade = is_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
-    let (parts, body) = request.into_parts();
-    let body = Replay::new(body);
     // Such a client sends its body only when it is asked to: it has nothing to lose.
     let waits = parts.headers.contains_key(header::EXPECT);
-    let response = respond(worker, listener, client, edge, parts, body.clone(), on_upgrade).await;
+    let response = respond(worker, listener, client, edge, parts, body, on_upgrade).await;
     if response.body().is_own() && !waits {
         body.discard().await;
     }
@@ -186,42 +189,42 @@ async fn handle(
 }
 
 async fn respond(
-    worker: Rc<Worker>,
-    listener: Arc<str>,
+    worker: &Rc<Worker>,
+    listener: &str,
     client: std::net::IpAddr,
     edge: Edge,
-    mut parts: Parts,
-    body: Replay,
+    parts: &mut Parts,
+    body: &Replay,
     on_upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Response<ResponseBody> {
     let own_request_id = !parts.headers.contains_key(&REQUEST_ID);
     if own_request_id {
-        parts.headers.insert(REQUEST_ID.clone(), request_id(&worker));
+        parts.headers.insert(REQUEST_ID.clone(), request_id(worker));
     }
-    let mut exchange = Exchange::begin(&worker, edge.direction, &parts);
+    let mut exchange = Exchange::begin(worker, edge.direction, parts);
     exchange.own_request_id = own_request_id;
-    exchange.counts(&body);
+    exchange.counts(body);
     exchange.client = Some(client);
-    let Some(listener) = worker.listener(&listener) else {
+    let Some(listener) = worker.listener(listener) else {
         return reply::failure(&Failure::NO_ROUTE, exchange);
     };
     if worker.shared.overload.sheds_requests() {
         return reply::failure(&Failure::OVERLOADED, exchange);
     }
-    if let Err(failure) = check(&parts) {
+    if let Err(failure) = check(parts) {
         return reply::failure(&failure, exchange);
     }
     if let Bind::Public(bind) = &listener.bind {
         parts.headers.remove(&deadline::EXPECTED);
-        set_forwarded(&mut parts, client, edge.https, bind.address.port());
+        set_forwarded(parts, client, edge.https, bind.address.port());
         if !exchange.is_traced() {
-            set_trace_id(&worker, &mut parts);
+            set_trace_id(worker, parts);
         }
     }
     // Only the mesh may say who called.
     caller::strip(&mut parts.headers);
     let Some(route) = &listener.route else { return reply::failure(&Failure::NO_ROUTE, exchange) };
-    match route::action(route, &parts) {
+    match route::action(route, parts) {
         None => reply::failure(&Failure::NO_ROUTE, exchange),
         Some(Action::Fixed(fixed)) => {
             reply::own(fixed.status, fixed.content_type.clone(), fixed.body.clone(), exchange)
@@ -231,10 +234,10 @@ async fn respond(
                 Bind::Public(bind) => bind.address.port(),
                 _ => 80,
             };
-            route::redirect(redirect, &parts, edge.https, port, exchange)
+            route::redirect(redirect, parts, edge.https, port, exchange)
         }
         Some(Action::Forward(rule)) => {
-            let (delayed, aborted) = fault::inject(&worker, &rule.faults, &parts).await;
+            let (delayed, aborted) = fault::inject(worker, &rule.faults, parts).await;
             exchange.delayed = delayed;
             if !delayed.is_zero() || aborted.is_some() {
                 note_fault(&mut exchange.timeline, delayed, aborted.as_ref());
@@ -250,13 +253,13 @@ async fn respond(
             let Some(cluster) = route::choose(rule, sticky.hash) else {
                 return reply::failure(&Failure::NO_CLUSTER, exchange);
             };
-            exchange.carries_context(&worker, cluster, &mut parts);
+            exchange.carries_context(worker, cluster, parts);
             let outcome = match on_upgrade {
                 Some(on_upgrade) => {
-                    Box::pin(upgrade::forward(&worker, cluster, &rule.policy, parts, on_upgrade, exchange))
+                    Box::pin(upgrade::forward(worker, cluster, &rule.policy, parts, on_upgrade, exchange))
                         .await
                 }
-                None => forward(&worker, cluster, rule, parts, body, exchange).await,
+                None => forward(worker, cluster, rule, parts, body, exchange).await,
             };
             let mut response =
                 outcome.unwrap_or_else(|(failure, exchange)| reply::failure(&failure, exchange));

@@ -8,6 +8,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     net::SocketAddr,
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -16,8 +17,8 @@ use std::{
 use bowline_discovery::v1::Protocol;
 use bowline_model::sabotage::{Defence, sabotaged};
 use futures::{
-    FutureExt,
-    future::{LocalBoxFuture, Shared as SharedFuture},
+    FutureExt, TryFutureExt,
+    future::{Either, LocalBoxFuture, Shared as SharedFuture},
 };
 use http::{Request, Response};
 use hyper::client::conn::http1;
@@ -29,6 +30,7 @@ use crate::{
     body::{Received, RequestBody},
     config::{Cluster, HopConfigs, Upstream, UpstreamTls, external::ExternalSecurity},
     dial::{DialError, HopKind, Target, dial},
+    io::ClientTransport,
     load::Counted,
     names::NameHashing,
     shared::Shared,
@@ -81,16 +83,16 @@ impl Lease {
         }
     }
 
-    /// Sends a request, and waits for its response's head.
-    pub(crate) async fn send(
+    /// Sends a request; what this returns waits for its response's head.
+    pub(crate) fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> Result<Response<Received>, SendError> {
+    ) -> impl Future<Output = Result<Response<Received>, SendError>> + use<> {
         match self.inner.as_mut() {
-            Some(Lent::H2(connection)) => connection.sender.send(request).await,
+            Some(Lent::H2(connection)) => Either::Left(connection.sender.send(request)),
             Some(Lent::H1 { sender, .. }) => {
-                let response = sender.try_send_request(request).await?;
-                Ok(response.map(Received::from))
+                let answer = sender.try_send_request(request).err_into();
+                Either::Right(answer.map_ok(|response| response.map(Received::from)))
             }
             None => unreachable!("a lease is emptied only by `done` and `drop`, which consume it"),
         }
@@ -279,22 +281,34 @@ async fn lease_h1(
     // Counts down again if dialling fails or is given up.
     let reserved = Reserved(Some(Rc::clone(&pool)));
     // Boxed: seldom needed, and every request's future would have room for it.
-    let mut timings = Timings::default();
-    let dialled = Box::pin(dial(shared, cluster, target, HopKind::Main, &mut timings)).await;
-    timeline.dialled(target.address(), &timings);
-    let stream = dialled?;
-    let (sender, connection) = http1::Builder::new()
-        .handshake::<_, RequestBody>(TokioIo::new(stream))
-        .await
-        .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))?;
+    let (sender, mut connection) = Box::pin(connect_h1(shared, cluster, target, timeline)).await?;
     open.counted.opened(cluster.series.row());
     tokio::task::spawn_local(async move {
-        let _open = open;
-        // Whoever waits for an answer is told of the error.
-        let _ = connection.await;
+        let _open = &open;
+        // Polled where it is: the task would have room for it twice. Whoever waits for an answer is told of the error.
+        let _ = Pin::new(&mut connection).await;
     });
     reserved.keep();
     Ok(Lease { inner: Some(Lent::H1 { sender, home: pool, made_with: config.cloned() }) })
+}
+
+/// Makes an HTTP/1.1 connection.
+async fn connect_h1(
+    shared: &Shared,
+    cluster: &Cluster,
+    target: &Target,
+    timeline: &mut Timeline,
+) -> Result<
+    (http1::SendRequest<RequestBody>, http1::Connection<TokioIo<ClientTransport>, RequestBody>),
+    DialError,
+> {
+    let mut timings = Timings::default();
+    let dialled = dial(shared, cluster, target, HopKind::Main, &mut timings).await;
+    timeline.dialled(target.address(), &timings);
+    http1::Builder::new()
+        .handshake(TokioIo::new(dialled?))
+        .await
+        .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))
 }
 
 /// An HTTP/1.1 connection that is open or being opened.

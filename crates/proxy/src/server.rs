@@ -91,7 +91,9 @@ pub(crate) async fn serve<S, H, F>(
             builder.keep_alive_interval(Duration::from_secs(60)).keep_alive_timeout(Duration::from_secs(20));
         }
         let (stream, turns) = Coalesced::new(stream);
-        let serving = pin!(builder.serve_connection(TokioIo::new(stream), service_fn(handle)));
+        // Boxed: connections that speak HTTP/1.1 are many, and would have room for it.
+        let mut serving = Box::pin(builder.serve_connection(TokioIo::new(stream), service_fn(handle)));
+        let serving = serving.as_mut();
         let turn = |serving: Pin<&mut _>, cx: &mut Context<'_>| turns.poll(serving, cx);
         let shut_down = |serving: Pin<&mut http2::Connection<_, _, _>>| serving.graceful_shutdown();
         let result = drive(serving, turn, shut_down, &traffic, terms.idle_timeout, &mut connection).await;

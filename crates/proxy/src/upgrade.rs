@@ -29,7 +29,7 @@ pub(crate) async fn forward(
     worker: &Rc<Worker>,
     cluster: &Arc<Cluster>,
     policy: &ForwardPolicy,
-    parts: Parts,
+    parts: &Parts,
     on_upgrade: OnUpgrade,
     mut exchange: Box<Exchange>,
 ) -> Result<Response<ResponseBody>, (Failure, Box<Exchange>)> {
@@ -51,7 +51,7 @@ pub(crate) async fn forward(
     };
     exchange.holds(request, None);
     let deadline = exchange.deadline(policy.timeout, &parts.headers);
-    let sending = send(worker, cluster, policy, &parts, deadline, &mut exchange);
+    let sending = send(worker, cluster, policy, parts, deadline, &mut exchange);
     let outcome = match deadline.at {
         Some(deadline) => timeout_at(deadline, sending).await.unwrap_or_else(|_| {
             exchange.timeline.note(|| EventKind::Timeout { of: "request", limit: policy.timeout });

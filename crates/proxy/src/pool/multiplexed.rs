@@ -4,6 +4,7 @@ use std::{cell::RefCell, error::Error as StdError, future::Future, rc::Rc, time:
 
 use bowline_http2::KeepAlive;
 use bowline_model::sabotage::{Defence, sabotaged};
+use futures::{TryFutureExt, future::Either};
 use http::{Request, Response};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -51,17 +52,19 @@ impl Multiplexed {
         }
     }
 
-    /// Sends a request, and waits for its response's head.
-    pub(super) async fn send(&self, request: Request<RequestBody>) -> Result<Response<Received>, SendError> {
+    /// Sends a request; what this returns waits for its response's head.
+    pub(super) fn send(
+        &self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Received>, SendError>> + use<> {
         match self {
             Self::Hyper(sender) => {
-                let mut sender = sender.clone();
-                let response = sender.try_send_request(request).await?;
-                Ok(response.map(Received::from))
+                let answer = sender.clone().try_send_request(request).err_into();
+                Either::Left(answer.map_ok(|response| response.map(Received::from)))
             }
             Self::Mesh(sender) => {
-                let response = sender.try_send_request(request).await?;
-                Ok(response.map(Received::from))
+                let answer = sender.try_send_request(request).err_into();
+                Either::Right(answer.map_ok(|response| response.map(Received::from)))
             }
         }
     }

@@ -14,6 +14,7 @@
 
 mod access_log;
 mod admin;
+mod apart;
 mod application;
 mod application_tls;
 mod balance;

@@ -19,6 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
+    apart::apart,
     body::{Received, ResponseBody},
     guard::Guarded,
     io::{Coalesced, Traffic},
@@ -99,7 +100,7 @@ pub(crate) async fn serve<S, H, F>(
         let result = drive(serving, turn, shut_down, &traffic, terms.idle_timeout, &mut connection).await;
         result.map_err(|error| error.to_string())
     } else {
-        let handle = move |request: Request<Incoming>| handle(request.map(Received::from));
+        let handle = move |request: Request<Incoming>| handle(apart(request).map(Received::from));
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())

@@ -50,8 +50,8 @@ fn copy_uri(uri: &Uri, copy: &mut Vec<u8>) {
 fn refer_uri(uri: &mut Uri, left: &mut Bytes) {
     let authority = left.split_to(authority_of(uri).len());
     let path = left.split_to(path_of(uri).len());
-    let mut parts = std::mem::take(uri).into_parts();
-    // What was a part of a URI is one; were it none, what is there would stay.
+    let mut parts = uri.clone().into_parts();
+    // What was a part of a URI is one, and they are one together; were they not, what is there would stay.
     if let Some(part) = &mut parts.authority
         && let Ok(copied) = Authority::from_maybe_shared(authority)
     {
@@ -62,7 +62,9 @@ fn refer_uri(uri: &mut Uri, left: &mut Bytes) {
     {
         *part = copied;
     }
-    *uri = Uri::from_parts(parts).unwrap_or_default();
+    if let Ok(copied) = Uri::from_parts(parts) {
+        *uri = copied;
+    }
 }
 
 /// The same of the headers' values, in their order.

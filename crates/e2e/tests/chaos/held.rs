@@ -24,7 +24,7 @@ fn experiments() -> usize {
 #[test]
 fn some_of_them_hold() {
     let mesh = TestMesh::up(&options());
-    let names = ["certificate-expiry", "tls-downgrade", "key-certificate-mismatch"];
+    let names = ["certificate-expiry", "tls-downgrade", "key-certificate-mismatch", "hot-reload"];
     let (_, ran) = run(&bowline(), &mesh, &names);
     assert_eq!(ran.len(), names.len());
     assert_held(&ran);

@@ -10,7 +10,6 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    OutputFormat,
     server::Server,
     world::{World, percentile},
 };
@@ -47,31 +46,21 @@ impl Meter {
 /// The figures of one run, in order.
 pub(crate) struct Report {
     figures: Map<String, Value>,
-    output: OutputFormat,
 }
 
 impl Report {
-    pub(crate) fn new(proxies: usize, label: &str, output: OutputFormat) -> Self {
+    pub(crate) fn new(proxies: usize, label: &str) -> Self {
         let mut figures = Map::new();
         figures.insert("label".into(), label.into());
         figures.insert("proxies".into(), proxies.into());
         figures.insert("load before".into(), load().into());
-        let report = Self { figures, output };
-        report.tell(&format!("{proxies} proxies, load {}", load()));
-        report
-    }
-
-    /// What is known so far goes where it is in nobody's way.
-    fn tell(&self, line: &str) {
-        match self.output {
-            OutputFormat::Text => println!("{line}"),
-            OutputFormat::Json => eprintln!("{line}"),
-        }
+        println!("{proxies} proxies, load {}", load());
+        Self { figures }
     }
 
     pub(crate) fn figure(&mut self, name: &str, value: f64) {
         let rounded = (value * 1000.0).round() / 1000.0;
-        self.tell(&format!("  {name}: {rounded}"));
+        println!("  {name}: {rounded}");
         self.figures.insert(name.to_owned(), json!(rounded));
     }
 
@@ -111,10 +100,7 @@ impl Report {
         #[allow(clippy::cast_precision_loss)]
         self.figure("RSS at most, MiB", server.memory()?.1 as f64);
         self.figures.insert("load after".into(), load().into());
-        self.tell(&format!("  load {}", load()));
-        if self.output == OutputFormat::Json {
-            println!("{}", Value::Object(self.figures.clone()));
-        }
+        println!("  load {}", load());
         if let Some(path) = results {
             let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
             writeln!(file, "{}", Value::Object(self.figures))?;

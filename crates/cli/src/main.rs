@@ -36,7 +36,6 @@ mod verify;
 use std::process::ExitCode;
 
 use bowline_plumbing::{
-    machine::raise_open_files,
     sys::allocator::Allocator,
     telemetry::{self, LogFormat},
 };
@@ -150,12 +149,7 @@ fn main() -> ExitCode {
     master_key_args::take_from_environment();
     #[cfg(feature = "sabotage")]
     sabotage::warn();
-    let command = Cli::parse().command;
-    if matches!(command, Command::Up(_) | Command::Server(_)) {
-        // Each connection of a sidecar needs one; what is started has as many.
-        raise_open_files();
-    }
-    let outcome = match command {
+    let outcome = match Cli::parse().command {
         // The shim makes namespaces: it must not have threads before.
         Command::Shim(args) => return shim::run(&args),
         Command::Stress => return bowline_agent::stress::main(),

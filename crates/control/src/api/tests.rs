@@ -26,7 +26,6 @@ mod fis;
 mod imported;
 mod logs;
 mod modes;
-mod published;
 mod secretsmanager;
 mod servicediscovery;
 mod xray;

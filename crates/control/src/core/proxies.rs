@@ -11,7 +11,7 @@ use bowline_discovery::resource::ResourceType;
 use bowline_model::task::TaskId;
 
 use super::Core;
-use crate::publish::scope::Reach;
+use crate::stream::directory::Directory;
 
 /// Endpoints that stand in for a cluster's at one task's proxy, each with its end.
 pub(super) type Diversions = BTreeMap<(TaskId, String), (SocketAddr, Instant)>;
@@ -51,7 +51,7 @@ impl Core {
                 None => diversions.remove(&key),
             };
         }
-        self.publish(&Reach::Everybody);
+        self.publish();
     }
 
     /// Ends diversions whose time is over.
@@ -63,14 +63,18 @@ impl Core {
             diversions.len() != before
         };
         if ended {
-            self.publish(&Reach::Everybody);
+            self.publish();
         }
     }
 
     /// Returns when the task's proxy has acknowledged the endpoints that are
     /// published now; `None` after `limit`, or when the task is over.
     pub(crate) async fn in_step(&self, task: &TaskId, limit: Duration) -> Option<()> {
-        let wanted = self.endpoints_since(task)?;
+        self.resources(task)?;
+        let wanted = {
+            let since = self.endpoints_since.lock().unwrap_or_else(PoisonError::into_inner);
+            since.get(task)?.1
+        };
         let mut answered = self.answered.subscribe();
         tokio::time::timeout(limit, async {
             loop {
@@ -93,7 +97,12 @@ impl Core {
 
     /// What is known of a task's proxy.
     pub(crate) fn proxy_link(&self, task: &TaskId) -> KnownProxy {
-        let wanted = self.endpoints_since(task);
+        let wanted = {
+            // Computed anew where it has to be: what is wanted is known then.
+            let is_over = self.resources(task).is_none();
+            let since = self.endpoints_since.lock().unwrap_or_else(PoisonError::into_inner);
+            since.get(task).map(|(_, generation)| *generation).filter(|_| !is_over)
+        };
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(state) = proxies.get(task) else { return KnownProxy::default() };
         let reached = state.acknowledged.get(&ResourceType::Endpoints);

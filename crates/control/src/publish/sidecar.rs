@@ -21,8 +21,7 @@ use crate::{
     registry::{Registry, TaskOwner, TaskRecord, alias_key},
 };
 
-/// What it has of its own service: its ports, and the certificates that it shows.
-pub(super) fn own(
+pub(super) fn resources(
     registry: &Registry,
     options: &PublishOptions,
     task: &TaskRecord,
@@ -40,6 +39,9 @@ pub(super) fn own(
     }
     let held = serving::held_by(registry, service, shown);
     resources.extend(held.iter().filter_map(|arn| serving::identity(registry, arn)).map(Resource::Identity));
+    if let Some(connect) = &service.connect {
+        resources.extend(callable(registry, options, task, &connect.namespace));
+    }
     resources
 }
 

@@ -506,7 +506,7 @@ impl Core {
             .values()
             .filter(|record| &record.task == task && record.name == MESH_IDENTITY);
         let in_use = |record: &CertificateRecord| !revocation::is_revoked(&registry, &record.serial);
-        own.max_by_key(|record| (in_use(record), record.not_before)).map(|record| (**record).clone())
+        own.max_by_key(|record| (in_use(record), record.age())).map(|record| (**record).clone())
     }
 
     pub(crate) fn verifier_certificate(&self, csr_der: &[u8]) -> Result<IssuedCertificate, AuthoritiesError> {

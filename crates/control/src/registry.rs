@@ -459,6 +459,18 @@ pub struct CertificateRecord {
     /// earlier version recorded it.
     #[serde(default)]
     pub chain_pem: String,
+    /// When it was issued. 1970 where an earlier version recorded it.
+    #[serde(default)]
+    pub issued_at: Timestamp,
+}
+
+impl CertificateRecord {
+    /// Orders the certificates of one identity: who has the greater one has it later. [`Self::not_before`] alone does not
+    /// tell: it is in whole seconds, and not before the authority's own, so several of a young authority have the same.
+    #[must_use]
+    pub fn age(&self) -> (Timestamp, Timestamp) {
+        (self.issued_at, self.not_before)
+    }
 }
 
 /// A CRL that was signed.

@@ -414,20 +414,17 @@ fn certificates_of(registry: &Registry, tasks: &[TaskId]) -> Vec<CertificateReco
 fn views(core: &Core, now: Timestamp) -> Vec<CertificateView> {
     let registry = core.registry();
     let live: Vec<_> = registry.certificates.values().filter(|record| record.not_after > now).collect();
-    fn age(record: &CertificateRecord) -> (Timestamp, Timestamp, &str) {
-        (record.not_before, record.not_after, &record.serial)
-    }
     let mut latest = BTreeMap::new();
     for record in live.iter().filter(|record| !revocation::is_revoked(&registry, &record.serial)) {
-        let of = latest.entry((&record.task, &record.name)).or_insert_with(|| age(record));
-        *of = (*of).max(age(record));
+        let of = latest.entry((&record.task, &record.name)).or_insert_with(|| record.age());
+        *of = (*of).max(record.age());
     }
     let mut views: Vec<_> = live
         .iter()
         .map(|record| {
             let task = registry.tasks.get(record.task.as_str());
             let revocation = registry.revocations.get(&record.serial).map(|it| RevocationRecord::clone(it));
-            let replaced = latest.get(&(&record.task, &record.name)).is_some_and(|of| *of > age(record));
+            let replaced = latest.get(&(&record.task, &record.name)).is_some_and(|of| *of > record.age());
             let status = match (&revocation, task) {
                 (Some(_), _) => CertificateStatus::Revoked,
                 (None, None) => CertificateStatus::TaskOver,

@@ -210,6 +210,7 @@ impl Maker<'_> {
             not_after: issued.map_or(self.until + LONGER, |issued| issued.not_after),
             authority: issued.map(|issued| issued.authority.clone()),
             chain_pem: chain.iter().map(|der| ca::certificate_pem(der)).collect(),
+            issued_at: self.now,
         }
     }
 }

@@ -30,7 +30,8 @@ impl Core {
     ) -> Result<IssuedCertificate, KeepError> {
         for _ in 0..ISSUE_ATTEMPTS_MAX {
             let opened = self.authorities.opened();
-            let issued = opened.issue(order, csr, wall_clock::now())?;
+            let now = wall_clock::now();
+            let issued = opened.issue(order, csr, now)?;
             let record = CertificateRecord {
                 serial: issued.serial.clone(),
                 task: task.clone(),
@@ -40,6 +41,7 @@ impl Core {
                 not_after: issued.not_after,
                 authority: Some(issued.authority.clone()),
                 chain_pem: issued.chain_der.iter().map(|der| ca::certificate_pem(der)).collect(),
+                issued_at: now,
             };
             // What is published does not depend on certificates: the streams are not woken.
             let kept = self.writer.change::<_, KeepError>(|registry| {

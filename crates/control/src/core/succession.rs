@@ -49,11 +49,6 @@ impl Core {
                 held.entry(&record.task).or_default().push(record);
             }
         }
-        let age = |record: &CertificateRecord| {
-            let signer = registry.authorities.get(registry.authority_of(record).as_str());
-            // Of the same second, the one of the later authority is the later one.
-            (record.not_before, signer.map_or(0, |signer| signer.place.number))
-        };
         let since = self.bundle.lock().unwrap_or_else(PoisonError::into_inner).since;
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         let peer = |(task, mut records): (&TaskId, Vec<&CertificateRecord>)| {
@@ -61,10 +56,10 @@ impl Core {
             if public {
                 let all = records.clone();
                 records.retain(|record| {
-                    !all.iter().any(|other| other.name == record.name && age(other) > age(record))
+                    !all.iter().any(|other| other.name == record.name && other.age() > record.age())
                 });
             } else if let Some(shown) = proxy.and_then(|proxy| registry.certificates.get(&proxy.shown)) {
-                records.retain(|record| age(record) >= age(shown));
+                records.retain(|record| record.age() >= shown.age());
             }
             let informed = proxy.is_some_and(|proxy| {
                 let acknowledged = proxy.acknowledged.get(&ResourceType::Trust);

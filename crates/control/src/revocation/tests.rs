@@ -14,6 +14,7 @@ fn certificate(serial: &str) -> CertificateRecord {
         not_after: NOW + Duration::from_secs(3_600),
         authority: None,
         chain_pem: String::new(),
+        issued_at: NOW,
     }
 }
 

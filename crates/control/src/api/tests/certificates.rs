@@ -154,6 +154,7 @@ fn a_tasks_certificate_is_revoked_by_its_authority_alone() {
             spiffe_id: None,
             not_before: issued.not_before,
             not_after: issued.not_after,
+            issued_at: api.now(),
             authority: authority.map(|arn| arn.parse().unwrap()),
         };
         api.change(|registry| registry.certificates.put(serial, record));

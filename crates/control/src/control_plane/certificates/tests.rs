@@ -14,6 +14,7 @@ fn certificate() -> CertificateRecord {
         not_after: NOW + 3 * HOUR,
         authority: None,
         chain_pem: String::new(),
+        issued_at: NOW,
     }
 }
 
@@ -41,6 +42,35 @@ fn warns_of_what_ends_without_another_one_and_of_nothing_else() {
         assert!(warned.len() == 1 && warned[0].contains(text), "{text}: {warned:?}");
     }
     assert_eq!(renews_at(&record), NOW + 2 * HOUR);
+}
+
+#[tokio::test]
+async fn of_two_certificates_of_the_same_second_the_one_issued_later_is_in_use() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = ControlConfig { ephemeral: true, dns: None, ..ControlConfig::new(directory.path()) };
+    let control = ControlPlane::start(config).await.unwrap();
+    let now = wall_clock::now();
+    for (later, earlier) in [("01", "02"), ("04", "03")] {
+        let task = crate::random::task_id();
+        let kept = |serial: &str, life, issued_at| CertificateRecord {
+            serial: serial.to_owned(),
+            task: task.clone(),
+            not_before: now,
+            not_after: now + life,
+            issued_at,
+            ..certificate()
+        };
+        let (short, long) =
+            (kept(later, HOUR / 60, now), kept(earlier, HOUR, now - Duration::from_millis(1)));
+        let put = |registry: &mut Registry| {
+            for record in [short, long] {
+                registry.certificates.put(record.serial.clone(), record);
+            }
+            Ok::<_, RegistryError>(())
+        };
+        control.core.change(put).unwrap();
+        assert_eq!(control.certificate_of(&task).expect("it has two").serial, later);
+    }
 }
 
 #[tokio::test]

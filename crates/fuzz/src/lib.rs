@@ -10,6 +10,7 @@ mod authority;
 mod aws;
 mod data_plane;
 mod hpack;
+mod http1;
 mod http2;
 mod links;
 mod logs;
@@ -25,6 +26,7 @@ pub use self::{
     aws::{cbor, cloudformation, json, query, sigv4},
     data_plane::{dns, http_framing, peer_certificate, proxy_config, proxy_file, proxy_request},
     hpack::hpack,
+    http1::http1_answer,
     http2::{http2_client, http2_server},
     links::{discovery, packets, sealed},
     logs::{fluent_bit, forward},
@@ -49,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     ("fluent_bit", fluent_bit),
     ("forward", forward),
     ("hpack", hpack),
+    ("http1_answer", http1_answer),
     ("http2_client", http2_client),
     ("http2_server", http2_server),
     ("http_framing", http_framing),

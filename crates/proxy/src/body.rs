@@ -37,6 +37,8 @@ pub(crate) enum BodyError {
     Reset(#[source] h2::Error),
     #[error("the body broke off")]
     Cut(#[source] bowline_http2::Error),
+    #[error("the body broke off")]
+    Incomplete(#[from] bowline_http1::Error),
     #[error("the request's time is over")]
     TimedOut,
     #[error("the caller may not make this call any more")]

@@ -8,8 +8,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     net::SocketAddr,
-    pin::Pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,8 +20,6 @@ use futures::{
     future::{Either, LocalBoxFuture, Shared as SharedFuture},
 };
 use http::{Request, Response};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio::sync::{Notify, oneshot};
 
@@ -38,10 +35,13 @@ use crate::{
 };
 
 mod multiplexed;
+mod open;
 mod send_error;
 
 use multiplexed::Multiplexed;
 pub(crate) use multiplexed::mesh_terms;
+use open::Open;
+pub(crate) use open::OpenStream;
 pub(crate) use send_error::SendError;
 
 /// Requests on one HTTP/2 connection before another one is made.
@@ -53,11 +53,15 @@ const H1_CONNECTIONS_DEFAULT: usize = 1_024;
 /// Longest rest of an HTTP/1.1 connection that is still used again: below the
 /// 5 s after which common servers (uvicorn, node) close.
 const H1_REST_MAX: Duration = Duration::from_secs(4);
+/// How often those that rest are looked at, whether they are of use.
+const H1_REST_PERIOD: Duration = Duration::from_secs(1);
 /// HTTP/2 flow-control windows, of a stream and of a connection.
 pub(crate) const STREAM_WINDOW: u32 = 1024 * 1024;
 pub(crate) const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Longest header block, in bytes, in either direction.
 pub(crate) const HEADERS_MAX: usize = 64 * 1024;
+
+type H1Connection = bowline_http1::Connection<OpenStream>;
 
 /// A connection lent for one request.
 #[derive(Debug)]
@@ -68,16 +72,16 @@ pub(crate) struct Lease {
 #[derive(Debug)]
 enum Lent {
     H2(Rc<H2Connection>),
-    H1 { sender: http1::SendRequest<RequestBody>, home: Rc<EndpointPool>, made_with: Option<Arc<HopConfigs>> },
+    H1 { connection: H1Connection, home: Rc<EndpointPool>, made_with: Option<Arc<HopConfigs>> },
 }
 
 impl Lease {
     /// The exchange is complete: the connection can serve another one.
     pub(crate) fn done(mut self) {
-        if let Some(Lent::H1 { sender, home, made_with }) = self.inner.take() {
+        if let Some(Lent::H1 { connection, home, made_with }) = self.inner.take() {
             home.h1_active.set(home.h1_active.get() - 1);
-            if !sender.is_closed() {
-                home.h1_idle.borrow_mut().push(Idle { sender, since: Instant::now(), made_with });
+            if connection.is_idle() {
+                home.rest(Idle { connection, since: Instant::now(), made_with });
             }
             home.freed.notify_one();
         }
@@ -90,8 +94,8 @@ impl Lease {
     ) -> impl Future<Output = Result<Response<Received>, SendError>> + use<> {
         match self.inner.as_mut() {
             Some(Lent::H2(connection)) => Either::Left(connection.sender.send(request)),
-            Some(Lent::H1 { sender, .. }) => {
-                let answer = sender.try_send_request(request).err_into();
+            Some(Lent::H1 { connection, .. }) => {
+                let answer = connection.try_send_request(request).err_into();
                 Either::Right(answer.map_ok(|response| response.map(Received::from)))
             }
             None => unreachable!("a lease is emptied only by `done` and `drop`, which consume it"),
@@ -118,10 +122,16 @@ impl Drop for Lease {
 
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
+    connection: H1Connection,
     since: Instant,
     /// As in [`H2Connection`].
     made_with: Option<Arc<HopConfigs>>,
+}
+
+impl Idle {
+    fn is_of_use(&self) -> bool {
+        self.since.elapsed() < H1_REST_MAX && self.connection.is_ready()
+    }
 }
 
 /// A multiplexed connection.
@@ -177,11 +187,65 @@ pub(crate) struct EndpointPool {
     h2: RefCell<Vec<Rc<H2Connection>>>,
     connecting: RefCell<Option<Connecting>>,
     h1_idle: RefCell<Vec<Idle>>,
+    /// There is a task that looks after those that are idle.
+    h1_has_watcher: Cell<bool>,
+    /// It does so now, and has not to be told that there is one.
+    h1_is_watched: Cell<bool>,
+    h1_rested: Rc<Notify>,
     h1_active: Cell<usize>,
     /// HTTP/1.1 connections that are open or being opened.
     h1_open: Rc<Cell<usize>>,
     /// An HTTP/1.1 connection is idle or gone.
     freed: Rc<Notify>,
+}
+
+impl EndpointPool {
+    /// Keeps a connection for the next request.
+    fn rest(&self, idle: Idle) {
+        self.h1_idle.borrow_mut().push(idle);
+        if !self.h1_is_watched.replace(true) {
+            self.h1_rested.notify_one();
+        }
+    }
+
+    /// The connection that has rested least.
+    fn newest_idle(&self) -> Option<Idle> {
+        self.h1_idle.borrow_mut().pop()
+    }
+
+    /// Closes idle connections that have rested for long, or that the other end has closed.
+    fn close_useless(&self) {
+        self.h1_idle.borrow_mut().retain(Idle::is_of_use);
+    }
+
+    /// Has idle connections looked after from now on.
+    fn watch(self: &Rc<Self>) {
+        if !self.h1_has_watcher.replace(true) {
+            tokio::task::spawn_local(watch(Rc::downgrade(self), Rc::clone(&self.h1_rested)));
+        }
+    }
+}
+
+impl Drop for EndpointPool {
+    fn drop(&mut self) {
+        self.h1_rested.notify_one();
+    }
+}
+
+/// Closes what is of no use among a pool's idle connections. Nothing wakes it while there is none.
+async fn watch(pool: Weak<EndpointPool>, rested: Rc<Notify>) {
+    loop {
+        rested.notified().await;
+        loop {
+            tokio::time::sleep(H1_REST_PERIOD).await;
+            let Some(pool) = pool.upgrade() else { return };
+            pool.close_useless();
+            if pool.h1_idle.borrow().is_empty() {
+                pool.h1_is_watched.set(false);
+                break;
+            }
+        }
+    }
 }
 
 /// A cluster's name, the address that an endpoint is reached by, and the name that its certificate was checked for where
@@ -209,9 +273,7 @@ impl Pools {
     pub(crate) fn retain(&self, keep: impl Fn(&str, SocketAddr) -> bool) {
         self.by_endpoint.borrow_mut().retain(|(cluster, address, _), pool| {
             pool.h2.borrow_mut().retain(|connection| !connection.sender.is_closed());
-            pool.h1_idle
-                .borrow_mut()
-                .retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < H1_REST_MAX);
+            pool.close_useless();
             keep(cluster, *address)
         });
     }
@@ -256,18 +318,18 @@ async fn lease_h1(
     let most = if cluster.max_connections == 0 { H1_CONNECTIONS_DEFAULT } else { cluster.max_connections };
     let (mut waiting, mut queued) = (None, timeline.waiting("connection"));
     let mut open = loop {
-        while let Some(idle) = pool.h1_idle.borrow_mut().pop() {
+        while let Some(idle) = pool.newest_idle() {
             let same = made_with_same(idle.made_with.as_ref(), config);
-            if same && !fresh && idle.sender.is_ready() && idle.since.elapsed() < H1_REST_MAX {
+            if same && !fresh && idle.is_of_use() {
                 pool.h1_active.set(pool.h1_active.get() + 1);
-                let Idle { sender, made_with, .. } = idle;
-                return Ok(Lease { inner: Some(Lent::H1 { sender, home: Rc::clone(&pool), made_with }) });
+                let Idle { connection, made_with, .. } = idle;
+                return Ok(Lease { inner: Some(Lent::H1 { connection, home: pool, made_with }) });
             }
         }
         if pool.h1_active.get() < most
             && let Some(counted) = cluster.load.connection(&cluster.breakers, pool.h1_open.get() == 0)
         {
-            break Open::new(&pool, counted);
+            break Open::new(&pool.h1_open, &pool.freed, counted);
         }
         // The request's time bounds how long, the breaker how many.
         if waiting.is_none() {
@@ -281,15 +343,12 @@ async fn lease_h1(
     // Counts down again if dialling fails or is given up.
     let reserved = Reserved(Some(Rc::clone(&pool)));
     // Boxed: seldom needed, and every request's future would have room for it.
-    let (sender, mut connection) = Box::pin(connect_h1(shared, cluster, target, timeline)).await?;
+    let stream = Box::pin(connect_h1(shared, cluster, target, timeline)).await?;
     open.counted.opened(cluster.series.row());
-    tokio::task::spawn_local(async move {
-        let _open = &open;
-        // Polled where it is: the task would have room for it twice. Whoever waits for an answer is told of the error.
-        let _ = Pin::new(&mut connection).await;
-    });
+    let connection = H1Connection::new(OpenStream::new(stream, open));
+    pool.watch();
     reserved.keep();
-    Ok(Lease { inner: Some(Lent::H1 { sender, home: pool, made_with: config.cloned() }) })
+    Ok(Lease { inner: Some(Lent::H1 { connection, home: pool, made_with: config.cloned() }) })
 }
 
 /// Makes an HTTP/1.1 connection.
@@ -298,38 +357,11 @@ async fn connect_h1(
     cluster: &Cluster,
     target: &Target,
     timeline: &mut Timeline,
-) -> Result<
-    (http1::SendRequest<RequestBody>, http1::Connection<TokioIo<ClientTransport>, RequestBody>),
-    DialError,
-> {
+) -> Result<ClientTransport, DialError> {
     let mut timings = Timings::default();
     let dialled = dial(shared, cluster, target, HopKind::Main, &mut timings).await;
     timeline.dialled(target.address(), &timings);
-    http1::Builder::new()
-        .handshake(TokioIo::new(dialled?))
-        .await
-        .map_err(|_| DialError::Connect(std::io::ErrorKind::ConnectionReset))
-}
-
-/// An HTTP/1.1 connection that is open or being opened.
-struct Open {
-    of_pool: Rc<Cell<usize>>,
-    freed: Rc<Notify>,
-    counted: Counted,
-}
-
-impl Open {
-    fn new(pool: &EndpointPool, counted: Counted) -> Self {
-        pool.h1_open.set(pool.h1_open.get() + 1);
-        Self { of_pool: Rc::clone(&pool.h1_open), freed: Rc::clone(&pool.freed), counted }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.of_pool.set(self.of_pool.get() - 1);
-        self.freed.notify_one();
-    }
+    dialled
 }
 
 /// One of the pool's connections, counted before it is there.

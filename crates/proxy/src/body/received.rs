@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::BodyError;
+use crate::pool::OpenStream;
 
 /// A message's body on its way in.
 #[derive(Debug)]
@@ -18,11 +19,19 @@ pub(crate) enum Received {
     Hyper(Incoming),
     /// Of a connection between proxies.
     Mesh(bowline_http2::Body),
+    /// Of an application, or of a server outside the mesh.
+    Http1(bowline_http1::Body<OpenStream>),
 }
 
 impl From<bowline_http2::Body> for Received {
     fn from(body: bowline_http2::Body) -> Self {
         Self::Mesh(body)
+    }
+}
+
+impl From<bowline_http1::Body<OpenStream>> for Received {
+    fn from(body: bowline_http1::Body<OpenStream>) -> Self {
+        Self::Http1(body)
     }
 }
 
@@ -43,6 +52,7 @@ impl Body for Received {
         match self.get_mut() {
             Self::Hyper(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
             Self::Mesh(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
         }
     }
 
@@ -50,6 +60,7 @@ impl Body for Received {
         match self {
             Self::Hyper(body) => body.is_end_stream(),
             Self::Mesh(body) => body.is_end_stream(),
+            Self::Http1(body) => body.is_end_stream(),
         }
     }
 
@@ -57,6 +68,7 @@ impl Body for Received {
         match self {
             Self::Hyper(body) => body.size_hint(),
             Self::Mesh(body) => body.size_hint(),
+            Self::Http1(body) => body.size_hint(),
         }
     }
 }

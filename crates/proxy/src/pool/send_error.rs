@@ -37,6 +37,18 @@ impl From<TrySendError<Request<RequestBody>>> for SendError {
     }
 }
 
+/// What a connection of HTTP/1.1 says of how far a request got.
+impl From<bowline_http1::TrySendError<Request<RequestBody>>> for SendError {
+    fn from(mut error: bowline_http1::TrySendError<Request<RequestBody>>) -> Self {
+        let request = error.take_message();
+        match (error.into_error(), request) {
+            (bowline_http1::Error::Body(_), _) => Self::Body,
+            (_, Some(request)) => Self::NeverSent(Box::new(request)),
+            (_, None) => Self::Broken,
+        }
+    }
+}
+
 /// What the connection between proxies says of how far a request got.
 impl From<bowline_http2::TrySendError<Request<RequestBody>>> for SendError {
     fn from(mut error: bowline_http2::TrySendError<Request<RequestBody>>) -> Self {

@@ -8,6 +8,7 @@ mod external;
 mod harness;
 mod http;
 mod imported;
+mod kept;
 mod metrics;
 mod modes;
 mod refusals;

@@ -4,10 +4,12 @@ mod audit_trail;
 mod authorities;
 mod certificates;
 mod chaos;
+mod desired;
 mod disturbance;
 mod harm;
 mod introspection;
 mod measurements;
+pub(crate) mod pace;
 mod private_dns;
 mod renewals;
 mod role_session;
@@ -16,7 +18,7 @@ mod served;
 mod task_endpoint;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     io,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -32,9 +34,7 @@ use bowline_model::{
     log::LogWriter,
     log_driver::LogFigures,
     sampling::DefaultSampling,
-    task::{
-        DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskStatus, TaskUsage, TokenIssuer,
-    },
+    task::{DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskUsage, TokenIssuer},
 };
 use bowline_plumbing::{disk::Disk, drain, seal::SealKey, wall_clock};
 use thiserror::Error;
@@ -68,12 +68,13 @@ use crate::{
     state_lock::{StateLock, StateLockError},
     store::{EmbeddedStore, LogLimits as StoreLogLimits, Store, StoreError},
     stream::{StreamServer, directory::IssuedCertificate, tls::TlsHandle},
-    task_spec::{self, SpecOptions},
+    task_spec::SpecOptions,
 };
 
 mod access_keys;
 pub(crate) mod task_secrets;
 
+use pace::Pace;
 use private_dns::PrivateDns;
 
 pub use access_keys::{AccessKeyError, AccessKeyView};
@@ -419,7 +420,7 @@ impl ControlPlane {
             tokio::spawn(take_reports(Arc::clone(&core), report_receiver)),
             tokio::spawn(measurements::run(Arc::clone(&core), usage_receiver)),
             tokio::spawn(run_reconciler(Arc::clone(&core), stopping_receiver)),
-            tokio::spawn(publish_desired(Arc::clone(&core), spec_options, desired_sender)),
+            tokio::spawn(desired::publish(Arc::clone(&core), spec_options, desired_sender)),
             tokio::spawn(renew_own_certificate(Arc::clone(&core), tls)),
             tokio::spawn(renewals::run(Arc::clone(&core))),
             tokio::spawn(evaluator::run(Arc::clone(&core), core.metrics().clone() as _)),
@@ -840,13 +841,15 @@ const PASS_EVERY: Duration = Duration::from_secs(10);
 async fn run_reconciler(core: Arc<Core>, stopping: watch::Receiver<bool>) {
     let mut histories = Histories::default();
     let mut generation = core.registry_generation();
+    let mut pace = Pace::default();
     loop {
         generation.mark_unchanged();
         core.end_old_diversions();
         let faults_end = core.end_old_faults().into_iter().chain(core.end_old_harms()).min();
-        let began = Instant::now();
+        let began = tokio::time::Instant::now();
         let passed = core.reconcile(&mut histories, *stopping.borrow());
         core.telemetry().own.passed(began.elapsed(), passed.is_err());
+        pace.looked(began, tokio::time::Instant::now());
         let again_in = match passed {
             Ok(pass) => {
                 for stack in &pass.failed_updates {
@@ -866,51 +869,7 @@ async fn run_reconciler(core: Arc<Core>, stopping: watch::Receiver<bool>) {
             changed = generation.changed() => if changed.is_err() { return },
             () = timer => {}
         }
-    }
-}
-
-/// Keeps the agent's list in step. A task's spec is made once: it does not
-/// change while the task lives.
-async fn publish_desired(
-    core: Arc<Core>,
-    mut options: SpecOptions,
-    desired: watch::Sender<Arc<Vec<TaskDesire>>>,
-) {
-    let mut generation = core.registry_generation();
-    let mut specs: BTreeMap<TaskId, Arc<bowline_model::task::TaskSpec>> = BTreeMap::new();
-    loop {
-        generation.mark_unchanged();
-        let registry = core.registry();
-        options.roots_pem = core.roots_pem();
-        specs.retain(|id, _| registry.tasks.get(id.as_str()).is_some());
-        let mut list = Vec::new();
-        for task in registry.tasks.values() {
-            if !specs.contains_key(&task.id) && task.status() != TaskStatus::Stopped {
-                match task_secrets::of_task(&core, &registry, task) {
-                    Ok(secrets) => options.secrets = secrets,
-                    Err(reason) => {
-                        task_secrets::refuse(&core, task, reason);
-                        continue;
-                    }
-                }
-                if let Some(spec) = task_spec::build(&registry, &options, task) {
-                    specs.insert(task.id.clone(), Arc::new(spec));
-                }
-            }
-            if let Some(spec) = specs.get(&task.id) {
-                list.push(TaskDesire { spec: Arc::clone(spec), status: task.desired });
-            }
-        }
-        desired.send_if_modified(|present| {
-            let changed = **present != list;
-            if changed {
-                *present = Arc::new(list);
-            }
-            changed
-        });
-        if generation.changed().await.is_err() {
-            return;
-        }
+        pace.turn().await;
     }
 }
 

@@ -8,7 +8,9 @@ use tokio::time::{Instant, sleep_until};
 const GATHER: Duration = Duration::from_millis(10);
 /// Longest time that they wait for it.
 const GATHER_MAX: Duration = Duration::from_secs(1);
-/// Of all time a follower's looks take one part in so many: the more there is to look at, the less often it is.
+/// A look that takes less leaves as much time to others. Of a small system nothing waits longer than it has to.
+const SHORT: Duration = Duration::from_millis(100);
+/// Longer ones take one part of the time in so many: the more there is to look at, the less often it is.
 const SHARE: u32 = 10;
 
 /// The pace of one follower: the first change is looked at once, those that follow gather.
@@ -27,7 +29,9 @@ impl Pace {
 
     /// A look that `began` then has ended at `now`.
     pub(crate) fn looked(&mut self, began: Instant, now: Instant) {
-        self.next = Some(began + (now - began).saturating_mul(SHARE).clamp(GATHER, GATHER_MAX));
+        let took = now - began;
+        let share = if took < SHORT { 2 } else { SHARE };
+        self.next = Some(began + took.saturating_mul(share).clamp(GATHER, GATHER_MAX));
     }
 }
 
@@ -46,7 +50,7 @@ mod tests {
 
     #[test]
     fn looks_that_take_long_are_fewer_but_not_without_end() {
-        for (took, expected) in [(20, 200), (1_000, 1_000)] {
+        for (took, expected) in [(20, 40), (99, 198), (100, 1_000), (1_000, 1_000)] {
             let mut pace = Pace::default();
             let began = Instant::now();
             pace.looked(began, began + Duration::from_millis(took));

@@ -230,6 +230,8 @@ def test_what_cannot_be_is_refused(cloudwatch, loose):
 
 def test_the_cli(cloudwatch):
     arguments = "--metric-name Errors --namespace Shop --statistic Sum --period 60 --evaluation-periods 1 --threshold 5"
+    # Else the next minute's evaluation sets it back, there are no data.
+    arguments += " --treat-missing-data ignore"
     comparison = ("--comparison-operator", "GreaterThanThreshold")
     aws("cloudwatch", "put-metric-alarm", "--alarm-name", "errors", *arguments.split(), *comparison)
     aws("cloudwatch", "set-alarm-state", "--alarm-name", "errors", "--state-value", "ALARM", "--state-reason", "test")

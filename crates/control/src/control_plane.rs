@@ -4,7 +4,7 @@ mod audit_trail;
 mod authorities;
 mod certificates;
 mod chaos;
-mod desired;
+pub(crate) mod desired;
 mod disturbance;
 mod harm;
 mod introspection;

@@ -5,13 +5,16 @@ use std::{
     sync::Arc,
 };
 
-use bowline_model::task::{TaskDesire, TaskId, TaskSpec, TaskStatus};
+use bowline_model::task::{
+    DesiredStatus, HealthStatus, StopCode, TaskDesire, TaskId, TaskReport, TaskSpec, TaskStatus,
+};
+use bowline_plumbing::wall_clock;
 use tokio::{sync::watch, time::Instant};
 
 use super::{pace::Pace, task_secrets};
 use crate::{
     core::Core,
-    registry::{Registry, Table, TaskRecord},
+    registry::{Registry, RegistryError, Table, TaskRecord},
     task_spec::{self, SpecOptions},
 };
 
@@ -81,6 +84,10 @@ impl List {
                     changed = true;
                     self.tasks.insert(id, TaskDesire { spec: Arc::new(spec), status: task.desired });
                 }
+                // What it is made of went before any agent heard of it: none would say that it is over.
+                None if task.desired == DesiredStatus::Stopped && task.report.is_none() => {
+                    end_untold(core, task, None);
+                }
                 None => {
                     self.waiting.insert(id);
                 }
@@ -104,9 +111,37 @@ fn spec_of(
     match task_secrets::of_task(core, registry, task) {
         Ok(secrets) => options.secrets = secrets,
         Err(reason) => {
-            task_secrets::refuse(core, task, reason);
+            end_untold(core, task, Some(reason));
             return None;
         }
     }
     task_spec::build(registry, options, task)
 }
+
+/// Ends a task that no agent was told of, with the reason where that is a failure.
+pub(crate) fn end_untold(core: &Core, task: &TaskRecord, failure: Option<String>) {
+    let report = TaskReport {
+        id: task.id.clone(),
+        at: wall_clock::now(),
+        status: TaskStatus::Stopped,
+        health: HealthStatus::Unknown,
+        containers: Vec::new(),
+        inbound: Vec::new(),
+        published: Vec::new(),
+        proxy_ready: false,
+        stop_code: failure.is_some().then_some(StopCode::TaskFailedToStart),
+        stopped_reason: failure,
+        shim_pid: None,
+        warnings: Vec::new(),
+    };
+    let ended = core.change::<_, RegistryError>(|registry| {
+        registry.tasks.update(task.id.as_str(), |task| task.report = Some(Arc::new(report)));
+        Ok(())
+    });
+    if let Err(error) = ended {
+        tracing::error!(%error, task = %task.id, "a task that was never started could not be ended");
+    }
+}
+
+#[cfg(test)]
+mod tests;

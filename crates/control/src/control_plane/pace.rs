@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// Changes that come within so long after a look are looked at together.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(1);
 /// Longest time that they wait for it.
 const GATHER_MAX: Duration = Duration::from_secs(1);
 /// A look that takes less leaves as much time to others. Of a small system nothing waits longer than it has to.

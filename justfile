@@ -46,6 +46,11 @@ bench-certificates:
 bench-change:
     bench/change
 
+# A control plane with so many simulated proxies: changes, restart, renewal; what it costs.
+bench-scale proxies="1000 10000":
+    cargo build --release -p bowline -p bowline-bench-scale
+    for proxies in {{proxies}}; do target/release/bowline-bench-scale --proxies $proxies; done
+
 # How much is served in time of more than there is capacity for.
 bench-overload:
     bench/overload

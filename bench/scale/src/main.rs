@@ -21,6 +21,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use bowline_model::task::TaskId;
+use bowline_plumbing::machine;
 use clap::Parser;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
@@ -39,6 +40,9 @@ const PORT_NAME: &str = "http";
 const TOKENS_AT_ONCE: usize = 250;
 /// Certificates asked for at a time.
 const ASKING_MAX: usize = 64;
+/// Open files beside the connections of proxies: the server's store, logs and clients. What it keeps for those itself is
+/// 512.
+const OTHER_FILES: u64 = 1_024;
 /// How long a step may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -78,6 +82,18 @@ struct Args {
     /// A word for the figures' row.
     #[arg(long, default_value = "")]
     label: String,
+    /// What is written on standard output.
+    #[arg(short, long, value_enum, default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
+}
+
+/// What is written on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// Each figure as soon as it is known.
+    Text,
+    /// All figures in the end, as an object; each on standard error as soon as it is known.
+    Json,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -85,11 +101,7 @@ fn main() -> anyhow::Result<()> {
     if args.services % SERVICES_PER_NAMESPACE != 0 || args.proxies > args.services * args.tasks {
         bail!("services come by {SERVICES_PER_NAMESPACE}, and there is a task for each proxy");
     }
-    let needed = u64::try_from(args.proxies)? + 500;
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    if limit.current.is_some_and(|limit| limit < needed) {
-        bail!("ulimit -n {needed} is needed, for this process and the server each");
-    }
+    open_files(u64::try_from(args.proxies)? + OTHER_FILES)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(args.threads)
         .max_blocking_threads(4)
@@ -105,8 +117,20 @@ fn main() -> anyhow::Result<()> {
     measured
 }
 
+/// Makes this process, and the server that it starts, able to have so many files open.
+fn open_files(needed: u64) -> anyhow::Result<()> {
+    let allowed = machine::raise_open_files();
+    if allowed < needed {
+        bail!(
+            "{needed} open files are needed, by this process and the server each, and {allowed} are allowed: \
+             raise the hard limit (as root, ulimit -Hn {needed}; or LimitNOFILE= of systemd, --ulimit of Docker)"
+        );
+    }
+    Ok(())
+}
+
 async fn measure(args: &Args, server: &mut Server) -> anyhow::Result<()> {
-    let mut report = Report::new(args.proxies, &args.label);
+    let mut report = Report::new(args.proxies, &args.label, args.output);
     let mut meter = Meter::start(server)?;
     let tasks = fill(args, server)?;
     report.note("filled", meter.lap(server)?, Some(args.services));

@@ -10,6 +10,7 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use crate::{
+    OutputFormat,
     server::Server,
     world::{World, percentile},
 };
@@ -46,21 +47,31 @@ impl Meter {
 /// The figures of one run, in order.
 pub(crate) struct Report {
     figures: Map<String, Value>,
+    output: OutputFormat,
 }
 
 impl Report {
-    pub(crate) fn new(proxies: usize, label: &str) -> Self {
+    pub(crate) fn new(proxies: usize, label: &str, output: OutputFormat) -> Self {
         let mut figures = Map::new();
         figures.insert("label".into(), label.into());
         figures.insert("proxies".into(), proxies.into());
         figures.insert("load before".into(), load().into());
-        println!("{proxies} proxies, load {}", load());
-        Self { figures }
+        let report = Self { figures, output };
+        report.tell(&format!("{proxies} proxies, load {}", load()));
+        report
+    }
+
+    /// What is known so far goes where it is in nobody's way.
+    fn tell(&self, line: &str) {
+        match self.output {
+            OutputFormat::Text => println!("{line}"),
+            OutputFormat::Json => eprintln!("{line}"),
+        }
     }
 
     pub(crate) fn figure(&mut self, name: &str, value: f64) {
         let rounded = (value * 1000.0).round() / 1000.0;
-        println!("  {name}: {rounded}");
+        self.tell(&format!("  {name}: {rounded}"));
         self.figures.insert(name.to_owned(), json!(rounded));
     }
 
@@ -100,7 +111,10 @@ impl Report {
         #[allow(clippy::cast_precision_loss)]
         self.figure("RSS at most, MiB", server.memory()?.1 as f64);
         self.figures.insert("load after".into(), load().into());
-        println!("  load {}", load());
+        self.tell(&format!("  load {}", load()));
+        if self.output == OutputFormat::Json {
+            println!("{}", Value::Object(self.figures.clone()));
+        }
         if let Some(path) = results {
             let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
             writeln!(file, "{}", Value::Object(self.figures))?;

@@ -36,6 +36,7 @@ mod verify;
 use std::process::ExitCode;
 
 use bowline_plumbing::{
+    machine::raise_open_files,
     sys::allocator::Allocator,
     telemetry::{self, LogFormat},
 };
@@ -149,7 +150,12 @@ fn main() -> ExitCode {
     master_key_args::take_from_environment();
     #[cfg(feature = "sabotage")]
     sabotage::warn();
-    let outcome = match Cli::parse().command {
+    let command = Cli::parse().command;
+    if matches!(command, Command::Up(_) | Command::Server(_)) {
+        // Each connection of a sidecar needs one; what is started has as many.
+        raise_open_files();
+    }
+    let outcome = match command {
         // The shim makes namespaces: it must not have threads before.
         Command::Shim(args) => return shim::run(&args),
         Command::Stress => return bowline_agent::stress::main(),

@@ -4,37 +4,40 @@ mod audit_trail;
 mod authorities;
 mod certificates;
 mod chaos;
+mod config;
+pub(crate) mod desired;
 mod disturbance;
+mod event_log;
 mod harm;
 mod introspection;
 mod measurements;
+mod opening;
+pub(crate) mod pace;
 mod private_dns;
+mod reconciling;
 mod renewals;
+mod reports;
 mod role_session;
 mod routes;
 mod served;
+mod start_error;
 mod task_endpoint;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    io,
+    collections::BTreeSet,
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use bowline_aws::cfn::{Revision, Stack};
 use bowline_model::{
-    arn::Scope,
     fault::FaultInjector,
     identity::SpiffeId,
     log::LogWriter,
     log_driver::LogFigures,
-    sampling::DefaultSampling,
-    task::{
-        DesiredStatus, Egress, Secret, TaskDesire, TaskId, TaskReport, TaskStatus, TaskUsage, TokenIssuer,
-    },
+    task::{DesiredStatus, Secret, TaskDesire, TaskId, TaskReport, TaskUsage, TokenIssuer},
 };
 use bowline_plumbing::{disk::Disk, drain, seal::SealKey, wall_clock};
 use thiserror::Error;
@@ -48,32 +51,33 @@ use crate::{
         connection::ApiServer,
         limits::Limits,
         server::Api,
-        tls::{EndpointCertificate, EndpointTls, EndpointTlsError},
-        xray::daemon::DaemonSockets,
+        tls::{EndpointCertificate, EndpointTls},
     },
-    audit::AuditError,
     authorities::{Authorities, AuthoritiesError},
     authorization::{PolicyAnswer, PolicyQuestion, PolicyQuestionError},
     core::{Core, Kept},
     credentials::Credentials,
     dashboard::Dashboard,
-    dns::DnsConfig,
     fis, logs,
-    master_key::{MasterKey, MasterKeyError, MasterKeySource, Rotated},
-    otlp::{Otlp, OtlpConfig},
+    master_key::{MasterKeyError, Rotated},
+    otlp::Otlp,
     publish::PublishOptions,
-    reconcile::{self, Event, Histories},
-    registry::{LocalCommandRecord, Registry, RegistryError, RegistryWriter, SETTINGS, Settings},
+    reconcile::{self, Event},
+    registry::{Registry, RegistryError, RegistryWriter, SETTINGS},
     stack::{ApplyError, StackFault, StackOrder, record::StackTemplate},
-    state_lock::{StateLock, StateLockError},
-    store::{EmbeddedStore, LogLimits as StoreLogLimits, Store, StoreError},
+    state_lock::StateLock,
+    store::{EmbeddedStore, LogLimits as StoreLogLimits, Store},
     stream::{StreamServer, directory::IssuedCertificate, tls::TlsHandle},
-    task_spec::{self, SpecOptions},
+    task_spec::SpecOptions,
 };
 
 mod access_keys;
 pub(crate) mod task_secrets;
 
+use opening::{
+    gateway_ca_path, listen, listen_as_xray_daemon, open_logs, open_master_key, open_metrics, open_traces,
+    write_gateway_ca,
+};
 use private_dns::PrivateDns;
 
 pub use access_keys::{AccessKeyError, AccessKeyView};
@@ -89,201 +93,20 @@ pub use certificates::{
     AllowTarget, CertificateStatus, CertificateView, IdentityView, RevocationTarget, RevokeError, Revoked,
 };
 pub use chaos::{ChaosError, DiversionId, Forged, SpoofId, StageId};
+pub use config::{ControlConfig, LOGS_DIRECTORY, METRICS_DIRECTORY, STORE_FILE, TRACES_DIRECTORY};
 pub use disturbance::DisturbanceId;
+pub(crate) use event_log::EventLog;
 pub use harm::Harmed;
 pub use introspection::{Diagnosis, NameError, ProxyLink};
 pub use role_session::RoleSession;
 pub use served::ServedCertificate;
-
-/// The store in a state directory.
-pub const STORE_FILE: &str = "store.redb";
-
-/// Where metrics are kept, in a state directory.
-pub const METRICS_DIRECTORY: &str = "metrics";
-
-/// Where traces are kept, in a state directory.
-pub const TRACES_DIRECTORY: &str = "traces";
-/// Where logs are kept, in a state directory.
-pub const LOGS_DIRECTORY: &str = "logs";
-
-/// Most events kept.
-const EVENTS_MAX: usize = 1_000;
+pub use start_error::{ServeError, StartError};
 
 /// How long a diversion may last.
 const DIVERSION_MAX: Duration = Duration::from_secs(60);
 
 /// How long the last spans may take to be sent on.
 const OTLP_LAST: Duration = Duration::from_secs(4);
-
-/// How a control plane is set up.
-#[derive(Clone, Debug)]
-pub struct ControlConfig {
-    /// Where state is kept.
-    pub state_dir: PathBuf,
-    /// Account and region.
-    pub scope: Scope,
-    /// The SPIFFE trust domain of a new state directory.
-    pub trust_domain: String,
-    /// Where the stream's servers listen; port 0 takes a free one and keeps it.
-    pub discovery_listen: SocketAddr,
-    /// How long certificates live.
-    pub certificate_ttl: Duration,
-    /// `--exec`.
-    pub exec: Vec<LocalCommandRecord>,
-    /// Services left without encryption on purpose.
-    pub plaintext_services: BTreeSet<String>,
-    /// What tasks may reach beyond their aliases.
-    pub egress: Egress,
-    /// Whether calls that only read, and are made all the time, are in the audit trail too.
-    pub audit_data_events: bool,
-    /// What becomes of requests that policies do not allow.
-    pub authorization: AuthorizationMode,
-    /// For a test suite: the state directory is thrown away at the end, and the AWS endpoint may
-    /// be told to forget everything (`POST /_bowline/reset`).
-    pub ephemeral: bool,
-    /// The DNS server of private namespaces; `None`: there is none. Where its port is 0, one is taken
-    /// and kept.
-    pub dns: Option<DnsConfig>,
-    /// Where the key comes from that everything secret is sealed with.
-    pub master_key: MasterKeySource,
-    /// How much is kept of metrics.
-    pub metrics: MetricLimits,
-    /// Which requests are traced that no sampling rule is about.
-    pub sampling: DefaultSampling,
-    /// How much is kept of traces.
-    pub traces: TraceLimits,
-    /// Where spans and metrics are sent on to.
-    pub otlp: OtlpConfig,
-    /// Where X-Ray's daemon listens, by UDP and TCP: on loopback, for there is no other proof of who comes. `None`:
-    /// there is none.
-    pub xray_daemon: Option<SocketAddr>,
-    /// How much is kept of logs.
-    pub logs: LogLimits,
-}
-
-impl ControlConfig {
-    /// State in `state_dir`, everything else at its default: account 000000000000 in us-east-1,
-    /// the trust domain `bowline.local`, a free port for proxies, certificates of a day, tasks that
-    /// reach nothing beyond their aliases, policies enforced, a DNS server on a free loopback port,
-    /// traces by X-Ray's default rule.
-    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            state_dir: state_dir.into(),
-            scope: Scope::default(),
-            trust_domain: "bowline.local".into(),
-            discovery_listen: SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)),
-            certificate_ttl: Duration::from_secs(24 * 3600),
-            exec: Vec::new(),
-            plaintext_services: BTreeSet::new(),
-            egress: Egress::Deny,
-            audit_data_events: false,
-            authorization: AuthorizationMode::Enforce,
-            ephemeral: false,
-            dns: Some(DnsConfig::new(SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)))),
-            master_key: MasterKeySource::default(),
-            metrics: MetricLimits::default(),
-            sampling: DefaultSampling::default(),
-            traces: TraceLimits::default(),
-            otlp: OtlpConfig::default(),
-            xray_daemon: None,
-            logs: LogLimits::default(),
-        }
-    }
-}
-
-/// Why a control plane does not start.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// Another process holds the state directory.
-    #[error(transparent)]
-    Lock(#[from] StateLockError),
-    /// The store cannot be opened.
-    #[error("the store in {} cannot be opened", .path.display())]
-    Store {
-        /// The store's file.
-        path: PathBuf,
-        /// Why.
-        source: StoreError,
-    },
-    /// The registry cannot be read.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    /// The master key is missing, unreadable or another one.
-    #[error(transparent)]
-    MasterKey(#[from] MasterKeyError),
-    /// The master key cannot be tried.
-    #[error("the master key cannot be tried")]
-    Canary(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The audit trail is not as it was written. It is left as it is.
-    #[error(
-        "nothing is started on an audit trail that was tampered with: move the directory {} away, as evidence, \
-         and start again to begin another trail", .dir.display()
-    )]
-    AuditTampered {
-        /// The trail's directory.
-        dir: PathBuf,
-        /// What was found, and where.
-        source: AuditError,
-    },
-    /// The audit trail cannot be opened, so calls could not be recorded.
-    #[error("the audit trail in {} cannot be opened", .dir.display())]
-    Audit {
-        /// The trail's directory.
-        dir: PathBuf,
-        /// Why.
-        source: AuditError,
-    },
-    /// Metrics cannot be kept.
-    #[error(transparent)]
-    Metrics(#[from] MetricStoreError),
-    /// Traces cannot be kept.
-    #[error(transparent)]
-    Traces(#[from] TraceStoreError),
-    /// Logs cannot be kept.
-    #[error(transparent)]
-    Logs(#[from] LogStoreError),
-    /// A certificate authority cannot be made or opened.
-    #[error(transparent)]
-    Authorities(#[from] AuthoritiesError),
-    /// The DNS server cannot be started.
-    #[error("the DNS server cannot listen on {addresses}")]
-    Dns {
-        /// Where it should.
-        addresses: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// X-Ray's daemon cannot listen.
-    #[error("X-Ray's daemon cannot listen on {address}")]
-    XrayDaemon {
-        /// Where it should.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The stream's servers cannot listen.
-    #[error("cannot listen for proxies on {address}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-/// Why the AWS endpoint is not served.
-#[derive(Debug, Error)]
-pub enum ServeError {
-    /// Others could reach it, and read along.
-    #[error("the AWS endpoint on {0} needs TLS: only on loopback does it speak plaintext")]
-    Plaintext(SocketAddr),
-    /// It has no certificate.
-    #[error(transparent)]
-    Tls(#[from] EndpointTlsError),
-    /// The listener cannot be used.
-    #[error("the AWS endpoint's socket cannot be used")]
-    Listener(#[from] io::Error),
-}
 
 /// What an agent needs of the control plane.
 pub struct AgentPort {
@@ -416,11 +239,11 @@ impl ControlPlane {
         };
         let dns = dns.map(Arc::new);
         let mut tasks = vec![
-            tokio::spawn(take_reports(Arc::clone(&core), report_receiver)),
+            tokio::spawn(reports::take_up(Arc::clone(&core), report_receiver)),
             tokio::spawn(measurements::run(Arc::clone(&core), usage_receiver)),
-            tokio::spawn(run_reconciler(Arc::clone(&core), stopping_receiver)),
-            tokio::spawn(publish_desired(Arc::clone(&core), spec_options, desired_sender)),
-            tokio::spawn(renew_own_certificate(Arc::clone(&core), tls)),
+            tokio::spawn(reconciling::run(Arc::clone(&core), stopping_receiver)),
+            tokio::spawn(desired::publish(Arc::clone(&core), spec_options, desired_sender)),
+            tokio::spawn(renewals::renew_own_certificate(Arc::clone(&core), tls)),
             tokio::spawn(renewals::run(Arc::clone(&core))),
             tokio::spawn(evaluator::run(Arc::clone(&core), core.metrics().clone() as _)),
             tokio::spawn(logs::run(Arc::clone(&core))),
@@ -727,243 +550,9 @@ impl ControlPlane {
 #[derive(Clone, Copy, Debug, Error)]
 #[error("the task's proxy did not take the change within 5 s: is it connected?")]
 pub struct DivertError;
-
-fn gateway_ca_path(state_dir: &Path) -> PathBuf {
-    state_dir.join("gateway-ca.pem")
-}
-
-fn write_gateway_ca(state_dir: &Path, authorities: &Authorities) -> Result<(), AuthoritiesError> {
-    std::fs::write(gateway_ca_path(state_dir), authorities.public_roots_pem()).map_err(AuthoritiesError::file)
-}
-
-fn open_metrics(config: &ControlConfig) -> Result<MetricStore, MetricStoreError> {
-    MetricStore::open(&config.state_dir.join(METRICS_DIRECTORY), config.metrics, Arc::new(wall_clock::now))
-}
-
-fn listen_as_xray_daemon(address: SocketAddr) -> Result<DaemonSockets, StartError> {
-    let bound = match address.ip().is_loopback() {
-        true => DaemonSockets::bind(address),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "only on loopback")),
-    };
-    bound.map_err(|source| StartError::XrayDaemon { address, source })
-}
-
-fn open_traces(config: &ControlConfig) -> Result<TraceStore, TraceStoreError> {
-    TraceStore::open(&config.state_dir.join(TRACES_DIRECTORY), config.traces, Arc::new(wall_clock::now))
-}
-
-fn open_logs(config: &ControlConfig, metrics: &Arc<MetricStore>) -> Result<LogStore, LogStoreError> {
-    let directory = config.state_dir.join(LOGS_DIRECTORY);
-    LogStore::open(&directory, config.logs, Arc::new(wall_clock::now), Some(Arc::clone(metrics) as _))
-}
-
-fn open_master_key(config: &ControlConfig, writer: &RegistryWriter) -> Result<MasterKey, StartError> {
-    let settings = writer.snapshot().settings();
-    let has_sealed = !settings.master_key_canary.is_empty();
-    let key = MasterKey::open_or_create(&config.state_dir, config.master_key.clone(), has_sealed)?;
-    if has_sealed {
-        key.check_canary(&settings.master_key_canary)?;
-        return Ok(key);
-    }
-    let canary = key.canary().map_err(|source| StartError::Canary(Box::new(source)))?;
-    writer.change::<_, RegistryError>(|registry| {
-        registry.settings.put(
-            SETTINGS,
-            Settings {
-                trust_domain: config.trust_domain.clone(),
-                scope: config.scope.clone(),
-                master_key_canary: canary,
-                ..Settings::default()
-            },
-        );
-        Ok(())
-    })?;
-    Ok(key)
-}
-
-/// Listens where this state directory did before, else where it is told to.
-fn listen(config: &ControlConfig, writer: &RegistryWriter) -> Result<TcpListener, StartError> {
-    let kept = writer.snapshot().settings().discovery_address;
-    let wanted = match (kept, config.discovery_listen.port()) {
-        (Some(kept), 0) => kept,
-        _ => config.discovery_listen,
-    };
-    let listener =
-        TcpListener::bind(wanted).map_err(|source| StartError::Listen { address: wanted, source })?;
-    let address = listener.local_addr().map_err(|source| StartError::Listen { address: wanted, source })?;
-    writer.change::<_, RegistryError>(|registry| {
-        registry.settings.update(SETTINGS, |settings| settings.discovery_address = Some(address));
-        Ok(())
-    })?;
-    Ok(listener)
-}
-
-/// How soon reports that could not be taken are taken again.
-const REPORTS_AGAIN: Duration = Duration::from_millis(500);
-
-async fn take_reports(core: Arc<Core>, mut reports: mpsc::Receiver<TaskReport>) {
-    let mut batch = Vec::new();
-    while reports.recv_many(&mut batch, 256).await > 0 {
-        measurements::count_stopped(&core, &batch);
-        // What a task has said once it does not say again: a disk without room may have room later.
-        while let Err(error) = core.change(|registry| take(registry, &batch)) {
-            tracing::error!(%error, "reports of tasks could not be taken");
-            if reports.is_closed() {
-                return;
-            }
-            tokio::time::sleep(REPORTS_AGAIN).await;
-        }
-        batch.clear();
-    }
-}
-
-fn take(registry: &mut Registry, batch: &[TaskReport]) -> Result<(), RegistryError> {
-    for report in batch {
-        registry.tasks.update(report.id.as_str(), |task| {
-            // One that only says the same again later is no news: it would be a write, and
-            // would wake every stream.
-            let said = task
-                .report
-                .as_ref()
-                .is_some_and(|present| TaskReport { at: report.at, ..TaskReport::clone(present) } == *report);
-            if !said {
-                task.report = Some(Arc::new(report.clone()));
-            }
-        });
-    }
-    Ok(())
-}
-
-/// Longest time between two passes of the reconciler.
-const PASS_EVERY: Duration = Duration::from_secs(10);
-
-async fn run_reconciler(core: Arc<Core>, stopping: watch::Receiver<bool>) {
-    let mut histories = Histories::default();
-    let mut generation = core.registry_generation();
-    loop {
-        generation.mark_unchanged();
-        core.end_old_diversions();
-        let faults_end = core.end_old_faults().into_iter().chain(core.end_old_harms()).min();
-        let began = Instant::now();
-        let passed = core.reconcile(&mut histories, *stopping.borrow());
-        core.telemetry().own.passed(began.elapsed(), passed.is_err());
-        let again_in = match passed {
-            Ok(pass) => {
-                for stack in &pass.failed_updates {
-                    core.roll_back(stack);
-                }
-                pass.again_in
-            }
-            Err(error) => {
-                tracing::error!(%error, "a pass of the reconciler failed");
-                Some(Duration::from_secs(1))
-            }
-        };
-        let faults_end = faults_end.map(|end| end.since(wall_clock::now()) + Duration::from_millis(1));
-        let again_in = again_in.into_iter().chain(faults_end).min();
-        let timer = tokio::time::sleep(again_in.unwrap_or(PASS_EVERY).min(PASS_EVERY));
-        tokio::select! {
-            changed = generation.changed() => if changed.is_err() { return },
-            () = timer => {}
-        }
-    }
-}
-
-/// Keeps the agent's list in step. A task's spec is made once: it does not
-/// change while the task lives.
-async fn publish_desired(
-    core: Arc<Core>,
-    mut options: SpecOptions,
-    desired: watch::Sender<Arc<Vec<TaskDesire>>>,
-) {
-    let mut generation = core.registry_generation();
-    let mut specs: BTreeMap<TaskId, Arc<bowline_model::task::TaskSpec>> = BTreeMap::new();
-    loop {
-        generation.mark_unchanged();
-        let registry = core.registry();
-        options.roots_pem = core.roots_pem();
-        specs.retain(|id, _| registry.tasks.get(id.as_str()).is_some());
-        let mut list = Vec::new();
-        for task in registry.tasks.values() {
-            if !specs.contains_key(&task.id) && task.status() != TaskStatus::Stopped {
-                match task_secrets::of_task(&core, &registry, task) {
-                    Ok(secrets) => options.secrets = secrets,
-                    Err(reason) => {
-                        task_secrets::refuse(&core, task, reason);
-                        continue;
-                    }
-                }
-                if let Some(spec) = task_spec::build(&registry, &options, task) {
-                    specs.insert(task.id.clone(), Arc::new(spec));
-                }
-            }
-            if let Some(spec) = specs.get(&task.id) {
-                list.push(TaskDesire { spec: Arc::clone(spec), status: task.desired });
-            }
-        }
-        desired.send_if_modified(|present| {
-            let changed = **present != list;
-            if changed {
-                *present = Arc::new(list);
-            }
-            changed
-        });
-        if generation.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// The control plane's own certificate is renewed at half its life.
-async fn renew_own_certificate(core: Arc<Core>, tls: TlsHandle) {
-    let mut authorities = core.authorities_changed();
-    loop {
-        let timer = tokio::time::sleep(core.own_certificate_ttl() / 2);
-        tokio::select! {
-            () = timer => {}
-            changed = authorities.changed() => if changed.is_err() { return },
-        }
-        match core.own_tls_material() {
-            Ok(material) => {
-                if let Err(error) = tls.replace(&material) {
-                    tracing::error!(%error, "the control plane's certificate could not be put in place");
-                }
-            }
-            Err(error) => tracing::error!(%error, "the control plane's certificate could not be renewed"),
-        }
-    }
-}
-
 impl TokenIssuer for Core {
     fn issue(&self, task: &TaskId) -> Option<Secret> {
         self.issue_token(task, wall_clock::now())
-    }
-}
-
-/// A ring of events, each with its number.
-#[derive(Debug, Default)]
-pub(crate) struct EventLog {
-    ring: Mutex<(u64, VecDeque<(u64, Event)>)>,
-}
-
-impl EventLog {
-    pub(crate) fn push(&self, event: Event) {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.0 += 1;
-        let number = ring.0;
-        if ring.1.len() == EVENTS_MAX {
-            ring.1.pop_front();
-        }
-        ring.1.push_back((number, event));
-    }
-
-    pub(crate) fn clear(&self) {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner).1.clear();
-    }
-
-    pub(crate) fn since(&self, number: u64) -> Vec<(u64, Event)> {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.1.iter().filter(|(of, _)| *of > number).cloned().collect()
     }
 }
 

@@ -6,16 +6,14 @@ pub(crate) mod forgery;
 pub(crate) mod harm;
 mod issuance;
 mod proxies;
+mod published;
 mod revocations;
 mod succession;
 
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -47,7 +45,10 @@ use crate::{
     logs::{declared::DeclaredLogs, queries::Queries},
     otlp::Otlp,
     private_ca,
-    publish::{self, MESH_IDENTITY, PublishOptions},
+    publish::{
+        self, MESH_IDENTITY, PublishOptions,
+        scope::{self, Reach},
+    },
     random,
     reconcile::{self, Event, Histories, Pass},
     registry::{CertificateRecord, Registry, RegistryError, RegistryWriter},
@@ -61,9 +62,9 @@ use crate::{
 
 use self::{
     chaos::Chaos,
-    directory::PublishCache,
     harm::Harms,
     proxies::{Diversions, ProxyState},
+    published::{Published, Sets},
     revocations::PublishedRevocation,
 };
 
@@ -109,12 +110,10 @@ pub(crate) struct Core {
     chaos: Mutex<Chaos>,
     /// What is done to the control plane itself on purpose.
     harms: Mutex<Harms>,
-    /// Generation of what is published: the registry's changes and diversions.
-    published: watch::Sender<u64>,
-    /// Changes with `published`, but not where only revocations differ: then every proxy's
-    /// resources but one are what they were, and are not computed anew.
-    base: AtomicU64,
-    cache: ArcSwap<PublishCache>,
+    /// Generations of what is published: the registry's changes, diversions and faults.
+    published: Mutex<Published>,
+    /// What was made of them.
+    sets: Mutex<Sets>,
     revocation: Mutex<Option<Arc<PublishedRevocation>>>,
     bundle: Mutex<Bundle>,
     /// Held while authorities are opened.
@@ -122,8 +121,6 @@ pub(crate) struct Core {
     /// Held while an authority is moved in its line, until that is published.
     pub(crate) moving: Mutex<()>,
     proxies: Mutex<BTreeMap<TaskId, ProxyState>>,
-    /// Since which generation each task's endpoints are what they are now.
-    endpoints_since: Mutex<BTreeMap<TaskId, (String, u64)>>,
     /// Woken when a proxy answers.
     answered: watch::Sender<u64>,
     events: EventLog,
@@ -155,7 +152,6 @@ impl Core {
         certificate_ttl: Duration,
         options: PublishOptions,
     ) -> Self {
-        let (published, _) = watch::channel(1);
         let (answered, _) = watch::channel(0);
         let bundle = Bundle { roots_pem: authorities.mesh_roots_pem(), since: 1 };
         let telemetry = Telemetry::new(Arc::clone(&kept.metrics) as _, Arc::clone(&kept.traces) as _);
@@ -177,15 +173,13 @@ impl Core {
             diversions: Mutex::default(),
             chaos: Mutex::default(),
             harms: Mutex::default(),
-            published,
-            base: AtomicU64::new(1),
-            cache: ArcSwap::from_pointee(PublishCache::default()),
+            published: Mutex::default(),
+            sets: Mutex::default(),
             revocation: Mutex::default(),
             bundle: Mutex::new(bundle),
             opening: Mutex::default(),
             moving: Mutex::default(),
             proxies: Mutex::default(),
-            endpoints_since: Mutex::default(),
             answered,
             events: EventLog::default(),
             discovery: DiscoveryCache::default(),
@@ -337,12 +331,8 @@ impl Core {
         {
             tracing::error!(%error, "a certificate authority cannot be used");
         }
-        // Streams are told of what bears on them: they would compute all that they have anew.
-        if publish::bears_on_proxies(&before, &after) {
-            self.publish();
-        } else if !before.revocations.is_same(&after.revocations) {
-            self.publish_revocations();
-        }
+        let revocations = !before.revocations.is_same(&after.revocations);
+        self.publish_with(&scope::reach(&before, &after), revocations);
         result
     }
 
@@ -379,24 +369,6 @@ impl Core {
         *self.declared_logs.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn publish(&self) {
-        // Before the generation: who sees the generation sees what was computed since then.
-        self.base.fetch_add(1, Ordering::AcqRel);
-        let roots_pem = self.authorities.mesh_roots_pem();
-        self.published.send_modify(|generation| {
-            *generation += 1;
-            let mut bundle = self.bundle.lock().unwrap_or_else(PoisonError::into_inner);
-            if bundle.roots_pem != roots_pem {
-                *bundle = Bundle { roots_pem, since: *generation };
-            }
-        });
-    }
-
-    /// Tells the streams that revocations differ, and nothing else of what they have.
-    fn publish_revocations(&self) {
-        self.published.send_modify(|generation| *generation += 1);
-    }
-
     /// Access keys.
     pub(crate) fn credentials(&self) -> &Credentials {
         &self.credentials
@@ -418,7 +390,7 @@ impl Core {
     /// Takes up authorities that a stack has made.
     pub(crate) fn reload_authorities(&self) -> Result<(), AuthoritiesError> {
         if self.open_authorities()? {
-            self.publish();
+            self.publish(&Reach::Everybody);
         }
         Ok(())
     }

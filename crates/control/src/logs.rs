@@ -7,8 +7,9 @@
 use std::{sync::Arc, time::Duration};
 
 use bowline_observe::logs::LogStore;
+use tokio::time::Instant;
 
-use crate::core::Core;
+use crate::{control_plane::pace::Pace, core::Core};
 
 pub(crate) mod declared;
 pub mod queries;
@@ -24,7 +25,9 @@ pub(crate) async fn run(core: Arc<Core>) {
     let mut generation = core.registry_generation();
     let mut ticks = tokio::time::interval(TENDED_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut pace = Pace::default();
     loop {
+        pace.turn().await;
         let tends = tokio::select! {
             _ = ticks.tick() => true,
             changed = generation.changed() => match changed {
@@ -32,6 +35,7 @@ pub(crate) async fn run(core: Arc<Core>) {
                 Err(_) => return,
             },
         };
+        let began = Instant::now();
         let of_thread = Arc::clone(&core);
         let done = tokio::task::spawn_blocking(move || {
             of_thread.declare_logs();
@@ -41,6 +45,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         });
         // A panic is in the log.
         let _ = done.await;
+        pace.looked(began, Instant::now());
     }
 }
 

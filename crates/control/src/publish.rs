@@ -19,6 +19,7 @@ use bowline_model::{
     task_definition::{AppProtocol, PortMapping, TaskDefinition},
 };
 
+use self::scope::Scope;
 use crate::{
     acm::serving,
     authorities,
@@ -32,6 +33,7 @@ use crate::{
 pub(crate) mod called;
 pub(crate) mod external;
 pub(crate) mod gateway;
+pub(crate) mod scope;
 mod shift;
 pub(crate) mod sidecar;
 pub(crate) mod tracing;
@@ -72,12 +74,14 @@ pub struct PublishOptions {
 }
 
 /// What a proxy is told of faults that are in force on purpose.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PublishedFaults {
     /// A certificate that it shows in place of its own.
     pub staged: Option<v1::StagedCertificate>,
     /// What is wrong with it.
     pub disturbance: Option<v1::Disturbance>,
+    /// Whether all that it is sent is unusable.
+    pub garbage: bool,
     /// A word by which it asks for another certificate at once; empty: none.
     pub renewal: String,
     /// Where it goes in place of endpoints, by cluster and true address; each with its end, in milliseconds since
@@ -88,20 +92,24 @@ pub struct PublishedFaults {
 /// What the proxy of `task` should have; `None` when there is nothing to serve
 /// it with any more.
 pub fn resources(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> Option<ResourceSet> {
+    let mut set = own(registry, options, task)?;
+    if let Scope::Namespace(namespace) = Scope::of(registry, task) {
+        set.add(&callable(registry, options, task, &namespace));
+    }
+    Some(set)
+}
+
+/// What of that does not follow from [`Registry::tasks`]; of a gateway, all of it.
+pub(crate) fn own(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> Option<ResourceSet> {
     let mut resources = common(registry, options, task)?;
     match &task.owner {
         TaskOwner::Service { service, task_definition, .. } => {
             let service = registry.services.get(service.as_str())?;
             let definition = registry.task_definitions.get(task_definition.as_str())?;
             resources.extend(private_dns(registry, options));
-            resources.extend(sidecar::resources(registry, options, task, service, definition));
+            resources.extend(sidecar::own(registry, options, task, service, definition));
         }
-        TaskOwner::Standalone(standalone) => {
-            resources.extend(private_dns(registry, options));
-            if let Some(namespace) = &standalone.namespace {
-                resources.extend(sidecar::callable(registry, options, task, namespace));
-            }
-        }
+        TaskOwner::Standalone(_) => resources.extend(private_dns(registry, options)),
         TaskOwner::Gateway { load_balancer } => {
             let balancer = registry.load_balancers.get(load_balancer.as_str())?;
             resources.extend(gateway::resources(registry, options, task, balancer));
@@ -109,6 +117,19 @@ pub fn resources(registry: &Registry, options: &PublishOptions, task: &TaskRecor
     }
     options.faults.divert(&mut resources);
     Some(resources.into_iter().map(versioned).collect())
+}
+
+/// What members of a namespace can call: the same for all of them where [`scope::is_called_alike`] and none has
+/// something of its own.
+pub(crate) fn callable(
+    registry: &Registry,
+    options: &PublishOptions,
+    task: &TaskRecord,
+    namespace: &str,
+) -> ResourceSet {
+    let mut resources = sidecar::callable(registry, options, task, namespace);
+    options.faults.divert(&mut resources);
+    resources.into_iter().map(versioned).collect()
 }
 
 impl PublishedFaults {
@@ -131,30 +152,6 @@ impl PublishedFaults {
             }
         }
     }
-}
-
-/// Whether what is published may differ between two snapshots: all tables but those that nothing
-/// here reads, and [`Registry::revocations`], of which [`of_revocations`] is all.
-pub(crate) fn bears_on_proxies(before: &Registry, after: &Registry) -> bool {
-    !(before.settings.is_same(&after.settings)
-        && before.clusters.is_same(&after.clusters)
-        && before.namespaces.is_same(&after.namespaces)
-        && before.discovery_services.is_same(&after.discovery_services)
-        && before.instances.is_same(&after.instances)
-        && before.task_definitions.is_same(&after.task_definitions)
-        && before.services.is_same(&after.services)
-        && before.load_balancers.is_same(&after.load_balancers)
-        && before.target_groups.is_same(&after.target_groups)
-        && before.listeners.is_same(&after.listeners)
-        && before.rules.is_same(&after.rules)
-        && before.traffic_policies.is_same(&after.traffic_policies)
-        && before.authorization_policies.is_same(&after.authorization_policies)
-        && before.sampling_rules.is_same(&after.sampling_rules)
-        && before.authorities.is_same(&after.authorities)
-        && before.acm_certificates.is_same(&after.acm_certificates)
-        && (before.bars.is_same(&after.bars) || !serving::is_asked_for(after))
-        && (before.service_records.is_same(&after.service_records) || !serving::waits_for_deployments(after))
-        && before.tasks.is_same(&after.tasks))
 }
 
 fn common(registry: &Registry, options: &PublishOptions, task: &TaskRecord) -> Option<Vec<Resource>> {
@@ -240,9 +237,16 @@ fn private_dns(registry: &Registry, options: &PublishOptions) -> Option<Resource
 fn versioned(resource: Resource) -> ((ResourceType, String), VersionedResource) {
     let encoded = resource.encode();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &encoded);
-    let version = digest.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+    let version: String = digest.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
     let key = (resource.kind(), resource.name().to_owned());
-    (key, VersionedResource { version, resource: Arc::new(resource), encoded: Arc::new(encoded) })
+    (
+        key,
+        VersionedResource {
+            version: version.into(),
+            resource: Arc::new(resource),
+            encoded: Arc::new(encoded),
+        },
+    )
 }
 
 /// A port of a service that members or gateways can call.

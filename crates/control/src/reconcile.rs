@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -138,8 +139,7 @@ pub fn pass(
             shift: service.shift.clone(),
             stopped: is_stopped(registry, service),
         };
-        let tasks =
-            registry.tasks_of_service(&service.arn).into_iter().map(|task| (**task).clone()).collect();
+        let tasks = registry.tasks_of_service(&service.arn).into_iter().cloned().collect();
         reconcile_owner(registry, histories, wanted, tasks, now, &mut new_task_id, &mut pass);
         announce_steady(registry, histories, service, now, &mut pass);
     }
@@ -159,8 +159,7 @@ pub fn pass(
             shift: None,
             stopped: false,
         };
-        let tasks =
-            registry.tasks_of_gateway(&balancer.arn).into_iter().map(|task| (**task).clone()).collect();
+        let tasks = registry.tasks_of_gateway(&balancer.arn).into_iter().cloned().collect();
         reconcile_owner(registry, histories, wanted, tasks, now, &mut new_task_id, &mut pass);
     }
     stop_orphans(registry);
@@ -346,7 +345,7 @@ fn reconcile_owner(
     registry: &mut Registry,
     histories: &mut Histories,
     wanted: Wanted<'_>,
-    tasks: Vec<TaskRecord>,
+    tasks: Vec<Arc<TaskRecord>>,
     now: Timestamp,
     new_task_id: &mut impl FnMut() -> TaskId,
     pass: &mut Pass,
@@ -359,6 +358,7 @@ fn reconcile_owner(
     }
     let live: Vec<&TaskRecord> = tasks
         .iter()
+        .map(|task| &**task)
         .filter(|task| task.desired == DesiredStatus::Running && task.draining_since.is_none())
         .collect();
     let seen = |task: &TaskRecord| RolloutTask {
@@ -369,12 +369,12 @@ fn reconcile_owner(
         protected: !deleted && task.is_protected(now),
     };
     let may_start = |owner: &TaskOwner| {
-        let is_of_owner = |stopped: &std::sync::Arc<StoppedTask>| stopped.task.owner == *owner;
+        let is_of_owner = |stopped: &Arc<StoppedTask>| stopped.task.owner == *owner;
         let is_ending = |task: &TaskRecord| {
             task.owner == *owner && (task.desired != DesiredStatus::Running || task.draining_since.is_some())
         };
         if sabotaged(Defence::Replacement)
-            && (registry.stopped_tasks.values().any(is_of_owner) || tasks.iter().any(is_ending))
+            && (registry.stopped_tasks.values().any(is_of_owner) || tasks.iter().any(|task| is_ending(task)))
         {
             return false;
         }

@@ -50,10 +50,12 @@ use crate::{
 pub use crate::stack::record::LocalCommandRecord;
 
 mod cloud_map;
+mod owners;
 mod table;
 mod writer;
 
 pub use cloud_map::{CloudMapOperation, CustomHealth, DiscoveryService, Instance, Namespace};
+use owners::Owners;
 pub use table::Table;
 pub use writer::{RegistryError, RegistryWriter};
 
@@ -167,6 +169,8 @@ pub struct Registry {
     pub scheduled_actions: Table<ScheduledActionRecord>,
     /// What was done to them, by resource id.
     pub scaling_activities: Table<ScalingActivities>,
+    /// Which of [`Registry::tasks`] are whose.
+    pub(crate) owners: Owners,
 }
 
 /// What is decided once for a state directory, so that a restart finds the
@@ -541,21 +545,18 @@ impl Registry {
     }
 
     /// Tasks of a service, the oldest first.
-    pub fn tasks_of_service<'a>(&'a self, service: &'a Arn) -> Vec<&'a Arc<TaskRecord>> {
-        self.tasks_where(
-            move |owner| matches!(owner, TaskOwner::Service { service: of, .. } if of == service),
-        )
+    pub fn tasks_of_service(&self, service: &Arn) -> Vec<&Arc<TaskRecord>> {
+        self.tasks_of(service, |owner| matches!(owner, TaskOwner::Service { .. }))
     }
 
     /// Tasks of a load balancer's gateway, the oldest first.
-    pub fn tasks_of_gateway<'a>(&'a self, load_balancer: &'a Arn) -> Vec<&'a Arc<TaskRecord>> {
-        self.tasks_where(
-            move |owner| matches!(owner, TaskOwner::Gateway { load_balancer: of } if of == load_balancer),
-        )
+    pub fn tasks_of_gateway(&self, load_balancer: &Arn) -> Vec<&Arc<TaskRecord>> {
+        self.tasks_of(load_balancer, |owner| matches!(owner, TaskOwner::Gateway { .. }))
     }
 
-    fn tasks_where(&self, test: impl Fn(&TaskOwner) -> bool) -> Vec<&Arc<TaskRecord>> {
-        let mut tasks: Vec<_> = self.tasks.values().filter(|task| test(&task.owner)).collect();
+    fn tasks_of(&self, owner: &Arn, test: impl Fn(&TaskOwner) -> bool) -> Vec<&Arc<TaskRecord>> {
+        let mut tasks = self.owners.tasks_of(owner.as_str(), &self.tasks);
+        tasks.retain(|task| test(&task.owner));
         tasks.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         tasks
     }

@@ -66,7 +66,8 @@ pub struct TargetView {
 
 /// The routes among a proxy's resources, by the listeners' names.
 pub(crate) fn of(set: &ResourceSet, registry: &Registry) -> Vec<RouteView> {
-    let listeners = set.values().filter_map(|resource| match &*resource.resource {
+    let listeners = set.of(ResourceType::Listener).values();
+    let listeners = listeners.filter_map(|resource| match &*resource.resource {
         Resource::Listener(listener) => Some(listener),
         _ => None,
     });
@@ -97,7 +98,7 @@ fn route(set: &ResourceSet, registry: &Registry, listener: &v1::Listener) -> Opt
 }
 
 fn get<'a>(set: &'a ResourceSet, of: ResourceType, name: &str) -> Option<&'a Resource> {
-    Some(&*set.get(&(of, name.to_owned()))?.resource)
+    Some(&*set.get(of, name)?.resource)
 }
 
 fn rule(set: &ResourceSet, registry: &Registry, rule: &v1::RouteRule) -> Option<RuleView> {

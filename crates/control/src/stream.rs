@@ -1,6 +1,7 @@
 //! The stream's servers: delta discovery, identity, telemetry and introspection, on one TLS port.
 //!
 //! - [`directory`]: what they ask the rest of the control plane.
+//! - [`resources`]: what one proxy should have.
 //! - [`subscription`]: what a proxy asked for, has, and is to be sent.
 //! - [`tls`]: certificates and roots, exchangeable under way.
 
@@ -9,6 +10,7 @@ pub mod directory;
 mod discovery;
 mod identity;
 mod introspection;
+pub mod resources;
 pub mod subscription;
 mod telemetry;
 pub mod tls;
@@ -20,7 +22,7 @@ use bowline_discovery::{
     telemetry::telemetry_server::TelemetryServer,
     xds::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer,
 };
-use bowline_plumbing::drain::DrainWatch;
+use bowline_plumbing::{drain::DrainWatch, machine};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
@@ -43,9 +45,18 @@ use self::{
     tls::TlsHandle,
 };
 
-/// Most connections at once, handshakes included; further ones wait in the
-/// kernel's backlog.
-const CONNECTIONS_MAX: usize = 4096;
+/// Most connections at once, handshakes included, where the process may have enough open files; further ones wait in
+/// the kernel's backlog.
+const CONNECTIONS_MAX: usize = 32_768;
+/// Open files that are left for everything else: the store, logs, the AWS endpoint.
+const OTHER_FILES: usize = 512;
+/// Most handshakes at once: when thousands of proxies come back together, the first of them are done before the last have
+/// begun, and none waits so long that it gives up and comes again.
+const HANDSHAKES_MAX: usize = 256;
+/// How long a handshake counts as one of those: who takes longer is not waited for.
+const HANDSHAKE_TURN: Duration = Duration::from_secs(1);
+/// Connections that wait in the kernel to be accepted, as far as it allows (`net.core.somaxconn`).
+const BACKLOG: i32 = 16_384;
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a peer without a certificate may stay: enough to exchange a token.
@@ -84,6 +95,8 @@ impl StreamServer {
         drain: DrainWatch,
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
+        // It listens already, with the standard library's backlog.
+        rustix::net::listen(&listener, BACKLOG)?;
         let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
         let discovery = DiscoveryService { directory: Arc::clone(&directory), drain: drain.clone() };
@@ -119,23 +132,31 @@ impl StreamServer {
     }
 }
 
+/// How many connections there may be where so many files may be open: of few, half.
+fn connections_max(files: u64) -> usize {
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    files.saturating_sub(OTHER_FILES).max(files / 2).clamp(1, CONNECTIONS_MAX)
+}
+
 async fn accept(listener: TcpListener, tls: TlsHandle, routes: Routes, mut drain: DrainWatch) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let slots = Arc::new(Semaphore::new(connections_max(machine::open_files())));
+    let turns = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
         let next = async {
             let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
+            let turn = Arc::clone(&turns).acquire_owned().await.map_err(io::Error::other)?;
             let (socket, _) = listener.accept().await?;
-            Ok::<_, io::Error>((slot, socket))
+            Ok::<_, io::Error>(((slot, turn), socket))
         };
         let accepted = tokio::select! {
             accepted = next => accepted,
             () = drain.signaled() => return,
         };
         match accepted {
-            Ok((slot, socket)) => {
+            Ok((permits, socket)) => {
                 // Each connection takes the configuration of its own moment.
                 let acceptor = TlsAcceptor::from(tls.current());
-                tokio::spawn(serve(slot, socket, acceptor, routes.clone(), drain.clone()));
+                tokio::spawn(serve(permits, socket, acceptor, routes.clone(), drain.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection to the stream was not accepted");
@@ -146,7 +167,7 @@ async fn accept(listener: TcpListener, tls: TlsHandle, routes: Routes, mut drain
 }
 
 async fn serve(
-    slot: OwnedSemaphorePermit,
+    (slot, turn): (OwnedSemaphorePermit, OwnedSemaphorePermit),
     socket: TcpStream,
     acceptor: TlsAcceptor,
     routes: Routes,
@@ -154,11 +175,21 @@ async fn serve(
 ) {
     // Pushes are small and should not wait for one another.
     let _ = socket.set_nodelay(true);
-    let handshake = tokio::select! {
-        handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)) => handshake,
+    let mut handshake = std::pin::pin!(timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)));
+    let in_turn = tokio::select! {
+        done = handshake.as_mut() => Some(done),
+        () = sleep(HANDSHAKE_TURN) => None,
         () = drain.signaled() => return,
     };
-    let stream = match handshake {
+    drop(turn);
+    let done = match in_turn {
+        Some(done) => done,
+        None => tokio::select! {
+            done = handshake => done,
+            () = drain.signaled() => return,
+        },
+    };
+    let stream = match done {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "a handshake on the stream failed"),
         Err(_) => return tracing::debug!("a handshake on the stream took too long"),

@@ -2,6 +2,11 @@
 
 use std::{io, path::Path};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Open files that a process asks for: as many as Fargate lets a container have.
+const OPEN_FILES: u64 = 65_535;
+
 /// Processors and memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -34,6 +39,24 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(room.f_bavail.saturating_mul(room.f_frsize))
 }
 
+/// How many files this process may have open (the soft limit); `u64::MAX`: as many as it likes.
+pub fn open_files() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Lets this process, and those that it starts, have as many files open as it may let itself, up to 65,535. Many systems
+/// start processes with a soft limit of 1,024 for the sake of programs that use select(2), and leave it to the others to
+/// raise it. How many that are now, as [`open_files`].
+pub fn raise_open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(u64::MAX).min(OPEN_FILES);
+    if limit.current.is_some_and(|current| current < wanted) {
+        // Who may not goes on with what there is.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    }
+    open_files()
+}
+
 /// `MemTotal` in MiB.
 fn total_memory(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
@@ -53,5 +76,16 @@ mod tests {
         assert!(free_bytes(Path::new("/")).is_ok() && free_bytes(Path::new("/no/such/path")).is_err());
         let machine = Machine::this().expect("Linux tells");
         assert!(machine.processors > 0 && machine.memory_mib > 0);
+    }
+
+    #[test]
+    fn the_limit_of_open_files_is_raised_and_never_lowered() {
+        let before = open_files();
+        let raised = raise_open_files();
+        assert!(
+            raised >= before
+                && raised >= OPEN_FILES.min(getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX))
+        );
+        assert_eq!(raise_open_files(), raised);
     }
 }

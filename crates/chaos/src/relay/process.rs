@@ -9,8 +9,7 @@ use std::{
 };
 
 use bowline_model::fault::{LASTING_MAX, PathHarm};
-use bowline_plumbing::wall_clock;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use bowline_plumbing::{machine, wall_clock};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
@@ -85,13 +84,7 @@ fn fail(socket: &StdUnixStream, error: io::Error) -> io::Error {
 
 /// As many connections as there can be, by the descriptors that there may be.
 fn connections_max() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let descriptors = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    let connections = descriptors.unwrap_or(u64::MAX).saturating_sub(DESCRIPTORS_ELSE) / DESCRIPTORS_EACH;
+    let connections = machine::raise_open_files().saturating_sub(DESCRIPTORS_ELSE) / DESCRIPTORS_EACH;
     usize::try_from(connections).unwrap_or(usize::MAX).clamp(16, CONNECTIONS_MAX)
 }
 

@@ -14,10 +14,15 @@ use bowline_model::{
 };
 use bowline_plumbing::wall_clock;
 use bytes::Bytes;
-use tokio::{sync::Semaphore, task::JoinSet, time::MissedTickBehavior};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior},
+};
 
 use super::{commands, event, is_in_alarm, values, webhook, webhook::Webhooks};
 use crate::{
+    control_plane::pace::Pace,
     core::Core,
     registry::{Registry, RegistryError},
     scaling::engine,
@@ -61,7 +66,9 @@ pub(crate) async fn run(core: Arc<Core>, reader: Arc<dyn MetricReader>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut generation = core.registry_generation();
+    let mut pace = Pace::default();
     loop {
+        pace.turn().await;
         let is_tick = tokio::select! {
             _ = ticks.tick() => true,
             changed = generation.changed() => {
@@ -71,6 +78,7 @@ pub(crate) async fn run(core: Arc<Core>, reader: Arc<dyn MetricReader>) {
                 false
             }
         };
+        let began = Instant::now();
         let (core, reader) = (Arc::clone(&core), Arc::clone(&reader));
         // Values may have to be read from the disk.
         let turn = tokio::task::spawn_blocking(move || {
@@ -86,6 +94,7 @@ pub(crate) async fn run(core: Arc<Core>, reader: Arc<dyn MetricReader>) {
             }
             Err(_) => return,
         };
+        pace.looked(began, Instant::now());
     }
 }
 

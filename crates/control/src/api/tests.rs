@@ -26,6 +26,7 @@ mod fis;
 mod imported;
 mod logs;
 mod modes;
+mod published;
 mod secretsmanager;
 mod servicediscovery;
 mod xray;

@@ -208,7 +208,7 @@ impl ControlPlane {
         }
         admission.record(event)?;
         let (serials, barred) = done?;
-        let generation = self.core.published_generation();
+        let generation = self.core.revocations_generation();
         let (proxies_refusing, proxies_connected) =
             self.core.revocations_taken(generation, TAKEN_LIMIT).await;
         Ok(Revoked { serials, barred, proxies_refusing, proxies_connected })

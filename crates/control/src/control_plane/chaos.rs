@@ -238,7 +238,7 @@ impl ControlPlane {
                 self.core.forget_revoked(&serials);
                 ChaosError::Conflict(format!("task {task}"))
             })?;
-            Ok(((id, self.core.published_generation()), json!({ "serials": serials })))
+            Ok(((id, self.core.revocations_generation()), json!({ "serials": serials })))
         })?;
         tracing::warn!(tasks = tasks.len(), ?shows, per_million, %until, "sidecars are to show a faulty certificate, on purpose");
         // Whoever gives up waiting has no id to end it by.

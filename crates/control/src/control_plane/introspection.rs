@@ -226,10 +226,10 @@ impl ControlPlane {
         let wanted: Vec<HeldResource> = match self.core.resources(task) {
             Some(set) => set
                 .iter()
-                .map(|((kind, name), resource)| HeldResource {
+                .map(|(kind, name, resource)| HeldResource {
                     kind: kind.name().to_owned(),
-                    name: name.clone(),
-                    version: resource.version.clone(),
+                    name: name.to_string(),
+                    version: resource.version.to_string(),
                 })
                 .collect(),
             None => Vec::new(),

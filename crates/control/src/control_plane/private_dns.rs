@@ -7,8 +7,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bowline_plumbing::wall_clock;
+use tokio::time::Instant;
 
-use super::StartError;
+use super::{StartError, pace::Pace};
 use crate::{
     cloud_map::index::DiscoveryCache,
     core::Core,
@@ -55,16 +56,20 @@ impl PrivateDns {
     /// the next one together.
     pub(super) async fn follow(self: Arc<Self>, core: Arc<Core>) {
         let mut generation = core.registry_generation();
+        let mut pace = Pace::default();
         loop {
             generation.mark_unchanged();
+            let began = Instant::now();
             let (this, of) = (Arc::clone(&self), Arc::clone(&core));
             // Thousands of services take milliseconds, which requests must not wait for.
             if let Err(error) = tokio::task::spawn_blocking(move || this.update(&of)).await {
                 tracing::error!(%error, "the DNS server's names could not be brought up to date");
             }
+            pace.looked(began, Instant::now());
             if generation.changed().await.is_err() {
                 return;
             }
+            pace.turn().await;
         }
     }
 

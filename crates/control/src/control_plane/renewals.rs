@@ -1,4 +1,4 @@
-//! The loop that renews Certificate Manager's certificates before they end.
+//! The loops that renew certificates before they end: Certificate Manager's, and the control plane's own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,6 +9,7 @@ use crate::{
     acm::{AcmCertificate, AcmError, expiry, renewal},
     core::Core,
     registry::Table,
+    stream::tls::TlsHandle,
 };
 
 /// Longest time between two looks: the machine may have slept, or its clock been set.
@@ -77,6 +78,26 @@ impl Core {
                     tracing::error!(certificate = %arn, %error, "that could not be noted");
                 }
             }
+        }
+    }
+}
+
+/// The control plane's own certificate is renewed at half its life.
+pub(super) async fn renew_own_certificate(core: Arc<Core>, tls: TlsHandle) {
+    let mut authorities = core.authorities_changed();
+    loop {
+        let timer = tokio::time::sleep(core.own_certificate_ttl() / 2);
+        tokio::select! {
+            () = timer => {}
+            changed = authorities.changed() => if changed.is_err() { return },
+        }
+        match core.own_tls_material() {
+            Ok(material) => {
+                if let Err(error) = tls.replace(&material) {
+                    tracing::error!(%error, "the control plane's certificate could not be put in place");
+                }
+            }
+            Err(error) => tracing::error!(%error, "the control plane's certificate could not be renewed"),
         }
     }
 }

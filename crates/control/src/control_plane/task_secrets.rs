@@ -3,10 +3,7 @@
 
 use std::sync::Arc;
 
-use bowline_model::{
-    clock::Timestamp,
-    task::{HealthStatus, StopCode, TaskReport, TaskStatus},
-};
+use bowline_model::clock::Timestamp;
 use bowline_plumbing::wall_clock;
 
 use crate::{
@@ -159,29 +156,4 @@ fn take(
         }
     }
     Ok(value)
-}
-
-/// Ends a task that was never started.
-pub(crate) fn refuse(core: &Core, task: &TaskRecord, reason: String) {
-    let report = TaskReport {
-        id: task.id.clone(),
-        at: wall_clock::now(),
-        status: TaskStatus::Stopped,
-        health: HealthStatus::Unknown,
-        containers: Vec::new(),
-        inbound: Vec::new(),
-        published: Vec::new(),
-        proxy_ready: false,
-        stopped_reason: Some(reason),
-        stop_code: Some(StopCode::TaskFailedToStart),
-        shim_pid: None,
-        warnings: Vec::new(),
-    };
-    let refused = core.change::<_, RegistryError>(|registry| {
-        registry.tasks.update(task.id.as_str(), |task| task.report = Some(Arc::new(report)));
-        Ok(())
-    });
-    if let Err(error) = refused {
-        tracing::error!(%error, task = %task.id, "a task that cannot be started could not be ended");
-    }
 }

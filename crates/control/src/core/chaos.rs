@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::Core;
 use crate::{
-    publish::PublishedFaults,
+    publish::{PublishedFaults, scope::Reach},
     registry::{CertificateRecord, RegistryError},
     revocation::{self, REVOCATIONS_MAX, RevocationReason},
     stream::directory::{Directory, HeldCertificate},
@@ -110,6 +110,7 @@ impl Core {
             disturbance: disturbed.map(|it| it.told.clone()),
             staged: stage.map(|stage| stage.told.clone()),
             renewal: chaos.renewals.get(task).cloned().unwrap_or_default(),
+            garbage: self.is_spoiled(task),
             diversions: paths
                 .flat_map(|path| {
                     let until = path.until.as_millis();
@@ -142,7 +143,7 @@ impl Core {
             chaos.stages.insert(number, stage);
             number
         };
-        self.publish();
+        self.publish(&Reach::Everybody);
         Ok(number)
     }
 
@@ -150,7 +151,7 @@ impl Core {
     pub(crate) fn unstage(&self, number: u64) -> Option<(String, Vec<TaskId>, Timestamp)> {
         let stage = self.chaos().stages.remove(&number)?;
         self.outlaw(&stage.believable);
-        self.publish();
+        self.publish(&Reach::Everybody);
         Some((stage.told.version, stage.held.into_keys().collect(), stage.until))
     }
 
@@ -217,14 +218,14 @@ impl Core {
             chaos.paths.insert(number, diversion);
             number
         };
-        self.publish();
+        self.publish(&Reach::Everybody);
         Ok(number)
     }
 
     /// Ends a diversion of paths. Its callers; `None` if it is over.
     pub(crate) fn end_diverted_paths(&self, number: u64) -> Option<BTreeSet<TaskId>> {
         let diversion = self.chaos().paths.remove(&number)?;
-        self.publish();
+        self.publish(&Reach::Everybody);
         Some(diversion.callers)
     }
 
@@ -241,21 +242,21 @@ impl Core {
             chaos.disturbances.insert(number, disturbed);
             number
         };
-        self.publish();
+        self.publish(&Reach::Everybody);
         Ok(number)
     }
 
     /// Ends a disturbance; `None` if it is over.
     pub(crate) fn end_disturbance(&self, number: u64) -> Option<Disturbed> {
         let disturbed = self.chaos().disturbances.remove(&number)?;
-        self.publish();
+        self.publish(&Reach::Everybody);
         Some(disturbed)
     }
 
     /// Asks proxies for certificates out of turn, by a word that is nobody else's.
-    fn ask_for_renewal(&self, tasks: &[TaskId], word: &str) {
+    pub(crate) fn ask_for_renewal(&self, tasks: &[TaskId], word: &str) {
         self.chaos().renewals.extend(tasks.iter().map(|task| (task.clone(), word.to_owned())));
-        self.publish();
+        self.publish(&Reach::Everybody);
     }
 
     /// By which word a task's proxy is asked.
@@ -265,9 +266,9 @@ impl Core {
     }
 
     /// Asks no more by that word. Who has been asked by another since is asked by that one still.
-    fn ask_no_more(&self, tasks: &[TaskId], word: &str) {
+    pub(crate) fn ask_no_more(&self, tasks: &[TaskId], word: &str) {
         self.chaos().renewals.retain(|task, asked| asked != word || !tasks.contains(task));
-        self.publish();
+        self.publish(&Reach::Everybody);
     }
 
     /// Makes every sidecar of `tasks` ask for another certificate now, and returns when all of them show theirs; those
@@ -412,9 +413,8 @@ impl Core {
     /// Where a task's proxy goes for a cluster: the tasks there, and their true addresses.
     pub(crate) fn endpoints_of(&self, caller: &TaskId, cluster: &str) -> Vec<(TaskId, SocketAddr)> {
         let Some(resources) = self.resources(caller) else { return Vec::new() };
-        let kind = ResourceType::Endpoints;
-        let of_cluster =
-            resources.iter().filter(|((of, name), _)| *of == kind && is_of_cluster(name, cluster));
+        let all = resources.of(ResourceType::Endpoints).iter();
+        let of_cluster = all.filter(|(name, _)| is_of_cluster(name, cluster));
         let endpoints = of_cluster.flat_map(|(_, held)| match &*held.resource {
             Resource::Endpoints(endpoints) => endpoints.endpoints.as_slice(),
             _ => &[],
@@ -452,7 +452,7 @@ impl Core {
         };
         self.outlaw(&believable);
         if ended {
-            self.publish();
+            self.publish(&Reach::Everybody);
         }
         next
     }

@@ -1,9 +1,6 @@
 //! What the stream's servers ask: certificates, and each proxy's resources.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
-};
+use std::sync::{Arc, PoisonError};
 
 use bowline_discovery::{
     identity::ShowsRequest,
@@ -25,7 +22,7 @@ use crate::{
     authorities::LeafOrder,
     ca::CheckedCsr,
     introspection::Introspection,
-    publish::{self, MESH_IDENTITY, PublishOptions},
+    publish::{self, MESH_IDENTITY},
     registry::Registry,
     revocation,
     stream::directory::{
@@ -34,14 +31,6 @@ use crate::{
     task_role::{TaskCredentials, TaskCredentialsError},
     telemetry::{InvalidReport, InvalidSpans, Taken},
 };
-
-/// Resource sets that were computed for one generation but for their revocations.
-#[derive(Default)]
-pub(super) struct PublishCache {
-    pub(super) base: u64,
-    /// Each with the generation of its revocations.
-    sets: Mutex<BTreeMap<TaskId, (u64, Arc<ResourceSet>)>>,
-}
 
 impl Core {
     /// What stands in the certificate of one of a task's identities: decided by
@@ -59,8 +48,7 @@ impl Core {
             });
         }
         let resources = self.resources(task)?;
-        let key = (ResourceType::Identity, name.to_owned());
-        match &*resources.get(&key)?.resource {
+        match &*resources.get(ResourceType::Identity, name)?.resource {
             bowline_discovery::resource::Resource::Identity(identity) if identity.spiffe_id.is_empty() => {
                 Some(LeafOrder {
                     authority: None,
@@ -72,37 +60,6 @@ impl Core {
                 })
             }
             _ => None,
-        }
-    }
-
-    /// Remembers since when a task's endpoints are what they are.
-    fn mark_endpoints(&self, task: &TaskId, set: &ResourceSet, generation: u64) {
-        let endpoints = ResourceType::Endpoints;
-        let versions: Vec<&str> = set
-            .iter()
-            .filter(|((kind, _), _)| *kind == endpoints)
-            .map(|(_, resource)| resource.version.as_str())
-            .collect();
-        let versions = versions.concat();
-        let mut since = self.endpoints_since.lock().unwrap_or_else(PoisonError::into_inner);
-        match since.get(task) {
-            Some((present, _)) if *present == versions => {}
-            _ => {
-                since.insert(task.clone(), (versions, generation));
-            }
-        }
-        let registry = self.registry();
-        since.retain(|task, _| registry.tasks.get(task.as_str()).is_some());
-    }
-
-    fn present_options(&self, task: &TaskId) -> PublishOptions {
-        let diversions = self.diversions.lock().unwrap_or_else(PoisonError::into_inner);
-        PublishOptions {
-            roots_pem: self.authorities.mesh_roots_pem(),
-            signing_keys: self.authorities.opened().signing_keys(),
-            diversions: diversions.iter().map(|(key, (to, _))| (key.clone(), *to)).collect(),
-            faults: self.published_faults(task),
-            ..self.options.clone()
         }
     }
 }
@@ -151,8 +108,8 @@ impl Directory for Core {
         if name.starts_with(STAGED_PREFIX) {
             return self.staged(task, name).ok_or(IssueError::Unknown);
         }
-        let key = (ResourceType::Identity, name.to_owned());
-        let held = self.resources(task).is_some_and(|resources| resources.contains_key(&key));
+        let held =
+            self.resources(task).is_some_and(|resources| resources.contains(ResourceType::Identity, name));
         let registry = self.registry();
         refuse_barred(&registry, task)?;
         let row = serving::certificate_named(&registry, name).filter(|_| held).ok_or(IssueError::Unknown)?;
@@ -173,37 +130,11 @@ impl Directory for Core {
     }
 
     fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>> {
-        // In this order: what is computed may be newer than its labels, never older.
-        let generation = *self.published.borrow();
-        let base = self.base.load(Ordering::Acquire);
-        let mut cache = self.cache.load_full();
-        if cache.base != base {
-            cache = Arc::new(PublishCache { base, sets: Mutex::default() });
-            self.cache.store(Arc::clone(&cache));
-        }
-        let mut sets = cache.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        match sets.get_mut(task) {
-            Some((of, set)) if *of >= generation => return Some(Arc::clone(set)),
-            Some((of, set)) => {
-                let revocation = self.present_revocation(generation);
-                let mut newer = ResourceSet::clone(set);
-                newer.insert(revocation.key.clone(), revocation.resource.clone());
-                (*of, *set) = (generation, Arc::new(newer));
-                return Some(Arc::clone(set));
-            }
-            None => {}
-        }
-        let registry = self.registry();
-        let record = registry.tasks.get(task.as_str())?;
-        let set = publish::resources(&registry, &self.present_options(task), record)?;
-        let set = Arc::new(self.spoiled(task, set));
-        self.mark_endpoints(task, &set, generation);
-        sets.insert(task.clone(), (generation, Arc::clone(&set)));
-        Some(set)
+        self.set_of(task)
     }
 
-    fn generation(&self) -> watch::Receiver<u64> {
-        self.published.subscribe()
+    fn generation(&self, task: &TaskId) -> watch::Receiver<u64> {
+        self.generation_of(task)
     }
 
     fn connected(&self, task: &TaskId, serial: &str) {

@@ -15,7 +15,10 @@ use bowline_model::{clock::Timestamp, task::TaskId};
 use bowline_plumbing::wall_clock;
 
 use super::Core;
-use crate::stream::directory::{Directory, ResourceSet, VersionedResource};
+use crate::{
+    publish::scope::Reach,
+    stream::directory::{Directory, ResourceSet, VersionedResource},
+};
 
 /// What is in force.
 #[derive(Default)]
@@ -79,7 +82,7 @@ impl Core {
             number
         };
         if is_garbage {
-            self.publish();
+            self.publish(&Reach::Everybody);
         }
         Ok((number, met))
     }
@@ -88,7 +91,7 @@ impl Core {
     pub(crate) fn end_harm(&self, number: u64) -> Option<BTreeSet<TaskId>> {
         let harm = self.harms().all.remove(&number)?;
         if harm.what.is_garbage() {
-            self.publish();
+            self.publish(&Reach::Everybody);
         }
         Some(harm.tasks)
     }
@@ -102,7 +105,7 @@ impl Core {
             (ended, harms.all.values().map(|harm| harm.until).min())
         };
         if ended {
-            self.publish();
+            self.publish(&Reach::Everybody);
         }
         next
     }
@@ -129,21 +132,11 @@ impl Core {
         withheld.is_some()
     }
 
-    /// A task's resources as its sidecar gets them: unusable, where that is so on purpose.
-    pub(super) fn spoiled(&self, task: &TaskId, set: ResourceSet) -> ResourceSet {
+    /// Whether what the task's sidecar is sent is unusable on purpose.
+    pub(super) fn is_spoiled(&self, task: &TaskId) -> bool {
         let (harms, now) = (self.harms(), wall_clock::now());
-        let is_spoiled =
-            |harm: &Harm| harm.what.is_garbage() && harm.until > now && harm.tasks.contains(task);
-        if !harms.all.values().any(is_spoiled) {
-            return set;
-        }
-        drop(harms);
-        let spoil = |(place, ((kind, name), held)): (usize, ((ResourceType, String), VersionedResource))| {
-            let encoded = garbage(place, kind, &name, &held.encoded);
-            let version = format!("garbage-{}", held.version);
-            ((kind, name), VersionedResource { version, encoded: Arc::new(encoded), ..held })
-        };
-        set.into_iter().enumerate().map(spoil).collect()
+        let spoils = |harm: &Harm| harm.what.is_garbage() && harm.until > now && harm.tasks.contains(task);
+        harms.all.values().any(spoils)
     }
 
     /// A sidecar has refused resources of this kind, and says which.
@@ -152,12 +145,12 @@ impl Core {
             return;
         }
         let Some(set) = self.resources(task) else { return };
-        let of_kind = set.keys().filter(|(of, name)| *of == kind && refusal.contains(&format!("{name:?}")));
+        let refused_names = set.of(kind).keys().filter(|name| refusal.contains(&format!("{name:?}")));
         let mut harms = self.harms();
-        for (_, name) in of_kind {
+        for name in refused_names {
             for harm in harms.all.values_mut().filter(|harm| harm.tasks.contains(task)) {
                 if let HarmKind::Garbage(refused) = &mut harm.what
-                    && refused.insert((task.clone(), kind, name.clone()))
+                    && refused.insert((task.clone(), kind, name.to_string()))
                 {
                     harm.met.fetch_add(1, Ordering::Relaxed);
                 }
@@ -176,7 +169,7 @@ impl Core {
         let mut answered = self.answered.subscribe();
         let is_done = |task: &TaskId| {
             let Some(set) = self.resources(task) else { return !refused };
-            let kinds: BTreeSet<_> = set.keys().map(|(kind, _)| *kind).collect();
+            let kinds: BTreeSet<_> = set.iter().map(|(kind, ..)| kind).collect();
             let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
             match proxies.get(task) {
                 None => !refused,
@@ -199,6 +192,19 @@ impl Core {
             left => Err(left),
         }
     }
+}
+
+/// A sidecar's resources, all of them unusable.
+pub(super) fn spoiled(set: &ResourceSet) -> ResourceSet {
+    let spoil = |(place, (kind, name, held)): (usize, (ResourceType, &Arc<str>, &VersionedResource))| {
+        let encoded = Arc::new(garbage(place, kind, name, &held.encoded));
+        let version = format!("garbage-{}", held.version).into();
+        (
+            (kind, Arc::clone(name)),
+            VersionedResource { version, encoded, resource: Arc::clone(&held.resource) },
+        )
+    };
+    set.iter().enumerate().map(spoil).collect()
 }
 
 /// Longest noise, bytes: as varints they are too long from the eleventh on.

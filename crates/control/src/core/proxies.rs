@@ -11,7 +11,7 @@ use bowline_discovery::resource::ResourceType;
 use bowline_model::task::TaskId;
 
 use super::Core;
-use crate::stream::directory::Directory;
+use crate::publish::scope::Reach;
 
 /// Endpoints that stand in for a cluster's at one task's proxy, each with its end.
 pub(super) type Diversions = BTreeMap<(TaskId, String), (SocketAddr, Instant)>;
@@ -51,7 +51,7 @@ impl Core {
                 None => diversions.remove(&key),
             };
         }
-        self.publish();
+        self.publish(&Reach::Everybody);
     }
 
     /// Ends diversions whose time is over.
@@ -63,18 +63,14 @@ impl Core {
             diversions.len() != before
         };
         if ended {
-            self.publish();
+            self.publish(&Reach::Everybody);
         }
     }
 
     /// Returns when the task's proxy has acknowledged the endpoints that are
     /// published now; `None` after `limit`, or when the task is over.
     pub(crate) async fn in_step(&self, task: &TaskId, limit: Duration) -> Option<()> {
-        self.resources(task)?;
-        let wanted = {
-            let since = self.endpoints_since.lock().unwrap_or_else(PoisonError::into_inner);
-            since.get(task)?.1
-        };
+        let wanted = self.endpoints_since(task)?;
         let mut answered = self.answered.subscribe();
         tokio::time::timeout(limit, async {
             loop {
@@ -97,12 +93,7 @@ impl Core {
 
     /// What is known of a task's proxy.
     pub(crate) fn proxy_link(&self, task: &TaskId) -> KnownProxy {
-        let wanted = {
-            // Computed anew where it has to be: what is wanted is known then.
-            let is_over = self.resources(task).is_none();
-            let since = self.endpoints_since.lock().unwrap_or_else(PoisonError::into_inner);
-            since.get(task).map(|(_, generation)| *generation).filter(|_| !is_over)
-        };
+        let wanted = self.endpoints_since(task);
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(state) = proxies.get(task) else { return KnownProxy::default() };
         let reached = state.acknowledged.get(&ResourceType::Endpoints);

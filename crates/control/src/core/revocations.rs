@@ -15,14 +15,24 @@ use crate::{
     publish,
     registry::{CrlRecord, Registry, RegistryError},
     revocation::{self, CRL_VALIDITY},
-    stream::directory::{IssueError, VersionedResource},
+    stream::directory::{IssueError, ResourceSet, VersionedResource},
 };
 
 /// The resource that every proxy has of revocations.
 pub(super) struct PublishedRevocation {
-    pub(super) generation: u64,
-    pub(super) key: (ResourceType, String),
-    pub(super) resource: VersionedResource,
+    generation: u64,
+    key: (ResourceType, String),
+    resource: VersionedResource,
+}
+
+impl PublishedRevocation {
+    /// Puts it in the place of an earlier one. Where that is the same, nothing is changed.
+    pub(super) fn put_into(&self, set: &mut ResourceSet) {
+        let (kind, name) = &self.key;
+        if set.get(*kind, name).is_none_or(|present| present.version != self.resource.version) {
+            set.insert(*kind, name.as_str(), self.resource.clone());
+        }
+    }
 }
 
 impl Core {
@@ -62,11 +72,6 @@ impl Core {
         // Who has not answered by then is told to the caller.
         let _ = tokio::time::timeout(limit, all).await;
         count()
-    }
-
-    /// The generation of what is published.
-    pub(crate) fn published_generation(&self) -> u64 {
-        *self.published.borrow()
     }
 
     /// Whether the task's proxy follows the stream.

@@ -442,7 +442,8 @@ fn clashes_among<'a>(registry: &Registry, services: impl Iterator<Item = &'a Ser
                 vec![format!("discovery name {} of {}", offered.discovery_name, connect.namespace)];
             if let Some(alias) = &offered.alias {
                 let names = offered.hostnames(&connect.namespace);
-                keys.extend(names.iter().map(|name| format!("alias {name}:{}", alias.port)));
+                let of = &connect.namespace;
+                keys.extend(names.iter().map(|name| format!("alias {name}:{} of {of}", alias.port)));
             }
             for key in keys {
                 match owners.get(&key) {

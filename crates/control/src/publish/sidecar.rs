@@ -21,7 +21,8 @@ use crate::{
     registry::{Registry, TaskOwner, TaskRecord, alias_key},
 };
 
-pub(super) fn resources(
+/// What it has of its own service: its ports, and the certificates that it shows.
+pub(super) fn own(
     registry: &Registry,
     options: &PublishOptions,
     task: &TaskRecord,
@@ -39,9 +40,6 @@ pub(super) fn resources(
     }
     let held = serving::held_by(registry, service, shown);
     resources.extend(held.iter().filter_map(|arn| serving::identity(registry, arn)).map(Resource::Identity));
-    if let Some(connect) = &service.connect {
-        resources.extend(callable(registry, options, task, &connect.namespace));
-    }
     resources
 }
 

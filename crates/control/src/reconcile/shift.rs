@@ -23,8 +23,6 @@ use crate::{
 pub(super) fn follow(registry: &mut Registry, service: &Service, now: Timestamp, pass: &mut Pass) {
     let arn = &service.arn;
     let Some(record) = registry.service_records.get(arn.as_str()).cloned() else { return };
-    let tasks: Vec<TaskRecord> =
-        registry.tasks_of_service(arn).into_iter().map(|task| (**task).clone()).collect();
     let plan = plan_of(&record);
     let Some(plan) = plan else {
         if service.shift.is_some() {
@@ -32,6 +30,8 @@ pub(super) fn follow(registry: &mut Registry, service: &Service, now: Timestamp,
         }
         return;
     };
+    let tasks: Vec<TaskRecord> =
+        registry.tasks_of_service(arn).into_iter().map(|task| (**task).clone()).collect();
     let Some(mut shift) = present(service, &plan, &tasks, now) else { return };
     announce_begin(service, &shift, now, pass);
     let before = (shift.stage, shift.production);

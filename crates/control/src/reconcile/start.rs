@@ -1,5 +1,7 @@
 //! New tasks: their rows, and where they are placed.
 
+use std::sync::Arc;
+
 use bowline_model::{
     arn::Arn,
     clock::Timestamp,
@@ -22,7 +24,7 @@ pub(super) fn tasks(
     wanted: &Wanted<'_>,
     owner: &TaskOwner,
     count: u32,
-    tasks: &[TaskRecord],
+    tasks: &[Arc<TaskRecord>],
     now: Timestamp,
     new_task_id: &mut impl FnMut() -> TaskId,
 ) -> Vec<TaskId> {
@@ -32,8 +34,8 @@ pub(super) fn tasks(
     let scope = registry.settings().scope.clone();
     let tags = service::propagated_tags(registry, owner);
     let strategy = capacity::strategy_of(registry, owner);
-    let mut placement = Placement::new(&strategy, tasks.iter());
-    let mut spread = Spread::new(registry, owner, tasks.iter());
+    let mut placement = Placement::new(&strategy, tasks.iter().map(|task| &**task));
+    let mut spread = Spread::new(registry, owner, tasks.iter().map(|task| &**task));
     let health_checked = match owner.task_definition() {
         Some(definition) => is_health_checked(registry, definition),
         None => wanted.health_checked,

@@ -1,35 +1,22 @@
 //! What the stream's servers ask the rest of the control plane.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bowline_discovery::{
     identity::ShowsRequest,
-    resource::{Resource, ResourceType},
+    resource::ResourceType,
     telemetry::{MetricReport, SpanBatch},
 };
 use bowline_model::{arn::Arn, clock::Timestamp, identity::SpiffeId, task::TaskId};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+pub use super::resources::{ResourceSet, VersionedResource};
 pub use crate::task_role::{TaskCredentials, TaskCredentialsError};
 use crate::{
     introspection::Introspection,
     telemetry::{InvalidReport, InvalidSpans, Taken},
 };
-
-/// Everything that one proxy should have.
-pub type ResourceSet = BTreeMap<(ResourceType, String), VersionedResource>;
-
-/// A resource in the form in which it is sent.
-#[derive(Clone, Debug, PartialEq)]
-pub struct VersionedResource {
-    /// Changes when, and only when, the resource does: a hash of `encoded`.
-    pub version: String,
-    /// The resource.
-    pub resource: Arc<Resource>,
-    /// Its protobuf encoding.
-    pub encoded: Arc<Vec<u8>>,
-}
 
 /// A certificate that was issued.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,8 +109,9 @@ pub trait Directory: Send + Sync + 'static {
     fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError>;
     /// What the task's proxy should have; `None` when the task is over.
     fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>>;
-    /// The snapshot's generation; changes whenever any resource may have.
-    fn generation(&self) -> watch::Receiver<u64>;
+    /// The generation of what is published where the task is; changes whenever a resource of the task's may have,
+    /// or the task is over.
+    fn generation(&self, task: &TaskId) -> watch::Receiver<u64>;
     /// A proxy's stream began, opened with a certificate of this serial number.
     fn connected(&self, task: &TaskId, serial: &str);
     /// A proxy's stream ended.

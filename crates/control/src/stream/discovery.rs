@@ -31,8 +31,8 @@ use super::{
     subscription::{self, Demand, Subscriptions},
 };
 
-/// How long changes gather before they are sent.
-pub(super) const COALESCE: Duration = Duration::from_millis(20);
+/// What changes within so long after a change was sent gathers, and is sent together. The first change goes at once.
+pub(super) const COALESCE: Duration = Duration::from_millis(50);
 /// How long a proxy may take to answer a response, or to make room for one.
 /// One that hangs is better off with a new stream.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -58,7 +58,7 @@ impl AggregatedDiscoveryService for DiscoveryService {
         connection.spend(1.0)?;
         let peer = connection.peer()?.clone();
         let task = task_of(&*self.directory, &peer.peer)?;
-        let mut changes = self.directory.generation();
+        let mut changes = self.directory.generation(&task);
         let generation = *changes.borrow_and_update();
         let set = self.directory.resources(&task).ok_or_else(no_task)?;
         // At most one response per type is in flight, so this never fills
@@ -145,6 +145,7 @@ impl Session {
         let mut recheck = tokio::time::interval(RECHECK_INTERVAL);
         recheck.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut refresh_at: Option<Instant> = None;
+        let mut refreshed: Option<Instant> = None;
         let closed = self.responses.clone();
         loop {
             let refresh = refresh_at.unwrap_or(expiry);
@@ -156,10 +157,12 @@ impl Session {
                 },
                 changed = self.changes.changed(), if refresh_at.is_none() => {
                     changed.map_err(|_| Status::unavailable("the control plane stops"))?;
-                    refresh_at = Some(Instant::now() + COALESCE);
+                    let now = Instant::now();
+                    refresh_at = Some(refreshed.map_or(now, |last| now.max(last + COALESCE)));
                 }
                 () = sleep_until(refresh), if refresh_at.is_some() => {
                     refresh_at = None;
+                    refreshed = Some(Instant::now());
                     self.refresh()?;
                 }
                 _ = recheck.tick() => self.authorize()?,
@@ -212,6 +215,8 @@ impl Session {
     /// Takes the newest snapshot.
     fn refresh(&mut self) -> Result<(), Status> {
         self.authorize()?;
+        // The task may be elsewhere now: its service's namespace is no constant.
+        self.changes = self.directory.generation(&self.task);
         // In this order: the set may be newer than its label, never older.
         self.generation = *self.changes.borrow_and_update();
         self.set = self.directory.resources(&self.task).ok_or_else(no_task)?;
@@ -243,9 +248,9 @@ fn wire(response: subscription::Response) -> DeltaDiscoveryResponse {
         .changed
         .into_iter()
         .map(|(name, resource)| xds::Resource {
-            version: resource.version,
+            version: resource.version.to_string(),
             resource: Some(Any { type_url: type_url.clone(), value: resource.encoded.as_ref().clone() }),
-            name,
+            name: name.to_string(),
         })
         .collect();
     DeltaDiscoveryResponse {
@@ -253,6 +258,6 @@ fn wire(response: subscription::Response) -> DeltaDiscoveryResponse {
         resources,
         type_url,
         nonce: response.nonce,
-        removed_resources: response.removed,
+        removed_resources: response.removed.iter().map(ToString::to_string).collect(),
     }
 }

@@ -4,11 +4,17 @@
 //! Source: the xDS protocol's incremental variant ("How the client specifies
 //! what resources to return", "ACK and NACK semantics for resource types").
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use bowline_discovery::resource::ResourceType;
 
-use super::directory::{Acknowledgement, ResourceSet, VersionedResource};
+use super::{
+    directory::Acknowledgement,
+    resources::{Kind, ResourceSet, VersionedResource},
+};
 
 /// Most names that a stream may subscribe to, or say that it has, per type.
 pub const NAMES_MAX: usize = 16_384;
@@ -59,9 +65,9 @@ pub struct Response {
     /// To be repeated in the answer; unique on the stream.
     pub nonce: String,
     /// New and changed resources, by name.
-    pub changed: Vec<(String, VersionedResource)>,
+    pub changed: Vec<(Arc<str>, VersionedResource)>,
     /// Names of what is gone, or never was.
-    pub removed: Vec<String>,
+    pub removed: Vec<Arc<str>>,
 }
 
 /// A response that was not answered yet.
@@ -69,8 +75,8 @@ pub struct Response {
 struct InFlight {
     nonce: String,
     generation: u64,
-    changed: BTreeMap<String, String>,
-    removed: BTreeSet<String>,
+    changed: BTreeMap<Arc<str>, Arc<str>>,
+    removed: BTreeSet<Arc<str>>,
     /// Both were in it when it was sent.
     mixed: bool,
 }
@@ -79,15 +85,18 @@ struct InFlight {
 #[derive(Debug, Default)]
 struct Subscription {
     wildcard: bool,
-    names: BTreeSet<String>,
+    names: BTreeSet<Arc<str>>,
     /// Name to the version that the proxy last answered for, be it with an ACK
     /// or a NACK: neither is to be sent again before it changes.
-    told: BTreeMap<String, String>,
+    told: BTreeMap<Arc<str>, Arc<str>>,
     /// Names whose absence must be told as well.
-    owed: BTreeSet<String>,
+    owed: BTreeSet<Arc<str>>,
     /// The proxy waits for a first response, though there be nothing in it.
     answer_due: bool,
     in_flight: Option<InFlight>,
+    /// What was last seen to ask for nothing to be sent: as long as the proxy says nothing, neither will it the next
+    /// time. Of thousands of proxies that are woken most have most types as they were.
+    settled: Option<Arc<Kind>>,
 }
 
 impl Subscription {
@@ -95,8 +104,11 @@ impl Subscription {
         let wildcard = demand.subscribe.is_empty();
         let mut subscription = Self { wildcard, answer_due: true, ..Self::default() };
         subscription.subscribe(&demand.subscribe);
-        subscription.told =
-            demand.has.iter().map(|(name, version)| (name.clone(), version.clone())).collect();
+        subscription.told = demand
+            .has
+            .iter()
+            .map(|(name, version)| (name.as_str().into(), version.as_str().into()))
+            .collect();
         subscription.forget_uncovered();
         subscription.owed.retain(|name| !subscription.told.contains_key(name));
         subscription
@@ -111,7 +123,7 @@ impl Subscription {
             if name == WILDCARD {
                 self.wildcard = true;
             } else {
-                self.names.insert(name.clone());
+                self.names.insert(name.as_str().into());
                 self.owe(name);
             }
         }
@@ -121,7 +133,7 @@ impl Subscription {
         for name in names {
             if name == WILDCARD {
                 self.wildcard = false;
-            } else if self.names.remove(name) && self.wildcard {
+            } else if self.names.remove(name.as_str()) && self.wildcard {
                 // The proxy drops it; the wildcard still wants it.
                 self.owe(name);
             }
@@ -132,7 +144,7 @@ impl Subscription {
     /// The proxy shall hear about `name` afresh, whatever it was told.
     fn owe(&mut self, name: &str) {
         self.told.remove(name);
-        self.owed.insert(name.to_owned());
+        self.owed.insert(name.into());
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.changed.remove(name);
             in_flight.removed.remove(name);
@@ -142,7 +154,7 @@ impl Subscription {
     /// A proxy drops what it unsubscribes from without being told.
     fn forget_uncovered(&mut self) {
         let (wildcard, names) = (self.wildcard, &self.names);
-        let covered = |name: &String| wildcard || names.contains(name);
+        let covered = |name: &Arc<str>| wildcard || names.contains(name);
         self.told.retain(|name, _| covered(name));
         self.owed.retain(covered);
         if let Some(in_flight) = &mut self.in_flight {
@@ -173,40 +185,54 @@ impl Subscription {
     }
 
     /// What differs from what was sent, in order of names.
-    fn changes<'a>(
-        &'a self,
-        kind: ResourceType,
-        set: &'a ResourceSet,
-    ) -> impl Iterator<Item = (&'a String, &'a VersionedResource)> {
-        of_kind(kind, set).filter(|(name, resource)| {
+    fn changes<'a>(&'a self, all: &'a Kind) -> impl Iterator<Item = (&'a Arc<str>, &'a VersionedResource)> {
+        all.iter().filter(|(name, resource)| {
             let sent = self.in_flight.as_ref().and_then(|in_flight| in_flight.changed.get(*name));
             self.covers(name) && sent.or_else(|| self.told.get(*name)) != Some(&resource.version)
         })
     }
 
     /// What the proxy has and should not have; while nothing is in flight.
-    fn removals<'a>(&'a self, kind: ResourceType, set: &'a ResourceSet) -> impl Iterator<Item = &'a String> {
-        self.told.keys().filter(move |name| !set.contains_key(&(kind, (*name).clone())))
+    fn removals<'a>(&'a self, all: &'a Kind) -> impl Iterator<Item = &'a Arc<str>> {
+        self.told.keys().filter(move |name| !all.contains_key(*name))
     }
 
     /// What was asked for by name and does not exist.
-    fn absences<'a>(&'a self, kind: ResourceType, set: &'a ResourceSet) -> impl Iterator<Item = &'a String> {
-        self.owed
-            .iter()
-            .filter(move |name| !self.told.contains_key(*name) && !set.contains_key(&(kind, (*name).clone())))
+    fn absences<'a>(&'a self, all: &'a Kind) -> impl Iterator<Item = &'a Arc<str>> {
+        self.owed.iter().filter(move |name| !self.told.contains_key(*name) && !all.contains_key(*name))
+    }
+
+    fn is_settled(&self, all: &Arc<Kind>) -> bool {
+        self.settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, all))
+    }
+
+    /// There is nothing to be sent. What a proxy said that it has is kept once, however many proxies have it.
+    fn settle(&mut self, all: &Arc<Kind>) {
+        let shared = |name: &Arc<str>, version: &Arc<str>| {
+            let (own, resource) = all.get_key_value(name)?;
+            let is_other = !Arc::ptr_eq(own, name) || !Arc::ptr_eq(&resource.version, version);
+            (is_other && resource.version == *version)
+                .then(|| (Arc::clone(own), Arc::clone(&resource.version)))
+        };
+        if self.told.iter().any(|(name, version)| shared(name, version).is_some()) {
+            let told = std::mem::take(&mut self.told).into_iter();
+            self.told =
+                told.map(|(name, version)| shared(&name, &version).unwrap_or((name, version))).collect();
+        }
+        self.settled = Some(Arc::clone(all));
     }
 
     /// Notes what is too large to be sent as if it had been refused.
-    fn withhold_oversized(&mut self, kind: ResourceType, set: &ResourceSet) {
+    fn withhold_oversized(&mut self, kind: ResourceType, all: &Kind) {
         let oversized: Vec<_> = self
-            .changes(kind, set)
+            .changes(all)
             .filter(|(_, resource)| resource.encoded.len() > RESOURCE_BYTES_MAX)
             .map(|(name, resource)| (name.clone(), resource.version.clone()))
             .collect();
         for (name, version) in oversized {
             tracing::error!(
                 kind = kind.name(),
-                name,
+                name = &*name,
                 "the resource is above the stream's size limit; not sent"
             );
             self.told.insert(name, version);
@@ -242,6 +268,7 @@ impl Subscriptions {
     ) -> Result<Option<Acknowledgement>, LimitExceeded> {
         if let Some(subscription) = self.by_kind.get_mut(&kind) {
             subscription.check(kind, demand)?;
+            subscription.settled = None;
             let acknowledgement = subscription.answer(kind, demand);
             subscription.subscribe(&demand.subscribe);
             subscription.unsubscribe(&demand.unsubscribe);
@@ -264,27 +291,36 @@ impl Subscriptions {
     pub fn next(&mut self, set: &ResourceSet, generation: u64) -> Option<Response> {
         for kind in ResourceType::ALL {
             let Some(subscription) = self.by_kind.get_mut(&kind) else { continue };
-            subscription.withhold_oversized(kind, set);
-            let changed = subscription.changes(kind, set).next().is_some();
+            let all = set.of(kind);
+            if subscription.is_settled(all) {
+                continue;
+            }
+            subscription.withhold_oversized(kind, all);
+            let changed = subscription.changes(all).next().is_some();
             if subscription.in_flight.is_some() {
                 if changed {
                     return None; // what comes later may refer to it
                 }
                 continue;
             }
-            let absent = subscription.absences(kind, set).next().is_some();
+            let absent = subscription.absences(all).next().is_some();
             if changed || absent || subscription.answer_due {
-                return Some(self.send(kind, set, generation, kind == ResourceType::Listener));
+                return Some(self.send(kind, all, generation, kind == ResourceType::Listener));
             }
         }
         for kind in ResourceType::ALL.into_iter().rev() {
-            let Some(subscription) = self.by_kind.get(&kind) else { continue };
+            let Some(subscription) = self.by_kind.get_mut(&kind) else { continue };
+            let all = set.of(kind);
+            if subscription.is_settled(all) {
+                continue;
+            }
             if subscription.in_flight.is_some() {
                 return None;
             }
-            if subscription.removals(kind, set).next().is_some() {
-                return Some(self.send(kind, set, generation, true));
+            if subscription.removals(all).next().is_some() {
+                return Some(self.send(kind, all, generation, true));
             }
+            subscription.settle(all);
         }
         None
     }
@@ -294,13 +330,7 @@ impl Subscriptions {
         self.by_kind.values().any(|subscription| subscription.in_flight.is_some())
     }
 
-    fn send(
-        &mut self,
-        kind: ResourceType,
-        set: &ResourceSet,
-        generation: u64,
-        with_removals: bool,
-    ) -> Response {
+    fn send(&mut self, kind: ResourceType, all: &Kind, generation: u64, with_removals: bool) -> Response {
         self.nonce += 1;
         let nonce = self.nonce.to_string();
         let subscription = self.by_kind.entry(kind).or_default();
@@ -311,15 +341,15 @@ impl Subscriptions {
             room = if fits { room.saturating_sub(bytes.max(1)) } else { 0 };
             fits
         };
-        let changed: Vec<(String, VersionedResource)> = subscription
-            .changes(kind, set)
+        let changed: Vec<(Arc<str>, VersionedResource)> = subscription
+            .changes(all)
             .take_while(|(name, resource)| fits(resource.encoded.len() + name.len() + resource.version.len()))
-            .map(|(name, resource)| (name.clone(), resource.clone()))
+            .map(|(name, resource)| (Arc::clone(name), resource.clone()))
             .collect();
-        let mut removed: BTreeSet<String> =
-            subscription.absences(kind, set).take_while(|name| fits(name.len())).cloned().collect();
+        let mut removed: BTreeSet<Arc<str>> =
+            subscription.absences(all).take_while(|name| fits(name.len())).cloned().collect();
         if with_removals {
-            removed.extend(subscription.removals(kind, set).take_while(|name| fits(name.len())).cloned());
+            removed.extend(subscription.removals(all).take_while(|name| fits(name.len())).cloned());
         }
         for name in changed.iter().map(|(name, _)| name).chain(&removed) {
             subscription.owed.remove(name);
@@ -337,12 +367,6 @@ impl Subscriptions {
         });
         Response { kind, generation, nonce, changed, removed: removed.into_iter().collect() }
     }
-}
-
-fn of_kind(kind: ResourceType, set: &ResourceSet) -> impl Iterator<Item = (&String, &VersionedResource)> {
-    set.range((kind, String::new())..)
-        .take_while(move |((other, _), _)| *other == kind)
-        .map(|((_, name), resource)| (name, resource))
 }
 
 fn bounded(reason: &str) -> String {

@@ -120,13 +120,13 @@ impl FakeDirectory {
         let versioned = VersionedResource { version: version.into(), resource: Arc::new(resource), encoded };
         self.change(|world| {
             let set = world.sets.entry(task.as_str().into()).or_default();
-            set.insert((kind, name.into()), versioned);
+            set.insert(kind, name, versioned);
         });
     }
 
     fn remove(&self, task: &TaskId, kind: ResourceType, name: &str) {
         self.change(|world| {
-            world.sets.entry(task.as_str().into()).or_default().remove(&(kind, name.into()));
+            world.sets.entry(task.as_str().into()).or_default().remove(kind, name);
         });
     }
 }
@@ -195,7 +195,7 @@ impl Directory for FakeDirectory {
         self.world.lock().expect("nothing panicked").sets.get(task.as_str()).cloned().map(Arc::new)
     }
 
-    fn generation(&self) -> watch::Receiver<u64> {
+    fn generation(&self, _: &TaskId) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
 
@@ -386,6 +386,16 @@ async fn issue(channel: Channel, token: &str, name: &str, csr: &[u8]) -> Result<
     timeout(PATIENCE, client.issue(request)).await.expect("in time").map(tonic::Response::into_inner)
 }
 
+#[test]
+fn as_many_connections_are_taken_as_files_may_be_open() {
+    assert_eq!(connections_max(1_024), 512);
+    assert_eq!(connections_max(256), 128);
+    assert_eq!(connections_max(20_000), 20_000 - OTHER_FILES);
+    assert_eq!(connections_max(1 << 40), CONNECTIONS_MAX);
+    assert_eq!(connections_max(u64::MAX), CONNECTIONS_MAX);
+    assert_eq!(connections_max(0), 1);
+}
+
 #[tokio::test]
 async fn a_token_is_good_for_one_certificate() {
     let fixture = start();
@@ -467,6 +477,52 @@ async fn changes_and_removals_are_pushed() {
     assert_eq!(stream.accept().await, just(&["one@2"]));
     fixture.directory.remove(&a, ResourceType::Cluster, "two");
     assert_eq!(stream.accept().await, (vec![], vec!["two".to_owned()]));
+}
+
+#[tokio::test]
+async fn changes_in_a_burst_gather_and_the_last_of_them_is_published() {
+    const CHANGES: usize = 200;
+    let fixture = start();
+    let a = task(A);
+    fixture.directory.put(&a, ResourceType::Cluster, "one", "0");
+    let mut stream = fixture.stream_as(A).await;
+    stream.subscribe(ResourceType::Cluster).await;
+    assert_eq!(stream.accept().await, just(&["one@0"]));
+    let directory = Arc::clone(&fixture.directory);
+    let burst = tokio::spawn(async move {
+        let began = std::time::Instant::now();
+        for change in 1..=CHANGES {
+            directory.put(&task(A), ResourceType::Cluster, "one", &change.to_string());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        began.elapsed()
+    });
+    let (last, mut sent) = (just(&[&format!("one@{CHANGES}")]), 1);
+    while stream.accept().await != last {
+        sent += 1;
+    }
+    // The first goes at once, and one after each pause.
+    let pauses = burst.await.expect("no panic").as_millis() / discovery::COALESCE.as_millis();
+    assert!(sent <= pauses + 2, "{sent} responses in {pauses} pauses");
+
+    // What does not come in a burst goes by itself.
+    for change in ["a", "b", "c"] {
+        tokio::time::sleep(discovery::COALESCE).await;
+        fixture.directory.put(&a, ResourceType::Cluster, "one", change);
+        assert_eq!(stream.accept().await, just(&[&format!("one@{change}")]));
+    }
+}
+
+#[tokio::test]
+async fn who_only_connects_keeps_nobody_out() {
+    let fixture = start();
+    fixture.directory.put(&task(A), ResourceType::Cluster, "one", "1");
+    let mut silent = Vec::new();
+    for _ in 0..=HANDSHAKES_MAX {
+        silent.push(TcpStream::connect(fixture.server.local_addr()).await.expect("connects"));
+    }
+    let stream = fixture.stream_as(A).await;
+    stream.subscribe(ResourceType::Cluster).await;
 }
 
 #[tokio::test]

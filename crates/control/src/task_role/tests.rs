@@ -8,7 +8,7 @@ use crate::{
         testing::{Keys, TestApi},
     },
     audit::LookupQuery,
-    control_plane::task_secrets,
+    control_plane::desired,
     stream::directory::Directory,
     task_spec::{self, SpecOptions},
 };
@@ -165,7 +165,7 @@ async fn a_task_that_is_over_has_none() {
     let task = run(&api, Some(&arn("reader")), json!({})).await;
     assert!(given(&api, &task).is_ok());
     let record = api.registry().tasks.get(task.as_str()).cloned().expect("the task");
-    task_secrets::refuse(&api.api.core, &record, "it cannot run".into());
+    desired::end_untold(&api.api.core, &record, Some("it cannot run".into()));
     assert!(matches!(given(&api, &task), Err(TaskCredentialsError::NoRole)));
 }
 

@@ -267,7 +267,7 @@ impl Mesh {
         let registry = self.control.snapshot();
         let record = registry.tasks.get(task.as_str()).expect("the task is known");
         let all = publish::resources(&registry, &self.options, record).expect("it is served");
-        all.into_values().map(|held| (*held.resource).clone()).collect()
+        all.iter().map(|(_, _, held)| (*held.resource).clone()).collect()
     }
 
     fn write(&self, task: &TaskId, path: &Path, application: Option<SocketAddr>) {

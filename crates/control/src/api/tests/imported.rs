@@ -17,7 +17,10 @@ use crate::{
         rollover::{self, ANNOUNCED_FOR, OVERLAP},
         serving,
     },
-    publish::{self, PublishOptions},
+    publish::{
+        PublishOptions,
+        scope::{self, Reach},
+    },
     revocation::{BarRecord, BarSubject, RevocationReason},
     stream::directory::{Directory, IssueError},
 };
@@ -111,7 +114,7 @@ impl Mesh {
 
     fn resource(&self, service: &str, kind: ResourceType, name: &str) -> Option<Resource> {
         let resources = self.0.core.resources(&self.task(service)).unwrap();
-        resources.get(&(kind, name.to_owned())).map(|versioned| (*versioned.resource).clone())
+        resources.get(kind, name).map(|versioned| (*versioned.resource).clone())
     }
 
     fn listener(&self, service: &str) -> v1::InboundBind {
@@ -371,7 +374,7 @@ fn a_gateway_shows_the_listeners_certificates_and_its_own_for_its_own_name() {
     let balancer = registry.load_balancers.values().next().unwrap();
     let task = registry.tasks_of_gateway(&balancer.arn)[0].clone();
     let set = crate::publish::resources(&registry, &PublishOptions::default(), &task).unwrap();
-    let shown = set.values().find_map(|versioned| match &*versioned.resource {
+    let shown = set.iter().find_map(|(_, _, versioned)| match &*versioned.resource {
         Resource::Listener(v1::Listener { bind: Some(v1::listener::Bind::Public(bind)), .. }) => {
             bind.tls.clone()
         }
@@ -403,7 +406,7 @@ fn who_is_barred_bears_on_proxies_only_where_a_certificate_is_shown() {
             };
             registry.bars.put(subject.key(), record);
         });
-        publish::bears_on_proxies(&before, &mesh.0.core.registry())
+        scope::reach(&before, &mesh.0.core.registry()) == Reach::Everybody
     };
     let plain = Mesh::new();
     plain.service("web", json!({"mode": "MUTUAL_TLS"}));

@@ -9,7 +9,7 @@ use crate::{
         testing::{Keys, TestApi},
     },
     audit::LookupQuery,
-    control_plane::task_secrets,
+    control_plane::{desired, task_secrets},
     registry::{RegistryError, TaskRecord},
 };
 
@@ -319,7 +319,7 @@ async fn a_task_gets_what_its_execution_role_may_read_and_the_rest_is_denied_and
     assert_eq!(of("other")["requestParameters"]["secretId"], arn);
 
     // The task ends without having started; one that runs already stays.
-    task_secrets::refuse(core, &denied, reason.clone());
+    desired::end_untold(core, &denied, Some(reason.clone()));
     let refused = core.registry().tasks.get(denied.id.as_str()).cloned().expect("is there");
     denied.report.clone_from(&refused.report);
     let report = refused.report.as_ref().expect("it has ended");

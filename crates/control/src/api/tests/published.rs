@@ -1,0 +1,387 @@
+//! Whom a change reaches, what is shared between proxies, and what never is.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Instant,
+};
+
+use bowline_discovery::{
+    resource::{Resource, ResourceType},
+    v1,
+};
+use bowline_model::{
+    clock::Timestamp,
+    task::{DesiredStatus, HealthStatus, InboundSocket, TaskId, TaskReport, TaskStatus},
+};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::Endpoint;
+use crate::{
+    core::{
+        chaos::{Disturbed, PathDiversion, Stage, StagedKey},
+        harm::HarmKind,
+    },
+    publish::{
+        self,
+        scope::{Reach, Scope, reach},
+    },
+    registry::Registry,
+    revocation::{RevocationReason, RevocationRecord},
+    stream::{
+        directory::Directory as _,
+        resources::{ResourceSet, VersionedResource},
+    },
+};
+
+/// Two namespaces, `n0` and `n1`, of two services each, `a` and `b`, whose two tasks each listen.
+struct Mesh(Endpoint);
+
+impl Mesh {
+    fn new() -> Self {
+        let api = Endpoint::new();
+        let containers = json!([{"name": "web", "image": "busybox",
+            "portMappings": [{"name": "http", "containerPort": 8080, "appProtocol": "http"}]}]);
+        let definition =
+            json!({"family": "web", "networkMode": "awsvpc", "containerDefinitions": containers});
+        api.ok("ecs", "RegisterTaskDefinition", definition);
+        for namespace in ["n0", "n1"] {
+            let defaults = json!({"namespace": namespace});
+            api.ok(
+                "ecs",
+                "CreateCluster",
+                json!({"clusterName": namespace, "serviceConnectDefaults": defaults}),
+            );
+            for name in ["a", "b"] {
+                let connect = json!({"enabled": true, "services": [
+                    {"portName": "http", "discoveryName": name, "clientAliases": [{"port": 80, "dnsName": name}]}]});
+                let service = json!({"cluster": namespace, "serviceName": name, "taskDefinition": "web",
+                    "desiredCount": 2, "serviceConnectConfiguration": connect});
+                api.ok("ecs", "CreateService", service);
+            }
+        }
+        api.finish_stack();
+        let mesh = Self(api);
+        for (host, task) in mesh.registry().tasks.values().enumerate() {
+            mesh.listen(&task.id, u8::try_from(host).expect("few tasks"));
+        }
+        mesh
+    }
+
+    fn registry(&self) -> Arc<Registry> {
+        self.0.core.registry()
+    }
+
+    /// The tasks of a service of a namespace.
+    fn tasks(&self, namespace: &str, name: &str) -> [TaskId; 2] {
+        let registry = self.registry();
+        let service = registry.services.values().find(|row| row.cluster == namespace && row.name == name);
+        let tasks = registry.tasks_of_service(&service.expect("the service").arn);
+        [tasks[0].id.clone(), tasks[1].id.clone()]
+    }
+
+    /// Its sidecar accepts calls there from now on.
+    fn listen(&self, task: &TaskId, host: u8) {
+        let report = TaskReport {
+            id: task.clone(),
+            at: Timestamp::from_secs(1),
+            status: TaskStatus::Running,
+            health: HealthStatus::Unknown,
+            containers: Vec::new(),
+            inbound: vec![InboundSocket {
+                port_name: "http".into(),
+                container_port: 8080,
+                address: address(host),
+            }],
+            published: Vec::new(),
+            proxy_ready: true,
+            stopped_reason: None,
+            stop_code: None,
+            shim_pid: None,
+            warnings: Vec::new(),
+        };
+        self.0.change(|registry| {
+            registry.tasks.update(task.as_str(), |task| task.report = Some(Arc::new(report)));
+        });
+    }
+
+    fn set(&self, task: &TaskId) -> Arc<ResourceSet> {
+        self.0.core.resources(task).expect("it lives")
+    }
+}
+
+fn address(host: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, host], 8080))
+}
+
+/// The addresses of a cluster's endpoints: where calls go.
+fn endpoints(set: &ResourceSet, cluster: &str) -> BTreeSet<String> {
+    let held = set.get(ResourceType::Endpoints, cluster).expect("it can be called");
+    let Resource::Endpoints(endpoints) = &*held.resource else { panic!("{:?}", held.resource) };
+    let led = |one: &v1::Endpoint| match one.diverted_to.as_str() {
+        "" => one.address.clone(),
+        to => to.to_owned(),
+    };
+    endpoints.endpoints.iter().map(led).collect()
+}
+
+fn identity(set: &ResourceSet) -> v1::Identity {
+    let held = set.get(ResourceType::Identity, "mesh").expect("it is a member");
+    let Resource::Identity(identity) = &*held.resource else { panic!("{:?}", held.resource) };
+    identity.clone()
+}
+
+#[test]
+fn a_change_of_endpoints_wakes_those_of_its_namespace_alone() {
+    let mesh = Mesh::new();
+    let ([moved, _], [near, _], [far, _]) =
+        (mesh.tasks("n0", "a"), mesh.tasks("n0", "b"), mesh.tasks("n1", "a"));
+    let streams = [&near, &far].map(|task| mesh.0.core.generation(task));
+    let told = |mut streams: [tokio::sync::watch::Receiver<u64>; 2]| {
+        streams.each_mut().map(|stream| stream.has_changed().expect("it lives"))
+    };
+    let before = [&near, &far].map(|task| mesh.set(task));
+    mesh.listen(&moved, 77);
+    assert_eq!(told(streams), [true, false]);
+    let after = [&near, &far].map(|task| mesh.set(task));
+    assert!(endpoints(&after[0], "a.n0").contains("10.0.0.77"));
+    assert!(!endpoints(&before[0], "a.n0").contains("10.0.0.77"));
+    assert!(Arc::ptr_eq(&before[1], &after[1]), "nothing of it was made anew");
+    // Of what did not change, nothing is another one.
+    for kind in ResourceType::ALL.into_iter().filter(|kind| *kind != ResourceType::Endpoints) {
+        assert!(Arc::ptr_eq(before[0].of(kind), after[0].of(kind)), "{kind:?}");
+    }
+
+    // What everybody has reaches everybody.
+    let streams = [&near, &far].map(|task| mesh.0.core.generation(task));
+    mesh.0.change(|registry| {
+        registry.namespaces.update("n0", |namespace| namespace.private_dns = !namespace.private_dns);
+    });
+    assert_eq!(told(streams), [true, true]);
+}
+
+#[test]
+fn what_others_have_nothing_of_reaches_nobody() {
+    let mesh = Mesh::new();
+    let [task, _] = mesh.tasks("n0", "a");
+    let reached = |change: &dyn Fn(&mut Registry)| {
+        let before = mesh.registry();
+        let mut after = Registry::clone(&before);
+        change(&mut after);
+        match reach(&before, &after) {
+            Reach::Everybody => panic!("everybody"),
+            Reach::Scopes(scopes) => scopes,
+        }
+    };
+    let of_task = |change: fn(&mut crate::registry::TaskRecord)| {
+        reached(&|registry| registry.tasks.update(task.as_str(), change))
+    };
+    let here = BTreeSet::from([Scope::Namespace("n0".into())]);
+    assert_eq!(of_task(|task| task.was_healthy = !task.was_healthy), BTreeSet::new());
+    assert_eq!(of_task(|task| task.serving_since = Some(Timestamp::from_secs(9))), BTreeSet::new());
+    assert_eq!(of_task(|task| task.draining_since = Some(Timestamp::from_secs(9))), here);
+    assert_eq!(of_task(|task| task.desired = DesiredStatus::Stopped), here);
+    assert_eq!(of_task(|task| task.report = None), here);
+    assert_eq!(of_task(|task| task.zone = Some("z".into())), here);
+    assert_eq!(reached(&|registry| registry.tasks.remove(task.as_str())), here);
+    assert_eq!(reached(&|registry| registry.certificates.retain(|_, _| false)), BTreeSet::new());
+    let new = |serves: bool| {
+        reached(&|registry| {
+            let mut record = (**registry.tasks.get(task.as_str()).expect("the task")).clone();
+            record.id = TaskId::from_random([9; 16]);
+            record.report = record.report.filter(|_| serves);
+            registry.tasks.put(record.id.clone().as_str(), record);
+        })
+    };
+    assert_eq!((new(false), new(true)), (BTreeSet::new(), here));
+    // Behind a gateway others call it too.
+    mesh.0.change(|registry| {
+        let services: Vec<_> = registry.services.values().map(|service| service.arn.clone()).collect();
+        let group = services[0].clone();
+        for arn in services {
+            registry.services.update(arn.as_str(), |service| {
+                service.targets.push(bowline_model::service::TargetBinding {
+                    target_group: group.clone(),
+                    container: "web".into(),
+                    container_port: 8080,
+                    alternate: None,
+                    test_rule: None,
+                });
+            });
+        }
+    });
+    let gateways = BTreeSet::from([Scope::Namespace("n0".into()), Scope::Gateways]);
+    assert_eq!(of_task(|task| task.report = None), gateways);
+}
+
+#[test]
+fn tasks_of_a_deployment_share_one_set() {
+    let mesh = Mesh::new();
+    let ([one, other], [callee, _]) = (mesh.tasks("n0", "a"), mesh.tasks("n0", "b"));
+    assert!(Arc::ptr_eq(&mesh.set(&one), &mesh.set(&other)));
+    let (own, others) = (mesh.set(&one), mesh.set(&callee));
+    assert_ne!(identity(&own).spiffe_id, identity(&others).spiffe_id);
+    assert!(Arc::ptr_eq(own.of(ResourceType::Endpoints), others.of(ResourceType::Endpoints)));
+    // A task elsewhere is not alike.
+    mesh.0.change(|registry| registry.tasks.update(one.as_str(), |task| task.zone = Some("z".into())));
+    assert!(!Arc::ptr_eq(&mesh.set(&one), &mesh.set(&other)));
+}
+
+#[test]
+fn a_fault_is_told_to_those_whose_it_is() {
+    let mesh = Mesh::new();
+    let core = &mesh.0.core;
+    let [one, other] = mesh.tasks("n0", "a");
+    let before = mesh.set(&other);
+    let until = Timestamp::from_secs(u64::MAX / 4_000);
+
+    let told = v1::StagedCertificate { version: "1".into(), ..v1::StagedCertificate::default() };
+    let key = StagedKey { chain_der: vec![b"leaf".to_vec()], key: Zeroizing::new(b"key".to_vec()) };
+    let held = BTreeMap::from([(one.clone(), key)]);
+    let stage = core.stage(Stage { told, until, held, believable: Vec::new() }).expect("no other");
+    assert_eq!(identity(&mesh.set(&one)).staged.map(|staged| staged.version), Some("1".into()));
+    assert!(
+        Arc::ptr_eq(&mesh.set(&other), &before),
+        "another task of the same deployment hears nothing of it"
+    );
+    assert!(core.fetch(&one, "staged:1").is_ok() && core.fetch(&other, "staged:1").is_err());
+    core.unstage(stage).expect("it was in force");
+    assert!(Arc::ptr_eq(&mesh.set(&one), &before));
+
+    let host = |task: &TaskId| {
+        let registry = mesh.registry();
+        registry.tasks.get(task.as_str()).expect("the task").report.as_ref().expect("it listens").inbound[0]
+            .address
+    };
+    let [callee, _] = mesh.tasks("n0", "b");
+    let path = core
+        .divert_paths(PathDiversion {
+            callers: BTreeSet::from([one.clone()]),
+            cluster: "b.n0".into(),
+            to: BTreeMap::from([(host(&callee), address(99))]),
+            until,
+        })
+        .expect("no other");
+    assert!(endpoints(&mesh.set(&one), "b.n0").contains("10.0.0.99:8080"));
+    assert!(Arc::ptr_eq(&mesh.set(&other), &before));
+    core.end_diverted_paths(path).expect("it was in force");
+    assert!(Arc::ptr_eq(&mesh.set(&one), &before));
+
+    core.divert(&one, "b.n0", Some((address(98), Instant::now())));
+    assert_eq!(endpoints(&mesh.set(&one), "b.n0"), BTreeSet::from(["10.0.0.98".to_owned()]));
+    assert!(Arc::ptr_eq(&mesh.set(&other), &before));
+    core.divert(&one, "b.n0", None);
+
+    core.ask_for_renewal(std::slice::from_ref(&one), "now");
+    let asked = |task: &TaskId| match identity(&mesh.set(task)).source {
+        Some(v1::identity::Source::Issued(issued)) => issued.renewal,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((asked(&one), asked(&other)), ("now".into(), String::new()));
+    core.ask_no_more(std::slice::from_ref(&one), "now");
+    assert!(Arc::ptr_eq(&mesh.set(&one), &mesh.set(&other)));
+}
+
+#[test]
+fn what_is_unusable_or_disturbed_on_purpose_is_so_at_one_proxy() {
+    let mesh = Mesh::new();
+    let core = &mesh.0.core;
+    let [one, other] = mesh.tasks("n0", "a");
+    let before = mesh.set(&other);
+    let until = Timestamp::from_secs(u64::MAX / 4_000);
+
+    let garbage = HarmKind::Garbage(BTreeSet::new());
+    let (harm, _) = core.begin_harm(std::slice::from_ref(&one), garbage, until).expect("no other");
+    let unusable = mesh.set(&one);
+    let is_usable = |(kind, name, held): (ResourceType, &Arc<str>, &VersionedResource)| {
+        Resource::decode(kind, &held.encoded).is_ok_and(|read| read.name() == &**name)
+    };
+    assert_eq!(unusable.iter().count(), before.iter().count());
+    assert!(!unusable.iter().any(is_usable) && before.iter().all(is_usable));
+    assert!(Arc::ptr_eq(&mesh.set(&other), &before));
+    core.end_harm(harm).expect("it was in force");
+    assert!(Arc::ptr_eq(&mesh.set(&one), &before));
+
+    let told = v1::Disturbance { version: "1".into(), ..v1::Disturbance::default() };
+    let tasks = BTreeSet::from([one.clone()]);
+    let disturbance = core.disturb(Disturbed { told, until, tasks }).expect("no other");
+    assert!(!Arc::ptr_eq(&mesh.set(&one), &before));
+    assert!(Arc::ptr_eq(&mesh.set(&other), &before));
+    core.end_disturbance(disturbance).expect("it was in force");
+    assert!(Arc::ptr_eq(&mesh.set(&one), &before));
+}
+
+#[test]
+fn a_proxy_is_waited_for_only_where_its_endpoints_are_others() {
+    let mesh = Mesh::new();
+    let core = &mesh.0.core;
+    let [one, other] = mesh.tasks("n0", "a");
+    let since = |task: &TaskId| core.endpoints_since(task).expect("it lives");
+    let first = (since(&one), since(&other));
+    core.ask_for_renewal(std::slice::from_ref(&one), "now");
+    assert_eq!((since(&one), since(&other)), first, "endpoints are what they were");
+    core.ask_no_more(std::slice::from_ref(&one), "now");
+    assert_eq!((since(&one), since(&other)), first);
+    core.divert(&one, "b.n0", Some((address(98), Instant::now())));
+    let diverted = since(&one);
+    assert!(diverted > first.0 && diverted <= *core.generation(&one).borrow());
+    core.divert(&one, "b.n0", None);
+    assert!(since(&one) > diverted, "what it had before is news again");
+    assert_eq!(since(&other), first.1);
+}
+
+#[test]
+fn revocations_reach_everybody_and_are_in_what_is_made_later() {
+    let mesh = Mesh::new();
+    let ([near, _], [far, _]) = (mesh.tasks("n0", "b"), mesh.tasks("n1", "b"));
+    let before = [&near, &far].map(|task| mesh.set(task));
+    let core = &mesh.0.core;
+    let told = core.revocations_generation();
+    mesh.0.change(|registry| {
+        let record = RevocationRecord {
+            serial: "0a".into(),
+            authority: "arn:aws:acm-pca:us-east-1:000000000000:certificate-authority/a"
+                .parse()
+                .expect("an ARN"),
+            task: Some(near.clone()),
+            spiffe_id: None,
+            reason: RevocationReason::default(),
+            revoked_at: Timestamp::from_secs(1),
+            not_after: Timestamp::from_secs(u64::MAX / 4_000),
+            fault_until: None,
+        };
+        registry.revocations.put("0a", record);
+    });
+    assert!(core.revocations_generation() > told);
+    // One is looked at before its endpoints change, the other one after.
+    mesh.set(&far);
+    mesh.listen(&mesh.tasks("n0", "a")[0], 55);
+    mesh.listen(&mesh.tasks("n1", "a")[0], 56);
+    let after = [&near, &far].map(|task| mesh.set(task));
+    for (before, after) in before.iter().zip(&after) {
+        let refused = |set: &ResourceSet| match set.of(ResourceType::Revocation).values().next() {
+            Some(held) => match &*held.resource {
+                Resource::Revocation(revocation) => revocation.serials.len(),
+                other => panic!("{other:?}"),
+            },
+            None => panic!("every proxy has one"),
+        };
+        assert_eq!((refused(before), refused(after)), (0, 1));
+        assert!(Arc::ptr_eq(before.of(ResourceType::Cluster), after.of(ResourceType::Cluster)));
+    }
+}
+
+#[test]
+fn a_set_that_is_shared_is_what_is_made_for_a_task_alone() {
+    let mesh = Mesh::new();
+    mesh.listen(&mesh.tasks("n0", "a")[0], 44);
+    let registry = mesh.registry();
+    for task in registry.tasks.values() {
+        let shared = mesh.set(&task.id);
+        let options = mesh.0.core.options_of(&task.id);
+        let alone = publish::resources(&registry, &options, task).expect("it lives");
+        assert_eq!(*shared, alone);
+    }
+}

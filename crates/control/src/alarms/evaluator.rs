@@ -132,8 +132,7 @@ impl Evaluator {
     /// Does what is due: at a tick by the clock, and else by what has changed.
     fn turn(&mut self, core: &Arc<Core>, reader: &dyn MetricReader, is_tick: bool) {
         let now = wall_clock::now();
-        let transitions = if is_tick { self.judge_due(&core.registry(), reader, now) } else { Vec::new() };
-        if let Err(error) = self.step(core, reader, &transitions, now) {
+        if let Err(error) = self.advance(core, reader, is_tick, now) {
             tracing::error!(%error, "the states of alarms could not be written");
         }
         self.take_delivered(core, now);
@@ -153,6 +152,23 @@ impl Evaluator {
                 tracing::error!(%error, "the histories of alarms could not be swept");
             }
         }
+    }
+
+    /// Takes the actions that are pending, and judges on a tick.
+    fn advance(
+        &mut self,
+        core: &Arc<Core>,
+        reader: &dyn MetricReader,
+        is_tick: bool,
+        now: Timestamp,
+    ) -> Result<(), RegistryError> {
+        // What was set by hand is acted on before it is judged anew: its values may say something else.
+        self.step(core, reader, &[], now)?;
+        if !is_tick {
+            return Ok(());
+        }
+        let transitions = self.judge_due(&core.registry(), reader, now);
+        self.step(core, reader, &transitions, now)
     }
 
     /// Alarms whose values make another state of them.

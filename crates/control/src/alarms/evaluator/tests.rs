@@ -87,14 +87,31 @@ fn put(core: &Core, alarm: Alarm) {
 }
 
 fn tick(evaluator: &mut Evaluator, core: &Arc<Core>, values: &Values, now: Timestamp) {
-    let transitions = evaluator.judge_due(&core.registry(), values, now);
-    evaluator.step(core, values, &transitions, now).expect("it is written");
+    evaluator.advance(core, values, true, now).expect("it is written");
 }
 
 fn summaries(core: &Core, kind: HistoryItemType) -> Vec<String> {
     let registry = core.registry();
     let history = registry.alarm_histories.get("errors").expect("a history");
     history.items.iter().filter(|item| item.kind == kind).map(|item| item.summary.clone()).collect()
+}
+
+#[tokio::test]
+async fn a_state_that_was_set_is_acted_on_before_the_alarm_is_judged_anew() {
+    let (core, _dir) = core_in_memory(AuthorizationMode::Enforce);
+    let (mut evaluator, values) = (Evaluator::new(), Values::default());
+    put(&core, alarm("arn:aws:sns:us-east-1:000000000000:nowhere"));
+    values.put(NOW - PERIOD, 1.0);
+    let set = core.change::<_, RegistryError>(|registry| {
+        let set = commands::set_state(registry, "errors", AlarmState::Alarm, "by hand".into(), None, NOW);
+        set.expect("it is there");
+        Ok(())
+    });
+    set.expect("it is written");
+    tick(&mut evaluator, &core, &values, NOW + PERIOD);
+    assert!(in_alarm(&core.registry()).next().is_none(), "it was judged");
+    let actions = summaries(&core, HistoryItemType::Action);
+    assert!(actions.len() == 1 && actions[0].contains("nowhere"), "{actions:?}");
 }
 
 #[tokio::test]

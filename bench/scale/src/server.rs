@@ -64,10 +64,11 @@ impl Server {
     pub(crate) fn memory(&self) -> anyhow::Result<(u64, u64)> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let of = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+            kib.map(|kib| kib / 1024).with_context(|| format!("/proc/PID/status has no {name}"))
         };
-        Ok((of("VmRSS:").unwrap_or_default(), of("VmHWM:").unwrap_or_default()))
+        Ok((of("VmRSS:")?, of("VmHWM:")?))
     }
 
     /// The end of what it said on its standard error.

@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -21,6 +22,9 @@ use crate::{
     },
     registry::{Registry, RegistryError, RegistryWriter, SETTINGS},
 };
+
+/// Longest time that a name waits for others which have changed, so that it is known within 100 ms.
+const CHANGES_WAIT_MAX: Duration = Duration::from_millis(50);
 
 /// A DNS server that answers, from names that nobody keeps in step yet.
 pub(super) struct PrivateDns {
@@ -56,7 +60,7 @@ impl PrivateDns {
     /// the next one together.
     pub(super) async fn follow(self: Arc<Self>, core: Arc<Core>) {
         let mut generation = core.registry_generation();
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(CHANGES_WAIT_MAX);
         loop {
             generation.mark_unchanged();
             let began = Instant::now();

@@ -23,8 +23,8 @@ use crate::{
     registry::{Registry, RegistryError, RegistryWriter, SETTINGS},
 };
 
-/// Longest time that a name waits for others which have changed, so that it is known within 100 ms.
-const CHANGES_WAIT_MAX: Duration = Duration::from_millis(50);
+/// Longest time that a name waits for others which have changed: whoever registers one looks for it at once.
+const CHANGES_WAIT_MAX: Duration = Duration::from_millis(5);
 
 /// A DNS server that answers, from names that nobody keeps in step yet.
 pub(super) struct PrivateDns {

@@ -86,6 +86,8 @@ def measure():
         for where, is_seen in seen.items():
             while not is_seen():
                 assert time.monotonic() - done < 10, f"{name} never came to {where}"
+                # Who asks all the while is not answered any more.
+                time.sleep(0.001)
             worst[where] = max(worst[where], round((time.monotonic() - done) * 1000))
     print(json.dumps(worst))
 

@@ -19,6 +19,7 @@ use bowline_model::{
     fault::{FaultError, FaultId, TaskHarm},
     task::{DesiredStatus, TaskDesire, TaskId, TaskReport, TokenIssuer},
 };
+use bowline_plumbing::wall_clock;
 use thiserror::Error;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
@@ -346,7 +347,7 @@ impl Loop {
             } else if desire.status == DesiredStatus::Running && !self.stopping {
                 self.drive(id.clone(), Begin::Start(desire.spec.clone()));
             } else if desire.status == DesiredStatus::Stopped {
-                self.has_ended(crate::driver::never_ran(id)).await;
+                self.has_ended(TaskReport::unseen(id.clone(), wall_clock::now(), None)).await;
             }
         }
     }

@@ -19,7 +19,7 @@ use bowline_model::{
     clock::Timestamp,
     fault::{FaultError, FaultId, TaskHarm, Victims},
     sabotage,
-    task::{HealthStatus, Secret, StopCode, TaskId, TaskReport, TaskSpec, TaskStatus, TokenIssuer},
+    task::{Secret, TaskId, TaskReport, TaskSpec, TaskStatus, TokenIssuer},
 };
 use bowline_plumbing::{
     fd_message,
@@ -301,7 +301,8 @@ pub(crate) async fn drive(
         // The shim has done it, unless it was killed.
         let _ = tokio::task::spawn_blocking(move || crate::control_groups::remove(&groups)).await;
     }
-    let mut report = directory.read_report().unwrap_or_else(|| lost(&id, why.as_deref()));
+    let mut report =
+        directory.read_report().unwrap_or_else(|| TaskReport::unseen(id.clone(), wall_clock::now(), why));
     report.id = id.clone();
     report.status = TaskStatus::Stopped;
     if let Err(error) = retire(&context, &id, &directory, &report) {
@@ -464,29 +465,6 @@ async fn end(shim: &mut Shim) {
     if let Some(child) = &mut shim.child {
         let _ = child.wait().await;
     }
-}
-
-/// The report of a task whose shim left none.
-fn lost(id: &TaskId, why: Option<&str>) -> TaskReport {
-    TaskReport {
-        id: id.clone(),
-        at: wall_clock::now(),
-        status: TaskStatus::Stopped,
-        health: HealthStatus::Unknown,
-        containers: Vec::new(),
-        inbound: Vec::new(),
-        published: Vec::new(),
-        proxy_ready: false,
-        stopped_reason: why.map(str::to_owned),
-        stop_code: why.map(|_| StopCode::TaskFailedToStart),
-        shim_pid: None,
-        warnings: Vec::new(),
-    }
-}
-
-/// The report of a task that is not to run and never did here.
-pub(crate) fn never_ran(id: &TaskId) -> TaskReport {
-    lost(id, None)
 }
 
 /// Removes what the task left, its logs and its last report excepted: by the

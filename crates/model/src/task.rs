@@ -444,6 +444,27 @@ pub struct TaskReport {
     pub warnings: Vec<String>,
 }
 
+impl TaskReport {
+    /// Of a task that is over and of which nothing else is known: it never ran, or nobody saw its end. With the reason,
+    /// where that is a failure to start.
+    pub fn unseen(id: TaskId, at: Timestamp, failure: Option<String>) -> Self {
+        Self {
+            id,
+            at,
+            status: TaskStatus::Stopped,
+            health: HealthStatus::Unknown,
+            containers: Vec::new(),
+            inbound: Vec::new(),
+            published: Vec::new(),
+            proxy_ready: false,
+            stop_code: failure.is_some().then_some(StopCode::TaskFailedToStart),
+            stopped_reason: failure,
+            shim_pid: None,
+            warnings: Vec::new(),
+        }
+    }
+}
+
 /// What a task has used of its machine over a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskUsage {

@@ -5,9 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use bowline_model::task::{
-    DesiredStatus, HealthStatus, StopCode, TaskDesire, TaskId, TaskReport, TaskSpec, TaskStatus,
-};
+use bowline_model::task::{DesiredStatus, TaskDesire, TaskId, TaskReport, TaskSpec, TaskStatus};
 use bowline_plumbing::wall_clock;
 use tokio::{sync::watch, time::Instant};
 
@@ -120,20 +118,7 @@ fn spec_of(
 
 /// Ends a task that no agent was told of, with the reason where that is a failure.
 pub(crate) fn end_untold(core: &Core, task: &TaskRecord, failure: Option<String>) {
-    let report = TaskReport {
-        id: task.id.clone(),
-        at: wall_clock::now(),
-        status: TaskStatus::Stopped,
-        health: HealthStatus::Unknown,
-        containers: Vec::new(),
-        inbound: Vec::new(),
-        published: Vec::new(),
-        proxy_ready: false,
-        stop_code: failure.is_some().then_some(StopCode::TaskFailedToStart),
-        stopped_reason: failure,
-        shim_pid: None,
-        warnings: Vec::new(),
-    };
+    let report = TaskReport::unseen(task.id.clone(), wall_clock::now(), failure);
     let ended = core.change::<_, RegistryError>(|registry| {
         registry.tasks.update(task.id.as_str(), |task| task.report = Some(Arc::new(report)));
         Ok(())

@@ -1,11 +1,16 @@
 //! One exchange after the other on a connection.
 
-use std::{future::poll_fn, pin::Pin};
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
-use bowline_http1::{Error, Fault};
+use bowline_http1::{Connection, Error, Fault};
 use http::{Method, Request};
 use http_body::Body as _;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::kit::{Step, Steps, connect, exchange, get, next_data, post, read, read_head, rest, run};
 
@@ -49,6 +54,40 @@ fn a_request_comes_back_from_a_connection_that_had_ended() {
         drop(far);
         let mut error = connection.try_send_request(get("/")).await.unwrap_err();
         assert!(error.take_message().is_some());
+    });
+}
+
+/// A stream on which nothing can be written, though it has not ended.
+struct Mute;
+
+impl AsyncRead for Mute {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Mute {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_request_comes_back_whose_first_byte_could_not_be_written() {
+    run(async {
+        let connection = Connection::new(Mute);
+        let mut error = connection.try_send_request(post(Steps::data(b"once"))).await.unwrap_err();
+        assert_eq!(error.take_message().expect("nothing of it has left").method(), Method::POST);
+        assert!(matches!(error.into_error(), Error::Io(_)));
+        assert!(!connection.is_idle());
     });
 }
 

@@ -277,8 +277,12 @@ pub(crate) fn app_task(bind: &str, port: u16, aliases: &[&str], hosts: &[(&str, 
 
 /// Whether a process of this id lives (a zombie does not).
 pub(crate) fn lives(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let Some((_, rest)) = stat.rsplit_once(") ") else { return true };
+    let fields: Vec<&str> = rest.split(' ').collect();
+    // The first thread of those that are killed may be a zombie while others still take connections: proc_pid_stat(5),
+    // (20) num_threads.
+    fields[0] != "Z" || !matches!(fields[17], "0" | "1")
 }
 
 /// Waits until `condition` holds.

@@ -19,6 +19,7 @@ use bowline_model::{
     task_definition::{AppProtocol, PortMapping, TaskDefinition},
 };
 
+pub(crate) use self::callable::Callable;
 use self::scope::Scope;
 use crate::{
     acm::serving,
@@ -30,6 +31,7 @@ use crate::{
     zone,
 };
 
+mod callable;
 pub(crate) mod called;
 pub(crate) mod external;
 pub(crate) mod gateway;

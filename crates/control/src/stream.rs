@@ -15,7 +15,7 @@ pub mod subscription;
 mod telemetry;
 pub mod tls;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bowline_discovery::{
     identity::identity_server::IdentityServer, introspection::introspection_server::IntrospectionServer,
@@ -173,27 +173,11 @@ async fn serve(
     routes: Routes,
     mut drain: DrainWatch,
 ) {
-    // Pushes are small and should not wait for one another.
-    let _ = socket.set_nodelay(true);
-    let mut handshake = std::pin::pin!(timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)));
-    let in_turn = tokio::select! {
-        done = handshake.as_mut() => Some(done),
-        () = sleep(HANDSHAKE_TURN) => None,
+    let stream = tokio::select! {
+        stream = shake_hands(turn, socket, acceptor) => stream,
         () = drain.signaled() => return,
     };
-    drop(turn);
-    let done = match in_turn {
-        Some(done) => done,
-        None => tokio::select! {
-            done = handshake => done,
-            () = drain.signaled() => return,
-        },
-    };
-    let stream = match done {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "a handshake on the stream failed"),
-        Err(_) => return tracing::debug!("a handshake on the stream took too long"),
-    };
+    let Some(stream) = stream else { return };
     let Ok(peer) = peer_of(&stream) else {
         return tracing::warn!("a verified certificate could not be read");
     };
@@ -203,7 +187,7 @@ async fn serve(
         request.extensions_mut().insert(Arc::clone(&connection));
         routes.clone().oneshot(request)
     });
-    let mut serving = std::pin::pin!(
+    let mut serving = pin!(
         http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
@@ -228,6 +212,29 @@ async fn serve(
         tracing::debug!(%error, "a connection to the stream broke");
     }
     drop(slot);
+}
+
+/// A connection's handshake, which counts as one of those under way for so long as its turn is.
+async fn shake_hands(
+    turn: OwnedSemaphorePermit,
+    socket: TcpStream,
+    acceptor: TlsAcceptor,
+) -> Option<TlsStream<TcpStream>> {
+    // Pushes are small and should not wait for one another.
+    let _ = socket.set_nodelay(true);
+    let mut handshake = pin!(timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)));
+    let in_turn = timeout(HANDSHAKE_TURN, handshake.as_mut()).await;
+    drop(turn);
+    let done = match in_turn {
+        Ok(done) => done,
+        Err(_) => handshake.await,
+    };
+    match done {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => tracing::debug!(%error, "a handshake on the stream failed"),
+        Err(_) => tracing::debug!("a handshake on the stream took too long"),
+    }
+    None
 }
 
 /// A certificate was shown that is not as the verifier lets it pass.

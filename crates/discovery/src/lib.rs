@@ -7,11 +7,13 @@
 //!   fresh certificate.
 //! - [`telemetry`]: the service that proxies tell their counters.
 //! - [`introspection`]: the service by which the control plane looks into proxies.
+//! - [`codec`]: how messages become bytes.
 //! - [`text_enum`]: how enumerations are written in `bowline proxy --config`.
 //!
 //! The Rust under `generated` is committed; `tools/protogen` makes it from
 //! `proto`, so that building needs no protoc.
 
+pub mod codec;
 pub mod resource;
 pub mod text_enum;
 

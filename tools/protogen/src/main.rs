@@ -18,6 +18,7 @@ fn main() -> std::io::Result<()> {
     let mut build = tonic_prost_build::configure()
         .out_dir(root.join("src/generated"))
         .build_transport(false)
+        .codec_path("crate::codec::Codec")
         .message_attribute(
             ".bowline.discovery.v1",
             "#[derive(serde::Serialize, serde::Deserialize)]\n\

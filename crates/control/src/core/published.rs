@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::{Bundle, Core, harm, revocations::PublishedRevocation};
 use crate::{
     publish::{
-        self, PublishOptions,
+        self, Callable, PublishOptions,
         scope::{self, Likeness, Reach, Scope},
     },
     registry::{Registry, TaskRecord},
@@ -131,8 +131,8 @@ impl Published {
 #[derive(Default)]
 pub(super) struct Sets {
     by_likeness: BTreeMap<Likeness, Made>,
-    /// What members of a namespace can call, and of which generation that is.
-    by_namespace: BTreeMap<String, (u64, ResourceSet)>,
+    /// What members of a namespace can call.
+    by_namespace: BTreeMap<String, MadeCallable>,
     /// Of tasks that had, or have, something of their own: their endpoints, and since when they are so.
     own: BTreeMap<TaskId, (Arc<Kind>, u64)>,
     /// How many there may be before they are looked through.
@@ -148,6 +148,16 @@ struct Made {
     own: (u64, ResourceSet),
     /// Since when its endpoints are what they are.
     endpoints_since: u64,
+}
+
+/// What members of a namespace can call, all of them alike.
+#[derive(Default)]
+struct MadeCallable {
+    /// At least as new as that.
+    generation: u64,
+    /// What of it does not follow from tasks is.
+    everybody: u64,
+    callable: Callable,
 }
 
 impl Core {
@@ -324,7 +334,7 @@ impl Sets {
             if has_own || !scope::is_called_alike(registry) {
                 set.add(&publish::callable(registry, options, task, &namespace));
             } else {
-                set.add(self.callable(registry, options, task, namespace, here.base));
+                set.add(self.callable(registry, options, task, &namespace, here));
             }
         }
         // What follows from nothing but that may be of an earlier generation.
@@ -355,15 +365,17 @@ impl Sets {
         registry: &Registry,
         options: &PublishOptions,
         task: &TaskRecord,
-        namespace: String,
-        base: u64,
+        namespace: &str,
+        here: Here,
     ) -> &ResourceSet {
-        let (of, set) = self.by_namespace.entry(namespace.clone()).or_default();
-        if *of < base {
-            let mut newer = publish::callable(registry, options, task, &namespace);
-            newer.share_with(set);
-            (*of, *set) = (base, newer);
+        let made = self.by_namespace.entry(namespace.to_owned()).or_default();
+        if made.everybody < here.everybody {
+            made.callable.make(registry, options, task, namespace);
+        } else if made.generation < here.base {
+            made.callable.follow_tasks(registry, options, task, namespace);
         }
-        set
+        made.generation = made.generation.max(here.base);
+        made.everybody = made.everybody.max(here.everybody);
+        made.callable.set()
     }
 }

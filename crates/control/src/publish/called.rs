@@ -10,7 +10,7 @@ use super::{
     PublishOptions, ServicePort, service_ports,
     shift::{self, Split},
     tls_mode,
-    traffic::Traffic,
+    traffic::{Traffic, names_others, policy_of},
     upstream,
 };
 use crate::{
@@ -23,10 +23,21 @@ pub(crate) fn offered_in<'a>(
     registry: &'a Registry,
     namespace: &'a str,
 ) -> impl Iterator<Item = (&'a Service, &'a ConnectService)> {
-    registry.services.values().flat_map(move |service| {
-        let connect = service.connect.as_ref().filter(|connect| connect.namespace == namespace);
-        connect.into_iter().flat_map(|connect| &connect.services).map(move |offered| (&**service, offered))
-    })
+    registry.services.values().flat_map(move |service| offers(service, namespace))
+}
+
+/// What a service offers in a namespace.
+pub(super) fn offers<'a>(
+    service: &'a Service,
+    namespace: &'a str,
+) -> impl Iterator<Item = (&'a Service, &'a ConnectService)> {
+    let connect = service.connect.as_ref().filter(|connect| connect.namespace == namespace);
+    connect.into_iter().flat_map(|connect| &connect.services).map(move |offered| (service, offered))
+}
+
+/// Whether what callers have of a discovery name is made of other services' tasks too.
+pub(super) fn is_made_of_others(registry: &Registry, namespace: &str, offered: &ConnectService) -> bool {
+    policy_of(registry, namespace, &offered.discovery_name).is_some_and(names_others)
 }
 
 /// Name of the cluster on the stream that a discovery name stands for.

@@ -151,7 +151,7 @@ fn authorization_rule(rule: &Rule) -> v1::AuthorizationRule {
 }
 
 /// An alias of the namespace: listener, route, cluster, endpoints.
-fn outbound(
+pub(super) fn outbound(
     registry: &Registry,
     options: &PublishOptions,
     task: &TaskRecord,

@@ -25,6 +25,12 @@ pub(crate) fn policy_of<'r>(
     policies.find(|policy| policy.is_of(namespace, discovery_name))
 }
 
+/// Whether a policy leads to other discovery names than its own.
+pub(super) fn names_others(policy: &TrafficPolicy) -> bool {
+    policy.routes.iter().any(|route| !route.targets.is_empty())
+        || policy.balancing.as_ref().is_some_and(|balancing| !balancing.failover.is_empty())
+}
+
 /// A policy where it meets what is spoken. Without one everything stays as AWS has it.
 #[derive(Clone, Copy)]
 pub(super) struct Traffic<'r> {

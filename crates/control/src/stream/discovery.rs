@@ -20,14 +20,14 @@ use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until, timeout},
 };
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt as _, adapters::Map, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     connection::{AuthenticatedPeer, Connection},
     connection_of,
     directory::{Directory, Peer, ResourceSet},
-    identity::{no_task, task_of},
+    identity::{no_task, not_revoked, task_of},
     subscription::{self, Demand, Subscriptions},
 };
 
@@ -40,6 +40,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// good, if no change asks earlier.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
 
+/// What a call answers with, one after the other.
+type TonicResponse = Result<DeltaDiscoveryResponse, Status>;
+
+/// One that waits to be sent. A channel has room for 32 of what it is of, though there be none: 4 KiB, were they not on
+/// the heap.
+type Told = Box<TonicResponse>;
+
 /// The service.
 pub(super) struct DiscoveryService {
     pub(super) directory: Arc<dyn Directory>,
@@ -48,7 +55,7 @@ pub(super) struct DiscoveryService {
 
 #[tonic::async_trait]
 impl AggregatedDiscoveryService for DiscoveryService {
-    type DeltaAggregatedResourcesStream = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
+    type DeltaAggregatedResourcesStream = Map<ReceiverStream<Told>, fn(Told) -> TonicResponse>;
 
     async fn delta_aggregated_resources(
         &self,
@@ -77,7 +84,8 @@ impl AggregatedDiscoveryService for DiscoveryService {
             task,
         };
         tokio::spawn(session.run(request.into_inner(), self.drain.clone()));
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        let unboxed: fn(Told) -> TonicResponse = |told| *told;
+        Ok(Response::new(ReceiverStream::new(receiver).map(unboxed)))
     }
 }
 
@@ -92,7 +100,7 @@ struct Session {
     generation: u64,
     set: Arc<ResourceSet>,
     subscriptions: Subscriptions,
-    responses: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
+    responses: mpsc::Sender<Told>,
     /// When the earliest unanswered response is overdue.
     answer_by: Option<Instant>,
 }
@@ -125,7 +133,7 @@ impl Session {
             Err(status) => {
                 tracing::info!(task = task.as_str(), code = ?status.code(), reason = status.message(), "stream closed");
                 // A proxy that does not read is not waited for.
-                let _ = self.responses.try_send(Err(status));
+                let _ = self.responses.try_send(Box::new(Err(status)));
             }
         }
         drop(presence);
@@ -146,10 +154,11 @@ impl Session {
         recheck.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut refresh_at: Option<Instant> = None;
         let mut refreshed: Option<Instant> = None;
-        let closed = self.responses.clone();
+        // One that is set anew for every response would be the timer's work all the time.
+        let mut overdue = pin!(sleep_until(Instant::now() + ANSWER_TIMEOUT));
+        let responses = self.responses.clone();
+        let mut closed = pin!(responses.closed());
         loop {
-            let refresh = refresh_at.unwrap_or(expiry);
-            let overdue = self.answer_by.unwrap_or(expiry);
             tokio::select! {
                 request = requests.message() => match request? {
                     Some(request) => self.take(request)?,
@@ -158,20 +167,30 @@ impl Session {
                 changed = self.changes.changed(), if refresh_at.is_none() => {
                     changed.map_err(|_| Status::unavailable("the control plane stops"))?;
                     let now = Instant::now();
-                    refresh_at = Some(refreshed.map_or(now, |last| now.max(last + COALESCE)));
+                    match refreshed.map(|last| last + COALESCE).filter(|next| *next > now) {
+                        Some(next) => refresh_at = Some(next),
+                        None => {
+                            refreshed = Some(now);
+                            self.refresh()?;
+                        }
+                    }
                 }
-                () = sleep_until(refresh), if refresh_at.is_some() => {
+                () = sleep_until(refresh_at.unwrap_or(expiry)), if refresh_at.is_some() => {
                     refresh_at = None;
                     refreshed = Some(Instant::now());
                     self.refresh()?;
                 }
                 _ = recheck.tick() => self.authorize()?,
-                () = sleep_until(overdue), if self.answer_by.is_some() => {
-                    return Err(Status::deadline_exceeded("a response was not answered in time"));
+                () = overdue.as_mut() => {
+                    let now = Instant::now();
+                    if self.answer_by.is_some_and(|answer_by| answer_by <= now) {
+                        return Err(Status::deadline_exceeded("a response was not answered in time"));
+                    }
+                    overdue.as_mut().reset(self.answer_by.unwrap_or(now + ANSWER_TIMEOUT));
                 }
                 () = &mut expired => return Err(Status::unauthenticated("the client certificate has expired")),
                 () = &mut draining => return Err(Status::unavailable("the control plane drains")),
-                () = closed.closed() => return Ok(()),
+                () = closed.as_mut() => return Ok(()),
             }
             self.publish().await?;
         }
@@ -214,7 +233,8 @@ impl Session {
 
     /// Takes the newest snapshot.
     fn refresh(&mut self) -> Result<(), Status> {
-        self.authorize()?;
+        // Whether the certificate is its task's still is looked at now and then: a task that is over has no resources.
+        not_revoked(&*self.directory, &self.peer.peer)?;
         // The task may be elsewhere now: its service's namespace is no constant.
         self.changes = self.directory.generation(&self.task);
         // In this order: the set may be newer than its label, never older.
@@ -232,7 +252,7 @@ impl Session {
     async fn publish(&mut self) -> Result<(), Status> {
         while let Some(response) = self.subscriptions.next(&self.set, self.generation) {
             self.answer_by.get_or_insert_with(|| Instant::now() + ANSWER_TIMEOUT);
-            match timeout(ANSWER_TIMEOUT, self.responses.send(Ok(wire(response)))).await {
+            match timeout(ANSWER_TIMEOUT, self.responses.send(Box::new(Ok(wire(response))))).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Ok(()), // the loop sees the same
                 Err(_) => return Err(Status::deadline_exceeded("the proxy does not read")),

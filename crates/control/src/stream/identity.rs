@@ -120,10 +120,13 @@ impl IdentityService {
 
 /// The task of a peer, or what the peer is told that has none.
 pub(super) fn task_of(directory: &dyn Directory, peer: &Peer) -> Result<TaskId, Status> {
-    if directory.is_revoked(peer) {
-        return Err(Status::unauthenticated(REVOKED));
-    }
+    not_revoked(directory, peer)?;
     directory.task_of(peer).ok_or_else(no_task)
+}
+
+/// Refuses a peer whose certificate is revoked.
+pub(super) fn not_revoked(directory: &dyn Directory, peer: &Peer) -> Result<(), Status> {
+    if directory.is_revoked(peer) { Err(Status::unauthenticated(REVOKED)) } else { Ok(()) }
 }
 
 /// What a peer is told whose certificate is revoked. It may ask for another one with a token.

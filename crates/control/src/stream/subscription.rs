@@ -5,6 +5,7 @@
 //! what resources to return", "ACK and NACK semantics for resource types").
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
@@ -186,15 +187,19 @@ impl Subscription {
 
     /// What differs from what was sent, in order of names.
     fn changes<'a>(&'a self, all: &'a Kind) -> impl Iterator<Item = (&'a Arc<str>, &'a VersionedResource)> {
-        all.iter().filter(|(name, resource)| {
+        let present = side_by_side(&self.told, all).filter_map(|pair| Some((pair.told, pair.present?)));
+        let differing = present.filter(|(told, (name, resource))| {
             let sent = self.in_flight.as_ref().and_then(|in_flight| in_flight.changed.get(*name));
-            self.covers(name) && sent.or_else(|| self.told.get(*name)) != Some(&resource.version)
-        })
+            let has = sent.or(told.map(|(_, version)| version));
+            !has.is_some_and(|version| is_same(version, &resource.version)) && self.covers(name)
+        });
+        differing.map(|(_, present)| present)
     }
 
     /// What the proxy has and should not have; while nothing is in flight.
     fn removals<'a>(&'a self, all: &'a Kind) -> impl Iterator<Item = &'a Arc<str>> {
-        self.told.keys().filter(move |name| !all.contains_key(*name))
+        let absent = side_by_side(&self.told, all).filter(|pair| pair.present.is_none());
+        absent.filter_map(|pair| pair.told.map(|(name, _)| name))
     }
 
     /// What was asked for by name and does not exist.
@@ -208,16 +213,21 @@ impl Subscription {
 
     /// There is nothing to be sent. What a proxy said that it has is kept once, however many proxies have it.
     fn settle(&mut self, all: &Arc<Kind>) {
-        let shared = |name: &Arc<str>, version: &Arc<str>| {
-            let (own, resource) = all.get_key_value(name)?;
-            let is_other = !Arc::ptr_eq(own, name) || !Arc::ptr_eq(&resource.version, version);
-            (is_other && resource.version == *version)
-                .then(|| (Arc::clone(own), Arc::clone(&resource.version)))
+        let is_own_copy = |pair: &Pair<'_>| {
+            let (Some((name, version)), Some((shared, resource))) = (pair.told, pair.present) else {
+                return false;
+            };
+            let is_other = !Arc::ptr_eq(shared, name) || !Arc::ptr_eq(&resource.version, version);
+            is_other && resource.version == *version
         };
-        if self.told.iter().any(|(name, version)| shared(name, version).is_some()) {
-            let told = std::mem::take(&mut self.told).into_iter();
-            self.told =
-                told.map(|(name, version)| shared(&name, &version).unwrap_or((name, version))).collect();
+        if side_by_side(&self.told, all).any(|pair| is_own_copy(&pair)) {
+            let kept = side_by_side(&self.told, all).filter_map(|pair| match pair {
+                Pair { told: Some(_), present: Some((name, resource)) } if is_own_copy(&pair) => {
+                    Some((Arc::clone(name), Arc::clone(&resource.version)))
+                }
+                Pair { told, .. } => told.map(|(name, version)| (Arc::clone(name), Arc::clone(version))),
+            });
+            self.told = kept.collect();
         }
         self.settled = Some(Arc::clone(all));
     }
@@ -246,6 +256,34 @@ impl Subscription {
         let too_many = names_held + demand.subscribe.len() > NAMES_MAX || demand.has.len() > NAMES_MAX;
         if too_long || too_many { Err(LimitExceeded { kind }) } else { Ok(()) }
     }
+}
+
+/// A name that a proxy was told of, or that is there now, or both.
+struct Pair<'a> {
+    told: Option<(&'a Arc<str>, &'a Arc<str>)>,
+    present: Option<(&'a Arc<str>, &'a VersionedResource)>,
+}
+
+/// What a proxy was told, name by name, beside what is there now. Most names and versions are the very same ones, which
+/// takes no comparison.
+fn side_by_side<'a>(told: &'a BTreeMap<Arc<str>, Arc<str>>, all: &'a Kind) -> impl Iterator<Item = Pair<'a>> {
+    let (mut told, mut all) = (told.iter().peekable(), all.iter().peekable());
+    std::iter::from_fn(move || {
+        let order = match (told.peek(), all.peek()) {
+            (Some((own, _)), Some((name, _))) if is_same(own, name) => Ordering::Equal,
+            (Some((own, _)), Some((name, _))) => own.cmp(name),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return None,
+        };
+        let told = if order == Ordering::Greater { None } else { told.next() };
+        let present = if order == Ordering::Less { None } else { all.next() };
+        Some(Pair { told, present })
+    })
+}
+
+fn is_same(one: &Arc<str>, other: &Arc<str>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
 }
 
 /// All types on one stream.

@@ -442,7 +442,7 @@ pub mod introspection_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/bowline.introspection.v1.Introspection/Introspect",
             );
@@ -594,7 +594,7 @@ pub mod introspection_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = IntrospectSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

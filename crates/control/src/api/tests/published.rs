@@ -14,6 +14,7 @@ use bowline_discovery::{
 use bowline_model::{
     clock::Timestamp,
     task::{DesiredStatus, HealthStatus, InboundSocket, TaskId, TaskReport, TaskStatus},
+    traffic::{LoadBalancing, TrafficPolicy},
 };
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -373,10 +374,8 @@ fn revocations_reach_everybody_and_are_in_what_is_made_later() {
     }
 }
 
-#[test]
-fn a_set_that_is_shared_is_what_is_made_for_a_task_alone() {
-    let mesh = Mesh::new();
-    mesh.listen(&mesh.tasks("n0", "a")[0], 44);
+/// What each proxy has is what would be made for it alone, from nothing.
+fn assert_made_as_alone(mesh: &Mesh) {
     let registry = mesh.registry();
     for task in registry.tasks.values() {
         let shared = mesh.set(&task.id);
@@ -384,4 +383,54 @@ fn a_set_that_is_shared_is_what_is_made_for_a_task_alone() {
         let alone = publish::resources(&registry, &options, task).expect("it lives");
         assert_eq!(*shared, alone);
     }
+}
+
+#[test]
+fn a_set_that_is_shared_is_what_is_made_for_a_task_alone() {
+    let mesh = Mesh::new();
+    assert_made_as_alone(&mesh);
+    let (a, b) = (mesh.tasks("n0", "a"), mesh.tasks("n0", "b"));
+    let changes: [(&TaskId, u8); 5] = [(&a[0], 44), (&b[1], 45), (&a[0], 46), (&a[0], 46), (&b[1], 47)];
+    // Callers of `a` go over to `b` where it fails, or are all sent there.
+    let failover =
+        json!({"balancing": LoadBalancing { failover: vec!["b".into()], ..LoadBalancing::default() }});
+    let route =
+        json!({"routes": [{"targets": [["b", 1]], "matches": {"headers": [], "query": []}, "sticky": []}]});
+    for policy in [None, Some(failover), Some(route), None] {
+        mesh.0.change(|registry| match &policy {
+            Some(policy) => registry.traffic_policies.put("stack/policy", traffic_policy(policy)),
+            None => registry.traffic_policies.remove("stack/policy"),
+        });
+        assert_made_as_alone(&mesh);
+        for (task, host) in changes {
+            mesh.listen(task, host);
+            assert_made_as_alone(&mesh);
+        }
+        mesh.0.change(|registry| {
+            registry.tasks.update(b[0].as_str(), |task| task.desired = DesiredStatus::Stopped);
+        });
+        assert_made_as_alone(&mesh);
+        mesh.0.change(|registry| {
+            registry.tasks.update(b[0].as_str(), |task| task.desired = DesiredStatus::Running);
+        });
+        assert_made_as_alone(&mesh);
+    }
+    // One more member, which was not among its service's before.
+    let newcomer = TaskId::from_random([7; 16]);
+    mesh.0.change(|registry| {
+        let mut task = registry.tasks.get(a[0].as_str()).expect("it is there").as_ref().clone();
+        task.id = newcomer.clone();
+        registry.tasks.put(newcomer.as_str(), task);
+    });
+    assert_made_as_alone(&mesh);
+    mesh.0.change(|registry| registry.tasks.remove(newcomer.as_str()));
+    assert_made_as_alone(&mesh);
+}
+
+/// Of `a` of the first namespace, with these parts.
+fn traffic_policy(parts: &serde_json::Value) -> TrafficPolicy {
+    let mut policy = json!({"name": "policy", "namespace": "n0", "discovery_name": "a"});
+    let policy_parts = policy.as_object_mut().expect("an object");
+    policy_parts.extend(parts.as_object().expect("an object").clone());
+    serde_json::from_value(policy).expect("a policy")
 }

@@ -11,6 +11,7 @@ mod discovery;
 mod identity;
 mod introspection;
 pub mod resources;
+mod responses;
 pub mod subscription;
 mod telemetry;
 pub mod tls;
@@ -20,7 +21,6 @@ use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use bowline_discovery::{
     identity::identity_server::IdentityServer, introspection::introspection_server::IntrospectionServer,
     telemetry::telemetry_server::TelemetryServer,
-    xds::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer,
 };
 use bowline_plumbing::{drain::DrainWatch, machine};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
@@ -32,7 +32,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tonic::{Request, Status, service::Routes};
+use tonic::{Status, service::Routes};
 use tower::ServiceExt as _;
 
 use self::{
@@ -100,9 +100,6 @@ impl StreamServer {
         let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
         let discovery = DiscoveryService { directory: Arc::clone(&directory), drain: drain.clone() };
-        let discovery = AggregatedDiscoveryServiceServer::new(discovery)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let telemetry = TelemetryService { directory: Arc::clone(&directory), drain: drain.clone() };
         let telemetry = TelemetryServer::new(telemetry)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -249,8 +246,8 @@ fn peer_of(stream: &TlsStream<TcpStream>) -> Result<Option<AuthenticatedPeer>, U
 }
 
 /// The connection that a request came over.
-fn connection_of<T>(request: &Request<T>) -> Result<Arc<Connection>, Status> {
-    let connection = request.extensions().get::<Arc<Connection>>();
+fn connection_of(request: &http::Extensions) -> Result<Arc<Connection>, Status> {
+    let connection = request.get::<Arc<Connection>>();
     connection.cloned().ok_or_else(|| Status::internal("the request has no connection"))
 }
 

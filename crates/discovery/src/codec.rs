@@ -15,6 +15,8 @@ use tonic::{
 const BUFFER_BYTES: usize = 64;
 /// Messages that wait at the same time are sent together up to so many bytes: tonic's own default.
 const TOGETHER_BYTES: usize = 32 * 1024;
+/// Whether it is compressed, and its length.
+const PREFIX_BYTES: usize = 5;
 
 /// What the services here are spoken by: sends `T`, receives `U`.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +78,19 @@ impl<T: Message + Default> Decoder for Side<T> {
     fn buffer_settings(&self) -> BufferSettings {
         settings()
     }
+}
+
+/// A message as it is on a call: uncompressed, with its length before it (gRPC over HTTP/2, "Length-Prefixed-Message").
+///
+/// # Panics
+/// It has 4 GiB or more.
+pub fn framed(message: &impl Message) -> Vec<u8> {
+    let length = message.encoded_len();
+    let mut framed = Vec::with_capacity(PREFIX_BYTES + length);
+    framed.push(0);
+    framed.extend_from_slice(&u32::try_from(length).expect("below 4 GiB").to_be_bytes());
+    message.encode_raw(&mut framed);
+    framed
 }
 
 fn settings() -> BufferSettings {

@@ -1,33 +1,36 @@
 //! The delta discovery service: one session per stream.
 
 use std::{
+    convert::Infallible,
+    future::{Ready, ready},
     pin::pin,
     sync::Arc,
+    task::{Context, Poll},
     time::{Duration, SystemTime},
 };
 
 use bowline_discovery::{
+    codec,
     prost_types::Any,
     resource::ResourceType,
-    xds::{
-        self, DeltaDiscoveryRequest, DeltaDiscoveryResponse,
-        aggregated_discovery_service_server::AggregatedDiscoveryService,
-    },
+    xds::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse},
 };
 use bowline_model::task::TaskId;
 use bowline_plumbing::drain::DrainWatch;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
     time::{Instant, sleep_until, timeout},
 };
-use tokio_stream::{StreamExt as _, adapters::Map, wrappers::ReceiverStream};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Status, Streaming, body::Body, codec::Codec as _, server::NamedService};
+use tower::Service;
 
 use super::{
+    MESSAGE_BYTES_MAX,
     connection::{AuthenticatedPeer, Connection},
     connection_of,
     directory::{Directory, Peer, ResourceSet},
     identity::{no_task, not_revoked, task_of},
+    responses::{self, Responses, responses},
     subscription::{self, Demand, Subscriptions},
 };
 
@@ -40,28 +43,21 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// good, if no change asks earlier.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What a call answers with, one after the other.
-type TonicResponse = Result<DeltaDiscoveryResponse, Status>;
-
-/// One that waits to be sent. A channel has room for 32 of what it is of, though there be none: 4 KiB, were they not on
-/// the heap.
-type Told = Box<TonicResponse>;
-
-/// The service.
+/// The service: the aggregated delta discovery of xDS, which is the only call of it that there is.
+#[derive(Clone)]
 pub(super) struct DiscoveryService {
     pub(super) directory: Arc<dyn Directory>,
     pub(super) drain: DrainWatch,
 }
 
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for DiscoveryService {
-    type DeltaAggregatedResourcesStream = Map<ReceiverStream<Told>, fn(Told) -> TonicResponse>;
+impl DiscoveryService {
+    const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        let connection = connection_of(&request)?;
+    fn open(&self, request: http::Request<Body>) -> Result<Responses, Status> {
+        if request.uri().path() != Self::DELTA {
+            return Err(Status::unimplemented("the control plane speaks DeltaAggregatedResources alone"));
+        }
+        let connection = connection_of(request.extensions())?;
         connection.spend(1.0)?;
         let peer = connection.peer()?.clone();
         let task = task_of(&*self.directory, &peer.peer)?;
@@ -70,7 +66,7 @@ impl AggregatedDiscoveryService for DiscoveryService {
         let set = self.directory.resources(&task).ok_or_else(no_task)?;
         // At most one response per type is in flight, so this never fills
         // unless a proxy answers what it did not read.
-        let (responses, receiver) = mpsc::channel(ResourceType::ALL.len());
+        let (sender, responses) = responses(ResourceType::ALL.len());
         let session = Session {
             connection,
             peer,
@@ -79,13 +75,33 @@ impl AggregatedDiscoveryService for DiscoveryService {
             generation,
             set,
             subscriptions: Subscriptions::default(),
-            responses,
+            responses: sender,
             answer_by: None,
             task,
         };
-        tokio::spawn(session.run(request.into_inner(), self.drain.clone()));
-        let unboxed: fn(Told) -> TonicResponse = |told| *told;
-        Ok(Response::new(ReceiverStream::new(receiver).map(unboxed)))
+        let (_, body) = request.into_parts();
+        let decoder = codec::Codec::<DeltaDiscoveryResponse, DeltaDiscoveryRequest>::default().decoder();
+        let requests = Streaming::new_request(decoder, body, None, Some(MESSAGE_BYTES_MAX));
+        tokio::spawn(session.run(requests, self.drain.clone()));
+        Ok(responses)
+    }
+}
+
+impl NamedService for DiscoveryService {
+    const NAME: &'static str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+}
+
+impl Service<http::Request<Body>> for DiscoveryService {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<http::Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        ready(Ok(self.open(request).map_or_else(Status::into_http, Responses::into_http)))
     }
 }
 
@@ -100,7 +116,7 @@ struct Session {
     generation: u64,
     set: Arc<ResourceSet>,
     subscriptions: Subscriptions,
-    responses: mpsc::Sender<Told>,
+    responses: responses::Sender,
     /// When the earliest unanswered response is overdue.
     answer_by: Option<Instant>,
 }
@@ -132,8 +148,7 @@ impl Session {
             Ok(()) => tracing::debug!(task = task.as_str(), "the proxy ended its stream"),
             Err(status) => {
                 tracing::info!(task = task.as_str(), code = ?status.code(), reason = status.message(), "stream closed");
-                // A proxy that does not read is not waited for.
-                let _ = self.responses.try_send(Box::new(Err(status)));
+                self.responses.fail(status);
             }
         }
         drop(presence);
@@ -252,7 +267,7 @@ impl Session {
     async fn publish(&mut self) -> Result<(), Status> {
         while let Some(response) = self.subscriptions.next(&self.set, self.generation) {
             self.answer_by.get_or_insert_with(|| Instant::now() + ANSWER_TIMEOUT);
-            match timeout(ANSWER_TIMEOUT, self.responses.send(Box::new(Ok(wire(response))))).await {
+            match timeout(ANSWER_TIMEOUT, self.responses.send(&wire(response))).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Ok(()), // the loop sees the same
                 Err(_) => return Err(Status::deadline_exceeded("the proxy does not read")),

@@ -35,14 +35,14 @@ pub(super) struct IdentityService {
 #[tonic::async_trait]
 impl Identity for IdentityService {
     async fn issue(&self, request: Request<IssueRequest>) -> Result<Response<IssueResponse>, Status> {
-        let connection = connection_of(&request)?;
+        let connection = connection_of(request.extensions())?;
         connection.spend(ISSUE_COST)?;
         let issued = self.issue_over(&connection, request.get_ref())?;
         Ok(Response::new(wire(issued)))
     }
 
     async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchResponse>, Status> {
-        let connection = connection_of(&request)?;
+        let connection = connection_of(request.extensions())?;
         connection.spend(ISSUE_COST)?;
         let task = task_of(&*self.directory, &connection.peer()?.peer)?;
         let FetchRequest { name, recipient } = request.into_inner();
@@ -61,7 +61,7 @@ impl Identity for IdentityService {
         &self,
         request: Request<TaskCredentialsRequest>,
     ) -> Result<Response<TaskCredentialsResponse>, Status> {
-        let connection = connection_of(&request)?;
+        let connection = connection_of(request.extensions())?;
         connection.spend(ISSUE_COST)?;
         let task = task_of(&*self.directory, &connection.peer()?.peer)?;
         let made = self.directory.credentials(&task).map_err(|error| {
@@ -76,7 +76,7 @@ impl Identity for IdentityService {
     }
 
     async fn shows(&self, request: Request<ShowsRequest>) -> Result<Response<ShowsResponse>, Status> {
-        let connection = connection_of(&request)?;
+        let connection = connection_of(request.extensions())?;
         connection.spend(1.0)?;
         let task = task_of(&*self.directory, &connection.peer()?.peer)?;
         let shown = request.into_inner();

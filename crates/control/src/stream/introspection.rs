@@ -45,7 +45,7 @@ impl Service for IntrospectionService {
         &self,
         request: Request<Streaming<FromProxy>>,
     ) -> Result<Response<Self::IntrospectStream>, Status> {
-        let connection = connection_of(&request)?;
+        let connection = connection_of(request.extensions())?;
         connection.spend(1.0)?;
         let peer = connection.peer()?.clone();
         let task = task_of(&*self.directory, &peer.peer)?;

@@ -72,7 +72,7 @@ impl TelemetryService {
         request: Request<Streaming<M>>,
         take: Take<M>,
     ) -> Result<Response<Acks>, Status> {
-        let connection = connection_of(&request)?;
+        let connection = connection_of(request.extensions())?;
         connection.spend(1.0)?;
         let peer = connection.peer()?.clone();
         task_of(&*self.directory, &peer.peer)?;

@@ -2,6 +2,7 @@
 //!
 //! - [`directory`]: what they ask the rest of the control plane.
 //! - [`resources`]: what one proxy should have.
+//! - `responses`: what it is sent, as a call's content.
 //! - [`subscription`]: what a proxy asked for, has, and is to be sent.
 //! - [`tls`]: certificates and roots, exchangeable under way.
 
@@ -246,8 +247,8 @@ fn peer_of(stream: &TlsStream<TcpStream>) -> Result<Option<AuthenticatedPeer>, U
 }
 
 /// The connection that a request came over.
-fn connection_of(request: &http::Extensions) -> Result<Arc<Connection>, Status> {
-    let connection = request.get::<Arc<Connection>>();
+fn connection_of(extensions: &http::Extensions) -> Result<Arc<Connection>, Status> {
+    let connection = extensions.get::<Arc<Connection>>();
     connection.cloned().ok_or_else(|| Status::internal("the request has no connection"))
 }
 

@@ -39,8 +39,8 @@ pub(super) const COALESCE: Duration = Duration::from_millis(50);
 /// How long a proxy may take to answer a response, or to make room for one.
 /// One that hangs is better off with a new stream.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often it is asked whether the peer's certificate and task are still
-/// good, if no change asks earlier.
+/// How often it is asked whether the peer's certificate and task are still good. Whether the certificate is revoked, and
+/// the task is over, shows with the next change as well.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The service: the aggregated delta discovery of xDS, which is the only call of it that there is.

@@ -323,6 +323,7 @@ impl Connection {
             is_without_content: false,
             is_accepted: false,
             is_scheduled: false,
+            is_unwanted: false,
             wants_room: false,
             head_at: self.sent + self.out.len() as u64,
             waiting: Waiting::default(),

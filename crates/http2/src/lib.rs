@@ -1,4 +1,4 @@
-//! HTTP/2 (RFC 9113) of the hop between sidecars.
+//! HTTP/2 (RFC 9113) of the hop between sidecars, and of the control plane's stream.
 //!
 //! [`Connection`](connection::Connection) is one end of a connection without I/O. [`client`] and [`server`] run
 //! it over a byte stream on one thread: nothing here is locked or shared between threads. Many streams'

@@ -279,10 +279,6 @@ impl Shared {
         let unread = std::mem::take(&mut slot.chunks).bytes();
         let reset = match (&slot.receiving, role) {
             (Receiving::Open, Role::Client) => slot.key.map(|key| (key, Reason::CANCEL)),
-            // The response is complete: the rest of the request is of no use.
-            (Receiving::Open, Role::Server) if !slot.has_writer => {
-                slot.key.map(|key| (key, Reason::NO_ERROR))
-            }
             _ => None,
         };
         if reset.is_some() {
@@ -293,17 +289,10 @@ impl Shared {
 
     /// Nobody writes any more: the message is complete, or `reset` says why it is not.
     pub(crate) fn drop_writer(&mut self, index: usize, reset: Option<Reason>) {
-        let role = self.role;
         let Some(slot) = self.slots.get_mut(index) else { return };
         slot.has_writer = false;
         slot.writer = None;
-        let is_open = matches!(slot.receiving, Receiving::Open);
-        let reason = match (reset, role) {
-            (Some(reason), _) => Some(reason),
-            (None, Role::Server) if is_open && !slot.has_reader => Some(Reason::NO_ERROR),
-            _ => None,
-        };
-        let reset = slot.key.zip(reason);
+        let reset = slot.key.zip(reset);
         if let Some((_, reason)) = reset {
             slot.fail(Error::Malformed(reason));
         }
@@ -316,9 +305,14 @@ impl Shared {
         }
         self.connection.discard(unread);
         if self.slots.get(index).is_some_and(|slot| !slot.has_reader && !slot.has_writer) {
-            // What is sent of it may still wait for a window: its slot is another's from now on.
-            if let Some(key) = self.slots.remove(index).key {
+            let slot = self.slots.remove(index);
+            if let Some(key) = slot.key {
+                // What is sent of it may still wait for a window: its slot is another's from now on.
                 self.connection.set_tag(key, usize::MAX);
+                if self.role == Role::Server && matches!(slot.receiving, Receiving::Open) {
+                    // The response is complete: the rest of the request is of no use.
+                    self.connection.end_early(key);
+                }
             }
             if self.slots.is_empty() {
                 if self.slots.capacity() > SLOTS_KEPT {

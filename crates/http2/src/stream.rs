@@ -52,6 +52,8 @@ pub(crate) struct Stream {
     pub(crate) is_accepted: bool,
     /// It stands in the queue of those that have something to send.
     pub(crate) is_scheduled: bool,
+    /// Nobody reads what still comes: see [`end_early`](crate::connection::Connection::end_early).
+    pub(crate) is_unwanted: bool,
     /// Its sender waits for room.
     pub(crate) wants_room: bool,
     /// Where in all that the connection has sent its head begins.

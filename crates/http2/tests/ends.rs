@@ -238,6 +238,46 @@ fn an_early_answer_stops_the_request() {
     });
 }
 
+/// An answer that is longer than the window arrives whole, though nobody reads the request, which goes on.
+#[test]
+fn a_long_early_answer_is_sent_whole() {
+    const LENGTH: usize = 1_000_000;
+    run(async {
+        let config = Config { stream_window: 70_000, connection_window: 70_000, ..Config::default() };
+        let ends = ends(config.clone(), config, |request| async move {
+            let keeps_it = request.uri().path() == "/kept";
+            let content = http_body_util::Full::new(Bytes::from(vec![7; LENGTH]));
+            let trailers = http::HeaderMap::from_iter([(
+                http::HeaderName::from_static("told"),
+                http::HeaderValue::from_static("at the end"),
+            )]);
+            if keeps_it {
+                // Until after the answer was handed over.
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(A_MOMENT).await;
+                    drop(request);
+                });
+            }
+            let trailers = std::future::ready(Some(Ok::<_, Infallible>(trailers)));
+            Ok(Response::new(Box::pin(content.with_trailers(trailers)) as Sent))
+        })
+        .await;
+        for path in ["https://a.test/", "https://a.test/kept"] {
+            let request = Request::post(path).body(endless()).unwrap();
+            let response = ends.sender.try_send_request(request).await.unwrap();
+            tokio::time::sleep(2 * A_MOMENT).await;
+            let answer = response.into_body().collect().await.expect("it is not broken off");
+            assert_eq!(
+                answer.trailers().map(|trailers| trailers["told"].as_bytes()),
+                Some(&b"at the end"[..])
+            );
+            assert_eq!(answer.to_bytes().len(), LENGTH);
+            tokio::time::sleep(A_MOMENT).await;
+            assert_eq!(ends.sender.in_flight(), 0, "the request has ended, too");
+        }
+    });
+}
+
 #[test]
 fn who_does_not_read_stops_who_writes() {
     run(async {

@@ -315,7 +315,7 @@ impl Connection {
         let status = http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         let _ = self.respond(key, status, http::HeaderMap::new(), Some(0), true);
         self.answered()?;
-        self.reset(key, Reason::NO_ERROR);
+        self.end_early(key);
         match self.provoked.spend() {
             true => Ok(None),
             false => Err(ConnectionError::new(Reason::ENHANCE_YOUR_CALM, "too many requests were refused")),

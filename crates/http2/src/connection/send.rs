@@ -176,6 +176,17 @@ impl Connection {
         }
     }
 
+    /// Nothing more of what the peer sends on a stream is wanted: once all that waits of the response has been sent, which is
+    /// all of it, the stream ends (RFC 9113, section 8.1).
+    pub fn end_early(&mut self, key: Key) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if stream.send == Half::Closed {
+            self.reset(key, Reason::NO_ERROR);
+        } else {
+            stream.is_unwanted = true;
+        }
+    }
+
     /// So much content was read: the peer may send more. Also for streams that have ended.
     pub fn release(&mut self, key: Key, bytes: usize) {
         self.discard(bytes);
@@ -282,10 +293,13 @@ impl Connection {
 
     /// The last of a message was sent.
     fn sent_last(&mut self, key: Key) {
-        if let Some(stream) = self.streams.get_mut(key) {
-            stream.send = Half::Closed;
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.send = Half::Closed;
+        if stream.is_unwanted && stream.receive != Half::Closed {
+            self.reset(key, Reason::NO_ERROR);
+        } else {
+            self.close_if_done(key);
         }
-        self.close_if_done(key);
     }
 }
 

@@ -152,15 +152,20 @@ pub fn judge(samples: &[Sample], marks: &Marks, expected: &Expectation) -> Judge
     samples.sort_by_key(|sample| sample.at);
     let injected = samples.partition_point(|sample| sample.at < marks.injected);
     let ended = samples.partition_point(|sample| sample.at < marks.ended).max(injected);
-    let (before, during, after) = (&samples[..injected], &samples[injected..ended], &samples[ended..]);
+    let (begun, under_fault, after) = (&samples[..injected], &samples[injected..ended], &samples[ended..]);
 
     let mut findings = Vec::new();
     let steady = &expected.steady;
-    let is_steady = share_of(before, &steady.want).is_some_and(|share| share + ROUNDING >= steady.share);
+    // What was under way when the fault began, and fared otherwise than without one, says nothing about what was before.
+    let met_it =
+        |sample: &Sample| sample.at + sample.latency >= marks.injected && !steady.want.takes(&sample.outcome);
+    let (mut during, before): (Vec<&Sample>, Vec<&Sample>) = begun.iter().partition(|sample| met_it(sample));
+    during.extend(under_fault);
+    let is_steady = share_of(&before, &steady.want).is_some_and(|share| share + ROUNDING >= steady.share);
     findings.push(Finding::new(
         format!("before: {} of requests get {}", percent(steady.share), steady.want),
         is_steady,
-        summary(before),
+        summary(&before),
     ));
 
     // What was under way when the fault ended, was perhaps tried again, and then got what is expected without a fault says
@@ -170,7 +175,7 @@ pub fn judge(samples: &[Sample], marks: &Marks, expected: &Expectation) -> Judge
             && sample.at + sample.latency >= marks.ended
             && steady.want.takes(&sample.outcome)
     };
-    let judged: Vec<&Sample> = during.iter().filter(|sample| !outlived(sample)).copied().collect();
+    let judged: Vec<&Sample> = under_fault.iter().filter(|sample| !outlived(sample)).copied().collect();
     let judged = judged.as_slice();
     let felt = held_from(judged, marks.injected, &expected.during, expected.share);
     let time_to_detect = felt.map(|at| at.saturating_sub(marks.injected));
@@ -208,7 +213,7 @@ pub fn judge(samples: &[Sample], marks: &Marks, expected: &Expectation) -> Judge
             format!("{met} did"),
         ));
     }
-    let during_figures = figures(during);
+    let during_figures = figures(&during);
     if let Some(max) = expected.p99_max {
         let p99 = during_figures.latencies.p99;
         findings.push(Finding::new(
@@ -254,7 +259,7 @@ pub fn judge(samples: &[Sample], marks: &Marks, expected: &Expectation) -> Judge
         time_to_detect,
         time_to_recover,
         lost,
-        before: figures(before),
+        before: figures(&before),
         during: during_figures,
         after: figures(after),
         seconds: by_half_seconds(&samples),

@@ -107,6 +107,27 @@ fn lost_requests_are_counted_and_limited() {
 }
 
 #[test]
+fn what_the_fault_overtakes_was_not_before_it_and_may_be_lost() {
+    let overtaken = |latency: u64, outcome: Outcome| {
+        let mut samples =
+            samples(|at| if (2_000..6_000).contains(&at) { expired() } else { Outcome::answered(200) });
+        for sample in &mut samples[95..98] {
+            (sample.latency, sample.outcome) = (Duration::from_millis(latency), outcome.clone());
+        }
+        judge(&samples, &MARKS, &refused())
+    };
+    let refused = overtaken(400, expired());
+    assert_eq!((refused.verdict(&[]), refused.lost), (Verdict::Held, 0), "{refused:#?}");
+    assert_eq!((refused.before.requests, refused.during.requests), (97, 203));
+    let lost = overtaken(400, Outcome::Unanswered("reset".into()));
+    assert_eq!((lost.verdict(&[]), lost.lost), (Verdict::Held, 3));
+    // It took long, and was answered as ever.
+    assert_eq!(overtaken(400, Outcome::answered(200)).before.requests, 100);
+    // That was no fault's doing.
+    assert_eq!(overtaken(3, expired()).verdict(&[]), Verdict::Fell);
+}
+
+#[test]
 fn nothing_measured_is_nothing_shown() {
     let expected = Expectation::served(0.0);
     assert_eq!(verdict(&[], &expected), Verdict::Fell);

@@ -7,6 +7,7 @@
 //! - [`hpke`]: something secret for one reader.
 //! - [`seal`]: encryption of what is kept on disk.
 //! - [`backoff`]: growing, jittered delays.
+//! - [`local_thread`]: a thread with a runtime of its own.
 //! - [`exposition`]: metrics as Prometheus reads them.
 //! - [`disk`]: room to write, and its lack on purpose.
 //! - [`drain`]: telling every part of a process to finish what it has.
@@ -22,6 +23,7 @@ pub mod exposition;
 pub mod fd_message;
 pub mod host_route;
 pub mod hpke;
+pub mod local_thread;
 pub mod machine;
 pub mod netlink;
 pub mod nftables;

@@ -5,6 +5,7 @@ pub mod allocator;
 pub mod child;
 pub mod fork;
 pub mod mount;
+pub mod program;
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 

@@ -115,6 +115,7 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
     let limit = shared.overload.limit.or_else(default_limit);
     let (Some(limit), Some(page), Some(memory)) = (limit, page_bytes(), Memory::open()) else { return };
     let (mut shedding, mut looks, mut rest) = (Shedding::None, 0_u32, Rest::default());
+    let mut has_rested = false;
     loop {
         looks = looks.wrapping_add(1);
         // What the allocator keeps for later would be counted for ever.
@@ -132,11 +133,24 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
         let quiet = shared.overload.looked(shedding);
         let calls = calls_under_way(&shared.metrics);
         if rest.may_begin(quiet, calls, shedding, used.unwrap_or(limit), limit) {
+            if !has_rested {
+                has_rested = true;
+                give_back_start();
+            }
             // Either way it is time to look.
             let _ = timeout(INTERVAL_AT_REST, shared.overload.stirred.notified()).await;
         } else {
             tokio::time::sleep(INTERVAL).await;
         }
+    }
+}
+
+/// What the start alone needed: most of what a sidecar without work has in memory is pages of its program's file. Once, for
+/// afterwards it would be missing each time that there is work again.
+fn give_back_start() {
+    sys::release_memory();
+    if let Err(error) = sys::program::release_program() {
+        tracing::debug!(%error, "the program's pages stay in memory");
     }
 }
 

@@ -58,7 +58,7 @@ impl Pulse {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -71,7 +71,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn beats_while_there_is_work_and_rests_when_there_is_none() {
         let pulse = Pulse::default();
         let work = async {

@@ -11,11 +11,10 @@ use std::{
     time::Duration,
 };
 
-use bowline_plumbing::sys::allocator::Keeping;
+use bowline_plumbing::local_thread;
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
-    runtime::{Builder, LocalOptions},
     sync::{Notify, mpsc, oneshot, watch},
 };
 
@@ -236,17 +235,7 @@ pub(crate) fn start(
     index: usize,
 ) -> std::io::Result<(mpsc::UnboundedSender<Command>, JoinHandle<()>)> {
     let (sender, commands) = mpsc::unbounded_channel();
-    let (tell, is_built) = std::sync::mpsc::sync_channel(1);
-    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        // The first: what the others free when they are dropped goes through it.
-        let _keeping = Keeping::begin();
-        // Not a LocalSet on another runtime: each event of the system would wake that by a system call of its own.
-        let built = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-        let runtime = match built {
-            Ok(runtime) => runtime,
-            Err(error) => return drop(tell.send(Err(error))),
-        };
-        drop(tell.send(Ok(())));
+    let thread = local_thread::start(format!("worker-{index}"), move || {
         use_shard(index);
         let mut seed = [0; 8];
         // Without randomness all workers begin at the same endpoint.
@@ -266,10 +255,8 @@ pub(crate) fn start(
             callers: Callers::default(),
             judged_by: Cell::new(0),
         });
-        runtime.block_on(run(worker, commands));
+        run(worker, commands)
     })?;
-    // A thread that ends without a word has panicked.
-    is_built.recv().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()))?;
     Ok((sender, thread))
 }
 

@@ -159,10 +159,10 @@ async fn who_fails_is_ejected_by_rows_and_by_comparison() {
     }
     assert_eq!((failed, proxy.handle.metrics().ejections("service")), (3, 1));
     proxy.handle.stop();
-    // Who hangs until the request's own time is over fails too.
+    // Who hangs until the request's own time is over fails too. It is long: the other one has to answer within it.
     bad.answers(Answer::hanging());
     let outlier = json!({"outlierDetection": {"consecutiveFailures": 3}});
-    let forward = json!({"requestTimeoutMs": 200, "retry": {"maxRetries": 0}});
+    let forward = json!({"requestTimeoutMs": 1_500, "retry": {"maxRetries": 0}});
     let proxy = proxy_to(&[&bad, &good], "HTTP", forward, outlier, nothing);
     let client = Client::of(&proxy).await;
     let mut failed = 0;

@@ -295,10 +295,10 @@ fn resources(dump: &ProxyDump, width: Option<u16>) -> Table {
 mod tests {
     use std::time::Duration;
 
-    use bowline_control::introspection::IntrospectionError;
     use bowline_model::diagnostics::{
         CertificateState, ClusterState, HeldResource, ListenerState, LogState, ProcessState,
     };
+    use bowline_stream::introspection::IntrospectionError;
 
     use super::*;
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use bowline_control::{control_plane::ControlPlane, introspection::tap::TapOrder};
+use bowline_control::control_plane::ControlPlane;
 use bowline_model::{diagnostics::LogState, tap::TapFilter, task::TaskId};
+use bowline_stream::introspection::tap::TapOrder;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -115,7 +116,7 @@ pub(crate) async fn answer(control: &ControlPlane, asked: Inspect) -> anyhow::Re
             let tasks = control.proxied_tasks(bounded(&names)?)?;
             let reading = control.read_tap(id, &tasks, WAIT).await?;
             let who = Who::of(&control.snapshot());
-            let row = |tapped: bowline_control::introspection::tap::TappedAt| {
+            let row = |tapped: bowline_stream::introspection::tap::TappedAt| {
                 let owner = control.owner_of_task(&tapped.task);
                 tapped::row(tapped, owner, &who)
             };

@@ -87,7 +87,7 @@ pub(crate) fn rows(control: &ControlPlane, names: &[String]) -> anyhow::Result<V
 
 /// Who calls others, each with the task that came last: its routes are all the others' too.
 fn callers(registry: &Registry) -> Vec<(Party, TaskId)> {
-    let last = |tasks: Vec<&std::sync::Arc<TaskRecord>>| tasks.last().map(|task| task.id.clone());
+    let last = |tasks: Vec<std::sync::Arc<TaskRecord>>| tasks.last().map(|task| task.id.clone());
     let services = registry.services.values().filter_map(|service| {
         let (cluster, name) = (Some(service.cluster.clone()), service.name.clone());
         let task = last(registry.tasks_of_service(&service.arn))?;

@@ -1,10 +1,10 @@
 //! Live requests, as `bowline tap` shows them.
 
-use bowline_control::introspection::tap::TappedAt;
 use bowline_model::{
     tap::{TapHeader, TapProtocol, TapSecurity, TapSide, Tapped},
     task::TaskId,
 };
+use bowline_stream::introspection::tap::TappedAt;
 use serde::{Deserialize, Serialize};
 
 use crate::{display::printable, measured::rates::milliseconds, measured::who::Who};

@@ -13,6 +13,7 @@ use bowline_model::{
     identity::SpiffeId,
     succession::Slot,
 };
+use bowline_stream::{directory::IssuedCertificate, tls::TlsMaterial};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -32,7 +33,6 @@ use crate::{
         RegistryError, RegistryWriter, Table,
     },
     revocation::RevokedSerial,
-    stream::{directory::IssuedCertificate, tls::TlsMaterial},
     x509::algorithm::SignatureAlgorithm,
 };
 

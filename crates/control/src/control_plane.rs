@@ -40,6 +40,7 @@ use bowline_model::{
     task::{DesiredStatus, Secret, TaskDesire, TaskId, TaskReport, TaskUsage, TokenIssuer},
 };
 use bowline_plumbing::{disk::Disk, drain, seal::SealKey, wall_clock};
+use bowline_stream::{StreamServer, directory::IssuedCertificate, tls::TlsHandle};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
@@ -67,7 +68,6 @@ use crate::{
     stack::{ApplyError, StackFault, StackOrder, record::StackTemplate},
     state_lock::StateLock,
     store::{EmbeddedStore, LogLimits as StoreLogLimits, Store},
-    stream::{StreamServer, directory::IssuedCertificate, tls::TlsHandle},
     task_spec::SpecOptions,
 };
 

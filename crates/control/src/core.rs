@@ -11,7 +11,7 @@ mod revocations;
 mod succession;
 
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
@@ -27,6 +27,7 @@ use bowline_model::{
 };
 use bowline_observe::{logs::LogStore, metrics::MetricStore, traces::TraceStore};
 use bowline_plumbing::{exposition::Format, wall_clock};
+use bowline_stream::{directory::IssuedCertificate, introspection::Introspection, tls::TlsMaterial};
 use tokio::sync::watch;
 
 use crate::{
@@ -41,7 +42,6 @@ use crate::{
     control_plane::{EventLog, verifier_id},
     credentials::Credentials,
     ecs::definition,
-    introspection::Introspection,
     logs::{declared::DeclaredLogs, queries::Queries},
     otlp::Otlp,
     private_ca,
@@ -54,7 +54,6 @@ use crate::{
     registry::{CertificateRecord, Registry, RegistryError, RegistryWriter},
     revocation, secrets,
     stack::secrets::SecretValues,
-    stream::{directory::IssuedCertificate, tls::TlsMaterial},
     telemetry::{Telemetry, exposition},
     tokens::Tokens,
     xray::sampling::SamplingStatistics,
@@ -65,7 +64,6 @@ use self::{
     harm::Harms,
     proxies::{Diversions, ProxyState},
     published::{Published, Sets},
-    revocations::PublishedRevocation,
 };
 
 /// How long the control plane's own certificate lives.
@@ -114,13 +112,13 @@ pub(crate) struct Core {
     published: Mutex<Published>,
     /// What was made of them.
     sets: Mutex<Sets>,
-    revocation: Mutex<Option<Arc<PublishedRevocation>>>,
-    bundle: Mutex<Bundle>,
+    /// Held while something is published.
+    publishing: Mutex<()>,
     /// Held while authorities are opened.
     opening: Mutex<()>,
     /// Held while an authority is moved in its line, until that is published.
     pub(crate) moving: Mutex<()>,
-    proxies: Mutex<BTreeMap<TaskId, ProxyState>>,
+    proxies: Mutex<HashMap<TaskId, ProxyState>>,
     /// Woken when a proxy answers.
     answered: watch::Sender<u64>,
     events: EventLog,
@@ -134,14 +132,6 @@ pub(crate) struct Core {
     pub(crate) reserved: Mutex<Vec<socket2::Socket>>,
 }
 
-/// The roots that the mesh trusts.
-#[derive(Debug)]
-struct Bundle {
-    roots_pem: String,
-    /// The generation since which they are published.
-    since: u64,
-}
-
 impl Core {
     pub(crate) fn new(
         writer: RegistryWriter,
@@ -153,7 +143,7 @@ impl Core {
         options: PublishOptions,
     ) -> Self {
         let (answered, _) = watch::channel(0);
-        let bundle = Bundle { roots_pem: authorities.mesh_roots_pem(), since: 1 };
+        let published = Published::new(&writer.snapshot(), &authorities.mesh_roots_pem());
         let telemetry = Telemetry::new(Arc::clone(&kept.metrics) as _, Arc::clone(&kept.traces) as _);
         Self {
             writer,
@@ -173,10 +163,9 @@ impl Core {
             diversions: Mutex::default(),
             chaos: Mutex::default(),
             harms: Mutex::default(),
-            published: Mutex::default(),
+            published: Mutex::new(published),
             sets: Mutex::default(),
-            revocation: Mutex::default(),
-            bundle: Mutex::new(bundle),
+            publishing: Mutex::default(),
             opening: Mutex::default(),
             moving: Mutex::default(),
             proxies: Mutex::default(),

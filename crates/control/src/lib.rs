@@ -1,5 +1,5 @@
 //! The control plane: registry, store, certificate authorities, reconcilers,
-//! publishing, and the servers of the stream.
+//! and publishing.
 //!
 //! - [`control_plane::ControlPlane`] is the whole of it.
 //! - [`registry`]: everything known, as one immutable value with one writer.
@@ -14,9 +14,7 @@
 //! - `task_role`: the role of a task, and credentials of it.
 //! - [`reconcile`]: services become tasks.
 //! - [`publish`]: the registry becomes what each proxy should have.
-//! - [`stream`]: the servers that proxies connect to.
 //! - [`telemetry`]: what proxies tell of what they counted.
-//! - [`introspection`]: looking into proxies that run.
 //! - [`otlp`]: spans and metrics, sent on by OpenTelemetry's protocol.
 //! - [`traces`]: traces as people look at them.
 //! - [`audit`]: who called what, in files that show whether they were changed.
@@ -48,7 +46,6 @@ pub mod fis;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod iam;
-pub mod introspection;
 pub mod kms;
 pub mod logs;
 pub mod master_key;
@@ -66,7 +63,6 @@ pub mod secrets;
 pub mod stack;
 pub mod state_lock;
 pub mod store;
-pub mod stream;
 mod task_role;
 pub mod task_spec;
 pub mod telemetry;

@@ -18,6 +18,7 @@ use bowline_model::{
     task::{DesiredStatus, TaskId},
     task_definition::{AppProtocol, PortMapping, TaskDefinition},
 };
+use bowline_stream::directory::{ResourceSet, VersionedResource};
 
 pub(crate) use self::callable::Callable;
 use self::scope::Scope;
@@ -26,9 +27,7 @@ use crate::{
     authorities,
     core::chaos::{address_of, is_of_cluster},
     registry::{Registry, TaskOwner, TaskRecord},
-    revocation,
-    stream::directory::{ResourceSet, VersionedResource},
-    zone,
+    revocation, zone,
 };
 
 mod callable;
@@ -329,7 +328,7 @@ pub(crate) fn endpoints(registry: &Registry, service: &Service, port_name: &str)
                 port: u32::from(socket.address.port()),
                 weight: 1,
                 task_id: task.id.as_str().to_owned(),
-                zone: zone::of_task(registry, task),
+                zone: zone::of_task(registry, &task),
                 draining: task.draining_since.is_some() || task.desired == DesiredStatus::Stopped,
                 ..v1::Endpoint::default()
             });

@@ -139,7 +139,7 @@ pub fn pass(
             shift: service.shift.clone(),
             stopped: is_stopped(registry, service),
         };
-        let tasks = registry.tasks_of_service(&service.arn).into_iter().cloned().collect();
+        let tasks = registry.tasks_of_service(&service.arn);
         reconcile_owner(registry, histories, wanted, tasks, now, &mut new_task_id, &mut pass);
         announce_steady(registry, histories, service, now, &mut pass);
     }
@@ -159,7 +159,7 @@ pub fn pass(
             shift: None,
             stopped: false,
         };
-        let tasks = registry.tasks_of_gateway(&balancer.arn).into_iter().cloned().collect();
+        let tasks = registry.tasks_of_gateway(&balancer.arn);
         reconcile_owner(registry, histories, wanted, tasks, now, &mut new_task_id, &mut pass);
     }
     stop_orphans(registry);
@@ -175,22 +175,28 @@ pub fn pass(
 /// Drops inactive task definitions that no service wants and no task runs; what was asked for of
 /// them is still told.
 fn forget_unused_definitions(registry: &mut Registry) {
-    let inactive = |arn: &str| {
+    let is_inactive = |arn: &str| {
         registry.task_definition_records.get(arn).is_none_or(|record| record.deregistered_at.is_some())
     };
+    let inactive: Vec<_> = registry
+        .task_definitions
+        .iter()
+        .map(|(arn, _)| arn.to_owned())
+        .filter(|arn| is_inactive(arn))
+        .collect();
+    let deleted =
+        registry.task_definition_records.values().any(|record| record.delete_requested_at.is_some());
+    // Mostly there is none, and no need to ask every task.
+    if inactive.is_empty() && !deleted {
+        return;
+    }
     let mut used: BTreeSet<String> = BTreeSet::new();
     used.extend(registry.services.values().map(|service| service.task_definition.to_string()));
     let shifts = registry.services.values().filter_map(|service| service.shift.as_ref());
     used.extend(shifts.map(|shift| shift.blue.task_definition.to_string()));
     used.extend(registry.tasks.values().filter_map(|task| task.owner.task_definition().map(Arn::to_string)));
-    let unused: Vec<_> = registry
-        .task_definitions
-        .iter()
-        .map(|(arn, _)| arn.to_owned())
-        .filter(|arn| !used.contains(arn) && inactive(arn))
-        .collect();
-    for arn in unused {
-        registry.task_definitions.remove(&arn);
+    for arn in inactive.iter().filter(|arn| !used.contains(*arn)) {
+        registry.task_definitions.remove(arn);
     }
     registry
         .task_definition_records
@@ -502,20 +508,8 @@ pub fn is_steady(registry: &Registry, service: &Service) -> bool {
 
 /// Tasks whose service or load balancer is gone.
 fn stop_orphans(registry: &mut Registry) {
-    let orphans: Vec<_> = registry
-        .tasks
-        .values()
-        .filter(|task| match &task.owner {
-            TaskOwner::Service { service, .. } => registry.services.get(service.as_str()).is_none(),
-            TaskOwner::Gateway { load_balancer } => {
-                registry.load_balancers.get(load_balancer.as_str()).is_none()
-            }
-            TaskOwner::Standalone(_) => false,
-        })
-        .map(|task| task.id.clone())
-        .collect();
-    for id in orphans {
-        registry.tasks.update(id.as_str(), |task| task.desired = DesiredStatus::Stopped);
+    for orphan in registry.orphans() {
+        registry.tasks.update(orphan.id.as_str(), |task| task.desired = DesiredStatus::Stopped);
     }
 }
 

@@ -545,16 +545,23 @@ impl Registry {
     }
 
     /// Tasks of a service, the oldest first.
-    pub fn tasks_of_service(&self, service: &Arn) -> Vec<&Arc<TaskRecord>> {
+    pub fn tasks_of_service(&self, service: &Arn) -> Vec<Arc<TaskRecord>> {
         self.tasks_of(service, |owner| matches!(owner, TaskOwner::Service { .. }))
     }
 
     /// Tasks of a load balancer's gateway, the oldest first.
-    pub fn tasks_of_gateway(&self, load_balancer: &Arn) -> Vec<&Arc<TaskRecord>> {
+    pub fn tasks_of_gateway(&self, load_balancer: &Arn) -> Vec<Arc<TaskRecord>> {
         self.tasks_of(load_balancer, |owner| matches!(owner, TaskOwner::Gateway { .. }))
     }
 
-    fn tasks_of(&self, owner: &Arn, test: impl Fn(&TaskOwner) -> bool) -> Vec<&Arc<TaskRecord>> {
+    /// Tasks of services and load balancers that are gone.
+    pub(crate) fn orphans(&self) -> Vec<Arc<TaskRecord>> {
+        let is_there =
+            |owner: &str| self.services.get(owner).is_some() || self.load_balancers.get(owner).is_some();
+        self.owners.tasks_of_absent(&self.tasks, is_there)
+    }
+
+    fn tasks_of(&self, owner: &Arn, test: impl Fn(&TaskOwner) -> bool) -> Vec<Arc<TaskRecord>> {
         let mut tasks = self.owners.tasks_of(owner.as_str(), &self.tasks);
         tasks.retain(|task| test(&task.owner));
         tasks.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));

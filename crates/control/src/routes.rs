@@ -6,8 +6,9 @@ use bowline_discovery::{
     v1,
 };
 use bowline_model::task::{HealthStatus, TaskId};
+use bowline_stream::directory::ResourceSet;
 
-use crate::{registry::Registry, stream::directory::ResourceSet};
+use crate::registry::Registry;
 
 /// What a proxy calls others by.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,17 +5,15 @@
 //! this control plane's IAM has not is not an error of the task; it is another account's business,
 //! and the task is told nothing of it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bowline_model::{
     arn::Arn,
-    clock::Timestamp,
     task::{TaskId, TaskRole, TaskStatus},
 };
 use bowline_plumbing::wall_clock;
+use bowline_stream::directory::{TaskCredentials, TaskCredentialsError};
 use serde_json::json;
-use thiserror::Error;
-use zeroize::Zeroizing;
 
 use crate::{
     api::{authorization::Denied, call::Caller},
@@ -32,36 +30,6 @@ use crate::{
 
 /// The service that assumes tasks' roles.
 const SERVICE: &str = "ecs-tasks.amazonaws.com";
-
-/// Temporary credentials of a task's role.
-pub struct TaskCredentials {
-    /// `AccessKeyId`.
-    pub access_key_id: String,
-    /// `SecretAccessKey`.
-    pub secret_access_key: Zeroizing<String>,
-    /// `Token`.
-    pub session_token: String,
-    /// When they are over.
-    pub expires_at: Timestamp,
-    /// The role.
-    pub role_arn: Arn,
-    /// Where the AWS endpoint listens for tasks, on this machine's loopback.
-    pub endpoint: Option<SocketAddr>,
-}
-
-/// Why a task has no credentials.
-#[derive(Debug, Error)]
-pub enum TaskCredentialsError {
-    /// It is over, it was given no role, or the role is gone.
-    #[error("the task has no role")]
-    NoRole,
-    /// The role's trust policy does not let tasks have it. The text is AWS's.
-    #[error("{0}")]
-    Denied(String),
-    /// The control plane itself failed; its log says how.
-    #[error("the credentials could not be made")]
-    Internal,
-}
 
 /// The role of a task definition, if IAM has it.
 pub(crate) fn of_definition<'a>(registry: &'a Registry, definition: &Arn) -> Option<&'a Arc<RoleRecord>> {

@@ -39,6 +39,7 @@ use bowline_model::{
     trace::SpanWriter,
 };
 use bowline_plumbing::machine::Machine;
+use bowline_stream::directory::{InvalidReport, InvalidSpans, Taken};
 
 pub(crate) use self::report::{Counts, RowKey};
 use self::{
@@ -49,8 +50,7 @@ use self::{
     spans::Spans,
 };
 pub use self::{
-    report::{InvalidReport, Security, Side},
-    spans::InvalidSpans,
+    report::{Security, Side},
     view::{Edge, EdgeView, ReportState, TelemetryView, Workload},
 };
 use crate::registry::{Registry, TaskRecord};
@@ -178,15 +178,6 @@ pub(crate) struct ProxyTotals {
     pub(crate) since: Timestamp,
     /// By side, called name, peer and protection.
     pub(crate) rows: Vec<(RowKey, Counts)>,
-}
-
-/// What a proxy is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// The last report that was taken.
-    pub sequence: u64,
-    /// How soon the next one is wanted; `None`: as the proxy likes.
-    pub interval: Option<Duration>,
 }
 
 impl Telemetry {

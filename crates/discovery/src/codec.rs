@@ -93,6 +93,26 @@ pub fn framed(message: &impl Message) -> Vec<u8> {
     framed
 }
 
+/// The message that some bytes of a call begin with, and how many of them it has; `None` where there is not all of it yet.
+///
+/// # Errors
+/// It is compressed, is longer than `max` bytes, or is none of its type.
+pub fn unframed<M: Message + Default>(bytes: &[u8], max: usize) -> Result<Option<(M, usize)>, Status> {
+    let Some(([compressed, length @ ..], rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
+        return Ok(None);
+    };
+    if *compressed != 0 {
+        return Err(Status::internal("a compressed message, though no compression was agreed on"));
+    }
+    let length = u32::from_be_bytes(*length) as usize;
+    if length > max {
+        return Err(Status::out_of_range(format!("a message of {length} bytes, where {max} are the most")));
+    }
+    let Some(message) = rest.get(..length) else { return Ok(None) };
+    let message = M::decode(message).map_err(|error| Status::internal(error.to_string()))?;
+    Ok(Some((message, PREFIX_BYTES + length)))
+}
+
 fn settings() -> BufferSettings {
     BufferSettings::new(BUFFER_BYTES, TOGETHER_BYTES)
 }

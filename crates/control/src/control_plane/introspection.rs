@@ -12,16 +12,18 @@ use bowline_model::{
     task::TaskId,
 };
 use bowline_plumbing::wall_clock;
-use thiserror::Error;
-
-use super::ControlPlane;
-use crate::{
+use bowline_stream::{
+    directory::Directory,
     introspection::{
         IntrospectionError, ProxyProcess,
         tap::{TapError, TapOrder, TapReading},
     },
+};
+use thiserror::Error;
+
+use super::ControlPlane;
+use crate::{
     registry::{Registry, TaskOwner, TaskRecord},
-    stream::directory::Directory,
     telemetry::ReportState,
 };
 
@@ -165,7 +167,7 @@ impl ControlPlane {
         registry.tasks.get(task.as_str()).map_or_else(|| "-".to_owned(), |task| owner_of(&registry, task))
     }
 
-    /// Opens a tap: see [`crate::introspection::Introspection::open_tap`].
+    /// Opens a tap: see [`bowline_stream::introspection::Introspection::open_tap`].
     ///
     /// # Errors
     /// See there.
@@ -173,7 +175,7 @@ impl ControlPlane {
         self.core.introspection().open_tap(order)
     }
 
-    /// Reads a tap: see [`crate::introspection::Introspection::read_tap`].
+    /// Reads a tap: see [`bowline_stream::introspection::Introspection::read_tap`].
     ///
     /// # Errors
     /// See there.

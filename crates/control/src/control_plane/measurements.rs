@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bowline_discovery::telemetry::MetricReport;
 use bowline_model::task::{TaskId, TaskReport, TaskStatus, TaskUsage};
 use bowline_plumbing::wall_clock;
+use bowline_stream::directory::InvalidReport;
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 
 use crate::{
     core::Core,
-    telemetry::{InvalidReport, Telemetry, TelemetryView},
+    telemetry::{Telemetry, TelemetryView},
 };
 
 use super::ControlPlane;

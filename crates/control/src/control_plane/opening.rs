@@ -25,7 +25,15 @@ pub(super) fn gateway_ca_path(state_dir: &Path) -> PathBuf {
 }
 
 pub(super) fn write_gateway_ca(state_dir: &Path, authorities: &Authorities) -> Result<(), AuthoritiesError> {
-    std::fs::write(gateway_ca_path(state_dir), authorities.public_roots_pem()).map_err(AuthoritiesError::file)
+    replace(&gateway_ca_path(state_dir), authorities.public_roots_pem().as_bytes())
+        .map_err(AuthoritiesError::file)
+}
+
+/// Writes a file that others may read meanwhile: they see what was in it, or what is, whole.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension("new");
+    std::fs::write(&draft, content)?;
+    std::fs::rename(&draft, path)
 }
 
 pub(super) fn open_metrics(config: &ControlConfig) -> Result<MetricStore, MetricStoreError> {
@@ -94,4 +102,29 @@ pub(super) fn listen(config: &ControlConfig, writer: &RegistryWriter) -> Result<
         Ok(())
     })?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reads_a_file_that_is_replaced_sees_all_of_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("gateway-ca.pem");
+        let contents = ["a".repeat(40_000), "b".repeat(50_000)];
+        replace(&path, contents[0].as_bytes()).expect("it is written");
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| {
+                for turn in 0..500 {
+                    replace(&path, contents[turn % 2].as_bytes()).expect("it is written");
+                }
+            });
+            while !writing.is_finished() {
+                let read = std::fs::read_to_string(&path).expect("it is there");
+                assert!(contents.contains(&read), "{} bytes", read.len());
+            }
+        });
+        assert_eq!(std::fs::read_dir(directory.path()).expect("it is there").count(), 1);
+    }
 }

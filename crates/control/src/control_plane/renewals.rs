@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use bowline_model::{arn::Arn, clock::Timestamp, metric::MetricWriter};
 use bowline_plumbing::wall_clock;
+use bowline_stream::tls::TlsHandle;
 
 use crate::{
     acm::{AcmCertificate, AcmError, expiry, renewal},
     core::Core,
     registry::Table,
-    stream::tls::TlsHandle,
 };
 
 /// Longest time between two looks: the machine may have slept, or its clock been set.

@@ -15,6 +15,7 @@ use bowline_discovery::{
 };
 use bowline_model::{clock::Timestamp, task::TaskId};
 use bowline_plumbing::wall_clock;
+use bowline_stream::directory::{Directory, HeldCertificate};
 use zeroize::Zeroizing;
 
 use super::Core;
@@ -22,7 +23,6 @@ use crate::{
     publish::{PublishedFaults, scope::Reach},
     registry::{CertificateRecord, RegistryError},
     revocation::{self, REVOCATIONS_MAX, RevocationReason},
-    stream::directory::{Directory, HeldCertificate},
 };
 
 /// Begins the name by which a staged certificate is fetched.

@@ -9,6 +9,13 @@ use bowline_discovery::{
 };
 use bowline_model::task::TaskId;
 use bowline_plumbing::wall_clock;
+use bowline_stream::{
+    directory::{
+        Acknowledgement, Common, Directory, HeldCertificate, InvalidReport, InvalidSpans, IssueError,
+        IssuedCertificate, Notice, Peer, Taken, TaskCredentials, TaskCredentialsError,
+    },
+    introspection::Introspection,
+};
 use tokio::sync::watch;
 
 use super::{
@@ -21,15 +28,9 @@ use crate::{
     acm::serving,
     authorities::LeafOrder,
     ca::CheckedCsr,
-    introspection::Introspection,
-    publish::{self, MESH_IDENTITY},
+    publish::{self, MESH_IDENTITY, scope::Scope},
     registry::Registry,
     revocation,
-    stream::directory::{
-        Acknowledgement, Directory, HeldCertificate, IssueError, IssuedCertificate, Peer, ResourceSet,
-    },
-    task_role::{TaskCredentials, TaskCredentialsError},
-    telemetry::{InvalidReport, InvalidSpans, Taken},
 };
 
 impl Core {
@@ -129,12 +130,15 @@ impl Directory for Core {
         self.task_credentials(task)
     }
 
-    fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>> {
-        self.set_of(task)
+    fn common(&self, task: &TaskId) -> Option<Arc<Common>> {
+        self.made(task).map(|(common, _)| common)
     }
 
-    fn generation(&self, task: &TaskId) -> watch::Receiver<u64> {
-        self.generation_of(task)
+    fn notices(&self, task: &TaskId) -> watch::Receiver<Notice> {
+        let registry = self.registry();
+        let scope = registry.tasks.get(task.as_str()).map(|task| Scope::of(&registry, task));
+        // Of a task that is over, what is published for those who are nowhere.
+        self.published().follow(&scope.unwrap_or(Scope::Nowhere))
     }
 
     fn connected(&self, task: &TaskId, serial: &str) {

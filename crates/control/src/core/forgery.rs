@@ -199,7 +199,7 @@ impl Maker<'_> {
         &self,
         serial: String,
         chain: &[Vec<u8>],
-        issued: Option<&crate::stream::directory::IssuedCertificate>,
+        issued: Option<&bowline_stream::directory::IssuedCertificate>,
     ) -> CertificateRecord {
         CertificateRecord {
             serial,

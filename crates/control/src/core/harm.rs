@@ -13,12 +13,10 @@ use std::{
 use bowline_discovery::resource::{Resource, ResourceType};
 use bowline_model::{clock::Timestamp, task::TaskId};
 use bowline_plumbing::wall_clock;
+use bowline_stream::directory::{Directory, ResourceSet, VersionedResource};
 
 use super::Core;
-use crate::{
-    publish::scope::Reach,
-    stream::directory::{Directory, ResourceSet, VersionedResource},
-};
+use crate::publish::scope::Reach;
 
 /// What is in force.
 #[derive(Default)]

@@ -2,6 +2,7 @@
 
 use bowline_model::task::TaskId;
 use bowline_plumbing::wall_clock;
+use bowline_stream::directory::IssuedCertificate;
 
 use super::{
     Core,
@@ -11,7 +12,6 @@ use crate::{
     authorities::LeafOrder,
     ca::{self, CheckedCsr},
     registry::CertificateRecord,
-    stream::directory::IssuedCertificate,
 };
 
 /// How often a certificate is signed anew as authorities have changed meanwhile.

@@ -110,6 +110,8 @@ impl Core {
         let refused = proxies
             .iter()
             .filter_map(|(task, state)| Some((task.clone(), state.refused.values().next()?.clone())));
-        refused.collect()
+        let mut refused: Vec<_> = refused.collect();
+        refused.sort_unstable();
+        refused
     }
 }

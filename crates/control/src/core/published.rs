@@ -10,16 +10,19 @@ use std::{
 
 use bowline_discovery::resource::ResourceType;
 use bowline_model::task::TaskId;
+use bowline_stream::{
+    directory::{Common, Notice},
+    resources::{Kind, ResourceSet, is_same},
+};
 use tokio::sync::watch;
 
-use super::{Bundle, Core, harm, revocations::PublishedRevocation};
+use super::{Core, harm, revocations::PublishedRevocation};
 use crate::{
     publish::{
         self, Callable, PublishOptions,
         scope::{self, Likeness, Reach, Scope},
     },
     registry::{Registry, TaskRecord},
-    stream::resources::{Kind, ResourceSet, is_same},
 };
 
 /// Most places that are known one by one. What is at others is known together with everybody's.
@@ -28,8 +31,10 @@ const SCOPES_MAX: usize = 4_096;
 /// last time, and more than this.
 const SETS_MIN: usize = 256;
 
-/// Which generation is where.
-#[derive(Debug)]
+/// Which generation is where, and what everybody is told.
+///
+/// What everybody is told stands here from its generation on: who reads both at once never has something new by an earlier
+/// number. Of that number it would not be asked again, and who waits for the new one would wait for ever.
 pub(super) struct Published {
     /// The latest of all.
     generation: u64,
@@ -37,12 +42,40 @@ pub(super) struct Published {
     everybody: u64,
     /// The latest in which revocations differed: of that everybody is told, but nothing else is made anew.
     revocations: u64,
-    /// The latest that reached those who are there.
-    scopes: BTreeMap<Scope, (u64, watch::Sender<u64>)>,
+    revocation: Arc<PublishedRevocation>,
+    roots: Roots,
+    /// What is told to those who are there.
+    scopes: BTreeMap<Scope, Place>,
 }
 
-/// The generations of a place at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A place.
+#[derive(Debug)]
+struct Place {
+    /// The latest generation that reached those who are there in particular.
+    own: u64,
+    told: watch::Sender<Notice>,
+}
+
+impl Place {
+    fn tell(&self, generation: u64, has_moved: bool) {
+        self.told.send_modify(|told| {
+            told.generation = generation;
+            if has_moved {
+                told.moved = generation;
+            }
+        });
+    }
+}
+
+/// The roots that the mesh trusts.
+#[derive(Clone)]
+struct Roots {
+    pem: Arc<str>,
+    /// The generation since which they are published.
+    since: u64,
+}
+
+/// What is published at a place at one moment.
 struct Here {
     /// What streams go by.
     generation: u64,
@@ -50,80 +83,92 @@ struct Here {
     base: u64,
     /// The latest that reached everybody.
     everybody: u64,
-    /// The latest that reached everybody, be it by revocations alone.
-    for_all: u64,
-}
-
-impl Default for Published {
-    fn default() -> Self {
-        Self { generation: 1, everybody: 1, revocations: 1, scopes: BTreeMap::new() }
-    }
+    revocation: Arc<PublishedRevocation>,
+    roots_pem: Arc<str>,
 }
 
 impl Published {
-    fn here(&self, scope: &Scope) -> Here {
-        let own = self.scopes.get(scope).map_or(0, |(own, _)| *own);
-        let base = own.max(self.everybody);
-        let for_all = self.for_all();
-        Here { generation: base.max(for_all), base, everybody: self.everybody, for_all }
+    pub(super) fn new(registry: &Registry, roots_pem: &str) -> Self {
+        Self {
+            generation: 1,
+            everybody: 1,
+            revocations: 1,
+            revocation: Arc::new(PublishedRevocation::of(registry)),
+            roots: Roots { pem: roots_pem.into(), since: 1 },
+            scopes: BTreeMap::new(),
+        }
     }
 
-    /// A generation that reaches these, and everybody where `revocations` differ in it; its number.
-    fn reach(&mut self, reach: &Reach, revocations: bool) -> u64 {
+    fn here(&self, scope: &Scope) -> Here {
+        let own = self.scopes.get(scope).map_or(0, |place| place.own);
+        let base = own.max(self.everybody);
+        Here {
+            generation: base.max(self.revocations),
+            base,
+            everybody: self.everybody,
+            revocation: Arc::clone(&self.revocation),
+            roots_pem: Arc::clone(&self.roots.pem),
+        }
+    }
+
+    /// A generation that reaches these; what differs in it of revocations or of roots reaches everybody.
+    fn reach(&mut self, reach: &Reach, revocation: Option<PublishedRevocation>, roots_pem: Option<&str>) {
         self.generation += 1;
-        if revocations {
+        if let Some(revocation) = revocation {
+            self.revocation = Arc::new(revocation);
             self.revocations = self.generation;
-            self.tell_all();
+            self.tell_all(false);
+        }
+        if let Some(pem) = roots_pem {
+            self.roots = Roots { pem: pem.into(), since: self.generation };
         }
         match reach {
             Reach::Everybody => {
                 self.everybody = self.generation;
-                self.tell_all();
+                self.tell_all(true);
             }
-            Reach::Scopes(scopes) => {
-                for scope in scopes {
-                    let present = self.scopes.get_mut(scope);
-                    if let Some((own, told)) = present {
-                        *own = self.generation;
-                        told.send_replace(self.generation);
+            Reach::Scopes { changed, left } => {
+                for scope in changed {
+                    if let Some(place) = self.scopes.get_mut(scope) {
+                        place.own = self.generation;
+                        place.tell(self.generation, left.contains(scope));
                     } else {
                         self.know(scope, self.generation);
                     }
                 }
             }
         }
-        self.generation
     }
 
-    fn tell_all(&self) {
-        for (_, told) in self.scopes.values() {
-            told.send_replace(self.generation);
+    /// The generation since which the mesh's roots are what they are.
+    pub(super) fn roots_since(&self) -> u64 {
+        self.roots.since
+    }
+
+    fn tell_all(&self, has_moved: bool) {
+        for place in self.scopes.values() {
+            place.tell(self.generation, has_moved);
         }
     }
 
-    fn know(&mut self, scope: &Scope, own: u64) -> &watch::Sender<u64> {
+    fn know(&mut self, scope: &Scope, own: u64) -> &Place {
         if self.scopes.len() >= SCOPES_MAX {
-            self.scopes.retain(|_, (_, told)| told.receiver_count() > 0);
+            self.scopes.retain(|_, place| place.told.receiver_count() > 0);
             // Whoever asks about those that went makes anew what may have changed.
             self.everybody = self.generation;
-            self.tell_all();
+            self.tell_all(true);
         }
         let generation = own.max(self.everybody).max(self.revocations);
-        let (_, told) =
-            self.scopes.entry(scope.clone()).or_insert_with(|| (own, watch::Sender::new(generation)));
-        told
+        let told = Notice { generation, moved: generation };
+        self.scopes.entry(scope.clone()).or_insert_with(|| Place { own, told: watch::Sender::new(told) })
     }
 
-    fn follow(&mut self, scope: &Scope) -> watch::Receiver<u64> {
+    /// What is told to those who are there.
+    pub(super) fn follow(&mut self, scope: &Scope) -> watch::Receiver<Notice> {
         match self.scopes.get(scope) {
-            Some((_, told)) => told.subscribe(),
-            None => self.know(scope, 0).subscribe(),
+            Some(place) => place.told.subscribe(),
+            None => self.know(scope, 0).told.subscribe(),
         }
-    }
-
-    /// The latest generation that reached everybody, be it by revocations alone.
-    fn for_all(&self) -> u64 {
-        self.everybody.max(self.revocations)
     }
 }
 
@@ -135,17 +180,20 @@ pub(super) struct Sets {
     by_namespace: BTreeMap<String, MadeCallable>,
     /// Of tasks that had, or have, something of their own: their endpoints, and since when they are so.
     own: BTreeMap<TaskId, (Arc<Kind>, u64)>,
+    /// Whether members of a namespace can call the same, as of the latest generation that reached everybody.
+    alike: Option<(u64, bool)>,
     /// How many there may be before they are looked through.
     room: usize,
 }
 
 /// A set, and what it was made from.
 struct Made {
-    /// At least as new as that.
-    generation: u64,
-    set: Arc<ResourceSet>,
+    /// The set, for all that are alike.
+    common: Arc<Common>,
     /// What of it does not follow from tasks, and of which generation that is.
     own: (u64, ResourceSet),
+    /// What of it all members of the namespace can call, where that is alike.
+    callable: Option<ResourceSet>,
     /// Since when its endpoints are what they are.
     endpoints_since: u64,
 }
@@ -161,7 +209,7 @@ struct MadeCallable {
 }
 
 impl Core {
-    fn published(&self) -> MutexGuard<'_, Published> {
+    pub(super) fn published(&self) -> MutexGuard<'_, Published> {
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -172,16 +220,21 @@ impl Core {
 
     /// Tells the streams of those whom a change reaches, and everybody where revocations differ.
     pub(super) fn publish_with(&self, reach: &Reach, revocations: bool) {
-        let roots_pem = self.authorities.mesh_roots_pem();
-        let mut bundle = self.bundle.lock().unwrap_or_else(PoisonError::into_inner);
-        let reach = if bundle.roots_pem == roots_pem { reach } else { &Reach::Everybody };
-        if *reach == Reach::Scopes(BTreeSet::new()) && !revocations {
+        let _publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (past_revocation, past_roots) = {
+            let published = self.published();
+            (Arc::clone(&published.revocation), Arc::clone(&published.roots.pem))
+        };
+        let roots_pem = Some(self.authorities.mesh_roots_pem()).filter(|present| **present != *past_roots);
+        let reach = if roots_pem.is_none() { reach } else { &Reach::Everybody };
+        // Of two changes at a time each may see what the other one did, and the first that is published has it.
+        let revocation = (revocations || matches!(reach, Reach::Everybody))
+            .then(|| PublishedRevocation::of(&self.registry()))
+            .filter(|present| !present.is_same(&past_revocation));
+        if matches!(reach, Reach::Scopes { changed, .. } if changed.is_empty()) && revocation.is_none() {
             return;
         }
-        let generation = self.published().reach(reach, revocations);
-        if bundle.roots_pem != roots_pem {
-            *bundle = Bundle { roots_pem, since: generation };
-        }
+        self.published().reach(reach, revocation, roots_pem.as_deref());
     }
 
     /// The latest generation in which revocations differed.
@@ -189,24 +242,14 @@ impl Core {
         self.published().revocations
     }
 
-    /// The generation of where a task is; of a task that is over, that of those who are nowhere.
-    pub(super) fn generation_of(&self, task: &TaskId) -> watch::Receiver<u64> {
-        let registry = self.registry();
-        let scope = registry.tasks.get(task.as_str()).map(|task| Scope::of(&registry, task));
-        self.published().follow(&scope.unwrap_or(Scope::Nowhere))
-    }
-
-    /// What a task's proxy should have.
-    pub(super) fn set_of(&self, task: &TaskId) -> Option<Arc<ResourceSet>> {
-        self.made(task).map(|(set, _)| set)
-    }
-
     /// Since which generation a task's endpoints are what they are now.
     pub(crate) fn endpoints_since(&self, task: &TaskId) -> Option<u64> {
         self.made(task).map(|(_, since)| since)
     }
 
-    fn made(&self, id: &TaskId) -> Option<(Arc<ResourceSet>, u64)> {
+    /// What a task has as all that are like it, made anew where it may have changed; and since when its endpoints are
+    /// what they are.
+    pub(super) fn made(&self, id: &TaskId) -> Option<(Arc<Common>, u64)> {
         let scope = {
             let registry = self.registry();
             Scope::of(&registry, registry.tasks.get(id.as_str())?)
@@ -222,25 +265,25 @@ impl Core {
             sets.remember(task);
         }
         let likeness = if has_own { Likeness::Alone(id.clone()) } else { Likeness::of(task) };
-        let revocation = self.present_revocation(here.for_all);
-        let (set, since) = match sets.by_likeness.get_mut(&likeness) {
-            Some(made) if made.generation >= here.base => {
-                if made.generation < here.generation {
-                    let mut newer = ResourceSet::clone(&made.set);
-                    revocation.put_into(&mut newer);
-                    (made.generation, made.set) = (here.generation, Arc::new(newer));
+        let (common, since) = match sets.by_likeness.get_mut(&likeness) {
+            Some(made) if made.generation() >= here.base => {
+                let latest = made.common.latest();
+                if latest.generation < here.generation {
+                    let mut newer = ResourceSet::clone(&latest.set);
+                    here.revocation.put_into(&mut newer);
+                    made.common.publish(here.generation, Arc::new(newer));
                 }
-                (Arc::clone(&made.set), made.endpoints_since)
+                (Arc::clone(&made.common), made.endpoints_since)
             }
             _ => {
                 self.make_room(&mut sets, &registry);
-                let options = self.all_options(options);
-                let made = sets.make(&registry, &options, task, likeness, here, &revocation)?;
-                (Arc::clone(&made.set), made.endpoints_since)
+                let options = self.all_options(options, &here.roots_pem);
+                let made = sets.make(&registry, &options, task, likeness, &here)?;
+                (Arc::clone(&made.common), made.endpoints_since)
             }
         };
-        let since = sets.seen_by(id, &set, here.generation).unwrap_or(since);
-        Some((set, since))
+        let since = sets.seen_by(id, &common.latest().set, here.generation).unwrap_or(since);
+        Some((common, since))
     }
 
     /// What this task's proxy alone is told.
@@ -257,13 +300,14 @@ impl Core {
     /// What is told to a task's proxy besides what follows from the registry.
     #[cfg(test)]
     pub(crate) fn options_of(&self, task: &TaskId) -> PublishOptions {
-        self.all_options(self.own_options(task))
+        let roots_pem = Arc::clone(&self.published().roots.pem);
+        self.all_options(self.own_options(task), &roots_pem)
     }
 
     /// With what everybody is told.
-    fn all_options(&self, own: PublishOptions) -> PublishOptions {
+    fn all_options(&self, own: PublishOptions, roots_pem: &str) -> PublishOptions {
         PublishOptions {
-            roots_pem: self.authorities.mesh_roots_pem(),
+            roots_pem: roots_pem.to_owned(),
             signing_keys: self.authorities.opened().signing_keys(),
             diversions: own.diversions,
             faults: own.faults,
@@ -288,13 +332,19 @@ impl Core {
     }
 }
 
+impl Made {
+    fn generation(&self) -> u64 {
+        self.common.latest().generation
+    }
+}
+
 impl Sets {
     /// From now on a task's endpoints are looked at by themselves: what it had so far is those of all that are alike.
     fn remember(&mut self, task: &TaskRecord) {
         if !self.own.contains_key(&task.id)
             && let Some(made) = self.by_likeness.get(&Likeness::of(task))
         {
-            let endpoints = Arc::clone(made.set.of(ResourceType::Endpoints));
+            let endpoints = Arc::clone(made.common.latest().set.of(ResourceType::Endpoints));
             self.own.insert(task.id.clone(), (endpoints, made.endpoints_since));
         }
     }
@@ -318,8 +368,7 @@ impl Sets {
         options: &PublishOptions,
         task: &TaskRecord,
         likeness: Likeness,
-        here: Here,
-        revocation: &PublishedRevocation,
+        here: &Here,
     ) -> Option<&Made> {
         let has_own = options.has_own(&task.id);
         let before = self.by_likeness.remove(&likeness);
@@ -330,33 +379,55 @@ impl Sets {
             _ => (here.everybody, publish::own(registry, options, task)?),
         };
         let mut set = own.1.clone();
+        let mut callable = None;
         if let Scope::Namespace(namespace) = Scope::of(registry, task) {
-            if has_own || !scope::is_called_alike(registry) {
+            if has_own || !self.is_called_alike(registry, here) {
                 set.add(&publish::callable(registry, options, task, &namespace));
             } else {
-                set.add(self.callable(registry, options, task, &namespace, here));
+                let present = self.callable(registry, options, task, &namespace, here).clone();
+                match before.as_ref().and_then(|made| Some((made, made.callable.as_ref()?))) {
+                    Some((made, past)) => {
+                        set.add_as_before(&present, &made.common.latest().set, &made.own.1, past);
+                    }
+                    None => set.add(&present),
+                }
+                callable = Some(present);
             }
         }
         // What follows from nothing but that may be of an earlier generation.
-        revocation.put_into(&mut set);
+        here.revocation.put_into(&mut set);
         if options.faults.garbage {
             set = harm::spoiled(&set);
         }
-        let mut endpoints_since = here.generation;
-        if let Some(before) = &before {
-            set.share_with(&before.set);
-            let kind = ResourceType::Endpoints;
-            if Arc::ptr_eq(set.of(kind), before.set.of(kind)) {
-                endpoints_since = before.endpoints_since;
+        let made = match before {
+            None => {
+                let common = Arc::new(Common::new(here.generation, Arc::new(set)));
+                Made { common, own, callable, endpoints_since: here.generation }
+            }
+            Some(Made { common, endpoints_since, .. }) => {
+                let past = Arc::clone(&common.latest().set);
+                set.share_with(&past);
+                let kind = ResourceType::Endpoints;
+                let since =
+                    if Arc::ptr_eq(set.of(kind), past.of(kind)) { endpoints_since } else { here.generation };
+                // Streams see by the pointer that nothing of theirs has changed.
+                let set = if set.is_shared_with(&past) { past } else { Arc::new(set) };
+                common.publish(here.generation, set);
+                Made { common, own, callable, endpoints_since: since }
+            }
+        };
+        Some(self.by_likeness.entry(likeness).or_insert(made))
+    }
+
+    fn is_called_alike(&mut self, registry: &Registry, here: &Here) -> bool {
+        match self.alike {
+            Some((everybody, alike)) if everybody == here.everybody => alike,
+            _ => {
+                let alike = scope::is_called_alike(registry);
+                self.alike = Some((here.everybody, alike));
+                alike
             }
         }
-        // Streams see by the pointer that nothing of theirs has changed.
-        let set = match before {
-            Some(before) if set.is_shared_with(&before.set) => before.set,
-            _ => Arc::new(set),
-        };
-        let made = Made { generation: here.generation, set, own, endpoints_since };
-        Some(self.by_likeness.entry(likeness).or_insert(made))
     }
 
     /// What members of a namespace can call, all of them alike.
@@ -366,7 +437,7 @@ impl Sets {
         options: &PublishOptions,
         task: &TaskRecord,
         namespace: &str,
-        here: Here,
+        here: &Here,
     ) -> &ResourceSet {
         let made = self.by_namespace.entry(namespace.to_owned()).or_default();
         if made.everybody < here.everybody {

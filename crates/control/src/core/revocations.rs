@@ -1,13 +1,11 @@
 //! What proxies and issuance are told of revocations.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::PoisonError, time::Duration};
 
 use bowline_discovery::resource::ResourceType;
 use bowline_model::{arn::Arn, clock::Timestamp, task::TaskId};
 use bowline_plumbing::wall_clock;
+use bowline_stream::directory::{IssueError, ResourceSet, VersionedResource};
 
 use super::{Core, proxies::ProxyState};
 use crate::{
@@ -15,17 +13,24 @@ use crate::{
     publish,
     registry::{CrlRecord, Registry, RegistryError},
     revocation::{self, CRL_VALIDITY},
-    stream::directory::{IssueError, ResourceSet, VersionedResource},
 };
 
 /// The resource that every proxy has of revocations.
 pub(super) struct PublishedRevocation {
-    generation: u64,
     key: (ResourceType, String),
     resource: VersionedResource,
 }
 
 impl PublishedRevocation {
+    pub(super) fn of(registry: &Registry) -> Self {
+        let (key, resource) = publish::of_revocations(registry);
+        Self { key, resource }
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.key == other.key && self.resource.version == other.resource.version
+    }
+
     /// Puts it in the place of an earlier one. Where that is the same, nothing is changed.
     pub(super) fn put_into(&self, set: &mut ResourceSet) {
         let (kind, name) = &self.key;
@@ -36,20 +41,6 @@ impl PublishedRevocation {
 }
 
 impl Core {
-    /// Every proxy's Revocation resource, at `generation` or later.
-    pub(super) fn present_revocation(&self, generation: u64) -> Arc<PublishedRevocation> {
-        let mut present = self.revocation.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*present {
-            Some(made) if made.generation >= generation => Arc::clone(made),
-            _ => {
-                let (key, resource) = publish::of_revocations(&self.registry());
-                let made = Arc::new(PublishedRevocation { generation, key, resource });
-                *present = Some(Arc::clone(&made));
-                made
-            }
-        }
-    }
-
     /// How many of the connected proxies have taken the revocations of `generation`, and how many
     /// are connected; returns when all have, or after `limit`.
     pub(crate) async fn revocations_taken(&self, generation: u64, limit: Duration) -> (usize, usize) {
@@ -57,7 +48,10 @@ impl Core {
         let count = || {
             let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
             let kind = ResourceType::Revocation;
-            let took = |proxy: &ProxyState| proxy.acknowledged.get(&kind).is_some_and(|at| *at >= generation);
+            let took = |proxy: &ProxyState| {
+                let has = proxy.acknowledged.get(&kind).is_some_and(|at| *at >= generation);
+                has && !proxy.refused.contains_key(&kind)
+            };
             (proxies.values().filter(|proxy| took(proxy)).count(), proxies.len())
         };
         let all = async {

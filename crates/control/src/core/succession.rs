@@ -49,7 +49,7 @@ impl Core {
                 held.entry(&record.task).or_default().push(record);
             }
         }
-        let since = self.bundle.lock().unwrap_or_else(PoisonError::into_inner).since;
+        let since = self.published().roots_since();
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         let peer = |(task, mut records): (&TaskId, Vec<&CertificateRecord>)| {
             let proxy = proxies.get(task);

@@ -62,7 +62,7 @@ pub(super) fn service_of<'a>(registry: &'a Registry, subject: &str) -> Option<&'
 fn put_tasks(
     registry: &Registry,
     usage: &BTreeMap<TaskId, Utilization>,
-    tasks: &[&std::sync::Arc<TaskRecord>],
+    tasks: &[std::sync::Arc<TaskRecord>],
     items: &mut Items,
 ) {
     let certificates = latest_certificates(registry);
@@ -134,12 +134,12 @@ fn put_stopped(registry: &Registry, service: &Service, items: &mut Items) {
 fn put_deployments(
     registry: &Registry,
     service: &Service,
-    tasks: &[&std::sync::Arc<TaskRecord>],
+    tasks: &[std::sync::Arc<TaskRecord>],
     items: &mut Items,
 ) {
     let Some(record) = registry.service_records.get(service.arn.as_str()) else { return };
     for (place, deployment) in record.deployments.iter().enumerate() {
-        let is_its = |task: &&&std::sync::Arc<TaskRecord>| matches!(&task.owner, TaskOwner::Service { deployment: of, .. } if *of == deployment.id);
+        let is_its = |task: &&std::sync::Arc<TaskRecord>| matches!(&task.owner, TaskOwner::Service { deployment: of, .. } if *of == deployment.id);
         let (mut running, mut all) = (0, 0);
         for task in tasks.iter().filter(is_its) {
             all += 1;

@@ -4,12 +4,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bowline_model::{arn::Arn, service::Service};
+use bowline_stream::resources::ResourceSet;
 
 use super::{PublishOptions, called, external, sidecar, versioned};
-use crate::{
-    registry::{Registry, TaskRecord},
-    stream::resources::ResourceSet,
-};
+use crate::registry::{Registry, TaskRecord};
 
 /// All of it, as of some generation: the same for all members of the namespace (see
 /// [`is_called_alike`](super::scope::is_called_alike)).
@@ -89,7 +87,7 @@ impl Offers {
         namespace: &str,
         service: &Service,
     ) -> Self {
-        let tasks = registry.tasks_of_service(&service.arn).into_iter().cloned().collect();
+        let tasks = registry.tasks_of_service(&service.arn);
         let mut is_of_others = false;
         let mut set = ResourceSet::new();
         for (callee, offered) in called::offers(service, namespace) {
@@ -100,7 +98,7 @@ impl Offers {
         Self { set, tasks: (!is_of_others).then_some(tasks) }
     }
 
-    fn is_of(&self, tasks: &[&Arc<TaskRecord>]) -> bool {
+    fn is_of(&self, tasks: &[Arc<TaskRecord>]) -> bool {
         self.tasks.as_ref().is_some_and(|own| {
             own.len() == tasks.len() && own.iter().zip(tasks).all(|(own, task)| Arc::ptr_eq(own, task))
         })

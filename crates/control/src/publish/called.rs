@@ -106,7 +106,7 @@ pub(super) fn apply_policy(
     if traffic.is_zone_aware() && is_in_one {
         let zone = zone::of_task(registry, caller);
         let callers = registry.service_of(caller).map(|service| registry.tasks_of_service(&service.arn));
-        let callers = callers.iter().flatten().map(|task| &***task);
+        let callers = callers.iter().flatten().map(|task| &**task);
         let balancing = cluster.load_balancing.get_or_insert_default();
         balancing.zone_callers_percent = zone::callers_percent(registry, &zone, callers);
         balancing.zone = zone;

@@ -36,7 +36,12 @@ pub(crate) enum Reach {
     /// Every proxy.
     Everybody,
     /// Those who are there; nobody, where there are none.
-    Scopes(BTreeSet<Scope>),
+    Scopes {
+        /// Where something differs.
+        changed: BTreeSet<Scope>,
+        /// Of those, where a task was that is over, or is elsewhere or like others now.
+        left: BTreeSet<Scope>,
+    },
 }
 
 /// Tasks that are alike have the same resources: a change is worked out once for all of them.
@@ -97,11 +102,11 @@ pub(crate) fn reach(before: &Registry, after: &Registry) -> Reach {
         return Reach::Everybody;
     }
     let (put, removed) = after.tasks.changes_since(&before.tasks);
-    let mut scopes = BTreeSet::new();
+    let (mut changed, mut left) = (BTreeSet::new(), BTreeSet::new());
     let mut reaches = |task: &TaskRecord| {
-        scopes.insert(Scope::of(before, task));
+        changed.insert(Scope::of(before, task));
         if may_be_behind_gateway(before, task) {
-            scopes.insert(Scope::Gateways);
+            changed.insert(Scope::Gateways);
         }
     };
     for (id, task) in put {
@@ -109,12 +114,25 @@ pub(crate) fn reach(before: &Registry, after: &Registry) -> Reach {
             Some(past) if published(past) == published(task) => {}
             // Nobody has heard of it, and nobody is to.
             None if !task.serves() => {}
+            Some(past) if !is_placed_alike(past, task) => {
+                reaches(past);
+                reaches(task);
+                left.insert(Scope::of(before, past));
+            }
             _ => reaches(task),
         }
     }
-    // Its own proxy is to hear that it is over.
-    removed.into_iter().filter_map(|id| before.tasks.get(id)).for_each(|task| reaches(task));
-    Reach::Scopes(scopes)
+    for task in removed.into_iter().filter_map(|id| before.tasks.get(id)) {
+        reaches(task);
+        // Its own proxy is to hear that it is over.
+        left.insert(Scope::of(before, task));
+    }
+    Reach::Scopes { changed, left }
+}
+
+/// Whether a task is where it was, and like those that it was like.
+fn is_placed_alike(past: &TaskRecord, present: &TaskRecord) -> bool {
+    past.owner == present.owner && past.zone == present.zone
 }
 
 /// Whether gateways may have its endpoints: by target groups, or by a policy of a service behind one.

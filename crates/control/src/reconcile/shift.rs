@@ -31,7 +31,7 @@ pub(super) fn follow(registry: &mut Registry, service: &Service, now: Timestamp,
         return;
     };
     let tasks: Vec<TaskRecord> =
-        registry.tasks_of_service(arn).into_iter().map(|task| (**task).clone()).collect();
+        registry.tasks_of_service(arn).into_iter().map(|task| (*task).clone()).collect();
     let Some(mut shift) = present(service, &plan, &tasks, now) else { return };
     announce_begin(service, &shift, now, pass);
     let before = (shift.stage, shift.production);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bowline_model::{
     arn::Scope,
     task::{HealthStatus, TaskReport},
+    task_definition::TaskDefinition,
 };
 use proptest::prelude::*;
 
@@ -12,7 +13,7 @@ use super::*;
 use crate::{
     ecs::{
         instance::InstanceStatus,
-        record::{Deployment, DeploymentState, ServiceRecord},
+        record::{Deployment, DeploymentState, ServiceRecord, TaskDefinitionRecord},
     },
     registry::Cluster,
 };
@@ -184,6 +185,41 @@ fn tasks_of_a_service_that_is_gone_are_stopped_and_nothing_of_them_stays() {
     mesh.ticks(2);
     assert!(mesh.tasks().is_empty());
     assert!(mesh.histories.by_owner.is_empty() && mesh.histories.steady.is_empty());
+}
+
+#[test]
+fn an_inactive_definition_goes_with_the_last_task_of_it_and_an_active_one_stays() {
+    let mut mesh = Simulation::new(2);
+    let [inactive, active] = [1, 2].map(|revision| {
+        let arn = Scope::default().arn("ecs", format_args!("task-definition/web:{revision}"));
+        let containers = Vec::new();
+        let row =
+            TaskDefinition { arn, family: "web".into(), revision, containers, limits: Default::default() };
+        mesh.registry.task_definitions.put(row.arn.as_str(), row.clone());
+        row.arn
+    });
+    for (arn, ended) in [(&inactive, Some(mesh.now)), (&active, None)] {
+        let record = TaskDefinitionRecord {
+            request: Default::default(),
+            registered_at: mesh.now,
+            registered_by: String::new(),
+            deregistered_at: ended,
+            delete_requested_at: ended,
+        };
+        mesh.registry.task_definition_records.put(arn.as_str(), record);
+    }
+    let has = |mesh: &Simulation, arn: &Arn| {
+        let record = mesh.registry.task_definition_records.get(arn.as_str());
+        assert_eq!(record.is_some(), mesh.registry.task_definitions.get(arn.as_str()).is_some());
+        record.is_some()
+    };
+    mesh.pass();
+    mesh.ticks(8);
+    mesh.registry.services.remove(mesh.service.as_str());
+    mesh.tick();
+    assert!(!mesh.tasks().is_empty() && has(&mesh, &inactive));
+    mesh.ticks(2);
+    assert!(mesh.tasks().is_empty() && !has(&mesh, &inactive) && has(&mesh, &active));
 }
 
 #[test]

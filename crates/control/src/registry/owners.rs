@@ -2,8 +2,8 @@
 //! everybody's.
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{Table, TaskOwner, TaskRecord};
@@ -17,19 +17,34 @@ pub(crate) struct Owners(Arc<Mutex<Index>>);
 struct Index {
     /// What it is an index of.
     of: Table<TaskRecord>,
-    /// Ids by the ARN of the service or load balancer.
-    tasks: HashMap<String, BTreeSet<String>>,
+    /// Rows, by the ARN of the service or load balancer, and by id: to look each up in the table takes longer than all
+    /// that is done with it.
+    tasks: HashMap<String, BTreeMap<String, Arc<TaskRecord>>>,
 }
 
 impl Owners {
     /// The tasks of a service or load balancer, by id.
-    pub(super) fn tasks_of<'t>(&self, owner: &str, tasks: &'t Table<TaskRecord>) -> Vec<&'t Arc<TaskRecord>> {
+    pub(super) fn tasks_of(&self, owner: &str, tasks: &Table<TaskRecord>) -> Vec<Arc<TaskRecord>> {
+        self.index_of(tasks).tasks.get(owner).into_iter().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// The tasks of services and load balancers that are not there.
+    pub(super) fn tasks_of_absent(
+        &self,
+        tasks: &Table<TaskRecord>,
+        is_there: impl Fn(&str) -> bool,
+    ) -> Vec<Arc<TaskRecord>> {
+        let index = self.index_of(tasks);
+        let absent = index.tasks.iter().filter(|(owner, _)| !is_there(owner));
+        absent.flat_map(|(_, tasks)| tasks.values()).cloned().collect()
+    }
+
+    fn index_of(&self, tasks: &Table<TaskRecord>) -> MutexGuard<'_, Index> {
         let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !index.of.is_same(tasks) {
             index.follow(tasks);
         }
-        let ids = index.tasks.get(owner).into_iter().flatten();
-        ids.filter_map(|id| tasks.get(id)).collect()
+        index
     }
 }
 
@@ -42,8 +57,12 @@ impl Index {
             let present = owner_of(&task.owner);
             if past != present {
                 self.forget(past, id);
-                if let Some(owner) = present {
-                    self.tasks.entry(owner.to_owned()).or_default().insert(id.to_owned());
+            }
+            let Some(owner) = present else { continue };
+            match self.tasks.get_mut(owner).and_then(|tasks| tasks.get_mut(id)) {
+                Some(row) => *row = Arc::clone(task),
+                None => {
+                    self.tasks.entry(owner.to_owned()).or_default().insert(id.to_owned(), Arc::clone(task));
                 }
             }
         }
@@ -54,9 +73,9 @@ impl Index {
 
     fn forget(&mut self, owner: Option<&str>, id: &str) {
         let Some(owner) = owner else { return };
-        if let Some(ids) = self.tasks.get_mut(owner) {
-            ids.remove(id);
-            if ids.is_empty() {
+        if let Some(tasks) = self.tasks.get_mut(owner) {
+            tasks.remove(id);
+            if tasks.is_empty() {
                 self.tasks.remove(owner);
             }
         }

@@ -159,7 +159,10 @@ impl<T> Table<T> {
 
     /// Keys that were put (with their row) and keys that were removed since
     /// `before`.
-    pub(crate) fn changes_since<'a>(&'a self, before: &'a Self) -> (Vec<(&'a str, &'a T)>, Vec<&'a str>) {
+    pub(crate) fn changes_since<'a>(
+        &'a self,
+        before: &'a Self,
+    ) -> (Vec<(&'a str, &'a Arc<T>)>, Vec<&'a str>) {
         if self.is_same(before) {
             return (Vec::new(), Vec::new());
         }
@@ -180,7 +183,7 @@ impl<T> Table<T> {
             let past = if order == Ordering::Less { None } else { then.next() };
             match (present, past) {
                 (Some((_, row)), Some((_, other))) if Arc::ptr_eq(row, other) => {}
-                (Some((key, row)), _) => put.push((&**key, &**row)),
+                (Some((key, row)), _) => put.push((&**key, row)),
                 (None, Some((key, _))) => removed.push(&**key),
                 (None, None) => {}
             }
@@ -285,7 +288,7 @@ mod tests {
                 new.put(key.to_string(), *row);
             }
             let (put, removed) = new.changes_since(&old);
-            let changed: BTreeMap<_, _> = put.iter().map(|(key, row)| ((*key).to_owned(), **row)).collect();
+            let changed: BTreeMap<_, _> = put.iter().map(|(key, row)| ((*key).to_owned(), ***row)).collect();
             let expected: BTreeMap<_, _> = after
                 .iter()
                 .filter(|(key, row)| before.get(key) != Some(row))

@@ -1,4 +1,5 @@
 use bowline_model::task::Egress;
+use bowline_stream::directory::Directory;
 use serde_json::{Value, json};
 
 use super::*;
@@ -9,7 +10,6 @@ use crate::{
     },
     audit::LookupQuery,
     control_plane::desired,
-    stream::directory::Directory,
     task_spec::{self, SpecOptions},
 };
 

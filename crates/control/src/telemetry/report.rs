@@ -2,6 +2,7 @@
 
 use bowline_discovery::telemetry::{self as wire, MetricReport};
 use bowline_model::metric::Distribution;
+use bowline_stream::directory::InvalidReport;
 
 /// Most rows of a report: a proxy has at most 512, and a few for what is beyond.
 const ROWS_MAX: usize = 1_024;
@@ -11,25 +12,6 @@ const TEXT_BYTES_MAX: usize = 2_048;
 const PROCESS_BYTES_MAX: usize = 64;
 /// Buckets that a duration can be in, ends included: 0.001 ms to 2^17 ms and beyond.
 const BUCKETS: std::ops::RangeInclusive<i32> = -160..=272;
-
-/// Why a report is not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidReport {
-    /// It has no process, or a sequence of 0.
-    #[error("the report has no process or no number")]
-    Unnumbered,
-    /// It has more rows than a proxy has.
-    #[error("the report has {0} rows, more than a proxy can have")]
-    TooManyRows(usize),
-    /// A row is not as rows are.
-    #[error("row {row} of the report: {what}")]
-    Row {
-        /// Which, from 0.
-        row: usize,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-}
 
 /// Longer than anything lasts: sums of these stay finite, whatever proxies tell.
 const MILLISECONDS_MAX: f64 = 1e15;

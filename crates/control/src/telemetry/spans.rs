@@ -13,28 +13,10 @@ use bowline_model::{
         SpanWriter, TEXT_MAX, TraceId,
     },
 };
+use bowline_stream::directory::InvalidSpans;
 
 /// What names a proxy's process, at most, in bytes.
 const PROCESS_BYTES_MAX: usize = 64;
-
-/// Why spans are not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidSpans {
-    /// The batch has no process, or a sequence of 0.
-    #[error("the batch has no process or no number")]
-    Unnumbered,
-    /// It has more spans than a batch may have.
-    #[error("the batch has {0} spans; {BATCH_MAX} are accepted")]
-    TooMany(usize),
-    /// A span is not as spans are.
-    #[error("span {span} of the batch: {what}")]
-    Span {
-        /// Which, from 0.
-        span: usize,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-}
 
 /// The last batch that was taken of a proxy.
 #[derive(Debug, Default)]

@@ -8,6 +8,7 @@ use bowline_discovery::{
     v1,
 };
 use bowline_model::{clock::Timestamp, task::TaskId};
+use bowline_stream::directory::{Directory, IssueError};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
@@ -22,7 +23,6 @@ use crate::{
         scope::{self, Reach},
     },
     revocation::{BarRecord, BarSubject, RevocationReason},
-    stream::directory::{Directory, IssueError},
 };
 
 /// A certificate without names, signed by its own key; and one with a name, under a root.

@@ -1,10 +1,14 @@
 //! Whom a change reaches, what is shared between proxies, and what never is.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    sync::Arc,
-    time::Instant,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use bowline_discovery::{
@@ -16,6 +20,12 @@ use bowline_model::{
     task::{DesiredStatus, HealthStatus, InboundSocket, TaskId, TaskReport, TaskStatus},
     traffic::{LoadBalancing, TrafficPolicy},
 };
+use bowline_stream::{
+    directory::{Acknowledgement, Directory as _, Notice},
+    resources::{ResourceSet, VersionedResource},
+    standing::{Over, Standing},
+};
+use futures::FutureExt as _;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -29,16 +39,12 @@ use crate::{
         self,
         scope::{Reach, Scope, reach},
     },
-    registry::Registry,
+    registry::{Registry, RegistryError},
     revocation::{RevocationReason, RevocationRecord},
-    stream::{
-        directory::Directory as _,
-        resources::{ResourceSet, VersionedResource},
-    },
 };
 
 /// Two namespaces, `n0` and `n1`, of two services each, `a` and `b`, whose two tasks each listen.
-struct Mesh(Endpoint);
+struct Mesh(Endpoint, RefCell<BTreeMap<TaskId, Standing>>);
 
 impl Mesh {
     fn new() -> Self {
@@ -64,7 +70,7 @@ impl Mesh {
             }
         }
         api.finish_stack();
-        let mesh = Self(api);
+        let mesh = Self(api, RefCell::default());
         for (host, task) in mesh.registry().tasks.values().enumerate() {
             mesh.listen(&task.id, u8::try_from(host).expect("few tasks"));
         }
@@ -111,6 +117,19 @@ impl Mesh {
     fn set(&self, task: &TaskId) -> Arc<ResourceSet> {
         self.0.core.resources(task).expect("it lives")
     }
+
+    /// What a stream would have that was opened when this was first asked, and takes what is newer whenever it is
+    /// woken.
+    fn followed(&self, task: &TaskId) -> Arc<ResourceSet> {
+        let core = &*self.0.core;
+        let mut followed = self.1.borrow_mut();
+        let standing =
+            followed.entry(task.clone()).or_insert_with(|| Standing::of(core, task).expect("it lives"));
+        if standing.changed().now_or_never().is_some() {
+            standing.refresh(core, task).expect("it lives");
+        }
+        Arc::clone(standing.set())
+    }
 }
 
 fn address(host: u8) -> SocketAddr {
@@ -139,8 +158,8 @@ fn a_change_of_endpoints_wakes_those_of_its_namespace_alone() {
     let mesh = Mesh::new();
     let ([moved, _], [near, _], [far, _]) =
         (mesh.tasks("n0", "a"), mesh.tasks("n0", "b"), mesh.tasks("n1", "a"));
-    let streams = [&near, &far].map(|task| mesh.0.core.generation(task));
-    let told = |mut streams: [tokio::sync::watch::Receiver<u64>; 2]| {
+    let streams = [&near, &far].map(|task| mesh.0.core.notices(task));
+    let told = |mut streams: [tokio::sync::watch::Receiver<Notice>; 2]| {
         streams.each_mut().map(|stream| stream.has_changed().expect("it lives"))
     };
     let before = [&near, &far].map(|task| mesh.set(task));
@@ -156,7 +175,7 @@ fn a_change_of_endpoints_wakes_those_of_its_namespace_alone() {
     }
 
     // What everybody has reaches everybody.
-    let streams = [&near, &far].map(|task| mesh.0.core.generation(task));
+    let streams = [&near, &far].map(|task| mesh.0.core.notices(task));
     mesh.0.change(|registry| {
         registry.namespaces.update("n0", |namespace| namespace.private_dns = !namespace.private_dns);
     });
@@ -167,15 +186,17 @@ fn a_change_of_endpoints_wakes_those_of_its_namespace_alone() {
 fn what_others_have_nothing_of_reaches_nobody() {
     let mesh = Mesh::new();
     let [task, _] = mesh.tasks("n0", "a");
-    let reached = |change: &dyn Fn(&mut Registry)| {
+    let reach_of = |change: &dyn Fn(&mut Registry)| {
         let before = mesh.registry();
         let mut after = Registry::clone(&before);
         change(&mut after);
         match reach(&before, &after) {
             Reach::Everybody => panic!("everybody"),
-            Reach::Scopes(scopes) => scopes,
+            Reach::Scopes { changed, left } => (changed, left),
         }
     };
+    let reached = |change: &dyn Fn(&mut Registry)| reach_of(change).0;
+    let left = |change: &dyn Fn(&mut Registry)| reach_of(change).1;
     let of_task = |change: fn(&mut crate::registry::TaskRecord)| {
         reached(&|registry| registry.tasks.update(task.as_str(), change))
     };
@@ -188,6 +209,22 @@ fn what_others_have_nothing_of_reaches_nobody() {
     assert_eq!(of_task(|task| task.zone = Some("z".into())), here);
     assert_eq!(reached(&|registry| registry.tasks.remove(task.as_str())), here);
     assert_eq!(reached(&|registry| registry.certificates.retain(|_, _| false)), BTreeSet::new());
+    // Only who is elsewhere now, or over, or like others, is looked up again.
+    assert_eq!(
+        left(&|registry| registry.tasks.update(task.as_str(), |task| task.report = None)),
+        BTreeSet::new()
+    );
+    let in_zone = |registry: &mut Registry| {
+        registry.tasks.update(task.as_str(), |task| task.zone = Some("z".into()));
+    };
+    assert_eq!(left(&in_zone), here);
+    assert_eq!(left(&|registry| registry.tasks.remove(task.as_str())), here);
+    let elsewhere = |registry: &mut Registry| {
+        let owner = registry.tasks.get(mesh.tasks("n1", "a")[0].as_str()).expect("it lives").owner.clone();
+        registry.tasks.update(task.as_str(), |task| task.owner = owner.clone());
+    };
+    let both = BTreeSet::from(["n0", "n1"].map(|name| Scope::Namespace(name.into())));
+    assert_eq!(reach_of(&elsewhere), (both, here.clone()));
     let new = |serves: bool| {
         reached(&|registry| {
             let mut record = (**registry.tasks.get(task.as_str()).expect("the task")).clone();
@@ -327,10 +364,35 @@ fn a_proxy_is_waited_for_only_where_its_endpoints_are_others() {
     assert_eq!((since(&one), since(&other)), first);
     core.divert(&one, "b.n0", Some((address(98), Instant::now())));
     let diverted = since(&one);
-    assert!(diverted > first.0 && diverted <= *core.generation(&one).borrow());
+    assert!(diverted > first.0 && diverted <= core.notices(&one).borrow().generation);
     core.divert(&one, "b.n0", None);
     assert!(since(&one) > diverted, "what it had before is news again");
     assert_eq!(since(&other), first.1);
+}
+
+fn revoke(registry: &mut Registry, serial: &str) {
+    let record = RevocationRecord {
+        serial: serial.into(),
+        authority: "arn:aws:acm-pca:us-east-1:000000000000:certificate-authority/a".parse().expect("an ARN"),
+        task: None,
+        spiffe_id: None,
+        reason: RevocationReason::default(),
+        revoked_at: Timestamp::from_secs(1),
+        not_after: Timestamp::from_secs(u64::MAX / 4_000),
+        fault_until: None,
+    };
+    registry.revocations.put(serial, record);
+}
+
+/// How many certificates a proxy refuses.
+fn refused(set: &ResourceSet) -> usize {
+    match set.of(ResourceType::Revocation).values().next() {
+        Some(held) => match &*held.resource {
+            Resource::Revocation(revocation) => revocation.serials.len(),
+            other => panic!("{other:?}"),
+        },
+        None => panic!("every proxy has one"),
+    }
 }
 
 #[test]
@@ -340,21 +402,7 @@ fn revocations_reach_everybody_and_are_in_what_is_made_later() {
     let before = [&near, &far].map(|task| mesh.set(task));
     let core = &mesh.0.core;
     let told = core.revocations_generation();
-    mesh.0.change(|registry| {
-        let record = RevocationRecord {
-            serial: "0a".into(),
-            authority: "arn:aws:acm-pca:us-east-1:000000000000:certificate-authority/a"
-                .parse()
-                .expect("an ARN"),
-            task: Some(near.clone()),
-            spiffe_id: None,
-            reason: RevocationReason::default(),
-            revoked_at: Timestamp::from_secs(1),
-            not_after: Timestamp::from_secs(u64::MAX / 4_000),
-            fault_until: None,
-        };
-        registry.revocations.put("0a", record);
-    });
+    mesh.0.change(|registry| revoke(registry, "0a"));
     assert!(core.revocations_generation() > told);
     // One is looked at before its endpoints change, the other one after.
     mesh.set(&far);
@@ -362,16 +410,59 @@ fn revocations_reach_everybody_and_are_in_what_is_made_later() {
     mesh.listen(&mesh.tasks("n1", "a")[0], 56);
     let after = [&near, &far].map(|task| mesh.set(task));
     for (before, after) in before.iter().zip(&after) {
-        let refused = |set: &ResourceSet| match set.of(ResourceType::Revocation).values().next() {
-            Some(held) => match &*held.resource {
-                Resource::Revocation(revocation) => revocation.serials.len(),
-                other => panic!("{other:?}"),
-            },
-            None => panic!("every proxy has one"),
-        };
         assert_eq!((refused(before), refused(after)), (0, 1));
         assert!(Arc::ptr_eq(before.of(ResourceType::Cluster), after.of(ResourceType::Cluster)));
     }
+}
+
+#[test]
+fn who_has_revocations_has_them_by_the_number_that_is_waited_for() {
+    let mesh = Mesh::new();
+    let core = &mesh.0.core;
+    let [task, _] = mesh.tasks("n0", "a");
+    let over = AtomicBool::new(false);
+    let lasting = || !over.load(Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        // Streams that open at any moment, and changes of something else at the same time.
+        let looking = scope.spawn(|| {
+            let mut first_seen = BTreeMap::new();
+            while lasting() {
+                let standing = Standing::of(&**core, &task).expect("it lives");
+                first_seen.entry(refused(standing.set())).or_insert(standing.generation());
+            }
+            first_seen
+        });
+        scope.spawn(|| {
+            while lasting() {
+                core.change::<_, RegistryError>(|_| Ok(())).expect("nothing is written");
+            }
+        });
+        let waited_for: Vec<_> = (1..=500)
+            .map(|count| {
+                mesh.0.change(|registry| revoke(registry, &format!("{count:04x}")));
+                core.revocations_generation()
+            })
+            .collect();
+        over.store(true, Ordering::SeqCst);
+        for (count, generation) in looking.join().expect("no panic").split_off(&1) {
+            assert!(generation >= waited_for[count - 1], "{count} by {generation}");
+        }
+    });
+}
+
+#[tokio::test]
+async fn who_refuses_the_revocations_has_not_taken_them() {
+    let mesh = Mesh::new();
+    let core = &mesh.0.core;
+    let tasks = mesh.tasks("n0", "a");
+    tasks.iter().for_each(|task| core.connected(task, "0b"));
+    mesh.0.change(|registry| revoke(registry, "0a"));
+    let generation = core.revocations_generation();
+    for (task, refusal) in tasks.iter().zip([None, Some("too many".to_owned())]) {
+        let kind = ResourceType::Revocation;
+        core.acknowledged(task, Acknowledgement { kind, generation, refusal });
+    }
+    assert_eq!(core.revocations_taken(generation, Duration::from_millis(20)).await, (1, 2));
 }
 
 /// What each proxy has is what would be made for it alone, from nothing.
@@ -382,6 +473,7 @@ fn assert_made_as_alone(mesh: &Mesh) {
         let options = mesh.0.core.options_of(&task.id);
         let alone = publish::resources(&registry, &options, task).expect("it lives");
         assert_eq!(*shared, alone);
+        assert_eq!(*mesh.followed(&task.id), alone);
     }
 }
 
@@ -433,4 +525,89 @@ fn traffic_policy(parts: &serde_json::Value) -> TrafficPolicy {
     let policy_parts = policy.as_object_mut().expect("an object");
     policy_parts.extend(parts.as_object().expect("an object").clone());
     serde_json::from_value(policy).expect("a policy")
+}
+
+#[test]
+fn a_stream_follows_its_task_wherever_it_goes() {
+    let mesh = Mesh::new();
+    let core = &mesh.0.core;
+    let ([one, other], [stranger, _]) = (mesh.tasks("n0", "a"), mesh.tasks("n1", "b"));
+    let agree = || {
+        // Whoever is first has made what those have who are like it.
+        for task in [&other, &one, &other] {
+            assert!(Arc::ptr_eq(&mesh.followed(task), &mesh.set(task)));
+        }
+    };
+    agree();
+    mesh.listen(&other, 71);
+    agree();
+    assert!(Arc::ptr_eq(&mesh.followed(&one), &mesh.followed(&other)));
+
+    // It has something of its own for a while.
+    core.divert(&one, "b.n0", Some((address(98), Instant::now())));
+    agree();
+    mesh.listen(&other, 72);
+    agree();
+    core.divert(&one, "b.n0", None);
+    agree();
+
+    // It is elsewhere.
+    let registry = mesh.registry();
+    let owner = registry.tasks.get(stranger.as_str()).expect("it lives").owner.clone();
+    mesh.0.change(|registry| registry.tasks.update(one.as_str(), |task| task.owner = owner.clone()));
+    agree();
+    assert!(Arc::ptr_eq(&mesh.followed(&one), &mesh.set(&stranger)));
+    mesh.listen(&stranger, 73);
+    agree();
+    assert!(endpoints(&mesh.followed(&one), "b.n1").contains("10.0.0.73"));
+
+    // It is over; the others of its place are not.
+    let mut standing = Standing::of(&**core, &one).expect("it lives");
+    mesh.0.change(|registry| registry.tasks.remove(one.as_str()));
+    assert!(standing.changed().now_or_never().is_some(), "it hears of that at once");
+    // And sees it, though those that were like it have theirs already.
+    mesh.set(&stranger);
+    assert_eq!(standing.refresh(&**core, &one), Err(Over));
+    assert_eq!(Standing::of(&**core, &one).err(), Some(Over));
+    assert!(Arc::ptr_eq(&mesh.followed(&stranger), &mesh.set(&stranger)));
+}
+
+#[test]
+fn streams_end_with_the_latest_though_changes_come_while_they_look() {
+    let mesh = Mesh::new();
+    let tasks: Vec<_> = ["a", "b"].iter().flat_map(|name| mesh.tasks("n0", name)).collect();
+    let over = Arc::new(AtomicBool::new(false));
+    let followers: Vec<_> = tasks
+        .iter()
+        .map(|task| {
+            let (core, task, over) = (Arc::clone(&mesh.0.core), task.clone(), Arc::clone(&over));
+            let mut standing = Standing::of(&*core, &task).expect("it lives");
+            std::thread::spawn(move || {
+                loop {
+                    let was_over = over.load(Ordering::SeqCst);
+                    while standing.changed().now_or_never().is_some() {
+                        standing.refresh(&*core, &task).expect("it lives");
+                    }
+                    if was_over {
+                        return (Arc::clone(standing.set()), standing.generation());
+                    }
+                }
+            })
+        })
+        .collect();
+    for host in 0..200 {
+        mesh.listen(&tasks[usize::from(host) % tasks.len()], host);
+        // Others look as well, and may have it made first.
+        mesh.0.core.endpoints_since(&tasks[0]).expect("it lives");
+    }
+    over.store(true, Ordering::SeqCst);
+    for (task, follower) in tasks.iter().zip(followers) {
+        let (set, generation) = follower.join().expect("no panic");
+        assert!(Arc::ptr_eq(&set, &mesh.set(task)));
+        assert_eq!(
+            generation,
+            mesh.0.core.notices(task).borrow().generation,
+            "who waits for it waits for that"
+        );
+    }
 }

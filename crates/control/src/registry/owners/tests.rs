@@ -22,7 +22,7 @@ fn owner(number: u8) -> (Arn, TaskOwner) {
     (arn, owner)
 }
 
-fn put(registry: &mut Registry, task: u8, of: u8) {
+fn put(registry: &mut Registry, task: u8, of: u8, draining: bool) {
     let id = TaskId::from_random([task; 16]);
     let record = TaskRecord {
         arn: Scope::default().arn("ecs", format_args!("task/c/{id}")),
@@ -30,7 +30,7 @@ fn put(registry: &mut Registry, task: u8, of: u8) {
         owner: owner(of).1,
         created_at: Timestamp::from_secs(1),
         desired: DesiredStatus::Running,
-        draining_since: None,
+        draining_since: draining.then(|| Timestamp::from_secs(2)),
         was_healthy: false,
         health_checked: false,
         stop_reason: None,
@@ -47,7 +47,7 @@ fn put(registry: &mut Registry, task: u8, of: u8) {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Put(u8, u8),
+    Put(u8, u8, bool),
     Remove(u8),
     /// Asks one of the copies.
     Ask(usize, u8),
@@ -59,7 +59,7 @@ proptest! {
     #[test]
     fn what_is_found_is_what_a_look_at_all_tasks_finds(
         steps in prop::collection::vec(prop_oneof![
-            (0..20u8, 0..4u8).prop_map(|(task, of)| Step::Put(task, of)),
+            (0..20u8, 0..4u8, any::<bool>()).prop_map(|(task, of, draining)| Step::Put(task, of, draining)),
             (0..20u8).prop_map(Step::Remove),
             (0..3usize, 0..4u8).prop_map(|(copy, of)| Step::Ask(copy, of)),
             Just(Step::Copy),
@@ -69,21 +69,23 @@ proptest! {
         for step in steps {
             let last = copies.len() - 1;
             match step {
-                Step::Put(task, of) => put(&mut copies[last], task, of),
+                Step::Put(task, of, draining) => put(&mut copies[last], task, of, draining),
                 Step::Remove(task) => copies[last].tasks.remove(TaskId::from_random([task; 16]).as_str()),
                 Step::Copy => copies.push(copies[last].clone()),
                 Step::Ask(copy, of) => {
                     let registry = &copies[last.saturating_sub(copy)];
                     let (arn, owner) = owner(of);
-                    let found = match of {
+                    let mut found = match of {
                         0 => registry.tasks_of_gateway(&arn),
                         _ => registry.tasks_of_service(&arn),
                     };
-                    let mut found: Vec<_> = found.into_iter().map(|task| task.id.clone()).collect();
-                    found.sort();
-                    let all = registry.tasks.values().filter(|task| task.owner == owner);
-                    let expected: Vec<_> = all.map(|task| task.id.clone()).collect();
-                    prop_assert_eq!(found, expected);
+                    found.sort_by(|one, other| one.id.cmp(&other.id));
+                    let expected: Vec<_> =
+                        registry.tasks.values().filter(|task| task.owner == owner).cloned().collect();
+                    prop_assert_eq!(&found, &expected);
+                    let gone = registry.owners.tasks_of_absent(&registry.tasks, |there| there != arn.as_str());
+                    let gone: BTreeMap<_, _> = gone.into_iter().map(|task| (task.id.clone(), task)).collect();
+                    prop_assert_eq!(gone.into_values().collect::<Vec<_>>(), expected);
                 }
             }
         }

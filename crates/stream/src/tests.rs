@@ -24,10 +24,15 @@ use bowline_plumbing::{
     drain::{self, DrainTrigger},
     hpke::{Recipient, Sealed},
 };
+use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Code, Streaming,
@@ -37,13 +42,14 @@ use zeroize::Zeroizing;
 
 use super::{
     directory::{
-        Acknowledgement, HeldCertificate, IssueError, IssuedCertificate, Peer, ResourceSet, TaskCredentials,
-        TaskCredentialsError, VersionedResource,
+        Acknowledgement, Common, HeldCertificate, IssueError, IssuedCertificate, Notice, Peer, ResourceSet,
+        TaskCredentials, TaskCredentialsError, VersionedResource,
     },
     tls::TlsMaterial,
     *,
 };
-use crate::telemetry::{InvalidReport, InvalidSpans, Taken};
+use crate::directory::{InvalidReport, InvalidSpans, Taken};
+use crate::services::discovery;
 
 /// Longest that a test waits for what should come at once.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -89,12 +95,14 @@ struct World {
     tokens: BTreeMap<String, TaskId>,
     tasks: BTreeMap<String, TaskId>,
     sets: BTreeMap<String, ResourceSet>,
+    /// What streams have in common: for as long as a task lives the same one.
+    common: BTreeMap<String, Arc<Common>>,
     revoked: Vec<String>,
 }
 
 struct FakeDirectory {
     world: Mutex<World>,
-    generation: watch::Sender<u64>,
+    told: watch::Sender<Notice>,
     issued: Mutex<Vec<(TaskId, String)>>,
     answers: mpsc::UnboundedSender<(TaskId, Acknowledgement)>,
     presence: watch::Sender<i64>,
@@ -105,8 +113,23 @@ struct FakeDirectory {
 
 impl FakeDirectory {
     fn change(&self, change: impl FnOnce(&mut World)) {
-        change(&mut self.world.lock().expect("nothing panicked"));
-        self.generation.send_modify(|generation| *generation += 1);
+        let mut world = self.world.lock().expect("nothing panicked");
+        let before = world.sets.len();
+        change(&mut world);
+        let generation = self.told.borrow().generation + 1;
+        let World { sets, common, .. } = &mut *world;
+        common.retain(|task, _| sets.contains_key(task));
+        for (task, common) in common {
+            common.publish(generation, Arc::new(sets[task].clone()));
+        }
+        let has_moved = sets.len() != before;
+        drop(world);
+        self.told.send_modify(|told| {
+            told.generation = generation;
+            if has_moved {
+                told.moved = generation;
+            }
+        });
     }
 
     fn put(&self, task: &TaskId, kind: ResourceType, name: &str, version: &str) {
@@ -191,12 +214,16 @@ impl Directory for FakeDirectory {
         })
     }
 
-    fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>> {
-        self.world.lock().expect("nothing panicked").sets.get(task.as_str()).cloned().map(Arc::new)
+    fn common(&self, task: &TaskId) -> Option<Arc<Common>> {
+        let generation = self.told.borrow().generation;
+        let mut world = self.world.lock().expect("nothing panicked");
+        let set = world.sets.get(task.as_str())?.clone();
+        let common = world.common.entry(task.as_str().to_owned());
+        Some(Arc::clone(common.or_insert_with(|| Arc::new(Common::new(generation, Arc::new(set))))))
     }
 
-    fn generation(&self, _: &TaskId) -> watch::Receiver<u64> {
-        self.generation.subscribe()
+    fn notices(&self, _: &TaskId) -> watch::Receiver<Notice> {
+        self.told.subscribe()
     }
 
     fn connected(&self, _task: &TaskId, serial: &str) {
@@ -261,7 +288,7 @@ fn start() -> Fixture {
     world.tokens.insert("token".into(), task(A));
     let directory = Arc::new(FakeDirectory {
         world: Mutex::new(world),
-        generation: watch::Sender::new(1),
+        told: watch::Sender::new(Notice { generation: 1, moved: 1 }),
         issued: Mutex::default(),
         answers,
         presence: watch::Sender::new(0),
@@ -437,7 +464,10 @@ async fn only_a_known_certificate_opens_a_stream() {
     let no_id = fixture.authority.issue(&["a"], &[]);
     for credentials in [foreign, two_ids, no_id] {
         let refused = code(open(fixture.connect(Some(credentials)).await).await);
-        assert!(matches!(refused, Some(Code::Unavailable | Code::Unknown | Code::Internal)), "{refused:?}");
+        // Of TLS 1.3's client the handshake is done before the server's is: the call may be under way or not.
+        let is_broken =
+            matches!(refused, Some(Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled));
+        assert!(is_broken, "{refused:?}");
     }
     assert!(open(fixture.connect_as(A).await).await.is_ok());
 }

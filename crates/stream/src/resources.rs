@@ -69,11 +69,20 @@ impl ResourceSet {
     /// Adds those of another set. What only one of the two has of a type is shared with it.
     pub fn add(&mut self, others: &Self) {
         for (own, other) in self.kinds.iter_mut().zip(&others.kinds) {
-            if own.is_empty() {
-                *own = Arc::clone(other);
-            } else if !other.is_empty() {
-                let own = Arc::make_mut(own);
-                own.extend(other.iter().map(|(name, resource)| (Arc::clone(name), resource.clone())));
+            add_kind(own, other);
+        }
+    }
+
+    /// Takes over from `past` what was put together there, from what `before` and `others_before` had of a type, if it is
+    /// what this and `others` have; and adds what `others` have of other types.
+    pub fn add_as_before(&mut self, others: &Self, past: &Self, before: &Self, others_before: &Self) {
+        for kind in 0..self.kinds.len() {
+            let is_as_before = Arc::ptr_eq(&self.kinds[kind], &before.kinds[kind])
+                && Arc::ptr_eq(&others.kinds[kind], &others_before.kinds[kind]);
+            if is_as_before {
+                self.kinds[kind] = Arc::clone(&past.kinds[kind]);
+            } else {
+                add_kind(&mut self.kinds[kind], &others.kinds[kind]);
             }
         }
     }
@@ -88,9 +97,10 @@ impl ResourceSet {
                 *own = Arc::clone(other);
                 continue;
             }
-            let shared = own.iter().map(|(name, resource)| match other.get_key_value(name) {
-                Some((name, same)) if same.version == resource.version => (Arc::clone(name), same.clone()),
-                _ => (Arc::clone(name), resource.clone()),
+            let shared = own.iter().map(|(name, resource)| {
+                let (name, past) = other.get_key_value(name).unwrap_or((name, resource));
+                let same = if past.version == resource.version { past } else { resource };
+                (Arc::clone(name), same.clone())
             });
             *own = Arc::new(shared.collect());
         }
@@ -102,8 +112,17 @@ impl ResourceSet {
     }
 }
 
+fn add_kind(own: &mut Arc<Kind>, other: &Arc<Kind>) {
+    if own.is_empty() {
+        *own = Arc::clone(other);
+    } else if !other.is_empty() {
+        let own = Arc::make_mut(own);
+        own.extend(other.iter().map(|(name, resource)| (Arc::clone(name), resource.clone())));
+    }
+}
+
 /// Whether all names and versions are the same.
-pub(crate) fn is_same(one: &Kind, other: &Kind) -> bool {
+pub fn is_same(one: &Kind, other: &Kind) -> bool {
     one.len() == other.len()
         && one.iter().zip(other).all(|((name, resource), (other_name, other))| {
             name == other_name && resource.version == other.version

@@ -1,69 +1,63 @@
 //! The delta discovery service: one session per stream.
 
 use std::{
-    convert::Infallible,
-    future::{Ready, ready},
     pin::pin,
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, SystemTime},
 };
 
 use bowline_discovery::{
-    codec,
     prost_types::Any,
     resource::ResourceType,
     xds::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse},
 };
+use bowline_http2::Body;
 use bowline_model::task::TaskId;
 use bowline_plumbing::drain::DrainWatch;
 use tokio::{
-    sync::watch,
+    task::spawn_local,
     time::{Instant, sleep_until, timeout},
 };
-use tonic::{Status, Streaming, body::Body, codec::Codec as _, server::NamedService};
-use tower::Service;
+use tonic::Status;
 
-use super::{
-    MESSAGE_BYTES_MAX,
+use super::identity::{no_task, not_revoked, task_of};
+use crate::{
     connection::{AuthenticatedPeer, Connection},
-    connection_of,
-    directory::{Directory, Peer, ResourceSet},
-    identity::{no_task, not_revoked, task_of},
+    directory::{Directory, Peer},
+    requests::Requests,
     responses::{self, Responses, responses},
+    standing::{Over, Standing},
     subscription::{self, Demand, Subscriptions},
 };
 
 /// What changes within so long after a change was sent gathers, and is sent together. The first change goes at once.
-pub(super) const COALESCE: Duration = Duration::from_millis(50);
+pub(crate) const COALESCE: Duration = Duration::from_millis(50);
 /// How long a proxy may take to answer a response, or to make room for one.
 /// One that hangs is better off with a new stream.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const _: () = assert!(ANSWER_TIMEOUT.as_secs() > RECHECK_INTERVAL.as_secs(), "it is looked at as often");
 /// How often it is asked whether the peer's certificate and task are still good. Whether the certificate is revoked, and
 /// the task is over, shows with the next change as well.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The service: the aggregated delta discovery of xDS, which is the only call of it that there is.
 #[derive(Clone)]
-pub(super) struct DiscoveryService {
-    pub(super) directory: Arc<dyn Directory>,
-    pub(super) drain: DrainWatch,
+pub(crate) struct DiscoveryService {
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) drain: DrainWatch,
 }
 
 impl DiscoveryService {
-    const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+    /// The call's path.
+    pub(crate) const DELTA: &str =
+        "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 
-    fn open(&self, request: http::Request<Body>) -> Result<Responses, Status> {
-        if request.uri().path() != Self::DELTA {
-            return Err(Status::unimplemented("the control plane speaks DeltaAggregatedResources alone"));
-        }
-        let connection = connection_of(request.extensions())?;
+    /// Opens a call, on the thread that serves the connection.
+    pub(crate) fn open(&self, connection: Arc<Connection>, requests: Body) -> Result<Responses, Status> {
         connection.spend(1.0)?;
         let peer = connection.peer()?.clone();
         let task = task_of(&*self.directory, &peer.peer)?;
-        let mut changes = self.directory.generation(&task);
-        let generation = *changes.borrow_and_update();
-        let set = self.directory.resources(&task).ok_or_else(no_task)?;
+        let standing = Standing::of(&*self.directory, &task).map_err(|Over| no_task())?;
         // At most one response per type is in flight, so this never fills
         // unless a proxy answers what it did not read.
         let (sender, responses) = responses(ResourceType::ALL.len());
@@ -71,37 +65,14 @@ impl DiscoveryService {
             connection,
             peer,
             directory: Arc::clone(&self.directory),
-            changes,
-            generation,
-            set,
+            standing,
             subscriptions: Subscriptions::default(),
             responses: sender,
             answer_by: None,
             task,
         };
-        let (_, body) = request.into_parts();
-        let decoder = codec::Codec::<DeltaDiscoveryResponse, DeltaDiscoveryRequest>::default().decoder();
-        let requests = Streaming::new_request(decoder, body, None, Some(MESSAGE_BYTES_MAX));
-        tokio::spawn(session.run(requests, self.drain.clone()));
+        spawn_local(session.run(Requests::new(requests), self.drain.clone()));
         Ok(responses)
-    }
-}
-
-impl NamedService for DiscoveryService {
-    const NAME: &'static str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
-}
-
-impl Service<http::Request<Body>> for DiscoveryService {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Ready<Result<http::Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        ready(Ok(self.open(request).map_or_else(Status::into_http, Responses::into_http)))
     }
 }
 
@@ -111,10 +82,7 @@ struct Session {
     peer: AuthenticatedPeer,
     task: TaskId,
     directory: Arc<dyn Directory>,
-    changes: watch::Receiver<u64>,
-    /// The snapshot that is being published: at least as new as `generation`.
-    generation: u64,
-    set: Arc<ResourceSet>,
+    standing: Standing,
     subscriptions: Subscriptions,
     responses: responses::Sender,
     /// When the earliest unanswered response is overdue.
@@ -141,7 +109,7 @@ impl Drop for Presence {
 }
 
 impl Session {
-    async fn run(mut self, requests: Streaming<DeltaDiscoveryRequest>, drain: DrainWatch) {
+    async fn run(mut self, requests: Requests, drain: DrainWatch) {
         let presence = Presence::announce(&self.directory, &self.task, &self.peer.peer);
         let task = self.task.clone();
         match self.converse(requests, drain).await {
@@ -155,31 +123,24 @@ impl Session {
     }
 
     /// Until the proxy ends the stream (`Ok`) or this side must.
-    async fn converse(
-        &mut self,
-        mut requests: Streaming<DeltaDiscoveryRequest>,
-        mut drain: DrainWatch,
-    ) -> Result<(), Status> {
+    async fn converse(&mut self, mut requests: Requests, mut drain: DrainWatch) -> Result<(), Status> {
         let lifetime = self.peer.not_after.duration_since(SystemTime::now()).unwrap_or_default();
         // A certificate of a century is no reason to overflow.
         let expiry = Instant::now() + lifetime.min(Duration::from_secs(365 * 86_400));
-        let mut expired = pin!(sleep_until(expiry));
         let mut draining = pin!(drain.signaled());
-        let mut recheck = tokio::time::interval(RECHECK_INTERVAL);
-        recheck.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // One that is set anew for every response would be the timer's work all the time.
+        let mut recheck = pin!(sleep_until(expiry.min(Instant::now() + RECHECK_INTERVAL)));
         let mut refresh_at: Option<Instant> = None;
         let mut refreshed: Option<Instant> = None;
-        // One that is set anew for every response would be the timer's work all the time.
-        let mut overdue = pin!(sleep_until(Instant::now() + ANSWER_TIMEOUT));
         let responses = self.responses.clone();
         let mut closed = pin!(responses.closed());
         loop {
             tokio::select! {
-                request = requests.message() => match request? {
+                request = requests.next() => match request? {
                     Some(request) => self.take(request)?,
                     None => return Ok(()),
                 },
-                changed = self.changes.changed(), if refresh_at.is_none() => {
+                changed = self.standing.changed(), if refresh_at.is_none() => {
                     changed.map_err(|_| Status::unavailable("the control plane stops"))?;
                     let now = Instant::now();
                     match refreshed.map(|last| last + COALESCE).filter(|next| *next > now) {
@@ -195,15 +156,19 @@ impl Session {
                     refreshed = Some(Instant::now());
                     self.refresh()?;
                 }
-                _ = recheck.tick() => self.authorize()?,
-                () = overdue.as_mut() => {
+                () = recheck.as_mut() => {
                     let now = Instant::now();
+                    if expiry <= now {
+                        return Err(Status::unauthenticated("the client certificate has expired"));
+                    }
                     if self.answer_by.is_some_and(|answer_by| answer_by <= now) {
                         return Err(Status::deadline_exceeded("a response was not answered in time"));
                     }
-                    overdue.as_mut().reset(self.answer_by.unwrap_or(now + ANSWER_TIMEOUT));
+                    self.authorize()?;
+                    // What is sent until then has longer to be answered.
+                    let next = expiry.min(now + RECHECK_INTERVAL);
+                    recheck.as_mut().reset(self.answer_by.map_or(next, |answer_by| next.min(answer_by)));
                 }
-                () = &mut expired => return Err(Status::unauthenticated("the client certificate has expired")),
                 () = &mut draining => return Err(Status::unavailable("the control plane drains")),
                 () = closed.as_mut() => return Ok(()),
             }
@@ -250,12 +215,7 @@ impl Session {
     fn refresh(&mut self) -> Result<(), Status> {
         // Whether the certificate is its task's still is looked at now and then: a task that is over has no resources.
         not_revoked(&*self.directory, &self.peer.peer)?;
-        // The task may be elsewhere now: its service's namespace is no constant.
-        self.changes = self.directory.generation(&self.task);
-        // In this order: the set may be newer than its label, never older.
-        self.generation = *self.changes.borrow_and_update();
-        self.set = self.directory.resources(&self.task).ok_or_else(no_task)?;
-        Ok(())
+        self.standing.refresh(&*self.directory, &self.task).map_err(|Over| no_task())
     }
 
     fn authorize(&self) -> Result<(), Status> {
@@ -265,7 +225,7 @@ impl Session {
 
     /// Sends all that may be sent.
     async fn publish(&mut self) -> Result<(), Status> {
-        while let Some(response) = self.subscriptions.next(&self.set, self.generation) {
+        while let Some(response) = self.subscriptions.next(self.standing.set(), self.standing.generation()) {
             self.answer_by.get_or_insert_with(|| Instant::now() + ANSWER_TIMEOUT);
             match timeout(ANSWER_TIMEOUT, self.responses.send(&wire(response))).await {
                 Ok(Ok(())) => {}

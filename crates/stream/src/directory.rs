@@ -1,22 +1,19 @@
 //! What the stream's servers ask the rest of the control plane.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use bowline_discovery::{
     identity::ShowsRequest,
     resource::ResourceType,
     telemetry::{MetricReport, SpanBatch},
 };
-use bowline_model::{arn::Arn, clock::Timestamp, identity::SpiffeId, task::TaskId};
+use bowline_model::{arn::Arn, clock::Timestamp, identity::SpiffeId, task::TaskId, trace::BATCH_MAX};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-pub use super::resources::{ResourceSet, VersionedResource};
-pub use crate::task_role::{TaskCredentials, TaskCredentialsError};
-use crate::{
-    introspection::Introspection,
-    telemetry::{InvalidReport, InvalidSpans, Taken},
-};
+use crate::introspection::Introspection;
+pub use crate::resources::{ResourceSet, VersionedResource};
 
 /// A certificate that was issued.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +65,83 @@ pub enum IssueError {
     Internal,
 }
 
+/// Temporary credentials of a task's role.
+pub struct TaskCredentials {
+    /// `AccessKeyId`.
+    pub access_key_id: String,
+    /// `SecretAccessKey`.
+    pub secret_access_key: Zeroizing<String>,
+    /// `Token`.
+    pub session_token: String,
+    /// When they are over.
+    pub expires_at: Timestamp,
+    /// The role.
+    pub role_arn: Arn,
+    /// Where the AWS endpoint listens for tasks, on this machine's loopback.
+    pub endpoint: Option<SocketAddr>,
+}
+
+/// Why a task has no credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskCredentialsError {
+    /// It is over, it was given no role, or the role is gone.
+    #[error("the task has no role")]
+    NoRole,
+    /// The role's trust policy does not let tasks have it. The text is AWS's.
+    #[error("{0}")]
+    Denied(String),
+    /// The control plane itself failed; its log says how.
+    #[error("the credentials could not be made")]
+    Internal,
+}
+
+/// What a proxy is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The last report that was taken.
+    pub sequence: u64,
+    /// How soon the next one is wanted; `None`: as the proxy likes.
+    pub interval: Option<Duration>,
+}
+
+/// Why a report is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidReport {
+    /// It has no process, or a sequence of 0.
+    #[error("the report has no process or no number")]
+    Unnumbered,
+    /// It has more rows than a proxy has.
+    #[error("the report has {0} rows, more than a proxy can have")]
+    TooManyRows(usize),
+    /// A row is not as rows are.
+    #[error("row {row} of the report: {what}")]
+    Row {
+        /// Which, from 0.
+        row: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+/// Why spans are not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSpans {
+    /// The batch has no process, or a sequence of 0.
+    #[error("the batch has no process or no number")]
+    Unnumbered,
+    /// It has more spans than a batch may have.
+    #[error("the batch has {0} spans; {BATCH_MAX} are accepted")]
+    TooMany(usize),
+    /// A span is not as spans are.
+    #[error("span {span} of the batch: {what}")]
+    Span {
+        /// Which, from 0.
+        span: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
 /// Who a peer of the stream is, taken from its certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -86,6 +160,46 @@ pub struct Acknowledgement {
     pub generation: u64,
     /// What was refused, where something was.
     pub refusal: Option<String>,
+}
+
+/// What streams at a place are told of: that something is published there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notice {
+    /// Of which generation it is. One is a number of the whole control plane, which only grows.
+    pub generation: u64,
+    /// The latest generation in which a task that was there may be over, or elsewhere, or have other resources than
+    /// those it was like.
+    pub moved: u64,
+}
+
+/// What the proxies of all tasks that are alike should have, as it was made last.
+#[derive(Debug)]
+pub struct Common(ArcSwap<Edition>);
+
+/// A set of resources of a generation.
+#[derive(Debug)]
+pub struct Edition {
+    /// The set is at least as new as that.
+    pub generation: u64,
+    /// The set.
+    pub set: Arc<ResourceSet>,
+}
+
+impl Common {
+    /// With a set that was made.
+    pub fn new(generation: u64, set: Arc<ResourceSet>) -> Self {
+        Self(ArcSwap::from_pointee(Edition { generation, set }))
+    }
+
+    /// The latest.
+    pub fn latest(&self) -> Arc<Edition> {
+        self.0.load_full()
+    }
+
+    /// From now on, this is the latest.
+    pub fn publish(&self, generation: u64, set: Arc<ResourceSet>) {
+        self.0.store(Arc::new(Edition { generation, set }));
+    }
 }
 
 /// What the stream's servers ask the rest of the control plane. Calls are
@@ -107,11 +221,14 @@ pub trait Directory: Send + Sync + 'static {
     fn shows(&self, task: &TaskId, shown: ShowsRequest);
     /// Temporary credentials of the task's role.
     fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError>;
+    /// What the task's proxy should have, as all tasks that are like it; `None` when the task is over.
+    fn common(&self, task: &TaskId) -> Option<Arc<Common>>;
     /// What the task's proxy should have; `None` when the task is over.
-    fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>>;
-    /// The generation of what is published where the task is; changes whenever a resource of the task's may have,
-    /// or the task is over.
-    fn generation(&self, task: &TaskId) -> watch::Receiver<u64>;
+    fn resources(&self, task: &TaskId) -> Option<Arc<ResourceSet>> {
+        self.common(task).map(|common| Arc::clone(&common.latest().set))
+    }
+    /// What is published where the task is; changes whenever a resource of the task's may have, or the task is over.
+    fn notices(&self, task: &TaskId) -> watch::Receiver<Notice>;
     /// A proxy's stream began, opened with a certificate of this serial number.
     fn connected(&self, task: &TaskId, serial: &str);
     /// A proxy's stream ended.

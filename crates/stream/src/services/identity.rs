@@ -10,7 +10,7 @@ use bowline_model::{clock::Timestamp, task::TaskId};
 use bowline_plumbing::hpke;
 use tonic::{Request, Response, Status};
 
-use super::{
+use crate::{
     connection::Connection,
     connection_of,
     directory::{Directory, IssueError, IssuedCertificate, Peer, TaskCredentials, TaskCredentialsError},
@@ -28,8 +28,8 @@ const SERIAL_BYTES_MAX: usize = 64;
 const ISSUE_COST: f64 = 50.0;
 
 /// The service.
-pub(super) struct IdentityService {
-    pub(super) directory: Arc<dyn Directory>,
+pub(crate) struct IdentityService {
+    pub(crate) directory: Arc<dyn Directory>,
 }
 
 #[tonic::async_trait]
@@ -119,13 +119,13 @@ impl IdentityService {
 }
 
 /// The task of a peer, or what the peer is told that has none.
-pub(super) fn task_of(directory: &dyn Directory, peer: &Peer) -> Result<TaskId, Status> {
+pub(crate) fn task_of(directory: &dyn Directory, peer: &Peer) -> Result<TaskId, Status> {
     not_revoked(directory, peer)?;
     directory.task_of(peer).ok_or_else(no_task)
 }
 
 /// Refuses a peer whose certificate is revoked.
-pub(super) fn not_revoked(directory: &dyn Directory, peer: &Peer) -> Result<(), Status> {
+pub(crate) fn not_revoked(directory: &dyn Directory, peer: &Peer) -> Result<(), Status> {
     if directory.is_revoked(peer) { Err(Status::unauthenticated(REVOKED)) } else { Ok(()) }
 }
 
@@ -133,7 +133,7 @@ pub(super) fn not_revoked(directory: &dyn Directory, peer: &Peer) -> Result<(), 
 const REVOKED: &str = "the certificate is revoked";
 
 /// What a peer is told whose certificate belongs to no living task.
-pub(super) fn no_task() -> Status {
+pub(crate) fn no_task() -> Status {
     Status::permission_denied("the certificate belongs to no running task")
 }
 

@@ -12,11 +12,11 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{
+use super::identity::task_of;
+use crate::{
     connection::{AuthenticatedPeer, Connection},
     connection_of,
     directory::Directory,
-    identity::task_of,
 };
 
 /// What a report costs of the connection's budget: it is read whole, and may have a thousand rows. So do spans: 256
@@ -28,9 +28,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(600);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The service.
-pub(super) struct TelemetryService {
-    pub(super) directory: Arc<dyn Directory>,
-    pub(super) drain: DrainWatch,
+pub(crate) struct TelemetryService {
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) drain: DrainWatch,
 }
 
 type Acks = ReceiverStream<Result<ReportAck, Status>>;

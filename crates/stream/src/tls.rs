@@ -89,7 +89,7 @@ impl TlsHandle {
     }
 
     /// What the next handshake uses.
-    pub(super) fn current(&self) -> Arc<ServerConfig> {
+    pub(crate) fn current(&self) -> Arc<ServerConfig> {
         self.current.load_full()
     }
 }

@@ -12,10 +12,13 @@ use std::{
 
 use bowline_discovery::resource::ResourceType;
 
-use super::{
+use self::told::{Entry, Told};
+use crate::{
     directory::Acknowledgement,
     resources::{Kind, ResourceSet, VersionedResource},
 };
+
+mod told;
 
 /// Most names that a stream may subscribe to, or say that it has, per type.
 pub const NAMES_MAX: usize = 16_384;
@@ -80,6 +83,15 @@ struct InFlight {
     removed: BTreeSet<Arc<str>>,
     /// Both were in it when it was sent.
     mixed: bool,
+    /// With what the proxy has then, there is nothing more to be sent of this.
+    settles: Option<Arc<Kind>>,
+}
+
+/// What an answer says.
+struct Answered {
+    acknowledgement: Acknowledgement,
+    /// There is nothing more to be sent of this.
+    settles: Option<Arc<Kind>>,
 }
 
 /// One type on one stream.
@@ -89,15 +101,12 @@ struct Subscription {
     names: BTreeSet<Arc<str>>,
     /// Name to the version that the proxy last answered for, be it with an ACK
     /// or a NACK: neither is to be sent again before it changes.
-    told: BTreeMap<Arc<str>, Arc<str>>,
+    told: Told,
     /// Names whose absence must be told as well.
     owed: BTreeSet<Arc<str>>,
     /// The proxy waits for a first response, though there be nothing in it.
     answer_due: bool,
     in_flight: Option<InFlight>,
-    /// What was last seen to ask for nothing to be sent: as long as the proxy says nothing, neither will it the next
-    /// time. Of thousands of proxies that are woken most have most types as they were.
-    settled: Option<Arc<Kind>>,
 }
 
 impl Subscription {
@@ -111,7 +120,7 @@ impl Subscription {
             .map(|(name, version)| (name.as_str().into(), version.as_str().into()))
             .collect();
         subscription.forget_uncovered();
-        subscription.owed.retain(|name| !subscription.told.contains_key(name));
+        subscription.owed.retain(|name| !subscription.told.contains(name));
         subscription
     }
 
@@ -154,9 +163,12 @@ impl Subscription {
 
     /// A proxy drops what it unsubscribes from without being told.
     fn forget_uncovered(&mut self) {
-        let (wildcard, names) = (self.wildcard, &self.names);
-        let covered = |name: &Arc<str>| wildcard || names.contains(name);
-        self.told.retain(|name, _| covered(name));
+        if self.wildcard {
+            return;
+        }
+        let names = &self.names;
+        let covered = |name: &Arc<str>| names.contains(name);
+        self.told.some().retain(|name, _| covered(name));
         self.owed.retain(covered);
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.changed.retain(|name, _| covered(name));
@@ -164,88 +176,85 @@ impl Subscription {
         }
     }
 
-    fn answer(&mut self, kind: ResourceType, demand: &Demand) -> Option<Acknowledgement> {
+    fn answer(&mut self, kind: ResourceType, demand: &Demand) -> Option<Answered> {
         if demand.nonce.is_empty() {
             return None;
         }
         // Any other nonce is a stale one: xDS says to ignore it.
         let answered = self.in_flight.take_if(|in_flight| in_flight.nonce == demand.nonce)?;
         let refusal = demand.refusal.as_deref().map(bounded);
-        // A refusal of changes does not say what became of the removals beside
-        // them. They go out once more, alone; what is refused then is dropped.
-        let again = refusal.is_some() && answered.mixed;
-        for name in answered.removed {
-            if !again {
-                self.told.remove(&name);
-            } else if !self.told.contains_key(&name) {
-                self.owed.insert(name);
+        let settles = answered.settles.filter(|_| refusal.is_none());
+        if let Some(all) = settles.as_ref().filter(|_| self.wildcard) {
+            self.told = Told::All(Arc::clone(all));
+        } else {
+            // A refusal of changes does not say what became of the removals beside
+            // them. They go out once more, alone; what is refused then is dropped.
+            let again = refusal.is_some() && answered.mixed;
+            for name in answered.removed {
+                if !again {
+                    self.told.remove(&name);
+                } else if !self.told.contains(&name) {
+                    self.owed.insert(name);
+                }
+            }
+            self.told.some().extend(answered.changed);
+        }
+        let acknowledgement = Acknowledgement { kind, generation: answered.generation, refusal };
+        Some(Answered { acknowledgement, settles })
+    }
+
+    /// How what the proxy has differs from what there is.
+    fn differences(&self, all: &Kind) -> Differences {
+        let mut differences = Differences::default();
+        for Pair { told, present } in side_by_side(&self.told, all) {
+            let Some((name, resource)) = present else {
+                differences.gone.extend(told.map(|(name, _)| Arc::clone(name)));
+                continue;
+            };
+            let sent = self.in_flight.as_ref().and_then(|in_flight| in_flight.changed.get(name));
+            let has = sent.or(told.map(|(_, version)| version));
+            if !has.is_some_and(|version| is_same(version, &resource.version)) {
+                if self.covers(name) {
+                    differences.changed.push((Arc::clone(name), resource.clone()));
+                }
+            } else if let Some((own, version)) = told {
+                differences.copies |= !Arc::ptr_eq(own, name) || !Arc::ptr_eq(version, &resource.version);
             }
         }
-        self.told.extend(answered.changed);
-        Some(Acknowledgement { kind, generation: answered.generation, refusal })
-    }
-
-    /// What differs from what was sent, in order of names.
-    fn changes<'a>(&'a self, all: &'a Kind) -> impl Iterator<Item = (&'a Arc<str>, &'a VersionedResource)> {
-        let present = side_by_side(&self.told, all).filter_map(|pair| Some((pair.told, pair.present?)));
-        let differing = present.filter(|(told, (name, resource))| {
-            let sent = self.in_flight.as_ref().and_then(|in_flight| in_flight.changed.get(*name));
-            let has = sent.or(told.map(|(_, version)| version));
-            !has.is_some_and(|version| is_same(version, &resource.version)) && self.covers(name)
-        });
-        differing.map(|(_, present)| present)
-    }
-
-    /// What the proxy has and should not have; while nothing is in flight.
-    fn removals<'a>(&'a self, all: &'a Kind) -> impl Iterator<Item = &'a Arc<str>> {
-        let absent = side_by_side(&self.told, all).filter(|pair| pair.present.is_none());
-        absent.filter_map(|pair| pair.told.map(|(name, _)| name))
+        differences
     }
 
     /// What was asked for by name and does not exist.
     fn absences<'a>(&'a self, all: &'a Kind) -> impl Iterator<Item = &'a Arc<str>> {
-        self.owed.iter().filter(move |name| !self.told.contains_key(*name) && !all.contains_key(*name))
-    }
-
-    fn is_settled(&self, all: &Arc<Kind>) -> bool {
-        self.settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, all))
+        self.owed.iter().filter(move |name| !self.told.contains(name) && !all.contains_key(*name))
     }
 
     /// There is nothing to be sent. What a proxy said that it has is kept once, however many proxies have it.
-    fn settle(&mut self, all: &Arc<Kind>) {
-        let is_own_copy = |pair: &Pair<'_>| {
-            let (Some((name, version)), Some((shared, resource))) = (pair.told, pair.present) else {
-                return false;
-            };
-            let is_other = !Arc::ptr_eq(shared, name) || !Arc::ptr_eq(&resource.version, version);
-            is_other && resource.version == *version
-        };
-        if side_by_side(&self.told, all).any(|pair| is_own_copy(&pair)) {
-            let kept = side_by_side(&self.told, all).filter_map(|pair| match pair {
-                Pair { told: Some(_), present: Some((name, resource)) } if is_own_copy(&pair) => {
-                    Some((Arc::clone(name), Arc::clone(&resource.version)))
-                }
-                Pair { told, .. } => told.map(|(name, version)| (Arc::clone(name), Arc::clone(version))),
+    fn share(&mut self, all: &Arc<Kind>, copies: bool) {
+        if self.told.len() == all.len() {
+            self.told = Told::All(Arc::clone(all));
+        } else if copies {
+            let kept = side_by_side(&self.told, all).filter_map(|Pair { told, present }| {
+                let (own, version) = told?;
+                let shared = present.filter(|(_, resource)| resource.version == *version);
+                let (name, version) =
+                    shared.map_or((own, version), |(name, resource)| (name, &resource.version));
+                Some((Arc::clone(name), Arc::clone(version)))
             });
             self.told = kept.collect();
         }
-        self.settled = Some(Arc::clone(all));
     }
 
     /// Notes what is too large to be sent as if it had been refused.
-    fn withhold_oversized(&mut self, kind: ResourceType, all: &Kind) {
-        let oversized: Vec<_> = self
-            .changes(all)
-            .filter(|(_, resource)| resource.encoded.len() > RESOURCE_BYTES_MAX)
-            .map(|(name, resource)| (name.clone(), resource.version.clone()))
-            .collect();
-        for (name, version) in oversized {
+    fn withhold_oversized(&mut self, kind: ResourceType, differences: &mut Differences) {
+        let fits = |resource: &VersionedResource| resource.encoded.len() <= RESOURCE_BYTES_MAX;
+        for (name, resource) in differences.changed.extract_if(.., |(_, resource)| !fits(resource)) {
             tracing::error!(
                 kind = kind.name(),
                 name = &*name,
                 "the resource is above the stream's size limit; not sent"
             );
-            self.told.insert(name, version);
+            self.told.some().insert(name, resource.version);
         }
     }
 
@@ -258,15 +267,26 @@ impl Subscription {
     }
 }
 
+/// How what a proxy has differs from what there is, in order of names.
+#[derive(Default)]
+struct Differences {
+    /// What is new to it, and not under way.
+    changed: Vec<(Arc<str>, VersionedResource)>,
+    /// What it has and should not have.
+    gone: Vec<Arc<str>>,
+    /// Whether names or versions of it are kept for this proxy that are the same as everybody's.
+    copies: bool,
+}
+
 /// A name that a proxy was told of, or that is there now, or both.
 struct Pair<'a> {
-    told: Option<(&'a Arc<str>, &'a Arc<str>)>,
+    told: Option<Entry<'a>>,
     present: Option<(&'a Arc<str>, &'a VersionedResource)>,
 }
 
 /// What a proxy was told, name by name, beside what is there now. Most names and versions are the very same ones, which
 /// takes no comparison.
-fn side_by_side<'a>(told: &'a BTreeMap<Arc<str>, Arc<str>>, all: &'a Kind) -> impl Iterator<Item = Pair<'a>> {
+fn side_by_side<'a>(told: &'a Told, all: &'a Kind) -> impl Iterator<Item = Pair<'a>> {
     let (mut told, mut all) = (told.iter().peekable(), all.iter().peekable());
     std::iter::from_fn(move || {
         let order = match (told.peek(), all.peek()) {
@@ -289,7 +309,14 @@ fn is_same(one: &Arc<str>, other: &Arc<str>) -> bool {
 /// All types on one stream.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
-    by_kind: BTreeMap<ResourceType, Subscription>,
+    /// By type, in the order of the enum's declaration.
+    by_kind: [Option<Box<Subscription>>; ResourceType::ALL.len()],
+    /// Of each type what was last seen to ask for nothing to be sent: as long as the proxy asks for nothing, neither will it
+    /// the next time. Of thousands of proxies that are woken most have most types as they were, of which nothing else is
+    /// looked at.
+    settled: [Option<Arc<Kind>>; ResourceType::ALL.len()],
+    /// Responses that wait for their answers.
+    unanswered: usize,
     nonce: u64,
 }
 
@@ -304,18 +331,27 @@ impl Subscriptions {
         kind: ResourceType,
         demand: &Demand,
     ) -> Result<Option<Acknowledgement>, LimitExceeded> {
-        if let Some(subscription) = self.by_kind.get_mut(&kind) {
+        if let Some(subscription) = &mut self.by_kind[kind as usize] {
             subscription.check(kind, demand)?;
-            subscription.settled = None;
-            let acknowledgement = subscription.answer(kind, demand);
-            subscription.subscribe(&demand.subscribe);
-            subscription.unsubscribe(&demand.unsubscribe);
+            let answered = subscription.answer(kind, demand);
+            self.unanswered -= usize::from(answered.is_some());
+            let (acknowledgement, mut settles) = answered.map(|it| (it.acknowledgement, it.settles)).unzip();
+            if !demand.subscribe.is_empty() || !demand.unsubscribe.is_empty() {
+                subscription.subscribe(&demand.subscribe);
+                subscription.unsubscribe(&demand.unsubscribe);
+                // It has to be looked through again, and so it has when what is under way is answered.
+                settles = None;
+                if let Some(in_flight) = &mut subscription.in_flight {
+                    in_flight.settles = None;
+                }
+            }
+            self.settled[kind as usize] = settles.flatten();
             return Ok(acknowledgement);
         }
         Subscription::default().check(kind, demand)?;
         let mut subscription = Subscription::first(demand);
         subscription.unsubscribe(&demand.unsubscribe);
-        self.by_kind.insert(kind, subscription);
+        self.by_kind[kind as usize] = Some(Box::new(subscription));
         Ok(None)
     }
 
@@ -327,51 +363,63 @@ impl Subscriptions {
     /// refer to it was answered. Listeners, to which nothing refers, go with
     /// their changes: a listener may take over the port of one that is removed.
     pub fn next(&mut self, set: &ResourceSet, generation: u64) -> Option<Response> {
+        let mut looked_through = Vec::new();
         for kind in ResourceType::ALL {
-            let Some(subscription) = self.by_kind.get_mut(&kind) else { continue };
             let all = set.of(kind);
-            if subscription.is_settled(all) {
+            if self.is_settled(kind, all) {
                 continue;
             }
-            subscription.withhold_oversized(kind, all);
-            let changed = subscription.changes(all).next().is_some();
+            let Some(subscription) = &mut self.by_kind[kind as usize] else { continue };
+            let mut differences = subscription.differences(all);
+            subscription.withhold_oversized(kind, &mut differences);
+            let changed = !differences.changed.is_empty();
             if subscription.in_flight.is_some() {
                 if changed {
                     return None; // what comes later may refer to it
                 }
-                continue;
+            } else if changed || subscription.answer_due || subscription.absences(all).next().is_some() {
+                let with_removals = kind == ResourceType::Listener;
+                return Some(self.send(kind, all, generation, differences, with_removals));
             }
-            let absent = subscription.absences(all).next().is_some();
-            if changed || absent || subscription.answer_due {
-                return Some(self.send(kind, all, generation, kind == ResourceType::Listener));
-            }
+            looked_through.push((kind, differences));
         }
-        for kind in ResourceType::ALL.into_iter().rev() {
-            let Some(subscription) = self.by_kind.get_mut(&kind) else { continue };
-            let all = set.of(kind);
-            if subscription.is_settled(all) {
-                continue;
-            }
+        for (kind, differences) in looked_through.into_iter().rev() {
+            let Some(subscription) = &mut self.by_kind[kind as usize] else { continue };
             if subscription.in_flight.is_some() {
                 return None;
             }
-            if subscription.removals(all).next().is_some() {
-                return Some(self.send(kind, all, generation, true));
+            let all = set.of(kind);
+            if !differences.gone.is_empty() {
+                return Some(self.send(kind, all, generation, differences, true));
             }
-            subscription.settle(all);
+            subscription.share(all, differences.copies);
+            self.settled[kind as usize] = Some(Arc::clone(all));
         }
         None
     }
 
-    /// Whether a response waits for its answer.
-    pub fn awaits_answer(&self) -> bool {
-        self.by_kind.values().any(|subscription| subscription.in_flight.is_some())
+    fn is_settled(&self, kind: ResourceType, all: &Arc<Kind>) -> bool {
+        self.settled[kind as usize].as_ref().is_some_and(|settled| Arc::ptr_eq(settled, all))
     }
 
-    fn send(&mut self, kind: ResourceType, all: &Kind, generation: u64, with_removals: bool) -> Response {
+    /// Whether a response waits for its answer.
+    pub fn awaits_answer(&self) -> bool {
+        self.unanswered > 0
+    }
+
+    /// Sends what differs, as far as it fits, and what was asked for and is not there.
+    fn send(
+        &mut self,
+        kind: ResourceType,
+        all: &Arc<Kind>,
+        generation: u64,
+        differences: Differences,
+        with_removals: bool,
+    ) -> Response {
         self.nonce += 1;
+        self.unanswered += 1;
         let nonce = self.nonce.to_string();
-        let subscription = self.by_kind.entry(kind).or_default();
+        let subscription = self.by_kind[kind as usize].get_or_insert_default();
         let mut room = RESPONSE_BYTES_TARGET;
         let mut fits = |bytes: usize| {
             let first = room == RESPONSE_BYTES_TARGET;
@@ -379,16 +427,17 @@ impl Subscriptions {
             room = if fits { room.saturating_sub(bytes.max(1)) } else { 0 };
             fits
         };
-        let changed: Vec<(Arc<str>, VersionedResource)> = subscription
-            .changes(all)
+        let Differences { mut changed, gone, .. } = differences;
+        let absent: Vec<_> = subscription.absences(all).cloned().collect();
+        let to_be_told = changed.len() + absent.len() + gone.len();
+        let count = changed
+            .iter()
             .take_while(|(name, resource)| fits(resource.encoded.len() + name.len() + resource.version.len()))
-            .map(|(name, resource)| (Arc::clone(name), resource.clone()))
-            .collect();
-        let mut removed: BTreeSet<Arc<str>> =
-            subscription.absences(all).take_while(|name| fits(name.len())).cloned().collect();
-        if with_removals {
-            removed.extend(subscription.removals(all).take_while(|name| fits(name.len())).cloned());
-        }
+            .count();
+        changed.truncate(count);
+        let gone = gone.into_iter().filter(|_| with_removals);
+        let removed: BTreeSet<_> =
+            absent.into_iter().chain(gone).take_while(|name| fits(name.len())).collect();
         for name in changed.iter().map(|(name, _)| name).chain(&removed) {
             subscription.owed.remove(name);
         }
@@ -402,6 +451,7 @@ impl Subscriptions {
                 .collect(),
             removed: removed.clone(),
             mixed: !changed.is_empty() && !removed.is_empty(),
+            settles: (changed.len() + removed.len() == to_be_told).then(|| Arc::clone(all)),
         });
         Response { kind, generation, nonce, changed, removed: removed.into_iter().collect() }
     }

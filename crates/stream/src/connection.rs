@@ -10,25 +10,25 @@ use rustls_pki_types::CertificateDer;
 use tonic::Status;
 use x509_parser::{extensions::GeneralName, parse_x509_certificate};
 
-use super::directory::Peer;
+use crate::directory::Peer;
 
 /// Requests per second that a connection may go on making. A proxy answers at
-/// most one response per type and [`super::discovery::COALESCE`], which is half of it.
+/// most one response per type and [`COALESCE`](crate::services::discovery::COALESCE), which is a quarter of it.
 const REQUESTS_PER_SECOND: f64 = 1000.0;
 /// Requests that a connection may make at once.
 const REQUESTS_BURST: f64 = 2000.0;
 
 /// A peer, and until when to believe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct AuthenticatedPeer {
-    pub(super) peer: Peer,
-    pub(super) not_after: SystemTime,
+pub(crate) struct AuthenticatedPeer {
+    pub(crate) peer: Peer,
+    pub(crate) not_after: SystemTime,
 }
 
 impl AuthenticatedPeer {
     /// Reads the leaf of a chain that the handshake has verified; `None` if it
     /// is not as the verifier wants it.
-    pub(super) fn from_verified(leaf: &CertificateDer<'_>) -> Option<Self> {
+    pub(crate) fn from_verified(leaf: &CertificateDer<'_>) -> Option<Self> {
         let (_, certificate) = parse_x509_certificate(leaf).ok()?;
         let names = certificate.subject_alternative_name().ok()??;
         let mut uris = names.value.general_names.iter().filter_map(|name| match name {
@@ -55,7 +55,7 @@ fn serial_text(raw: &[u8]) -> String {
 
 /// A connection.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     peer: Option<AuthenticatedPeer>,
     budget: Mutex<Budget>,
 }
@@ -67,12 +67,12 @@ struct Budget {
 }
 
 impl Connection {
-    pub(super) fn new(peer: Option<AuthenticatedPeer>) -> Self {
+    pub(crate) fn new(peer: Option<AuthenticatedPeer>) -> Self {
         Self { peer, budget: Mutex::new(Budget { requests: REQUESTS_BURST, as_of: Instant::now() }) }
     }
 
     /// The peer, if it showed a certificate that has not run out since.
-    pub(super) fn peer(&self) -> Result<&AuthenticatedPeer, Status> {
+    pub(crate) fn peer(&self) -> Result<&AuthenticatedPeer, Status> {
         let peer =
             self.peer.as_ref().ok_or_else(|| Status::unauthenticated("a client certificate is needed"))?;
         if peer.not_after < SystemTime::now() {
@@ -82,7 +82,7 @@ impl Connection {
     }
 
     /// Takes `cost` requests out of the connection's budget.
-    pub(super) fn spend(&self, cost: f64) -> Result<(), Status> {
+    pub(crate) fn spend(&self, cost: f64) -> Result<(), Status> {
         self.spend_at(cost, Instant::now())
     }
 

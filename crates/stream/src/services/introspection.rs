@@ -14,13 +14,13 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{
+use super::identity::{no_task, task_of};
+use crate::introspection::ORDERS_MAX;
+use crate::{
     connection::{AuthenticatedPeer, Connection},
     connection_of,
     directory::Directory,
-    identity::{no_task, task_of},
 };
-use crate::introspection::ORDERS_MAX;
 
 /// Time for a proxy to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,9 +32,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const MESSAGE_COST: f64 = 4.0;
 
 /// The service.
-pub(super) struct IntrospectionService {
-    pub(super) directory: Arc<dyn Directory>,
-    pub(super) drain: DrainWatch,
+pub(crate) struct IntrospectionService {
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) drain: DrainWatch,
 }
 
 #[tonic::async_trait]

@@ -135,6 +135,43 @@ fn a_name_that_does_not_exist_is_answered_as_removed() {
 }
 
 #[test]
+fn what_a_proxy_has_all_of_is_not_looked_through_again() {
+    let is_settled = |stream: &Subscriptions, world: &ResourceSet| {
+        stream.is_settled(ResourceType::Route, world.of(ResourceType::Route))
+    };
+    let mut stream = Subscriptions::default();
+    let world = set(&[(ResourceType::Route, "a", 1), (ResourceType::Route, "b", 1)]);
+    stream.demand(ResourceType::Route, &all()).expect("within limits");
+    let response = stream.next(&world, 1).expect("both");
+    assert!(!is_settled(&stream, &world));
+    stream.demand(ResourceType::Route, &ack(&response)).expect("within limits");
+    assert!(is_settled(&stream, &world));
+
+    // What it would still be told of, it is looked through for.
+    let mut changed = world.clone();
+    changed.insert(ResourceType::Route, "a", versioned(ResourceType::Route, "a", 2));
+    changed.remove(ResourceType::Route, "b");
+    let response = stream.next(&changed, 2).expect("the change");
+    stream.demand(ResourceType::Route, &ack(&response)).expect("within limits");
+    assert!(!is_settled(&stream, &changed));
+    let response = stream.next(&changed, 2).expect("the removal");
+    assert_eq!(response.removed, ["b".into()]);
+    stream.demand(ResourceType::Route, &ack(&response)).expect("within limits");
+    assert!(is_settled(&stream, &changed));
+
+    // And for what it refuses, or asks for while a response is under way.
+    let response = stream.next(&world, 3).expect("both again");
+    stream.demand(ResourceType::Route, &nack(&response)).expect("within limits");
+    assert!(!is_settled(&stream, &world));
+    assert_eq!(stream.next(&world, 3), None);
+    let response = stream.next(&changed, 4).expect("the change");
+    stream.demand(ResourceType::Route, &named(&["a", "z"])).expect("within limits");
+    stream.demand(ResourceType::Route, &ack(&response)).expect("within limits");
+    assert!(!is_settled(&stream, &changed));
+    assert_eq!(names(&stream.next(&changed, 4).expect("it asked again")), ["a"]);
+}
+
+#[test]
 fn a_large_set_comes_in_parts() {
     let large = |name: &str| {
         let mut resource = versioned(ResourceType::Route, name, 1);
@@ -300,6 +337,7 @@ proptest! {
                     }
                 }
             }
+            prop_assert_eq!(stream.awaits_answer(), !proxy.unread.is_empty());
         }
         for round in 0.. {
             prop_assert!(round < 100, "responses without end");

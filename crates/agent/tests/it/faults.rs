@@ -113,10 +113,13 @@ fn has_connection(report: &TaskReport) -> bool {
     })
 }
 
-/// Asks, and gives up soon.
-fn answers(address: std::net::SocketAddr) -> bool {
+/// What is not to be answered is waited for only so long.
+const SOON: Duration = Duration::from_millis(400);
+
+/// Asks, and gives up after so long.
+fn answers(address: std::net::SocketAddr, patience: Duration) -> bool {
     let mut stream = TcpStream::connect(address).expect("the sidecar listens");
-    stream.set_read_timeout(Some(Duration::from_millis(400))).expect("a timeout");
+    stream.set_read_timeout(Some(patience)).expect("a timeout");
     stream.write_all(b"pid\n").expect("asks");
     stream.read(&mut [0; 8]).is_ok_and(|bytes| bytes > 0)
 }
@@ -137,7 +140,7 @@ async fn a_sidecar_that_is_killed_comes_back_and_one_that_is_frozen_goes_on() {
     let id = FaultId::new(2);
     machine.agent.begin_fault(&spec.id, &id, freeze.clone(), after(LONG)).await.expect("freezes");
     assert_eq!(state(second), Some('T'));
-    assert!(!answers(report.inbound[0].address));
+    assert!(!answers(report.inbound[0].address, SOON));
     let again = machine.agent.begin_fault(&spec.id, &id, freeze.clone(), after(LONG)).await;
     assert_eq!(again, Ok(()), "it has begun already");
     let other = TaskHarm::Freeze { victims: Victims::Containers };
@@ -365,7 +368,7 @@ async fn packets_of_a_port_are_dropped_in_one_direction_and_pass_again() {
 
     begin(1, hole(8300, false), LONG).await.expect("drops");
     assert_eq!(within(&machine, &spec.id, &["connect", ALIAS]).await, TIMED_OUT);
-    assert!(answers(http), "what comes is not what goes");
+    assert!(answers(http, Duration::from_secs(20)), "what comes is not what goes");
     assert_eq!(filtering(&report, &FaultId::new(1)), 1);
     machine.agent.end_fault(&spec.id, &FaultId::new(1)).await.expect("ends");
     assert_eq!(within(&machine, &spec.id, &["connect", ALIAS]).await, CONNECTED);
@@ -374,12 +377,12 @@ async fn packets_of_a_port_are_dropped_in_one_direction_and_pass_again() {
     // A connection that is there already, too.
     let mut open = TcpStream::connect(http).expect("connects");
     open.write_all(b"p").expect("writes");
-    begin(2, hole(8201, true), Duration::from_secs(2)).await.expect("drops");
+    begin(2, hole(8201, true), Duration::from_secs(5)).await.expect("drops");
     begin(3, hole(8300, false), LONG).await.expect("drops");
     open.write_all(b"id\n").expect("writes");
     open.set_read_timeout(Some(Duration::from_millis(400))).expect("a timeout");
     assert!(open.read(&mut [0; 8]).is_err(), "the question does not arrive");
-    assert!(!answers(http));
+    assert!(!answers(http, SOON));
     open.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
     let mut answer = String::new();
     open.read_to_string(&mut answer).expect("the deadline has passed");

@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 /// Longest that an answer may take.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// A connection to it.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use crate::{
 const UP_LIMIT: Duration = Duration::from_secs(300);
 
 /// Longest that a command of the aws CLI may take.
-const AWS_LIMIT: Duration = Duration::from_secs(120);
+const AWS_LIMIT: Duration = Duration::from_secs(300);
 
 /// The repository's root.
 pub fn repository() -> PathBuf {
@@ -228,7 +228,7 @@ impl TestMesh {
     pub fn run(&self, arguments: &[&str]) -> Outcome {
         run_limited(
             Command::new(bowline()).args(arguments).arg("--state-dir").arg(&self.state_dir),
-            Duration::from_secs(120),
+            Duration::from_secs(400),
         )
     }
 
@@ -255,7 +255,7 @@ impl TestMesh {
         }
         interrupt(self.child.id());
         let child = &mut self.child;
-        let status = eventually("`bowline up` ends after Ctrl-C", Duration::from_secs(60), || {
+        let status = eventually("`bowline up` ends after Ctrl-C", Duration::from_secs(120), || {
             child.try_wait().expect("it can be waited for")
         });
         status.code()

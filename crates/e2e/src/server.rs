@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// Longest that a server may take to listen.
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(90);
 
 /// Longest that a server may take to end.
-const END_LIMIT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_secs(120);
 
 /// Longest that the installation of the clients may take.
 const INSTALL_LIMIT: Duration = Duration::from_secs(300);

@@ -3,6 +3,7 @@
 import json
 import random
 import socket
+import statistics
 import struct
 import sys
 import time
@@ -70,12 +71,12 @@ def has_answer(port, name):
 
 
 def measure():
-    """Milliseconds from a registration's answer to its name in DNS and in DiscoverInstances, worst of ten."""
+    """Milliseconds from a registration's answer to its name in DNS and in DiscoverInstances: the median of eleven."""
     port, many = int(sys.argv[3]), int(sys.argv[4])
     big = namespace("big.internal")
     ids = [service(big, f"service-{number}", [("A", 5)]) for number in range(many)]
-    worst = {"dns": 0, "discover": 0}
-    for number in random.sample(range(many), 10):
+    times = {"dns": [], "discover": []}
+    for number in random.sample(range(many), 11):
         name = f"service-{number}"
         register(ids[number], "one", AWS_INSTANCE_IPV4="10.9.0.1")
         done = time.monotonic()
@@ -88,8 +89,9 @@ def measure():
                 assert time.monotonic() - done < 10, f"{name} never came to {where}"
                 # Who asks all the while is not answered any more.
                 time.sleep(0.001)
-            worst[where] = max(worst[where], round((time.monotonic() - done) * 1000))
-    print(json.dumps(worst))
+            times[where].append(round((time.monotonic() - done) * 1000))
+    # Not the worst: this is of the server, and a busy machine may let it wait for longer than that.
+    print(json.dumps({where: statistics.median(of) for where, of in times.items()}))
 
 
 match COMMAND:

@@ -56,7 +56,7 @@ def client(service="ecs", validate=True, endpoint=ENDPOINT, key=("test", "test")
         config=Config(
             parameter_validation=validate,
             retries={"max_attempts": 1},
-            read_timeout=20,
+            read_timeout=60,
             # `data-127.0.0.1` is no name.
             inject_host_prefix=False,
         ),
@@ -188,7 +188,7 @@ def refused(code, message=""):
         raise AssertionError(f"it was done, {code} was expected")
 
 
-def eventually(what, attempt, limit=15):
+def eventually(what, attempt, limit=60):
     """What `attempt` gives as soon as it gives something true, within `limit` seconds."""
     deadline = time.monotonic() + limit
     while True:

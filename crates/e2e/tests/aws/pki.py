@@ -6,7 +6,7 @@ import subprocess
 
 def openssl(*arguments, input=None, check=True):
     """What openssl prints."""
-    done = subprocess.run(["openssl", *arguments], input=input, capture_output=True, timeout=60)
+    done = subprocess.run(["openssl", *arguments], input=input, capture_output=True, timeout=180)
     assert not check or done.returncode == 0, (arguments, done.stderr.decode())
     return done.stdout
 

@@ -25,7 +25,7 @@ def aws(*arguments, code=0):
 def process(*arguments, **variables):
     """Runs the CLI as people do."""
     environment = {**os.environ, **variables}
-    done = subprocess.run(["aws", *arguments], capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(["aws", *arguments], capture_output=True, text=True, timeout=180, env=environment)
     assert done.returncode == 0, done
     return json.loads(done.stdout)
 

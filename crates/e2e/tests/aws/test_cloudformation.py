@@ -393,7 +393,7 @@ def test_pages_of_everything(cloudformation):
 
 def aws(*arguments):
     """A command of the aws CLI, which must succeed."""
-    done = subprocess.run(["aws", *arguments], env=environment(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["aws", *arguments], env=environment(), capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done
     return done
 

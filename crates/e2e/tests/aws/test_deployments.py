@@ -71,7 +71,7 @@ def test_the_circuit_breaker_rolls_back(ecs, cluster):
     wait(ecs, "services_stable", services=["web"])
     bad = define(ecs, "idle", {**IDLE, "command": ["false"], "healthCheck": {"command": ["CMD", "false"]}})
     failing = ecs.update_service(service="web", taskDefinition=bad)["service"]["currentServiceDeployment"]
-    eventually("it is rolled back", lambda: described(ecs, failing)["status"] == "ROLLBACK_SUCCESSFUL", limit=30)
+    eventually("it is rolled back", lambda: described(ecs, failing)["status"] == "ROLLBACK_SUCCESSFUL", limit=120)
     assert "circuit breaker" in described(ecs, failing)["rollback"]["reason"]
     told = service(ecs)
     assert told["taskDefinition"] == good

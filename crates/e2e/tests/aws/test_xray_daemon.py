@@ -59,7 +59,7 @@ def test_the_sdk_asks_for_rules_and_targets(xray):
         decision = sampler.should_trace({"service": "quiet"})
         return not decision and sampler._cache.rules
 
-    eventually("the rules", quiet, limit=30)
+    eventually("the rules", quiet, limit=120)
     assert not any(sampler.should_trace({"service": "quiet"}) for _ in range(20))
     assert sampler.should_trace({"service": "loud"})
 

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use bowline_e2e::mesh::{TestMesh, bowline, repository};
 
-use crate::run::{Ran, options, run};
+use crate::run::{Ran, options, run, watched};
+
+/// A machine that stands still for so long is no machine to time requests on.
+const STANDSTILL: Duration = Duration::from_millis(100);
+/// How often experiments are made that fell while it did.
+const ATTEMPTS: usize = 5;
 
 fn assert_held(ran: &[Ran]) {
     for ran in ran {
@@ -24,10 +29,22 @@ fn experiments() -> usize {
 #[test]
 fn some_of_them_hold() {
     let mesh = TestMesh::up(&options());
-    let names = ["certificate-expiry", "tls-downgrade", "key-certificate-mismatch", "hot-reload"];
-    let (_, ran) = run(&bowline(), &mesh, &names);
-    assert_eq!(ran.len(), names.len());
-    assert_held(&ran);
+    let mut names: Vec<_> = ["certificate-expiry", "tls-downgrade", "key-certificate-mismatch", "hot-reload"]
+        .map(String::from)
+        .into();
+    for attempt in 1.. {
+        let arguments: Vec<_> = names.iter().map(String::as_str).collect();
+        let ((_, ran), standstill) = watched(|| run(&bowline(), &mesh, &arguments));
+        assert_eq!(ran.len(), names.len());
+        if standstill < STANDSTILL || attempt == ATTEMPTS {
+            return assert_held(&ran);
+        }
+        names = ran.iter().filter(|ran| ran.verdict != "held").map(|ran| ran.name.clone()).collect();
+        if names.is_empty() {
+            return;
+        }
+        eprintln!("the machine stood still for {standstill:?}; once more: {names:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,12 @@
 //! Runs experiments and reads what they came to.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    path::Path,
+    process::Command,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
 
 use bowline_e2e::{
     command::run_limited,
@@ -53,7 +59,7 @@ impl Ran {
 
 /// Runs experiments with this `bowline` on a mesh: how long that took, and what each came to.
 pub(crate) fn run(program: &Path, mesh: &TestMesh, arguments: &[&str]) -> (Duration, Vec<Ran>) {
-    let begin = std::time::Instant::now();
+    let begin = Instant::now();
     let mut command = Command::new(program);
     command.args(["chaos", "run", "-o", "json", "--state-dir"]).arg(mesh.state_dir()).args(arguments);
     let outcome = run_limited(&mut command, LIMIT);
@@ -77,6 +83,26 @@ fn read(record: &Value) -> Ran {
         findings: findings.collect(),
         record: record.clone(),
     }
+}
+
+/// Does something; and the longest that the machine stood still meanwhile, by a thread that wanted to be woken all the time.
+pub(crate) fn watched<R>(work: impl FnOnce() -> R) -> (R, Duration) {
+    const BEAT: Duration = Duration::from_millis(5);
+    let (over, beats) = mpsc::channel::<()>();
+    let watching = thread::spawn(move || {
+        let mut longest = Duration::ZERO;
+        loop {
+            let begin = Instant::now();
+            let beat = beats.recv_timeout(BEAT);
+            if beat != Err(RecvTimeoutError::Timeout) {
+                return longest;
+            }
+            longest = longest.max(begin.elapsed().saturating_sub(BEAT));
+        }
+    });
+    let result = work();
+    drop(over);
+    (result, watching.join().expect("no panic"))
 }
 
 /// The mesh that experiments are run on: two services of two tasks each that call one another.

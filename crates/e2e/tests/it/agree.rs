@@ -190,7 +190,7 @@ fn metrics_access_log_and_traces_count_the_same() {
         assert_eq!(&lines, expected, "{condition}");
     }
 
-    // A span at either side; the gateway's and its checks' are few beside them: more on a machine that takes longer.
+    // A span at either side; the gateway's and its checks' are few beside them, the more the longer it takes.
     let both_sides: u64 = all.values().chain(came.values()).sum();
     let numbers = eventually("traces have it all", LIMIT, || {
         let outcome = mesh.run(&["trace", "--count", "-o", "json"]);
@@ -199,5 +199,5 @@ fn metrics_access_log_and_traces_count_the_same() {
     });
     assert_eq!((&numbers["dropped"], &numbers["givenUp"]), (&0.into(), &0.into()), "{numbers}");
     let others = numbers["spans"].as_u64().map(|spans| spans - both_sides);
-    assert!(others <= Some(256), "{others:?} more: {numbers}");
+    assert!(others <= Some(both_sides / 100), "{others:?} more: {numbers}");
 }

@@ -17,7 +17,7 @@ fn boto3_and_the_cli_find_all_that_is_served() {
         &["--ignore", "test_reference.py", "--ignore", "test_xray_daemon.py"],
         // Of the coverage page, every operation and every error that it may have.
         &[("BOWLINE_ENDPOINT", &server.endpoint), ("BOWLINE_COVERAGE", "1")],
-        Duration::from_secs(180),
+        Duration::from_secs(900),
     );
     assert!(outcome.success(), "{}{}\n{}", outcome.stdout, outcome.stderr, server.log());
     assert_eq!(server.interrupt(), Some(0));
@@ -32,7 +32,7 @@ fn x_rays_sdk_speaks_with_the_daemon() {
     let outcome = pytest(
         &["test_xray_daemon.py"],
         &[("BOWLINE_ENDPOINT", &server.endpoint), ("BOWLINE_XRAY_DAEMON", &daemon)],
-        Duration::from_secs(120),
+        Duration::from_secs(300),
     );
     assert!(outcome.success(), "{}{}\n{}", outcome.stdout, outcome.stderr, server.log());
     assert_eq!(server.interrupt(), Some(0));
@@ -48,13 +48,13 @@ fn the_reference_documents_commands_make_services_that_answer_over_mutual_tls() 
     let outcome = pytest(
         &["test_reference.py"],
         &[("BOWLINE_ENDPOINT", &server.endpoint), ("BOWLINE_KEEP", "1")],
-        Duration::from_secs(180),
+        Duration::from_secs(600),
     );
     assert!(outcome.success(), "{}{}\n{}", outcome.stdout, outcome.stderr, server.log());
 
     let mut verify = Command::new(bowline());
     verify.args(["verify", "-o", "json", "--state-dir", state_dir]);
-    let outcome = run_limited(&mut verify, Duration::from_secs(60));
+    let outcome = run_limited(&mut verify, Duration::from_secs(120));
     assert!(outcome.success(), "{outcome:?}\n{}", server.log());
     let evidence: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
     let pairs = evidence["pairs"].as_array().expect("pairs");

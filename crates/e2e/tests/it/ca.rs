@@ -27,21 +27,26 @@ fn authorities_roll_over_under_traffic_without_a_failed_request() {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 // By the gateway and from one service to the other.
-                let answer = mesh.curl("/service-a/other-status", &["-s", "-w", " %{http_code}"]).stdout;
+                let outcome = mesh.curl("/service-a/other-status", &["-w", " %{http_code}"]);
                 called.fetch_add(1, Ordering::Relaxed);
-                if !answer.ends_with("200") {
-                    failed.lock().expect("nobody panics").push(answer);
+                if !outcome.stdout.ends_with("200") {
+                    failed.lock().expect("nobody panics").push(outcome);
                 }
             }
         });
-        let rolled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| roll_over(&mesh)));
-        let so_far = called.load(Ordering::Relaxed);
-        if rolled.is_ok() {
-            // Some more with what there is now.
-            eventually("more calls", Duration::from_secs(30), || {
-                (called.load(Ordering::Relaxed) >= so_far + 10).then_some(())
+        let more_calls = |count: usize| {
+            let so_far = called.load(Ordering::Relaxed);
+            eventually("more calls", Duration::from_secs(120), || {
+                (called.load(Ordering::Relaxed) >= so_far + count).then_some(())
             });
-        }
+        };
+        // The first of two may have begun before.
+        let reload = || more_calls(2);
+        let rolled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            roll_over(&mesh, reload);
+            // Some more with what there is now.
+            more_calls(10);
+        }));
         over.store(true, Ordering::Relaxed);
         if let Err(panic) = rolled {
             std::panic::resume_unwind(panic);
@@ -51,7 +56,8 @@ fn authorities_roll_over_under_traffic_without_a_failed_request() {
     assert!(failed.is_empty(), "{} of {}: {failed:?}", failed.len(), called.into_inner());
 }
 
-fn roll_over(mesh: &TestMesh) {
+/// `reload` returns when clients outside have read the gateways' authorities anew.
+fn roll_over(mesh: &TestMesh, reload: impl Fn()) {
     let early = mesh.run(&["ca", "promote"]);
     assert!(!early.success() && early.stderr.contains("hint: `bowline ca next`"), "{early:?}");
     let rows = run(mesh, &["ca", "list"]);
@@ -64,9 +70,11 @@ fn roll_over(mesh: &TestMesh) {
             (&next["authority"]["slot"], &next["proxiesInformed"]),
             (&"next".into(), &next["proxies"])
         );
+        // Of those nobody tells whom they trust: whoever promotes an authority that they have to trust waits for them.
+        reload();
         let promoted = run(mesh, &["ca", "promote", line, "--wait"]);
         assert_eq!(promoted["authority"]["arn"], next["authority"]["arn"]);
-        let retired = run(mesh, &["ca", "retire", line, "--wait", "--timeout", "90"]);
+        let retired = run(mesh, &["ca", "retire", line, "--wait", "--timeout", "300"]);
         assert_eq!(retired["authority"]["slot"], "retired");
     }
     let certificates = run(mesh, &["certs"]);

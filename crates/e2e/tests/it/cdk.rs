@@ -16,7 +16,7 @@ use serde_json::Value;
 const STACK: [&str; 2] = ["--stack-name", "CdkMesh"];
 
 /// Longest that one command may take.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// A command of the aws CLI, which must succeed; what it printed.
 fn aws(server: &TestServer, command: &[&str], more: &[&str]) -> Value {
@@ -40,7 +40,7 @@ fn wait(server: &TestServer, waiter: &str, id: &str) {
 fn call_the_responder(state: &Path) -> Outcome {
     let mut exec = Command::new(bowline());
     exec.args(["exec", "--state-dir"]).arg(state).args(["caller", "--", "curl", "-sS", "http://responder/"]);
-    run_limited(&mut exec, Duration::from_secs(20))
+    run_limited(&mut exec, Duration::from_secs(60))
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_synthesised_app_is_deployed_updated_and_deleted_by_the_aws_cli() {
 
     let mut verify = Command::new(bowline());
     verify.args(["verify", "-o", "json", "--state-dir"]).arg(&state);
-    let evidence = run_limited(&mut verify, Duration::from_secs(60));
+    let evidence = run_limited(&mut verify, Duration::from_secs(120));
     let evidence: Value = serde_json::from_str(&evidence.stdout).expect("JSON");
     let pair = &evidence["pairs"][0];
     assert_eq!((&pair["caller"], &pair["callee"]), (&"caller".into(), &"responder".into()), "{evidence:#}");

@@ -10,7 +10,7 @@ use bowline_e2e::{
 use serde_json::Value;
 
 /// Proxies that were refused ask again after 30 s at the latest.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn run(mesh: &TestMesh, arguments: &[&str]) -> String {
     let outcome = mesh.run(arguments);

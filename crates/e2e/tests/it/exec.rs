@@ -12,7 +12,7 @@ const HTTPS: &str = "https://service-b-sc:8202/service-b/healthcheck";
 fn exec(mesh: &TestMesh, task: &str, command: &[&str]) -> Outcome {
     let mut bowline = Command::new(bowline());
     bowline.args(["exec", "--state-dir"]).arg(mesh.state_dir()).args([task, "--"]).args(command);
-    run_limited(&mut bowline, Duration::from_secs(20))
+    run_limited(&mut bowline, Duration::from_secs(60))
 }
 
 #[test]

@@ -15,7 +15,7 @@ use bowline_e2e::{
 };
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// A redis-server of this machine, outside of the mesh. Dropping it kills it.
 struct Redis {

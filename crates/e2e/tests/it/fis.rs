@@ -13,7 +13,7 @@ use bowline_e2e::{
 };
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// What the application answers to a path that it does not know: it was reached.
 const REACHED: &str = "404";

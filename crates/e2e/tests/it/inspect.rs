@@ -11,7 +11,7 @@ use bowline_e2e::{
 };
 use serde_json::Value;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 const SECRET: &str = "S3CRET-of-the-test";
 
 /// The requests of a tap that is open while `during` runs again and again.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bowline_e2e::{command::eventually, server::TestServer};
 use serde_json::Value;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 #[test]
 fn metrics_are_there_after_the_server_was_killed() {

@@ -17,7 +17,7 @@ use bowline_e2e::{
 };
 use serde_json::Value;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Tells each caller what it was told of it.
 const APPLICATION: &str = "

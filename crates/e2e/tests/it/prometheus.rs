@@ -15,7 +15,7 @@ use bowline_e2e::{
 };
 use serde_json::Value;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 const REQUESTS: usize = 60;
 
 /// A process that is ended by its id when the test is over.

@@ -57,7 +57,7 @@ fn reference() -> String {
         if !command.is_empty() {
             help.args(command.split(' '));
         }
-        let outcome = run_limited(help.arg("--help"), Duration::from_secs(5));
+        let outcome = run_limited(help.arg("--help"), Duration::from_secs(60));
         assert!(outcome.success(), "{outcome:?}");
         let title = format!("bowline {command}");
         let body: Vec<_> = outcome.stdout.lines().map(str::trim_end).collect();

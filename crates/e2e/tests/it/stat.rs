@@ -10,7 +10,7 @@ use bowline_e2e::{
 use serde_json::Value;
 
 /// Proxies tell within ten seconds, and every second once somebody has looked.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn rows(mesh: &TestMesh, arguments: &[&str]) -> Vec<Value> {
     let outcome = mesh.run(arguments);

@@ -16,8 +16,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bowline-observe", &["bowline-model", "bowline-plumbing"]),
     (
         "bowline-control",
-        &["bowline-aws", "bowline-discovery", "bowline-model", "bowline-observe", "bowline-plumbing"],
+        &[
+            "bowline-aws",
+            "bowline-discovery",
+            "bowline-model",
+            "bowline-observe",
+            "bowline-plumbing",
+            "bowline-stream",
+        ],
     ),
+    ("bowline-stream", &["bowline-discovery", "bowline-http2", "bowline-model", "bowline-plumbing"]),
     (
         "bowline-proxy",
         &["bowline-discovery", "bowline-http1", "bowline-http2", "bowline-model", "bowline-plumbing"],
@@ -51,6 +59,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bowline-observe",
             "bowline-plumbing",
             "bowline-proxy",
+            "bowline-stream",
         ],
     ),
 ];

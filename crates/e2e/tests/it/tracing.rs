@@ -14,7 +14,7 @@ use bowline_e2e::{
 };
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// What runs in the task.
 const SEGMENT: &str = include_str!("tracing/segment.py");

@@ -9,7 +9,7 @@ use bowline_e2e::{
 };
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(90);
 
 fn stack(mesh: &TestMesh, operation: &str, properties: &Value) {
     let template = json!({"Resources": {"Careful": {

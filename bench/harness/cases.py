@@ -160,12 +160,16 @@ def _fixed_rate(bench, peer):
 # --- memory ----------------------------------------------------------------------------------
 
 
+# What start-up used may be given back until then, by every peer: seconds.
+_START_GIVEN_BACK = 3.0
+
+
 def _memory(bench, peer):
     count = 1_000
     _need_descriptors(count)
     with bench.topology(peer) as topology:
         proxies = topology.processes
-        time.sleep(0.5)  # what start-up used may be given back
+        time.sleep(_START_GIVEN_BACK)
         idle = {role: process.rss_mib() for role, process in proxies.items()}
         held = []
         try:

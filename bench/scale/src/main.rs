@@ -4,6 +4,8 @@
 //!
 //! `bench/README.md` says how to run it and what it measures.
 
+mod call;
+mod crowd;
 mod names;
 mod proxy;
 mod report;
@@ -21,12 +23,13 @@ use std::{
 
 use anyhow::{Context, bail};
 use bowline_model::task::TaskId;
-use bowline_plumbing::machine;
+use bowline_plumbing::{machine, sys::allocator::Allocator};
 use clap::Parser;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
+    crowd::Crowd,
     names::Names,
     proxy::{Proxy, Shared},
     report::{Meter, Report},
@@ -34,6 +37,9 @@ use crate::{
     tls::Trust,
     world::{FIRST_PORT, SERVICES_PER_NAMESPACE, World, percentile},
 };
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 const PORT_NAME: &str = "http";
 /// Tokens asked for at a time: they are good for a minute.
@@ -103,7 +109,7 @@ fn main() -> anyhow::Result<()> {
     }
     open_files(u64::try_from(args.proxies)? + OTHER_FILES)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(args.threads)
+        .worker_threads(1)
         .max_blocking_threads(4)
         .enable_all()
         .build()?;
@@ -149,7 +155,8 @@ async fn measure(args: &Args, server: &mut Server) -> anyhow::Result<()> {
     order.iter().for_each(|(namespace, _)| subscribed[*namespace] += 1);
 
     let (renew, rounds) = watch::channel(0_u64);
-    let shared = subscribe(server, World::new(clusters), &order, &rounds).await?;
+    let mut crowd = Crowd::start(args.threads)?;
+    let shared = subscribe(server, World::new(clusters), &order, &mut crowd, &rounds).await?;
     let world = &shared.world;
     wait(world, "every proxy is in step", || world.in_step.load(Ordering::Relaxed) >= args.proxies).await?;
     report.note("subscribed", meter.lap(server)?, Some(args.proxies));
@@ -294,6 +301,7 @@ async fn subscribe(
     server: &Server,
     world: World,
     order: &[(usize, TaskId)],
+    crowd: &mut Crowd,
     rounds: &watch::Receiver<u64>,
 ) -> anyhow::Result<Arc<Shared>> {
     let mut local = server.local()?;
@@ -311,7 +319,7 @@ async fn subscribe(
         let tasks: Vec<_> = batch.iter().map(|(_, task)| task.clone()).collect();
         for start in local.start(&tasks)? {
             let proxy = Proxy::new(Arc::clone(&shared), start.task);
-            tokio::spawn(proxy.run(start.token, rounds.clone()));
+            crowd.add(proxy, start.token, rounds.clone());
         }
         begun += batch.len();
         let certified = || shared.world.certificates.load(Ordering::Relaxed) >= begun;

@@ -12,10 +12,7 @@ use anyhow::Context;
 use bowline_discovery::{
     identity::{IssueRequest, identity_client::IdentityClient},
     resource::ResourceType,
-    xds::{
-        DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node,
-        aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
-    },
+    xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node},
 };
 use bowline_model::task::TaskId;
 use bowline_plumbing::backoff::Backoff;
@@ -25,14 +22,14 @@ use rustls::{ClientConfig, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::{
     net::TcpStream,
-    sync::{Semaphore, mpsc, watch},
+    sync::{Semaphore, watch},
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::{
+    call::Call,
     names::Names,
     tls::Trust,
     world::{SERVICES_PER_NAMESPACE, World},
@@ -40,7 +37,9 @@ use crate::{
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ISSUE_TIMEOUT: Duration = Duration::from_secs(10);
-const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Of a silent connection, between two signs of life, and until one is missed.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
@@ -99,10 +98,13 @@ impl Proxy {
 
     fn channel(&self, own: Option<&Arc<CertifiedKey>>) -> anyhow::Result<Channel> {
         let (config, address) = (self.shared.trust.client_config(own)?, self.shared.address);
-        let connector = tower::service_fn(move |_: Uri| connect(address, Arc::clone(&config)));
+        let connector = tower::service_fn(move |_: Uri| {
+            let connecting = connect(address, Arc::clone(&config));
+            async { connecting.await.map(TokioIo::new) }
+        });
         Ok(Endpoint::from_static("http://control-plane")
-            .http2_keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_timeout(Duration::from_secs(10))
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true)
             .connect_with_connector_lazy(connector))
     }
@@ -136,28 +138,14 @@ impl Proxy {
         backoff: &mut Backoff,
         rounds: &mut watch::Receiver<u64>,
     ) -> anyhow::Result<()> {
-        let mut client = AggregatedDiscoveryServiceClient::new(self.channel(self.own.as_ref())?)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let (requests, outgoing) = mpsc::channel(2 * ResourceType::ALL.len());
-        for (place, kind) in (0..).zip(ResourceType::ALL) {
-            let held = self.held.iter().filter(|((of, _), _)| *of == place);
-            let request = DeltaDiscoveryRequest {
-                node: Some(Node { id: self.task.as_str().to_owned(), cluster: String::new() }),
-                type_url: kind.type_url(),
-                initial_resource_versions: held
-                    .map(|((_, name), version)| (name.to_string(), version.to_string()))
-                    .collect(),
-                ..DeltaDiscoveryRequest::default()
-            };
-            requests.send(request).await?;
-        }
-        let mut responses =
-            client.delta_aggregated_resources(ReceiverStream::new(outgoing)).await?.into_inner();
+        let config = self.shared.trust.client_config(self.own.as_ref())?;
+        let stream = connect(self.shared.address, config).await?;
+        let mut call = Call::open(stream, self.first_requests()).await?;
         let mut step = InStep::new(&self.shared);
         let mut unanswered: Vec<_> = ResourceType::ALL.to_vec();
         loop {
             let response = tokio::select! {
-                response = responses.message() => response?.context("the server has closed the stream")?,
+                response = call.next() => response?,
                 _ = rounds.changed() => {
                     rounds.mark_changed();
                     return Ok(());
@@ -171,7 +159,7 @@ impl Proxy {
                 ..DeltaDiscoveryRequest::default()
             };
             let taken = kind.map(|kind| self.take(kind, response));
-            requests.send(answer).await?;
+            call.send(&answer)?;
             if let Some(endpoints) = taken {
                 for (name, version, encoded) in endpoints {
                     let took = self.shared.world.took(&name, &version, &encoded, &mut self.had);
@@ -183,6 +171,22 @@ impl Proxy {
                 step.reached();
             }
         }
+    }
+
+    /// For each type, what it has of it.
+    fn first_requests(&self) -> Vec<DeltaDiscoveryRequest> {
+        let request = |(place, kind): (u8, ResourceType)| {
+            let held = self.held.iter().filter(|((of, _), _)| *of == place);
+            DeltaDiscoveryRequest {
+                node: Some(Node { id: self.task.as_str().to_owned(), cluster: String::new() }),
+                type_url: kind.type_url(),
+                initial_resource_versions: held
+                    .map(|((_, name), version)| (String::from(&**name), String::from(&**version)))
+                    .collect(),
+                ..DeltaDiscoveryRequest::default()
+            }
+        };
+        (0..).zip(ResourceType::ALL).map(request).collect()
     }
 
     /// Notes versions; what it returns are Endpoints, whose changes are counted when they are answered.
@@ -242,11 +246,11 @@ impl Drop for InStep {
 async fn connect(
     address: std::net::SocketAddr,
     config: Arc<ClientConfig>,
-) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+) -> io::Result<TlsStream<TcpStream>> {
     let connecting = async {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         TlsConnector::from(config).connect(ServerName::IpAddress(address.ip().into()), stream).await
     };
-    Ok(TokioIo::new(timeout(CONNECT_TIMEOUT, connecting).await??))
+    timeout(CONNECT_TIMEOUT, connecting).await?
 }

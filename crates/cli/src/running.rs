@@ -289,6 +289,7 @@ impl Running {
                         id: task.id.clone(),
                         status: task.status(),
                         health: task.report.as_ref().map(|report| report.health).unwrap_or_default(),
+                        serving: task.available(),
                         inbound: task
                             .report
                             .as_ref()

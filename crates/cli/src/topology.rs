@@ -63,6 +63,9 @@ pub(crate) struct TaskView {
     pub(crate) status: TaskStatus,
     /// Its health.
     pub(crate) health: HealthStatus,
+    /// Others are told of it: it runs, is well, and its sidecar has what it needs. A task runs before it serves.
+    #[serde(default)]
+    pub(crate) serving: bool,
     /// Where other sidecars reach it.
     pub(crate) inbound: Vec<InboundSocket>,
     /// Ports on the host's loopback.

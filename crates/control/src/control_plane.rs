@@ -97,7 +97,7 @@ pub use config::{ControlConfig, LOGS_DIRECTORY, METRICS_DIRECTORY, STORE_FILE, T
 pub use disturbance::DisturbanceId;
 pub(crate) use event_log::EventLog;
 pub use harm::Harmed;
-pub use introspection::{Diagnosis, NameError, ProxyLink};
+pub use introspection::{Diagnosis, GatewayGap, NameError, ProxyLink};
 pub use role_session::RoleSession;
 pub use served::ServedCertificate;
 pub use start_error::{ServeError, StartError};

@@ -7,3 +7,4 @@ pub mod load;
 pub mod local_api;
 pub mod mesh;
 pub mod server;
+pub mod standstill;

@@ -34,6 +34,16 @@ pub struct ProxyDump {
     pub config: Vec<Value>,
 }
 
+impl ProxyDump {
+    /// Names of Identity resources that it holds, and has no certificate of yet.
+    pub fn missing_certificates(&self) -> impl Iterator<Item = &str> {
+        let identities = self.resources.iter().filter(|resource| resource.kind == "Identity");
+        let is_missing =
+            |name: &&str| !self.certificates.iter().any(|certificate| certificate.name == **name);
+        identities.map(|resource| resource.name.as_str()).filter(is_missing)
+    }
+}
+
 /// A proxy's process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -318,6 +328,24 @@ mod tests {
             refused,
             config: vec![],
         }
+    }
+
+    #[test]
+    fn an_identity_without_a_certificate_is_missing() {
+        let identities =
+            [held("Identity", "mesh", "1"), held("Identity", "public:a", "1"), held("Route", "r", "1")];
+        let mut dump = dump(identities.to_vec(), vec![]);
+        assert_eq!(dump.missing_certificates().collect::<Vec<_>>(), ["mesh", "public:a"]);
+        let certificate = CertificateState {
+            name: "mesh".into(),
+            identity: None,
+            serial: String::new(),
+            issuer: String::new(),
+            not_before: Timestamp::default(),
+            not_after: Timestamp::default(),
+        };
+        dump.certificates.push(certificate);
+        assert_eq!(dump.missing_certificates().collect::<Vec<_>>(), ["public:a"]);
     }
 
     #[test]

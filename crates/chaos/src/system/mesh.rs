@@ -45,7 +45,7 @@ pub struct Service {
 pub struct Task {
     /// Its id.
     pub id: TaskId,
-    /// It runs, and its health check does not fail.
+    /// It runs, is well, and others are told of it.
     pub healthy: bool,
     /// Where other sidecars reach it.
     pub inbound: Vec<Socket>,

@@ -11,7 +11,7 @@ use bowline_chaos::system::{
 };
 use bowline_model::{
     fault::{Fault, FaultId, FaultOrder, FaultyCertificate},
-    task::{HealthStatus, TaskId, TaskStatus},
+    task::TaskId,
 };
 
 use crate::{
@@ -213,7 +213,7 @@ fn service(view: ServiceView) -> Service {
 
 fn task(view: TaskView) -> Task {
     Task {
-        healthy: view.status == TaskStatus::Running && view.health != HealthStatus::Unhealthy,
+        healthy: view.serving,
         inbound: view
             .inbound
             .into_iter()

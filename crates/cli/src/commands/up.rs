@@ -25,10 +25,10 @@ use crate::{
     state_dir, topology,
 };
 
-/// How long gateways' first health checks are waited for.
-const TARGETS_WAIT: Duration = Duration::from_secs(15);
+/// How long gateways' first health checks, and their certificates, are waited for.
+const GATEWAYS_WAIT: Duration = Duration::from_secs(15);
 /// How often gateways are asked meanwhile.
-const TARGETS_LOOK: Duration = Duration::from_millis(200);
+const GATEWAYS_LOOK: Duration = Duration::from_millis(200);
 
 /// Arguments of `bowline up`.
 #[derive(Debug, clap::Args)]
@@ -234,7 +234,7 @@ async fn wait_until_settled(running: &Running, limit: Duration) -> anyhow::Resul
         if let Some((task, refusal)) = running.control.refusals().into_iter().next() {
             bail!("the proxy of task {task} refuses its configuration: {refusal}");
         }
-        wait_for_targets(&running.control).await;
+        wait_for_gateways(&running.control).await;
         return Ok(());
     }
     let registry = running.control.snapshot();
@@ -253,23 +253,21 @@ async fn wait_until_settled(running: &Running, limit: Duration) -> anyhow::Resul
 }
 
 /// Gateways check their targets themselves: an application that was still starting is checked again within a second.
-/// One that never passes is the user's own affair, and is told of.
-async fn wait_for_targets(control: &ControlPlane) {
-    let end = Instant::now() + TARGETS_WAIT;
+/// They ask for their certificates themselves, too. What never comes is the user's own affair, and is told of.
+async fn wait_for_gateways(control: &ControlPlane) {
+    let end = Instant::now() + GATEWAYS_WAIT;
     loop {
-        let unserved = control.unserved_targets().await;
-        if unserved.is_empty() {
+        let gaps = control.gateway_gaps().await;
+        if gaps.is_empty() {
             return;
         }
         if Instant::now() >= end {
-            for (balancer, target) in unserved {
-                eprintln!(
-                    "‼ {balancer} has no healthy target for {target}: it answers 503 there until a health check passes"
-                );
+            for (balancer, gap) in gaps {
+                eprintln!("‼ {balancer} {gap}");
             }
             return;
         }
-        tokio::time::sleep(TARGETS_LOOK).await;
+        tokio::time::sleep(GATEWAYS_LOOK).await;
     }
 }
 

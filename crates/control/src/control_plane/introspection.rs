@@ -93,6 +93,26 @@ pub struct ProxyLink {
     pub serving_since: Option<Timestamp>,
 }
 
+/// What a load balancer lacks to serve all that it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Error)]
+pub enum GatewayGap {
+    /// There are targets of this discovery name, and none that can be used: it answers 503 for them.
+    #[error("has no healthy target for {0}: it answers 503 there until a health check passes")]
+    Target(String),
+    /// It has not got this certificate yet, and shows another one to those who ask for its name.
+    #[error("has not got its certificate {0} yet: who asks for its names sees another one, or none")]
+    Certificate(String),
+}
+
+impl GatewayGap {
+    /// By what a gateway's proxy goes by.
+    fn of(dump: &ProxyDump, now: Timestamp) -> impl Iterator<Item = Self> {
+        let unserved = dump.clusters.iter().filter(move |cluster| cluster.is_unserved(now));
+        let targets = unserved.map(|cluster| Self::Target(cluster.discovery_name.clone()));
+        targets.chain(dump.missing_certificates().map(|name| Self::Certificate(name.to_owned())))
+    }
+}
+
 impl ControlPlane {
     /// The tasks with proxies that names mean: tasks by id, its beginning or ARN; all tasks of services (`NAME`,
     /// `CLUSTER/NAME` or ARN), of groups of standalone tasks, and of load balancers. Without names, all.
@@ -248,20 +268,18 @@ impl ControlPlane {
         }
     }
 
-    /// Load balancers that would answer 503 for all of a target group, each with the group's discovery name: its
-    /// proxy has targets, and none that can be used. A proxy that does not tell is not listed.
-    pub async fn unserved_targets(&self) -> BTreeSet<(String, String)> {
+    /// What load balancers lack, by their names. A proxy that does not tell lacks nothing.
+    pub async fn gateway_gaps(&self) -> BTreeSet<(String, GatewayGap)> {
         let registry = self.snapshot();
-        let mut unserved = BTreeSet::new();
+        let mut gaps = BTreeSet::new();
         for balancer in registry.load_balancers.values() {
             for task in registry.tasks_of_gateway(&balancer.arn).into_iter().filter(|task| task.available()) {
                 let Ok(dump) = self.core.introspection().dump(&task.id).await else { continue };
-                let now = wall_clock::now();
-                let names = dump.clusters.iter().filter(|cluster| cluster.is_unserved(now));
-                unserved.extend(names.map(|cluster| (balancer.name.clone(), cluster.discovery_name.clone())));
+                let of_dump = GatewayGap::of(&dump, wall_clock::now());
+                gaps.extend(of_dump.map(|gap| (balancer.name.clone(), gap)));
             }
         }
-        unserved
+        gaps
     }
 
     /// What is known of proxies' reports, by task.

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use bowline_e2e::mesh::{TestMesh, bowline, repository};
+use bowline_e2e::{
+    mesh::{TestMesh, bowline, repository},
+    standstill::{ATTEMPTS, STANDSTILL, watched},
+};
 
-use crate::run::{Ran, options, run, watched};
-
-/// A machine that stands still for so long is no machine to time requests on.
-const STANDSTILL: Duration = Duration::from_millis(100);
-/// How often experiments are made that fell while it did.
-const ATTEMPTS: usize = 5;
+use crate::run::{Ran, options, run};
 
 fn assert_held(ran: &[Ran]) {
     for ran in ran {

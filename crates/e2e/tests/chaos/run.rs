@@ -3,8 +3,6 @@
 use std::{
     path::Path,
     process::Command,
-    sync::mpsc::{self, RecvTimeoutError},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -83,26 +81,6 @@ fn read(record: &Value) -> Ran {
         findings: findings.collect(),
         record: record.clone(),
     }
-}
-
-/// Does something; and the longest that the machine stood still meanwhile, by a thread that wanted to be woken all the time.
-pub(crate) fn watched<R>(work: impl FnOnce() -> R) -> (R, Duration) {
-    const BEAT: Duration = Duration::from_millis(5);
-    let (over, beats) = mpsc::channel::<()>();
-    let watching = thread::spawn(move || {
-        let mut longest = Duration::ZERO;
-        loop {
-            let begin = Instant::now();
-            let beat = beats.recv_timeout(BEAT);
-            if beat != Err(RecvTimeoutError::Timeout) {
-                return longest;
-            }
-            longest = longest.max(begin.elapsed().saturating_sub(BEAT));
-        }
-    });
-    let result = work();
-    drop(over);
-    (result, watching.join().expect("no panic"))
 }
 
 /// The mesh that experiments are run on: two services of two tasks each that call one another.

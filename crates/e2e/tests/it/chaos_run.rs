@@ -8,9 +8,10 @@ use std::{
 };
 
 use bowline_e2e::{
-    command::eventually,
+    command::{Outcome, eventually},
     leftovers,
     mesh::{MeshOptions, TestMesh, bowline},
+    standstill::until_good,
 };
 use serde_json::Value;
 
@@ -20,26 +21,35 @@ fn faults(mesh: &TestMesh) -> usize {
     serde_json::from_str::<Vec<Value>>(&outcome.stdout).expect("faults").len()
 }
 
+/// What experiments fell by.
+fn fallen(report: &Value) -> Vec<String> {
+    let of_record = |record: &Value| {
+        let findings = [&record["judgement"]["findings"], &record["findings"]];
+        let findings = findings.into_iter().filter_map(Value::as_array).flatten();
+        let fallen = findings.filter(|finding| finding["held"] != true);
+        fallen
+            .map(|finding| format!("{}: {} ({})", record["name"], finding["what"], finding["seen"]))
+            .collect()
+    };
+    report["records"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|record| -> Vec<_> { of_record(record) })
+        .collect()
+}
+
 #[test]
 fn experiments_hold_on_two_services_and_leave_nothing() {
     let mesh = TestMesh::up(&MeshOptions::example("two-services"));
     let directory = tempfile::tempdir().expect("a directory");
     let file = |name: &str| directory.path().join(name).display().to_string();
     let (junit, html) = (file("chaos.xml"), file("chaos.html"));
-    let outcome = mesh.run(&[
-        "chaos",
-        "run",
-        "certificate-expiry",
-        "backend-unavailable",
-        "-o",
-        "json",
-        "--junit",
-        &junit,
-        "--html",
-        &html,
-    ]);
-    assert_eq!(outcome.code, Some(0), "{outcome:?}\n{}", mesh.log());
-    let report: Value = serde_json::from_str(&outcome.stdout).expect("a report");
+    let experiments = ["chaos", "run", "certificate-expiry", "backend-unavailable", "-o", "json"];
+    let files = ["--junit", &junit, "--html", &html];
+    let outcome = until_good(|| mesh.run(&[&experiments[..], &files].concat()), Outcome::success);
+    let report: Value = serde_json::from_str(&outcome.stdout).unwrap_or_default();
+    assert_eq!((outcome.code, fallen(&report)), (Some(0), vec![]), "{outcome:?}\n{}", mesh.log());
     let records = report["records"].as_array().expect("records");
     assert_eq!(records.len(), 2);
     for record in records {
@@ -91,7 +101,8 @@ fn experiments_hold_on_two_services_and_leave_nothing() {
     let ended =
         eventually("it ends", Duration::from_secs(20), || runner.try_wait().expect("it can be waited for"));
     assert_eq!((ended.code(), faults(&mesh)), (Some(130), 0));
-    let after = mesh.run(&["chaos", "run", "certificate-expiry", "-o", "json"]);
+    let again = ["chaos", "run", "certificate-expiry", "-o", "json"];
+    let after = until_good(|| mesh.run(&again), Outcome::success);
     assert_eq!(after.code, Some(0), "{after:?}");
     assert_eq!(mesh.interrupt(), Some(0));
 }
@@ -101,7 +112,8 @@ fn a_template_is_brought_up_for_experiments_and_taken_down() {
     let template = MeshOptions::example("two-services").template;
     let mut run = Command::new(bowline());
     run.args(["chaos", "run", "certificate-expiry", "-o", "json", "--template"]).arg(template);
-    let outcome = bowline_e2e::command::run_limited(&mut run, Duration::from_secs(400));
+    let limit = Duration::from_secs(400);
+    let outcome = until_good(|| bowline_e2e::command::run_limited(&mut run, limit), Outcome::success);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let report: Value = serde_json::from_str(&outcome.stdout).expect("a report");
     assert_eq!(report["records"][0]["verdict"], "held", "{report:#}");

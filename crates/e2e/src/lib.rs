@@ -2,6 +2,7 @@
 //! `tests/it`.
 
 pub mod command;
+pub mod experiments;
 pub mod leftovers;
 pub mod load;
 pub mod local_api;

@@ -9,14 +9,19 @@ use std::{
 };
 
 /// Who meets less than this has no excuse.
-pub const STANDSTILL: Duration = Duration::from_millis(100);
+const STANDSTILL: Duration = Duration::from_millis(100);
 /// How often something is done that failed while the machine stood still.
-pub const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 5;
 
 /// Does something until it is `good`, or it was not though the machine did not stand still, or so many times.
 pub fn until_good<R>(mut work: impl FnMut() -> R, good: impl Fn(&R) -> bool) -> R {
+    repeat(|| watched(&mut work), good)
+}
+
+/// As [`until_good`], of what says how long the machine stood still meanwhile.
+fn repeat<R>(mut work: impl FnMut() -> (R, Duration), good: impl Fn(&R) -> bool) -> R {
     for attempt in 1.. {
-        let (result, standstill) = watched(&mut work);
+        let (result, standstill) = work();
         if good(&result) || standstill < STANDSTILL || attempt == ATTEMPTS {
             return result;
         }
@@ -27,7 +32,7 @@ pub fn until_good<R>(mut work: impl FnMut() -> R, good: impl Fn(&R) -> bool) -> 
 
 /// Does something; and the longest that the machine stood still meanwhile, by a thread that wanted to be woken all the time,
 /// and one that wanted a byte to be on the disk.
-pub fn watched<R>(work: impl FnOnce() -> R) -> (R, Duration) {
+fn watched<R>(work: impl FnOnce() -> R) -> (R, Duration) {
     let (over, beats) = mpsc::channel::<()>();
     let (ended, syncs) = mpsc::channel::<()>();
     let processor = thread::spawn(move || longest(&beats, Duration::from_millis(5), || {}));
@@ -60,32 +65,39 @@ fn sync(file: &mut File) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_fails_on_a_machine_that_stands_still_is_done_again() {
+    /// How often something is done that is good one time.
+    fn times(standstill: Duration, good_at: usize) -> usize {
         let mut calls = 0;
-        let result = until_good(
-            || {
-                calls += 1;
-                calls
-            },
-            |calls| *calls > 0,
-        );
-        assert_eq!(result, 1, "what is good is done once");
-        let (receiver_end, over) = mpsc::channel::<()>();
-        let mut slow = 0;
-        let longest = thread::scope(|scope| {
-            let watching = scope.spawn(move || {
-                longest(&over, Duration::from_millis(1), || {
-                    slow += 1;
-                    if slow == 2 {
-                        thread::sleep(Duration::from_millis(30));
-                    }
-                })
-            });
-            thread::sleep(Duration::from_millis(200));
-            drop(receiver_end);
-            watching.join().expect("no panic")
+        let work = || {
+            calls += 1;
+            (calls, standstill)
+        };
+        repeat(work, |calls| *calls == good_at)
+    }
+
+    #[test]
+    fn only_what_fails_while_the_machine_stands_still_is_done_again_and_not_for_ever() {
+        assert_eq!(times(STANDSTILL, 1), 1);
+        assert_eq!(times(STANDSTILL, 3), 3);
+        assert_eq!(times(STANDSTILL, usize::MAX), ATTEMPTS);
+        assert_eq!(times(STANDSTILL - Duration::from_millis(1), 3), 1);
+    }
+
+    #[test]
+    fn the_longest_pause_is_what_is_told() {
+        const PAUSE: Duration = Duration::from_millis(30);
+        let (beats, over) = mpsc::channel::<()>();
+        let mut open = Some(beats);
+        let mut calls = 0;
+        let longest = longest(&over, Duration::from_millis(1), || {
+            calls += 1;
+            match calls {
+                2 => thread::sleep(PAUSE),
+                4 => drop(open.take()),
+                _ => {}
+            }
         });
-        assert!(longest >= Duration::from_millis(30), "{longest:?}");
+        assert!(longest >= PAUSE, "{longest:?}");
+        assert_eq!(calls, 4);
     }
 }

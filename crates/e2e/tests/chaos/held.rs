@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bowline_e2e::{
+    experiments::Ran,
     mesh::{TestMesh, bowline, repository},
-    standstill::{ATTEMPTS, STANDSTILL, watched},
+    standstill::until_good,
 };
 
-use crate::run::{Ran, options, run};
+use crate::run::{options, run};
 
 fn assert_held(ran: &[Ran]) {
     for ran in ran {
@@ -27,22 +28,11 @@ fn experiments() -> usize {
 #[test]
 fn some_of_them_hold() {
     let mesh = TestMesh::up(&options());
-    let mut names: Vec<_> = ["certificate-expiry", "tls-downgrade", "key-certificate-mismatch", "hot-reload"]
-        .map(String::from)
-        .into();
-    for attempt in 1.. {
-        let arguments: Vec<_> = names.iter().map(String::as_str).collect();
-        let ((_, ran), standstill) = watched(|| run(&bowline(), &mesh, &arguments));
-        assert_eq!(ran.len(), names.len());
-        if standstill < STANDSTILL || attempt == ATTEMPTS {
-            return assert_held(&ran);
-        }
-        names = ran.iter().filter(|ran| ran.verdict != "held").map(|ran| ran.name.clone()).collect();
-        if names.is_empty() {
-            return;
-        }
-        eprintln!("the machine stood still for {standstill:?}; once more: {names:?}");
-    }
+    let names = ["certificate-expiry", "tls-downgrade", "key-certificate-mismatch", "hot-reload"];
+    let all_hold = |ran: &Vec<Ran>| ran.iter().all(|ran| ran.verdict == "held");
+    let ran = until_good(|| run(&bowline(), &mesh, &names).1, all_hold);
+    assert_eq!(ran.len(), names.len());
+    assert_held(&ran);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::{
 
 use bowline_e2e::{
     command::{Outcome, eventually},
+    experiments::of_report,
     leftovers,
     mesh::{MeshOptions, TestMesh, bowline},
     standstill::until_good,
@@ -21,24 +22,6 @@ fn faults(mesh: &TestMesh) -> usize {
     serde_json::from_str::<Vec<Value>>(&outcome.stdout).expect("faults").len()
 }
 
-/// What experiments fell by.
-fn fallen(report: &Value) -> Vec<String> {
-    let of_record = |record: &Value| {
-        let findings = [&record["judgement"]["findings"], &record["findings"]];
-        let findings = findings.into_iter().filter_map(Value::as_array).flatten();
-        let fallen = findings.filter(|finding| finding["held"] != true);
-        fallen
-            .map(|finding| format!("{}: {} ({})", record["name"], finding["what"], finding["seen"]))
-            .collect()
-    };
-    report["records"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .flat_map(|record| -> Vec<_> { of_record(record) })
-        .collect()
-}
-
 #[test]
 fn experiments_hold_on_two_services_and_leave_nothing() {
     let mesh = TestMesh::up(&MeshOptions::example("two-services"));
@@ -48,8 +31,11 @@ fn experiments_hold_on_two_services_and_leave_nothing() {
     let experiments = ["chaos", "run", "certificate-expiry", "backend-unavailable", "-o", "json"];
     let files = ["--junit", &junit, "--html", &html];
     let outcome = until_good(|| mesh.run(&[&experiments[..], &files].concat()), Outcome::success);
-    let report: Value = serde_json::from_str(&outcome.stdout).unwrap_or_default();
-    assert_eq!((outcome.code, fallen(&report)), (Some(0), vec![]), "{outcome:?}\n{}", mesh.log());
+    let report: Value = serde_json::from_str(&outcome.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {outcome:?}\n{}", mesh.log()));
+    let fallen = of_report(&report).into_iter().filter(|ran| ran.verdict != "held");
+    let fallen: Vec<_> = fallen.map(|ran| (ran.name.clone(), ran.fallen())).collect();
+    assert_eq!((outcome.code, fallen), (Some(0), vec![]), "{outcome:?}\n{}", mesh.log());
     let records = report["records"].as_array().expect("records");
     assert_eq!(records.len(), 2);
     for record in records {

@@ -45,10 +45,7 @@ use crate::{
     logs::{declared::DeclaredLogs, queries::Queries},
     otlp::Otlp,
     private_ca,
-    publish::{
-        self, MESH_IDENTITY, PublishOptions,
-        scope::{self, Reach},
-    },
+    publish::{self, MESH_IDENTITY, PublishOptions, scope::Reach},
     random,
     reconcile::{self, Event, Histories, Pass},
     registry::{CertificateRecord, Registry, RegistryError, RegistryWriter},
@@ -112,8 +109,8 @@ pub(crate) struct Core {
     published: Mutex<Published>,
     /// What was made of them.
     sets: Mutex<Sets>,
-    /// Held while something is published.
-    publishing: Mutex<()>,
+    /// The registry as far as it is published; held while something is.
+    publishing: Mutex<Arc<Registry>>,
     /// Held while authorities are opened.
     opening: Mutex<()>,
     /// Held while an authority is moved in its line, until that is published.
@@ -143,7 +140,8 @@ impl Core {
         options: PublishOptions,
     ) -> Self {
         let (answered, _) = watch::channel(0);
-        let published = Published::new(&writer.snapshot(), &authorities.mesh_roots_pem());
+        let registry = writer.snapshot();
+        let published = Published::new(&registry, &authorities.mesh_roots_pem());
         let telemetry = Telemetry::new(Arc::clone(&kept.metrics) as _, Arc::clone(&kept.traces) as _);
         Self {
             writer,
@@ -165,7 +163,7 @@ impl Core {
             harms: Mutex::default(),
             published: Mutex::new(published),
             sets: Mutex::default(),
-            publishing: Mutex::default(),
+            publishing: Mutex::new(registry),
             opening: Mutex::default(),
             moving: Mutex::default(),
             proxies: Mutex::default(),
@@ -314,15 +312,17 @@ impl Core {
             }
             Ok(result)
         });
-        let after = self.writer.snapshot();
-        if !before.authorities.is_same(&after.authorities)
-            && let Err(error) = self.open_authorities()
-        {
-            tracing::error!(%error, "a certificate authority cannot be used");
-        }
-        let revocations = !before.revocations.is_same(&after.revocations);
-        self.publish_with(&scope::reach(&before, &after), revocations);
+        self.publish_changes();
         result
+    }
+
+    /// Changes the registry, and stands still between that and telling the streams.
+    #[cfg(test)]
+    pub(crate) fn change_untold(&self, change: impl FnOnce(&mut Registry)) -> Result<(), RegistryError> {
+        self.writer.change(|registry| {
+            change(registry);
+            Ok(())
+        })
     }
 
     /// Forgets everything but the settings and the authorities, and returns when the last task is

@@ -213,14 +213,33 @@ impl Core {
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the streams of those whom a change reaches that is none of revocations.
+    /// Tells the streams of those whom a change reaches that is none of the registry.
     pub(super) fn publish(&self, reach: &Reach) {
-        self.publish_with(reach, false);
+        let _publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.tell_streams(reach, false);
     }
 
-    /// Tells the streams of those whom a change reaches, and everybody where revocations differ.
-    pub(super) fn publish_with(&self, reach: &Reach, revocations: bool) {
-        let _publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Tells the streams of those whom the registry's changes reach, and everybody where revocations differ. Whatever
+    /// is in the registry when this is called is published when it returns, whoever changed it: a change is seen there
+    /// a moment before it is published.
+    pub(super) fn publish_changes(&self) {
+        let mut before = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = self.registry();
+        if Arc::ptr_eq(&before, &after) {
+            return;
+        }
+        if !before.authorities.is_same(&after.authorities)
+            && let Err(error) = self.open_authorities()
+        {
+            tracing::error!(%error, "a certificate authority cannot be used");
+        }
+        let revocations = !before.revocations.is_same(&after.revocations);
+        self.tell_streams(&scope::reach(&before, &after), revocations);
+        *before = after;
+    }
+
+    /// Of this change, whoever publishes it; of revocations only where they may differ. The caller holds the lock.
+    fn tell_streams(&self, reach: &Reach, revocations: bool) {
         let (past_revocation, past_roots) = {
             let published = self.published();
             (Arc::clone(&published.revocation), Arc::clone(&published.roots.pem))
@@ -242,8 +261,9 @@ impl Core {
         self.published().revocations
     }
 
-    /// Since which generation a task's endpoints are what they are now.
+    /// Since which generation a task's endpoints are what they are in the registry now.
     pub(crate) fn endpoints_since(&self, task: &TaskId) -> Option<u64> {
+        self.publish_changes();
         self.made(task).map(|(_, since)| since)
     }
 

@@ -39,7 +39,7 @@ use crate::{
         self,
         scope::{Reach, Scope, reach},
     },
-    registry::{Registry, RegistryError},
+    registry::{Registry, RegistryError, TaskRecord},
     revocation::{RevocationReason, RevocationRecord},
 };
 
@@ -368,6 +368,23 @@ fn a_proxy_is_waited_for_only_where_its_endpoints_are_others() {
     core.divert(&one, "b.n0", None);
     assert!(since(&one) > diverted, "what it had before is news again");
     assert_eq!(since(&other), first.1);
+}
+
+#[test]
+fn who_sees_a_change_waits_for_it_though_it_is_not_published_yet() {
+    let mesh = Mesh::new();
+    let core = &mesh.0.core;
+    let ([caller, _], [callee, _]) = (mesh.tasks("n0", "a"), mesh.tasks("n0", "b"));
+    let before = core.endpoints_since(&caller).expect("it lives");
+    let mut standing = Standing::of(&**core, &caller).expect("it lives");
+    core.change_untold(|registry| registry.tasks.update(callee.as_str(), |task| task.draining_since = None))
+        .expect("kept");
+    assert_eq!(core.endpoints_since(&caller), Some(before), "of that nobody is told");
+    let end = |task: &mut TaskRecord| task.draining_since = Some(Timestamp::from_secs(1));
+    core.change_untold(|registry| registry.tasks.update(callee.as_str(), end)).expect("kept");
+    assert!(standing.changed().now_or_never().is_none());
+    assert!(core.endpoints_since(&caller) > Some(before));
+    assert!(standing.changed().now_or_never().is_some(), "who asks has it published");
 }
 
 fn revoke(registry: &mut Registry, serial: &str) {

@@ -2,6 +2,7 @@
 //! Unix socket in the state directory, open to its owner only.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::SocketAddr,
     os::{
@@ -83,7 +84,8 @@ pub(crate) enum Request {
         /// It ends by itself after so long.
         seconds: u64,
     },
-    /// Ends a diversion.
+    /// Ends a diversion, and answers when the sidecar has said that it goes by it no more. So ends what whoever closes
+    /// the connection has left.
     EndDivert {
         /// The calling task.
         task: TaskId,
@@ -427,6 +429,20 @@ where
     H: Fn(Request, Option<Stdio>) -> F,
     F: Future<Output = Response>,
 {
+    let mut diverted = BTreeSet::new();
+    answer_each(stream, &*handler, &mut diverted).await;
+    // Whoever has led sidecars elsewhere is gone, killed perhaps, and what stood there with it.
+    for (task, cluster) in diverted {
+        handler(Request::EndDivert { task, cluster }, None).await;
+    }
+}
+
+/// Answers one request after the other. What is left of `diverted` at the end has not been ended.
+async fn answer_each<H, F>(stream: UnixStream, handler: &H, diverted: &mut BTreeSet<(TaskId, String)>)
+where
+    H: Fn(Request, Option<Stdio>) -> F,
+    F: Future<Output = Response>,
+{
     let mut stream = BufReader::new(stream);
     loop {
         let mut line = String::new();
@@ -434,7 +450,17 @@ where
             Ok(count) if count > 0 => {}
             _ => return,
         }
-        let response = match serde_json::from_str(&line) {
+        let request = serde_json::from_str(&line);
+        match &request {
+            Ok(Request::Divert { task, cluster, .. }) => {
+                diverted.insert((task.clone(), cluster.clone()));
+            }
+            Ok(Request::EndDivert { task, cluster }) => {
+                diverted.remove(&(task.clone(), cluster.clone()));
+            }
+            _ => {}
+        }
+        let response = match request {
             Ok(request @ Request::Exec { .. }) => match receive_stdio(&mut stream).await {
                 Ok(stdio) => handler(request, Some(stdio)).await,
                 Err(error) => {

@@ -76,7 +76,7 @@ impl Running {
                 Ok(Response::Done)
             }
             Request::EndDivert { task, cluster } => {
-                self.control.end_diversion(&task, &cluster);
+                self.control.end_diversion(&task, &cluster).await?;
                 Ok(Response::Done)
             }
             Request::VerifierCertificate { csr_der } => {

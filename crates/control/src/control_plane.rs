@@ -104,6 +104,8 @@ pub use start_error::{ServeError, StartError};
 
 /// How long a diversion may last.
 const DIVERSION_MAX: Duration = Duration::from_secs(60);
+/// How long a proxy may take to go by a diversion, or by it no more.
+const DIVERSION_ANSWER: Duration = Duration::from_secs(5);
 
 /// How long the last spans may take to be sent on.
 const OTLP_LAST: Duration = Duration::from_secs(4);
@@ -442,7 +444,7 @@ impl ControlPlane {
         lasting: Duration,
     ) -> Result<(), DivertError> {
         self.core.divert(task, cluster, Some((to, Instant::now() + lasting.min(DIVERSION_MAX))));
-        self.core.in_step(task, Duration::from_secs(5)).await.ok_or(DivertError)
+        self.core.in_step(task, DIVERSION_ANSWER).await.ok_or(DivertError)
     }
 
     /// Returns when every task's proxy has acknowledged the endpoints that are
@@ -461,9 +463,14 @@ impl ControlPlane {
         self.core.refusals()
     }
 
-    /// Ends a diversion.
-    pub fn end_diversion(&self, task: &TaskId, cluster: &str) {
+    /// Ends a diversion, and returns when the proxy has said that it goes by it no more: until then it
+    /// still makes connections to the other address.
+    ///
+    /// # Errors
+    /// The proxy is not connected, or does not answer in 5 s.
+    pub async fn end_diversion(&self, task: &TaskId, cluster: &str) -> Result<(), DivertError> {
         self.core.divert(task, cluster, None);
+        self.core.in_step(task, DIVERSION_ANSWER).await.ok_or(DivertError)
     }
 
     /// Whether a call may be made, and which rule decides, for each port that is asked about.

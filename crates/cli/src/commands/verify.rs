@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use anyhow::{Context, bail};
 use bowline_model::task::TaskStatus;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::task::JoinHandle;
 
 use crate::{
     local_api::{Client, Request, Response},
@@ -58,7 +59,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let mut packets = Vec::new();
     let mut pairs = Vec::new();
+    let interrupt = interrupt();
     for (caller, alias) in talking_pairs(&topology) {
+        if interrupt.is_finished() {
+            bail!(
+                "interrupted after {} pairs: nothing is proven, and every sidecar is as it was",
+                pairs.len()
+            );
+        }
         eprintln!("verifying {} → {} ({}:{})", caller.name, alias.service, alias.names[0], alias.port);
         let observed = Observed { method, packets: &mut packets };
         pairs.push(verify_pair(&mut client, &topology, caller, alias, &identity, observed).await);
@@ -90,6 +98,21 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         OutputFormat::Text => print!("{}", report::table(&evidence)),
     }
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Ends with the first Ctrl-C: the pair that is being verified is led back before anything else. With the second one
+/// the process ends at once.
+fn interrupt() -> JoinHandle<()> {
+    tokio::spawn(async {
+        // Where signals cannot be waited for they end the process.
+        if tokio::signal::ctrl_c().await.is_err() {
+            return std::future::pending().await;
+        }
+        tokio::spawn(async {
+            let _ = tokio::signal::ctrl_c().await;
+            std::process::exit(130);
+        });
+    })
 }
 
 async fn topology(client: &mut Client) -> anyhow::Result<Topology> {

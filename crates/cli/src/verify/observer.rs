@@ -96,7 +96,7 @@ impl Observer {
     pub(crate) async fn end(self) -> io::Result<Observation> {
         match self {
             Self::Relay(relay) => {
-                Ok(Observation { connections: relay.captured(), packets: Vec::new(), incomplete: false })
+                Ok(Observation { connections: relay.end().await, packets: Vec::new(), incomplete: false })
             }
             Self::Packets { capture, inbound } => {
                 let captured =

@@ -64,6 +64,7 @@ fn the_demo_works_is_encrypted_and_leaves_nothing_behind() {
     }
     refuses_outsiders(inbound_of(&mesh, "service-b"));
     verify_passes(&mesh, temporary.path());
+    no_request_fails_while_it_is_verified(&mesh, temporary.path());
 
     let namespaces = leftovers::network_namespaces();
     assert!(namespaces.len() >= 5, "four tasks have namespaces of their own: {namespaces:?}");
@@ -109,6 +110,19 @@ fn verify_passes(mesh: &TestMesh, directory: &Path) {
     }
     let evidence = verify_passes_with(mesh, directory, &["--capture", "relay"]);
     assert!(evidence["method"].as_str().expect("method").contains("through a relay"), "{evidence:#}");
+}
+
+/// The calling sidecar is led through a relay and back each time, with requests under way.
+fn no_request_fails_while_it_is_verified(mesh: &TestMesh, directory: &Path) {
+    let ca = mesh.topology["gatewayCa"].as_str().expect("a path").to_owned();
+    let load = Load::start(&ca, &mesh.url("/service-a/other-status"), 4, Duration::from_secs(120));
+    eventually("requests are under way", Duration::from_secs(30), || (load.answered() > 20).then_some(()));
+    for _ in 0..8 {
+        verify_passes_with(mesh, directory, &["--capture", "relay"]);
+    }
+    let result = load.stop();
+    println!("{} requests succeeded while it was verified", result.succeeded);
+    assert_eq!(result.failures, Vec::<String>::new(), "of {} requests\n{}", result.succeeded, mesh.log());
 }
 
 fn verify_passes_with(mesh: &TestMesh, directory: &Path, arguments: &[&str]) -> Value {

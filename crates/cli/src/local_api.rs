@@ -589,3 +589,39 @@ impl Client {
         let _ = (&mut self.stream).take(ANSWER_BYTES_MAX).read_to_end(&mut rest).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_goes_leaves_no_sidecar_led_elsewhere() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (asked, mut requests) = mpsc::unbounded_channel();
+        let _server = serve(directory.path(), move |request, _| {
+            let _ = asked.send(request);
+            std::future::ready(Response::Done)
+        })
+        .expect("serves");
+        let mut client = Client::connect(directory.path()).await.expect("connects");
+        let task = TaskId::from_random([7; 16]);
+        let to = SocketAddr::from(([127, 0, 0, 1], 9));
+        for cluster in ["ended", "left"] {
+            let divert = Request::Divert { task: task.clone(), cluster: cluster.into(), to, seconds: 15 };
+            client.call(&divert).await.expect("led");
+        }
+        client.call(&Request::EndDivert { task, cluster: "ended".into() }).await.expect("led back");
+        drop(client);
+        let mut ended = Vec::new();
+        while ended.len() < 2 {
+            let request = tokio::time::timeout(Duration::from_secs(10), requests.recv()).await;
+            if let Request::EndDivert { cluster, .. } = request.expect("in time").expect("open") {
+                ended.push(cluster);
+            }
+        }
+        assert_eq!(ended, ["ended", "left"]);
+        assert!(requests.try_recv().is_err());
+    }
+}

@@ -199,7 +199,7 @@ def eventually(what, attempt, limit=60):
         time.sleep(0.05)
 
 
-def wait(ecs, waiter, limit=20, **arguments):
+def wait(ecs, waiter, limit=60, **arguments):
     """boto3's own waiter, asking more often than it would."""
     delay = 0.1
     ecs.get_waiter(waiter).wait(WaiterConfig={"Delay": delay, "MaxAttempts": int(limit / delay)}, **arguments)

@@ -19,6 +19,12 @@ def told(ecs, name="web", **more):
     return ecs.describe_services(services=[name], **more)["services"][0]
 
 
+def is_steady(ecs):
+    """Tells the service once it has said that it is steady: that comes after its last task runs."""
+    service = told(ecs)
+    return service["deployments"][0]["rolloutState"] == "COMPLETED" and service["events"] and service
+
+
 def test_a_service_from_its_creation_to_its_end(ecs, cluster):
     definition = define(ecs)
     made = serve(
@@ -49,8 +55,8 @@ def test_a_service_from_its_creation_to_its_end(ecs, cluster):
     assert resource["discoveryName"] == "http" and resource["discoveryArn"].startswith("arn:aws:servicediscovery:")
 
     wait(ecs, "services_stable", services=["web"])
-    stable = told(ecs)
-    assert stable["runningCount"] == 1 and stable["deployments"][0]["rolloutState"] == "COMPLETED"
+    stable = eventually("it is steady", lambda: is_steady(ecs))
+    assert stable["runningCount"] == 1
     assert "tags" not in stable or stable["tags"] == []
     assert told(ecs, include=["TAGS"])["tags"] == [{"key": "team", "value": "a"}]
     assert "has reached a steady state" in stable["events"][0]["message"]
@@ -165,7 +171,7 @@ def test_operations_on_services_that_are_not_there(ecs, loose, cluster):
 def test_updates_that_are_refused_change_nothing(ecs, cluster):
     define(ecs)
     serve(ecs, desired_count=0)
-    before = told(ecs)
+    before = eventually("it is steady", lambda: is_steady(ecs))
     for changes, code in (
         ({"desiredCount": -1}, "InvalidParameterException"),
         ({"taskDefinition": "nothing"}, "ClientException"),

@@ -15,7 +15,7 @@ use bowline_model::{
     arn::Arn,
     outlier::OutlierPolicy,
     service::{ConnectService, Service, TlsMode},
-    task::{DesiredStatus, TaskId},
+    task::TaskId,
     task_definition::{AppProtocol, PortMapping, TaskDefinition},
 };
 use bowline_stream::directory::{ResourceSet, VersionedResource};
@@ -329,7 +329,7 @@ pub(crate) fn endpoints(registry: &Registry, service: &Service, port_name: &str)
                 weight: 1,
                 task_id: task.id.as_str().to_owned(),
                 zone: zone::of_task(registry, &task),
-                draining: task.draining_since.is_some() || task.desired == DesiredStatus::Stopped,
+                draining: task.is_ending(),
                 ..v1::Endpoint::default()
             });
         }

@@ -283,7 +283,7 @@ fn forget_stopped(registry: &mut Registry, histories: &mut Histories, now: Times
             pass.events.push(Event { at: now, resource: key, subject, message });
         }
         if !matches!(task.owner, TaskOwner::Gateway { .. }) {
-            let stopped = StoppedTask { task: (*task).clone(), stopped_at: now };
+            let stopped = StoppedTask { task: (*task).clone(), stopped_at: task.stopped_at().unwrap_or(now) };
             registry.stopped_tasks.put(task.id.as_str(), stopped);
         }
         // Its certificates stay until their end: they can still be revoked.
@@ -362,11 +362,7 @@ fn reconcile_owner(
     for until in tasks.iter().filter(|task| task.is_protected(now)).filter_map(|task| task.protected_until) {
         look_again(pass, until.since(now));
     }
-    let live: Vec<&TaskRecord> = tasks
-        .iter()
-        .map(|task| &**task)
-        .filter(|task| task.desired == DesiredStatus::Running && task.draining_since.is_none())
-        .collect();
+    let live: Vec<&TaskRecord> = tasks.iter().map(|task| &**task).filter(|task| !task.is_ending()).collect();
     let seen = |task: &TaskRecord| RolloutTask {
         id: task.id.clone(),
         // What is on a draining machine is to leave it.
@@ -376,9 +372,7 @@ fn reconcile_owner(
     };
     let may_start = |owner: &TaskOwner| {
         let is_of_owner = |stopped: &Arc<StoppedTask>| stopped.task.owner == *owner;
-        let is_ending = |task: &TaskRecord| {
-            task.owner == *owner && (task.desired != DesiredStatus::Running || task.draining_since.is_some())
-        };
+        let is_ending = |task: &TaskRecord| task.owner == *owner && task.is_ending();
         if sabotaged(Defence::Replacement)
             && (registry.stopped_tasks.values().any(is_of_owner) || tasks.iter().any(|task| is_ending(task)))
         {

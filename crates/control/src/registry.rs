@@ -313,6 +313,9 @@ pub struct TaskRecord {
     pub protected_until: Option<Timestamp>,
     /// It has a sidecar (or is a gateway's), which must be ready before it serves.
     pub proxied: bool,
+    /// When all of its containers ran first: ECS's `startedAt`.
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
     /// Since when it serves.
     pub serving_since: Option<Timestamp>,
     /// The last report of its agent. Kept, so that a restarted control plane believes it until the
@@ -417,6 +420,32 @@ impl TaskRecord {
         self.report.as_ref().map_or(TaskStatus::Provisioning, |report| report.status)
     }
 
+    /// Believes what its agent says of it.
+    pub fn take_up(&mut self, report: &TaskReport) {
+        // One that only says the same again later is none: it would be a write, and would wake every stream.
+        let known = self.report.as_ref();
+        if known.is_some_and(|known| TaskReport { at: report.at, ..TaskReport::clone(known) } == *report) {
+            return;
+        }
+        if report.status == TaskStatus::Running {
+            self.started_at.get_or_insert(report.at);
+        }
+        self.report = Some(Arc::new(report.clone()));
+    }
+
+    /// It is over, or on its way there.
+    pub fn is_ending(&self) -> bool {
+        self.desired == DesiredStatus::Stopped
+            || self.draining_since.is_some()
+            || self.status() == TaskStatus::Stopped
+    }
+
+    /// When it ended, once it has.
+    pub fn stopped_at(&self) -> Option<Timestamp> {
+        let report = self.report.as_ref()?;
+        (report.status == TaskStatus::Stopped).then_some(report.at)
+    }
+
     /// Whether scale-in and deployments must leave it alone at this moment.
     pub fn is_protected(&self, now: Timestamp) -> bool {
         self.protected_until.is_some_and(|until| until > now)
@@ -436,7 +465,7 @@ impl TaskRecord {
 
     /// It serves, and is not on its way out.
     pub fn available(&self) -> bool {
-        self.serves() && self.desired == DesiredStatus::Running && self.draining_since.is_none()
+        self.serves() && !self.is_ending()
     }
 }
 

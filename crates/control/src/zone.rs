@@ -4,10 +4,7 @@
 //! whom where a traffic policy is aware of them, and are told as AWS tells them.
 
 use bowline_aws::cfn::StackResource;
-use bowline_model::{
-    task::DesiredStatus,
-    zone::{self, ZoneLoad},
-};
+use bowline_model::zone::{self, ZoneLoad};
 use serde::{Deserialize, Serialize};
 
 use crate::registry::{Registry, TaskOwner, TaskRecord};
@@ -92,9 +89,7 @@ impl Spread {
         if zones.is_empty() {
             return Self(zones);
         }
-        let stays =
-            |task: &&TaskRecord| task.desired == DesiredStatus::Running && task.draining_since.is_none();
-        for task in tasks.filter(stays) {
+        for task in tasks.filter(|task| !task.is_ending()) {
             let zone = of_task(registry, task);
             let Some(load) = zones.iter_mut().find(|load| load.zone == zone) else { continue };
             load.service += 1;

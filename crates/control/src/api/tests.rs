@@ -29,6 +29,7 @@ mod modes;
 mod published;
 mod secretsmanager;
 mod servicediscovery;
+mod tasks;
 mod xray;
 
 /// A control plane in memory, and who calls it.

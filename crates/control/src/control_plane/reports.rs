@@ -33,17 +33,7 @@ pub(super) async fn take_up(core: Arc<Core>, mut reports: mpsc::Receiver<TaskRep
 
 fn take(registry: &mut Registry, batch: &[TaskReport]) -> Result<(), RegistryError> {
     for report in batch {
-        registry.tasks.update(report.id.as_str(), |task| {
-            // One that only says the same again later is no news: it would be a write, and
-            // would wake every stream.
-            let said = task
-                .report
-                .as_ref()
-                .is_some_and(|present| TaskReport { at: report.at, ..TaskReport::clone(present) } == *report);
-            if !said {
-                task.report = Some(Arc::new(report.clone()));
-            }
-        });
+        registry.tasks.update(report.id.as_str(), |task| task.take_up(report));
     }
     Ok(())
 }

@@ -7,11 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use bowline_model::{
-    arn::Arn,
-    service::DeploymentId,
-    task::{DesiredStatus, TaskId},
-};
+use bowline_model::{arn::Arn, service::DeploymentId, task::TaskId};
 
 use super::{PublishOptions, PublishedFaults};
 use crate::{
@@ -144,8 +140,7 @@ fn may_be_behind_gateway(registry: &Registry, task: &TaskRecord) -> bool {
 /// What of a task others' resources are made of.
 fn published(task: &TaskRecord) -> impl PartialEq + '_ {
     let sockets = task.report.as_ref().map(|report| &report.inbound);
-    let is_ending = task.draining_since.is_some() || task.desired == DesiredStatus::Stopped;
-    (&task.owner, &task.zone, task.serves(), is_ending, sockets)
+    (&task.owner, &task.zone, task.serves(), task.is_ending(), sockets)
 }
 
 /// Whether what is published may differ otherwise than by tasks and revocations: all tables but those that nothing here

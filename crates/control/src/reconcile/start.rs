@@ -54,6 +54,7 @@ pub(super) fn tasks(
             was_healthy: false,
             health_checked,
             proxied: wanted.proxied,
+            started_at: None,
             serving_since: None,
             stop_reason: None,
             capacity_provider: placement.place(),

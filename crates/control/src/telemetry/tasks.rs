@@ -316,6 +316,7 @@ mod tests {
                 zone: None,
                 protected_until: None,
                 proxied: true,
+                started_at: None,
                 serving_since: None,
                 report: None,
             };

@@ -148,7 +148,7 @@ pub(super) fn delete(call: &Call<'_>, request: DeleteClusterRequest) -> Result<C
                 "The Cluster cannot be deleted while Services are active.",
             ));
         }
-        if tasks_of(registry, &cluster).next().is_some() {
+        if tasks_of(registry, &cluster).any(|task| task.stopped_at().is_none()) {
             return Err(Fault::new(
                 "ClusterContainsTasksException",
                 "The Cluster cannot be deleted while Tasks are active.",

@@ -8,11 +8,7 @@ use bowline_aws::{
     },
     protocol::Fault,
 };
-use bowline_model::{
-    arn::Arn,
-    clock::Timestamp,
-    task::{DesiredStatus, TaskId},
-};
+use bowline_model::{arn::Arn, clock::Timestamp, task::TaskId};
 
 use super::{arn_in_cluster, find_cluster, invalid, tasks};
 use crate::{
@@ -47,9 +43,7 @@ fn find(registry: &Registry, cluster: &Cluster, arn: &Arn) -> Result<TaskId, Fai
         Some(task) if !matches!(task.owner, TaskOwner::Service { .. }) => {
             Err(failure(arn, "TASK_NOT_VALID", Some("The task is not part of an Amazon ECS service.")))
         }
-        Some(task) if task.desired == DesiredStatus::Stopped || task.draining_since.is_some() => {
-            Err(failure(arn, "TASK_NOT_VALID", Some("The task is stopping.")))
-        }
+        Some(task) if task.is_ending() => Err(failure(arn, "TASK_NOT_VALID", Some("The task is stopping."))),
         Some(task) => Ok(task.id.clone()),
     }
 }

@@ -16,7 +16,6 @@ use bowline_aws::{
 };
 use bowline_model::{
     arn::Arn,
-    clock::Timestamp,
     task::{DesiredStatus, HealthStatus, StopCode, TaskReport, TaskStatus},
 };
 
@@ -134,24 +133,24 @@ pub(super) fn start(call: &Call<'_>, request: StartTaskRequest) -> Result<TasksR
 /// That call asked for something else.
 fn made_before(registry: &Registry, wanted: &StandaloneTask) -> Result<Option<TasksResponse>, Fault> {
     let Some((token, _)) = &wanted.client_token else { return Ok(None) };
-    let running = registry.tasks.values().map(|task| (&**task, None));
-    let stopped = registry.stopped_tasks.values().map(|stopped| (&stopped.task, Some(stopped.stopped_at)));
+    let running = registry.tasks.values().map(|task| &**task);
+    let stopped = registry.stopped_tasks.values().map(|stopped| &stopped.task);
     let made: Vec<_> = running
         .chain(stopped)
-        .filter_map(|(task, stopped_at)| match &task.owner {
-            TaskOwner::Standalone(made) if made.cluster == wanted.cluster => Some((task, stopped_at, made)),
+        .filter_map(|task| match &task.owner {
+            TaskOwner::Standalone(made) if made.cluster == wanted.cluster => Some((task, made)),
             _ => None,
         })
-        .filter(|(_, _, made)| made.client_token.as_ref().is_some_and(|(used, _)| used == token))
+        .filter(|(_, made)| made.client_token.as_ref().is_some_and(|(used, _)| used == token))
         .collect();
-    let Some((_, _, first)) = made.first() else { return Ok(None) };
+    let Some((_, first)) = made.first() else { return Ok(None) };
     if ***first != *wanted {
         return Err(Fault::new(
             "ConflictException",
             "The clientToken is in use by a RunTask with other parameters.",
         ));
     }
-    let tasks = made.iter().map(|(task, stopped_at, _)| told(registry, task, *stopped_at)).collect();
+    let tasks = made.iter().map(|(task, _)| told(registry, task)).collect();
     Ok(Some(TasksResponse { tasks, failures: Vec::new() }))
 }
 
@@ -233,6 +232,7 @@ fn start_tasks(call: &Call<'_>, start: Start) -> Result<TasksResponse, Fault> {
                 was_healthy: false,
                 health_checked: definition.is_health_checked(),
                 proxied,
+                started_at: None,
                 serving_since: None,
                 stop_reason: None,
                 capacity_provider: placement.place(),
@@ -246,7 +246,7 @@ fn start_tasks(call: &Call<'_>, start: Start) -> Result<TasksResponse, Fault> {
                 return Err(invalid("No Container Instances were found in your cluster."));
             }
             registry.tasks.put(id.as_str(), record.clone());
-            tasks.push(told(registry, &record, None));
+            tasks.push(told(registry, &record));
         }
         Ok(TasksResponse { tasks, failures: Vec::new() })
     })
@@ -293,7 +293,12 @@ pub(super) fn stop(call: &Call<'_>, request: StopTaskRequest) -> Result<StopTask
             code: StopCode::UserInitiated,
             reason: request.reason.clone().unwrap_or_else(|| "Task stopped by user".into()),
         };
-        if registry.tasks.get(&id).is_some_and(|task| is_in(task, &cluster)) {
+        let known = registry.tasks.get(&id).filter(|task| is_in(task, &cluster));
+        if let Some(task) = known {
+            // What is over has its own reason.
+            if task.stopped_at().is_some() {
+                return Ok(StopTaskResponse { task: told(registry, task) });
+            }
             registry.tasks.update(&id, |task| {
                 task.stop_reason.get_or_insert(reason);
                 // A service's tasks leave in order: nothing new is sent to one on its way out.
@@ -305,13 +310,11 @@ pub(super) fn stop(call: &Call<'_>, request: StopTaskRequest) -> Result<StopTask
                 }
             });
             if let Some(task) = registry.tasks.get(&id) {
-                return Ok(StopTaskResponse { task: told(registry, task, None) });
+                return Ok(StopTaskResponse { task: told(registry, task) });
             }
         }
         match registry.stopped_tasks.get(&id).filter(|stopped| is_in(&stopped.task, &cluster)) {
-            Some(stopped) => {
-                Ok(StopTaskResponse { task: told(registry, &stopped.task, Some(stopped.stopped_at)) })
-            }
+            Some(stopped) => Ok(StopTaskResponse { task: told(registry, &stopped.task) }),
             None => Err(invalid("The referenced task was not found.")),
         }
     })
@@ -334,9 +337,6 @@ pub(super) fn list(call: &Call<'_>, request: ListTasksRequest) -> Result<ListTas
     let running = registry.tasks.values().map(|task| &**task);
     let stopped = registry.stopped_tasks.values().map(|stopped| &stopped.task);
     let tasks = running.chain(stopped).filter(|task| {
-        let stops = task.desired == DesiredStatus::Stopped
-            || task.draining_since.is_some()
-            || registry.tasks.get(task.id.as_str()).is_none();
         let of_service = service.as_ref().is_none_or(
             |wanted| matches!(&task.owner, TaskOwner::Service { service, .. } if service == wanted),
         );
@@ -356,7 +356,7 @@ pub(super) fn list(call: &Call<'_>, request: ListTasksRequest) -> Result<ListTas
         is_in(task, &cluster)
             && of_launch_type
             && on_instance
-            && stops == (wanted == DesiredTaskStatus::Stopped)
+            && task.is_ending() == (wanted == DesiredTaskStatus::Stopped)
             && of_service
             && of_family
             && of_starter
@@ -388,8 +388,8 @@ pub(super) fn describe(call: &Call<'_>, request: DescribeTasksRequest) -> Result
         let running = registry.tasks.get(id).filter(|task| is_in(task, &cluster));
         let stopped = registry.stopped_tasks.get(id).filter(|stopped| is_in(&stopped.task, &cluster));
         let found = running
-            .map(|task| told(&registry, task, None))
-            .or_else(|| stopped.map(|stopped| told(&registry, &stopped.task, Some(stopped.stopped_at))));
+            .map(|task| told(&registry, task))
+            .or_else(|| stopped.map(|stopped| told(&registry, &stopped.task)));
         if let Some(mut task) = found {
             if !request.include.contains(&TagsField::Tags) {
                 task.tags.clear();
@@ -441,7 +441,7 @@ fn health_name(health: HealthStatus) -> &'static str {
     }
 }
 
-fn told(registry: &Registry, task: &TaskRecord, stopped_at: Option<Timestamp>) -> Task {
+fn told(registry: &Registry, task: &TaskRecord) -> Task {
     let report = task.report.as_deref();
     let service = registry.service_of(task);
     let request = service
@@ -454,9 +454,7 @@ fn told(registry: &Registry, task: &TaskRecord, stopped_at: Option<Timestamp>) -
     };
     let definition = task.owner.task_definition();
     let recorded = definition.and_then(|arn| registry.task_definition_records.get(arn.as_str()));
-    let stopping =
-        task.desired == DesiredStatus::Stopped || task.draining_since.is_some() || stopped_at.is_some();
-    let (stop_code, stopped_reason) = end_of(task, report, stopping);
+    let (stop_code, stopped_reason) = end_of(task, report);
     Task {
         task_arn: task.arn.to_string(),
         task_definition_arn: definition.map(Arn::to_string).unwrap_or_default(),
@@ -471,11 +469,11 @@ fn told(registry: &Registry, task: &TaskRecord, stopped_at: Option<Timestamp>) -
         containers: containers(task, report, recorded.map(|record| &record.request)),
         cpu: recorded.and_then(|record| record.request.cpu.clone()),
         created_at: wire(task.created_at),
-        desired_status: if stopping { "STOPPED" } else { "RUNNING" },
+        desired_status: if task.is_ending() { "STOPPED" } else { "RUNNING" },
         enable_execute_command: executes_commands(registry, task),
         group,
         health_status: health_name(report.map(|report| report.health).unwrap_or_default()),
-        last_status: status_name(if stopped_at.is_some() { TaskStatus::Stopped } else { task.status() }),
+        last_status: status_name(task.status()),
         launch_type: instance::launch_type(registry, task),
         memory: recorded.and_then(|record| record.request.memory.clone()),
         overrides: told_overrides(task),
@@ -483,10 +481,10 @@ fn told(registry: &Registry, task: &TaskRecord, stopped_at: Option<Timestamp>) -
             TaskOwner::Standalone(standalone) => standalone.platform_version.clone(),
             _ => request.and_then(|request| request.platform_version.clone()),
         },
-        started_at: task.serving_since.map(wire),
+        started_at: task.started_at.map(wire),
         started_by: started_by(task),
         stop_code,
-        stopped_at: stopped_at.map(wire),
+        stopped_at: task.stopped_at().map(wire),
         stopped_reason,
         tags: task.tags.clone(),
         version: 1,
@@ -504,12 +502,8 @@ fn warning(text: &str) -> Attribute {
 }
 
 /// Why it stops, or has: what was said when it was told to, else what its agent saw.
-fn end_of(
-    task: &TaskRecord,
-    report: Option<&TaskReport>,
-    stopping: bool,
-) -> (Option<String>, Option<String>) {
-    if !stopping {
+fn end_of(task: &TaskRecord, report: Option<&TaskReport>) -> (Option<String>, Option<String>) {
+    if !task.is_ending() {
         return (None, None);
     }
     if let Some(said) = &task.stop_reason {

@@ -12,7 +12,7 @@ use bowline_aws::{
     fis::{ActionsMode, EmptyTargetResolutionMode, Target},
     protocol::Fault,
 };
-use bowline_model::{arn::Arn, task::DesiredStatus};
+use bowline_model::arn::Arn;
 use serde_json::{Value, json};
 
 use crate::{
@@ -145,11 +145,10 @@ fn candidates(registry: &Registry, target: &Target) -> Result<Vec<String>, RunEr
     let is_in = |arn: &Arn| cluster.is_none_or(|cluster| arn.resource().split('/').nth(1) == Some(cluster));
     let arns: Vec<String> = match target.resource_type.as_str() {
         "aws:ecs:task" => {
-            let running = registry.tasks.values().filter(|task| {
-                task.desired == DesiredStatus::Running
-                    && task.draining_since.is_none()
-                    && !matches!(task.owner, TaskOwner::Gateway { .. })
-            });
+            let running = registry
+                .tasks
+                .values()
+                .filter(|task| !task.is_ending() && !matches!(task.owner, TaskOwner::Gateway { .. }));
             let of_service = |owner: &TaskOwner| {
                 service.is_none_or(|wanted| {
                     matches!(owner, TaskOwner::Service { service, .. } if service.resource_name() == wanted)

@@ -39,6 +39,7 @@ fn put(registry: &mut Registry, task: u8, of: u8, draining: bool) {
         zone: None,
         protected_until: None,
         proxied: true,
+        started_at: None,
         serving_since: None,
         report: None,
     };

@@ -80,6 +80,7 @@ impl CloudMap {
                 protected_until: None,
                 tags: Vec::new(),
                 proxied: true,
+                started_at: Some(now),
                 serving_since: Some(now),
                 report: Some(Arc::new(report)),
             };

@@ -1,7 +1,6 @@
 """Processes that the harness starts: pinned to a core, measured from /proc, stopped by pid."""
 
 import contextlib
-import ctypes
 import functools
 import os
 import signal
@@ -9,9 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
 _CPUCLOCK_SCHED = 2
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Failure(Exception):
@@ -30,31 +27,36 @@ def cores():
     return allowed[0], allowed[-1]
 
 
-def _prepare_child(core):
-    """Runs between fork and exec."""
+def _spawn(argv, core, **options):
+    """Starts a command, on `core` alone where that is given.
 
-    def prepare():
+    Nothing of ours runs in the child: only then does Python use vfork. A fork takes the longer the more memory the
+    harness has, up to tens of milliseconds after cases that make their load here, and starts are measured.
+    """
+    # Dies with the harness, even when that is killed with SIGKILL.
+    argv = ["setpriv", "--pdeathsig", "TERM", "--", *argv]
+    own = os.sched_getaffinity(0)
+    try:
         if core is not None:
             os.sched_setaffinity(0, {core})
-        # Dies with the harness, even when that is killed with SIGKILL.
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-
-    return prepare
+        return subprocess.Popen(argv, **options)
+    finally:
+        os.sched_setaffinity(0, own)
 
 
 def run(argv, *, core=None, timeout=60.0, cwd=None, env=None):
     """Runs a command to its end and returns its standard output; raises Failure with what it said."""
     core = cores()[0] if core is None else core
     # Its own process group is not wanted: Ctrl-C must reach it.
-    with subprocess.Popen(
+    with _spawn(
         argv,
+        core,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
         env=env,
-        preexec_fn=_prepare_child(core),
     ) as child:
         try:
             out, err = child.communicate(timeout=timeout)
@@ -78,14 +80,14 @@ class Process:
         self.name = name
         self.log = Path(directory) / f"{name}.log"
         with self.log.open("wb") as log:
-            self._child = subprocess.Popen(
+            self._child = _spawn(
                 argv,
+                core,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=directory,
                 env=env,
-                preexec_fn=_prepare_child(core),
                 # Ctrl-C is for the harness, which then stops its daemons in order.
                 start_new_session=True,
             )

@@ -1,12 +1,20 @@
 //! When a proxy gives up new work because its memory runs out. Envoy's overload manager does the
 //! same by its actions `stop_accepting_requests` and `stop_accepting_connections`.
 
+use std::time::Duration;
+
 /// Per mille of the limit from which new requests are answered 503.
 pub const REQUESTS_AT: u64 = 900;
 /// Per mille of the limit from which no new connections are accepted.
 pub const CONNECTIONS_AT: u64 = 950;
 /// Per mille below which the memory has to fall before it is as it was.
 const SLACK: u64 = 50;
+/// How often the memory is looked at near the limit.
+pub const LOOK_AT_LEAST_AFTER: Duration = Duration::from_millis(100);
+/// How seldom the memory is looked at, far from the limit.
+pub const LOOK_AT_MOST_AFTER: Duration = Duration::from_secs(1);
+/// Bytes by which a proxy's memory is taken to grow in a millisecond at most: several times what a core reads through TLS.
+const GROWS_BY: u64 = 4 << 20;
 
 /// What is given up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +43,15 @@ impl Shedding {
     }
 }
 
+/// When the memory is looked at next: before it can have got to where requests are given up, as far as that goes.
+///
+/// Each look wakes a thread that may be in a request's way.
+#[must_use]
+pub fn next_look(used: u64, limit: u64) -> Duration {
+    let left = (limit / 1_000 * REQUESTS_AT).saturating_sub(used);
+    Duration::from_millis(left / GROWS_BY).clamp(LOOK_AT_LEAST_AFTER, LOOK_AT_MOST_AFTER)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -61,6 +78,22 @@ mod tests {
             assert_eq!(shedding, expected, "{used}");
         }
         assert_eq!(Shedding::None.next(u64::MAX, u64::MAX), Shedding::Connections);
+    }
+
+    #[test]
+    fn looks_more_often_the_nearer_the_limit_is() {
+        const GIB: u64 = 1 << 30;
+        for (used, limit, expected) in [
+            (20 << 20, 64 << 20, 100),
+            (0, GIB, 230),
+            (GIB, 4 * GIB, 665),
+            (3 * GIB, 4 * GIB, 153),
+            (20 << 20, 6 * GIB, 1_000),
+            (6 * GIB, 6 * GIB, 100),
+            (0, u64::MAX, 1_000),
+        ] {
+            assert_eq!(next_look(used, limit), Duration::from_millis(expected), "{used} of {limit}");
+        }
     }
 
     proptest! {

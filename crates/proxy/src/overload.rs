@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use bowline_model::overload::Shedding;
+use bowline_model::overload::{LOOK_AT_LEAST_AFTER, LOOK_AT_MOST_AFTER, Shedding, next_look};
 use bowline_plumbing::sys;
 use tokio::{sync::Notify, time::timeout};
 
@@ -23,15 +23,12 @@ use crate::{
     shared::Shared,
 };
 
-/// How often the memory is looked at.
-const INTERVAL: Duration = Duration::from_millis(100);
-/// How often, at rest: see [`Rest`].
-const INTERVAL_AT_REST: Duration = Duration::from_secs(1);
-/// So many looks in a row have seen nothing begin.
-const LOOKS_BEFORE_REST: u32 = 10;
+/// For so long the looks have seen nothing begin.
+const QUIET_BEFORE_REST: Duration = Duration::from_secs(1);
 /// With less than this part of its limit a proxy may rest.
 const REST_BELOW: u64 = 2;
-/// How seldom freed memory is given back to the system, which stops the allocator for a moment.
+/// How seldom freed memory is given back to the system, which stops the allocator for a moment: near the limit, so once a
+/// second.
 const LOOKS_BETWEEN_RELEASES: u32 = 10;
 /// Of the machine's memory, where nobody set a limit.
 const SHARE_OF_MACHINE: u64 = 4;
@@ -68,7 +65,7 @@ impl Overload {
     /// Returns when connections are accepted again.
     pub(crate) async fn accepts_connections(&self) {
         while self.shedding() >= Shedding::Connections as u8 {
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(LOOK_AT_LEAST_AFTER).await;
         }
     }
 
@@ -96,17 +93,17 @@ impl Overload {
 /// When the memory is looked at less often: a process that rests is to cost nothing.
 ///
 /// Memory grows by what is begun, of which the first wakes the watcher, or by what is under way. Streams of bytes that
-/// are neither are bounded each, and looked at all the same, at [`INTERVAL_AT_REST`], far from the limit.
+/// are neither are bounded each, and looked at all the same, every [`LOOK_AT_MOST_AFTER`], far from the limit.
 #[derive(Debug, Default)]
 struct Rest {
-    quiet_looks: u32,
+    quiet_for: Duration,
 }
 
 impl Rest {
-    /// After a look.
-    fn may_begin(&mut self, quiet: bool, calls: i64, shedding: Shedding, used: u64, limit: u64) -> bool {
-        self.quiet_looks = if quiet && calls <= 0 { self.quiet_looks.saturating_add(1) } else { 0 };
-        self.quiet_looks >= LOOKS_BEFORE_REST && shedding == Shedding::None && used < limit / REST_BELOW
+    /// After a look, `since` the one before it.
+    fn may_begin(&mut self, quiet: bool, since: Duration, shedding: Shedding, used: u64, limit: u64) -> bool {
+        self.quiet_for = if quiet { self.quiet_for.saturating_add(since) } else { Duration::ZERO };
+        self.quiet_for >= QUIET_BEFORE_REST && shedding == Shedding::None && used < limit / REST_BELOW
     }
 }
 
@@ -115,7 +112,7 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
     let limit = shared.overload.limit.or_else(default_limit);
     let (Some(limit), Some(page), Some(memory)) = (limit, page_bytes(), Memory::open()) else { return };
     let (mut shedding, mut looks, mut rest) = (Shedding::None, 0_u32, Rest::default());
-    let mut has_rested = false;
+    let (mut has_rested, mut since) = (false, Duration::ZERO);
     loop {
         looks = looks.wrapping_add(1);
         // What the allocator keeps for later would be counted for ever.
@@ -130,17 +127,19 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
                 shedding = next;
             }
         }
-        let quiet = shared.overload.looked(shedding);
-        let calls = calls_under_way(&shared.metrics);
-        if rest.may_begin(quiet, calls, shedding, used.unwrap_or(limit), limit) {
+        let quiet = shared.overload.looked(shedding) && calls_under_way(&shared.metrics) <= 0;
+        let used = used.unwrap_or(limit);
+        if rest.may_begin(quiet, since, shedding, used, limit) {
+            since = LOOK_AT_MOST_AFTER;
             if !has_rested {
                 has_rested = true;
                 give_back_start();
             }
             // Either way it is time to look.
-            let _ = timeout(INTERVAL_AT_REST, shared.overload.stirred.notified()).await;
+            let _ = timeout(since, shared.overload.stirred.notified()).await;
         } else {
-            tokio::time::sleep(INTERVAL).await;
+            since = next_look(used, limit);
+            tokio::time::sleep(since).await;
         }
     }
 }
@@ -237,18 +236,19 @@ mod tests {
     #[test]
     fn rests_far_from_its_limit_when_nothing_is_under_way() {
         let (limit, little) = (1_000, 499);
-        let rests = |quiet, calls, shedding, used| {
+        let rests = |quiet, since, shedding, used| {
             let mut rest = Rest::default();
-            (1..=20).find(|_| rest.may_begin(quiet, calls, shedding, used, limit))
+            (1..=20).find(|_| rest.may_begin(quiet, since, shedding, used, limit))
         };
-        assert_eq!(rests(true, 0, Shedding::None, little), Some(LOOKS_BEFORE_REST));
-        assert_eq!(rests(false, 0, Shedding::None, little), None);
-        assert_eq!(rests(true, 1, Shedding::None, little), None);
-        assert_eq!(rests(true, 0, Shedding::Requests, little), None);
-        assert_eq!(rests(true, 0, Shedding::None, 500), None);
-        let mut rest = Rest { quiet_looks: LOOKS_BEFORE_REST };
-        assert!(!rest.may_begin(false, 0, Shedding::None, little, limit), "it is over at once");
-        assert!(!rest.may_begin(true, 0, Shedding::None, little, limit));
+        let (often, seldom) = (QUIET_BEFORE_REST / 10, QUIET_BEFORE_REST);
+        assert_eq!(rests(true, often, Shedding::None, little), Some(10));
+        assert_eq!(rests(true, seldom, Shedding::None, little), Some(1));
+        assert_eq!(rests(false, often, Shedding::None, little), None);
+        assert_eq!(rests(true, often, Shedding::Requests, little), None);
+        assert_eq!(rests(true, often, Shedding::None, 500), None);
+        let mut rest = Rest { quiet_for: QUIET_BEFORE_REST };
+        assert!(!rest.may_begin(false, often, Shedding::None, little, limit), "it is over at once");
+        assert!(!rest.may_begin(true, often, Shedding::None, little, limit));
     }
 
     #[tokio::test]

@@ -530,6 +530,18 @@ pub(crate) const MESH_AUTHORITY: &str = "bowline-mesh";
 pub(crate) const PUBLIC_AUTHORITY: &str = "bowline-public";
 
 impl Registry {
+    /// The tasks, and then those that are over and not forgotten yet.
+    pub fn known_tasks(&self) -> impl Iterator<Item = &TaskRecord> {
+        let over = self.stopped_tasks.values().map(|stopped| &stopped.task);
+        self.tasks.values().map(|task| &**task).chain(over)
+    }
+
+    /// A task, also one that is over and not forgotten yet.
+    pub fn known_task(&self, id: &str) -> Option<&TaskRecord> {
+        let over = || self.stopped_tasks.get(id).map(|stopped| &stopped.task);
+        self.tasks.get(id).map(|task| &**task).or_else(over)
+    }
+
     /// Who signed a certificate.
     pub fn authority_of(&self, certificate: &CertificateRecord) -> Arn {
         certificate.authority.clone().unwrap_or_else(|| {

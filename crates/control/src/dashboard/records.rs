@@ -152,12 +152,10 @@ fn logs(
     groups: &BTreeSet<String>,
     now: Timestamp,
 ) -> Vec<LogRow> {
-    let present = registry.tasks.values().map(|task| &**task);
-    let over = registry.stopped_tasks.values().map(|stopped| &stopped.task);
     let is_its =
         |owner: &TaskOwner| matches!(owner, TaskOwner::Service { service: of, .. } if *of == service.arn);
     let tasks: BTreeSet<&str> =
-        present.chain(over).filter(|task| is_its(&task.owner)).map(|task| task.id.as_str()).collect();
+        registry.known_tasks().filter(|task| is_its(&task.owner)).map(|task| task.id.as_str()).collect();
     let mut rows: BTreeMap<(u64, u64, &str), LogRow> = BTreeMap::new();
     for group in groups {
         // A group that is not there yet has no lines.

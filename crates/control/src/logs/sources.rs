@@ -98,15 +98,10 @@ pub fn sources(
             let source =
                 sources.entry(group).or_insert_with(|| Source { tasks: is_shared.then(BTreeSet::new) });
             if let Some(tasks) = &mut source.tasks {
-                let running = registry
-                    .tasks
-                    .values()
+                let its = registry
+                    .known_tasks()
                     .filter(|task| registry.service_of(task).is_some_and(|it| it.arn == service.arn));
-                tasks.extend(running.map(|task| task.id.as_str().to_owned()));
-                let stopped = registry.stopped_tasks.values().map(|stopped| &stopped.task);
-                let stopped =
-                    stopped.filter(|task| registry.service_of(task).is_some_and(|it| it.arn == service.arn));
-                tasks.extend(stopped.map(|task| task.id.as_str().to_owned()));
+                tasks.extend(its.map(|task| task.id.as_str().to_owned()));
             }
         }
     }

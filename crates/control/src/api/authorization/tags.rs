@@ -59,10 +59,7 @@ fn ecs(registry: &Registry, arn: &str, resource: &str) -> Option<Tags> {
         "cluster" => registry.clusters.get(name).map(|row| of(&row.request.tags)),
         "service" => registry.service_records.get(arn).map(|row| of(&row.request.tags)),
         "task-definition" => registry.task_definition_records.get(arn).map(|row| of(&row.request.tags)),
-        "task" => {
-            let stopped = || Some(&registry.stopped_tasks.get(id)?.task.tags);
-            registry.tasks.get(id).map(|row| &row.tags).or_else(stopped).map(|tags| of(tags))
-        }
+        "task" => registry.known_task(id).map(|task| of(&task.tags)),
         _ => None,
     }
 }

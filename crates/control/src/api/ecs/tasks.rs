@@ -133,10 +133,8 @@ pub(super) fn start(call: &Call<'_>, request: StartTaskRequest) -> Result<TasksR
 /// That call asked for something else.
 fn made_before(registry: &Registry, wanted: &StandaloneTask) -> Result<Option<TasksResponse>, Fault> {
     let Some((token, _)) = &wanted.client_token else { return Ok(None) };
-    let running = registry.tasks.values().map(|task| &**task);
-    let stopped = registry.stopped_tasks.values().map(|stopped| &stopped.task);
-    let made: Vec<_> = running
-        .chain(stopped)
+    let made: Vec<_> = registry
+        .known_tasks()
         .filter_map(|task| match &task.owner {
             TaskOwner::Standalone(made) if made.cluster == wanted.cluster => Some((task, made)),
             _ => None,
@@ -293,12 +291,10 @@ pub(super) fn stop(call: &Call<'_>, request: StopTaskRequest) -> Result<StopTask
             code: StopCode::UserInitiated,
             reason: request.reason.clone().unwrap_or_else(|| "Task stopped by user".into()),
         };
-        let known = registry.tasks.get(&id).filter(|task| is_in(task, &cluster));
-        if let Some(task) = known {
-            // What is over has its own reason.
-            if task.stopped_at().is_some() {
-                return Ok(StopTaskResponse { task: told(registry, task) });
-            }
+        let not_found = || invalid("The referenced task was not found.");
+        let known = registry.known_task(&id).filter(|task| is_in(task, &cluster)).ok_or_else(not_found)?;
+        // What is over has its own reason.
+        if known.stopped_at().is_none() {
             registry.tasks.update(&id, |task| {
                 task.stop_reason.get_or_insert(reason);
                 // A service's tasks leave in order: nothing new is sent to one on its way out.
@@ -309,14 +305,9 @@ pub(super) fn stop(call: &Call<'_>, request: StopTaskRequest) -> Result<StopTask
                     _ => task.desired = DesiredStatus::Stopped,
                 }
             });
-            if let Some(task) = registry.tasks.get(&id) {
-                return Ok(StopTaskResponse { task: told(registry, task) });
-            }
         }
-        match registry.stopped_tasks.get(&id).filter(|stopped| is_in(&stopped.task, &cluster)) {
-            Some(stopped) => Ok(StopTaskResponse { task: told(registry, &stopped.task) }),
-            None => Err(invalid("The referenced task was not found.")),
-        }
+        let task = registry.known_task(&id).ok_or_else(not_found)?;
+        Ok(StopTaskResponse { task: told(registry, task) })
     })
 }
 
@@ -334,9 +325,7 @@ pub(super) fn list(call: &Call<'_>, request: ListTasksRequest) -> Result<ListTas
         None => None,
     };
     let wanted = request.desired_status.unwrap_or(DesiredTaskStatus::Running);
-    let running = registry.tasks.values().map(|task| &**task);
-    let stopped = registry.stopped_tasks.values().map(|stopped| &stopped.task);
-    let tasks = running.chain(stopped).filter(|task| {
+    let tasks = registry.known_tasks().filter(|task| {
         let of_service = service.as_ref().is_none_or(
             |wanted| matches!(&task.owner, TaskOwner::Service { service, .. } if service == wanted),
         );
@@ -385,12 +374,8 @@ pub(super) fn describe(call: &Call<'_>, request: DescribeTasksRequest) -> Result
         let arn: Arn = arn_in_cluster("task", given, &cluster)
             .ok_or_else(|| invalid("Invalid task: its id or ARN is needed"))?;
         let id = arn.resource_name();
-        let running = registry.tasks.get(id).filter(|task| is_in(task, &cluster));
-        let stopped = registry.stopped_tasks.get(id).filter(|stopped| is_in(&stopped.task, &cluster));
-        let found = running
-            .map(|task| told(&registry, task))
-            .or_else(|| stopped.map(|stopped| told(&registry, &stopped.task)));
-        if let Some(mut task) = found {
+        let known = registry.known_task(id).filter(|task| is_in(task, &cluster));
+        if let Some(mut task) = known.map(|task| told(&registry, task)) {
             if !request.include.contains(&TagsField::Tags) {
                 task.tags.clear();
             }

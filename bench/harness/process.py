@@ -33,7 +33,7 @@ def _spawn(argv, core, **options):
     Nothing of ours runs in the child: only then does Python use vfork. A fork takes the longer the more memory the
     harness has, up to tens of milliseconds after cases that make their load here, and starts are measured.
     """
-    # Dies with the harness, even when that is killed with SIGKILL.
+    # The command dies with the harness, even when that is killed with SIGKILL.
     argv = ["setpriv", "--pdeathsig", "TERM", "--", *argv]
     own = os.sched_getaffinity(0)
     try:

@@ -1,6 +1,7 @@
 """Of the harness's own parts that need no proxies: `python3 -m unittest discover -s bench/tests`."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -173,6 +174,13 @@ class Processes(unittest.TestCase):
         with self.assertRaisesRegex(Failure, "ended with 3: why"):
             run(["sh", "-c", "echo why >&2; exit 3"])
 
+    def test_a_command_has_its_core_and_the_harness_keeps_its_own(self):
+        before = os.sched_getaffinity(0)
+        for core in cores():
+            out = run(["grep", "Cpus_allowed_list", "/proc/self/status"], core=core)
+            self.assertEqual(out.split(), ["Cpus_allowed_list:", str(core)])
+        self.assertEqual(os.sched_getaffinity(0), before)
+
     def test_daemons_die_with_a_killed_harness(self):
         program = (
             "import sys, time; sys.path.insert(0, sys.argv[1])\n"
@@ -185,6 +193,11 @@ class Processes(unittest.TestCase):
             argv = [sys.executable, "-c", program, bench, directory]
             with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as harness:
                 pid = int(harness.stdout.readline())
+                # Before that it is not tied to the harness yet.
+                deadline = time.monotonic() + 10
+                while Path(f"/proc/{pid}/comm").read_text() != "sleep\n":
+                    self.assertLess(time.monotonic(), deadline, "the command is not started")
+                    time.sleep(0.001)
                 harness.kill()
             deadline = time.monotonic() + 10
             while _runs(pid):

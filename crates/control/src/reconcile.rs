@@ -205,11 +205,11 @@ fn forget_unused_definitions(registry: &mut Registry) {
 
 /// Tasks that are over are told for a while, as AWS does.
 fn forget_stopped_tasks(registry: &mut Registry, now: Timestamp) {
-    registry.stopped_tasks.retain(|_, stopped| now.since(stopped.stopped_at) < STOPPED_TASKS_KEPT);
+    registry.stopped_tasks.retain(|_, stopped| now.since(stopped.put_away_at) < STOPPED_TASKS_KEPT);
     let surplus = registry.stopped_tasks.len().saturating_sub(STOPPED_TASKS_MAX);
     if surplus > 0 {
         let mut oldest: Vec<_> =
-            registry.stopped_tasks.iter().map(|(id, task)| (task.stopped_at, id.to_owned())).collect();
+            registry.stopped_tasks.iter().map(|(id, task)| (task.put_away_at, id.to_owned())).collect();
         oldest.sort();
         for (_, id) in oldest.into_iter().take(surplus) {
             registry.stopped_tasks.remove(&id);
@@ -283,7 +283,7 @@ fn forget_stopped(registry: &mut Registry, histories: &mut Histories, now: Times
             pass.events.push(Event { at: now, resource: key, subject, message });
         }
         if !matches!(task.owner, TaskOwner::Gateway { .. }) {
-            let stopped = StoppedTask { task: (*task).clone(), stopped_at: task.stopped_at().unwrap_or(now) };
+            let stopped = StoppedTask { task: (*task).clone(), put_away_at: now };
             registry.stopped_tasks.put(task.id.as_str(), stopped);
         }
         // Its certificates stay until their end: they can still be revoked.

@@ -43,7 +43,8 @@ impl Shedding {
     }
 }
 
-/// When the memory is looked at next: before it can have got to where requests are given up, as far as that goes.
+/// When the memory is looked at next: before it can have got to where requests are given up, but no sooner than
+/// [`LOOK_AT_LEAST_AFTER`].
 ///
 /// Each look wakes a thread that may be in a request's way.
 #[must_use]

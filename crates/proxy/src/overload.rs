@@ -27,8 +27,7 @@ use crate::{
 const QUIET_BEFORE_REST: Duration = Duration::from_secs(1);
 /// With less than this part of its limit a proxy may rest.
 const REST_BELOW: u64 = 2;
-/// How seldom freed memory is given back to the system, which stops the allocator for a moment: near the limit, so once a
-/// second.
+/// How seldom freed memory is given back to the system, which stops the allocator for a moment.
 const LOOKS_BETWEEN_RELEASES: u32 = 10;
 /// Of the machine's memory, where nobody set a limit.
 const SHARE_OF_MACHINE: u64 = 4;

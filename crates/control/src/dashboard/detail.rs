@@ -123,10 +123,10 @@ fn put_stopped(registry: &Registry, service: &Service, items: &mut Items) {
     let is_its = |task: &TaskRecord| matches!(&task.owner, TaskOwner::Service { service: of, .. } if *of == service.arn);
     let mut stopped: Vec<_> =
         registry.stopped_tasks.values().filter(|stopped| is_its(&stopped.task)).collect();
-    stopped.sort_by_key(|stopped| std::cmp::Reverse(stopped.stopped_at));
+    stopped.sort_by_key(|stopped| std::cmp::Reverse(stopped.put_away_at));
     for stopped in stopped.into_iter().take(STOPPED_MAX) {
         let mut told = task_told(&stopped.task);
-        told["stoppedAt"] = json!(stopped.stopped_at.as_millis());
+        told["stoppedAt"] = json!(stopped.task.stopped_at().map(|at| at.as_millis()));
         items.insert(format!("stopped/{}", stopped.task.id), told);
     }
 }

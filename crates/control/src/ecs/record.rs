@@ -137,6 +137,8 @@ pub enum DeploymentState {
 pub struct StoppedTask {
     /// As it was at its end.
     pub task: TaskRecord,
-    /// When it ended.
-    pub stopped_at: Timestamp,
+    /// When it was put here, by the control plane's own clock: it is forgotten by this, however wrong an agent's clock is.
+    /// When it ended is [`TaskRecord::stopped_at`].
+    #[serde(alias = "stopped_at")]
+    pub put_away_at: Timestamp,
 }

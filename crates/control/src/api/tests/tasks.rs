@@ -9,7 +9,10 @@ use bowline_model::{
 use serde_json::{Value, json};
 
 use super::Endpoint;
-use crate::api::call::wire;
+use crate::{
+    api::call::wire,
+    reconcile::{self, Histories},
+};
 
 /// A cluster with a task of its own, of which no agent has said anything yet.
 struct OneTask {
@@ -104,4 +107,23 @@ fn a_cluster_whose_tasks_are_over_can_be_deleted_at_once() {
     assert_eq!(task.api.fault("ecs", "DeleteCluster", request.clone()).code, "ClusterContainsTasksException");
     task.reports(task.api.now(), TaskStatus::Stopped, Some(StopCode::EssentialContainerExited));
     task.api.ok("ecs", "DeleteCluster", request);
+}
+
+#[test]
+fn what_is_over_is_told_for_an_hour_however_wrong_its_agents_clock() {
+    let task = OneTask::new(None);
+    let hour = Duration::from_secs(3_600);
+    let end = task.api.now() - 2 * hour;
+    task.reports(end, TaskStatus::Stopped, Some(StopCode::EssentialContainerExited));
+    let now = task.api.now();
+    let pass = |at| {
+        task.api.change(|registry| {
+            reconcile::pass(registry, &mut Histories::default(), at, || unreachable!("nothing is to run"));
+        });
+    };
+    pass(now);
+    pass(now + hour - Duration::from_millis(1));
+    assert_eq!(task.told()["stoppedAt"], seconds(end));
+    pass(now + hour);
+    assert_eq!((task.told(), task.listed("STOPPED")), (Value::Null, 0));
 }

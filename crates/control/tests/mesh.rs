@@ -24,6 +24,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use bowline_aws::cfn::{Inputs, Template};
 use bowline_control::{
     control_plane::{CertificateStatus, ControlConfig, ControlPlane, is_settled},
+    registry::{TaskOwner, TaskRecord},
     stack::{ApplyError, StackFault, record::StackTemplate},
 };
 use bowline_model::task::{TaskId, TokenIssuer};
@@ -73,6 +74,14 @@ impl Mesh {
         let registry = self.control.snapshot();
         let service = registry.services.values().find(|one| one.name == service).expect("the service");
         registry.tasks_of_service(&service.arn).into_iter().map(|task| task.id.clone()).collect()
+    }
+
+    /// The task of the one gateway.
+    fn gateway_task(&self) -> TaskId {
+        let registry = self.control.snapshot();
+        let of_gateway = |task: &&TaskRecord| matches!(task.owner, TaskOwner::Gateway { .. });
+        let task = registry.tasks.values().map(|task| &**task).find(of_gateway);
+        task.expect("the example has a gateway").id.clone()
     }
 
     async fn proxy(&self, task: &TaskId) -> Proxy {

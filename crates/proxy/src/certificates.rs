@@ -30,7 +30,10 @@ use crate::{
     config::store::{HeldIdentity, MESH_IDENTITY},
     control_plane::{ControlPlane, ControlPlaneError},
     last_good::Keeper,
-    tls::{self, TlsError, verify::peer_identity},
+    tls::{
+        self, TlsError,
+        verify::{peer_identity, serial_of},
+    },
 };
 
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
@@ -106,6 +109,14 @@ impl Stored {
         }
         let begin = self.received.max(self.not_before);
         begin + self.not_after.since(begin).mul_f64(2.0 / 3.0 - 0.05 + 0.1 * jitter)
+    }
+
+    /// Its serial number, where it was issued for clients outside the mesh. Of those that are fetched, whoever gave them
+    /// to the control plane knows the authority.
+    pub(crate) fn serial_outside(&self) -> Option<String> {
+        let is_issued = self.name != MESH_IDENTITY && self.wanted.fetched.is_none();
+        let leaf = self.chain.first().filter(|_| is_issued)?;
+        serial_of(leaf)
     }
 
     fn is_valid(&self, now: Timestamp) -> bool {

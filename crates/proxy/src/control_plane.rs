@@ -5,8 +5,8 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bowline_discovery::{
     identity::{
-        FETCH_PURPOSE, FetchRequest, IssueRequest, IssueResponse, ShowsRequest, TaskCredentialsRequest,
-        TaskCredentialsResponse, identity_client::IdentityClient,
+        FETCH_PURPOSE, FetchRequest, IssueRequest, IssueResponse, ShowsOutsideRequest, ShowsRequest,
+        TaskCredentialsRequest, TaskCredentialsResponse, identity_client::IdentityClient,
     },
     tonic::{
         self,
@@ -135,6 +135,17 @@ impl ControlPlane {
         let mut request = tonic::Request::new(shown);
         request.set_timeout(ISSUE_TIMEOUT);
         timeout(ISSUE_TIMEOUT, client.shows(request))
+            .await
+            .map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))??;
+        Ok(())
+    }
+
+    /// Tells the serial numbers of all certificates that clients outside the mesh are shown.
+    pub(crate) async fn shows_outside(&self, serials: Vec<String>) -> Result<(), ControlPlaneError> {
+        let mut client = IdentityClient::new(self.channel(true)?);
+        let mut request = tonic::Request::new(ShowsOutsideRequest { serials });
+        request.set_timeout(ISSUE_TIMEOUT);
+        timeout(ISSUE_TIMEOUT, client.shows_outside(request))
             .await
             .map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))??;
         Ok(())

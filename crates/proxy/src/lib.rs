@@ -68,6 +68,7 @@ mod seldom;
 mod server;
 mod shared;
 mod shim;
+mod shown_outside;
 mod sockets;
 mod staging;
 mod stream;

@@ -26,6 +26,7 @@ use crate::{
     options::{ProxyError, ProxyOptions},
     overload, resolver,
     run::{Control, End, ProxyHandle, build},
+    shown_outside,
     sockets::Sockets,
     staging::Staging,
     stream::{Stream, watch_certified},
@@ -139,6 +140,9 @@ async fn follow(
     let (published, changed) = (certificates.published(), Arc::new(Notify::new()));
     let (certified, is_certified) = watch::channel(false);
     let (configured, is_configured) = watch::channel(was_restored);
+    let opened = watch::Sender::new(0);
+    let telling_outside =
+        shown_outside::tell_forever(control_plane.clone(), certificates.published(), opened.subscribe());
     let (revision, revised) = watch::channel(0);
     let staging = Staging::new(control_plane.clone()).run(revision.subscribe(), certificates.published());
     let stream = Stream {
@@ -146,6 +150,7 @@ async fn follow(
         node: hello.task_id.as_str().to_owned(),
         changed: Arc::clone(&changed),
         configured,
+        opened,
         revision,
     };
     let (end, ending) = watch::channel(false);
@@ -167,6 +172,7 @@ async fn follow(
         tokio::spawn(health::check::check_forever(control.clone())),
         tokio::spawn(resolver::resolve_forever(control.clone())),
         tokio::spawn(staging),
+        tokio::spawn(telling_outside),
         tokio::spawn(overload::watch(Arc::clone(&control.lock().shared))),
         tokio::spawn(admin::serve(admin, control.clone())),
         tokio::spawn(serve_dns(control.clone(), Arc::clone(link), hello.dns, upstream)),

@@ -47,6 +47,8 @@ pub(crate) struct Stream {
     pub(crate) changed: Arc<Notify>,
     /// Set once the first configuration is in effect.
     pub(crate) configured: watch::Sender<bool>,
+    /// Counts how often it has been opened.
+    pub(crate) opened: watch::Sender<u64>,
     /// Counts changes, for the state on disk.
     pub(crate) revision: watch::Sender<u64>,
 }
@@ -103,6 +105,7 @@ impl Stream {
             client.delta_aggregated_resources(ReceiverStream::new(outgoing)).await?.into_inner();
         self.control_plane.control.lock().shared.metrics.stream_connects.increment();
         tracing::info!("the stream is open");
+        self.opened.send_modify(|count| *count += 1);
         let mut unanswered: Vec<_> = ResourceType::ALL.to_vec();
         let first_answers = tokio::time::sleep(FIRST_ANSWERS_TIMEOUT);
         tokio::pin!(first_answers);

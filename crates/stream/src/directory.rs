@@ -219,6 +219,9 @@ pub trait Directory: Send + Sync + 'static {
     fn fetch(&self, task: &TaskId, name: &str) -> Result<HeldCertificate, IssueError>;
     /// A proxy tells what it shows to others, and what is wrong with it on purpose.
     fn shows(&self, task: &TaskId, shown: ShowsRequest);
+    /// A proxy tells the serial numbers of the certificates that it shows to clients outside the mesh: of all of them.
+    /// Forgotten when its stream begins, or the last one ends.
+    fn shows_outside(&self, task: &TaskId, serials: Vec<String>);
     /// Temporary credentials of the task's role.
     fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError>;
     /// What the task's proxy should have, as all tasks that are like it; `None` when the task is over.

@@ -1,3 +1,4 @@
+mod identity;
 mod introspection;
 mod telemetry;
 
@@ -108,6 +109,7 @@ struct FakeDirectory {
     presence: watch::Sender<i64>,
     reports: Mutex<Vec<(TaskId, MetricReport)>>,
     spans: Mutex<Vec<(TaskId, SpanBatch)>>,
+    shown_outside: Mutex<Vec<(TaskId, Vec<String>)>>,
     introspection: crate::introspection::Introspection,
 }
 
@@ -156,6 +158,10 @@ impl FakeDirectory {
 
 impl Directory for FakeDirectory {
     fn shows(&self, _: &TaskId, _: ShowsRequest) {}
+
+    fn shows_outside(&self, task: &TaskId, serials: Vec<String>) {
+        self.shown_outside.lock().expect("nothing panicked").push((task.clone(), serials));
+    }
 
     fn redeem(&self, token: &str) -> Result<TaskId, IssueError> {
         self.world.lock().expect("nothing panicked").tokens.remove(token).ok_or(IssueError::Token)
@@ -294,6 +300,7 @@ fn start() -> Fixture {
         presence: watch::Sender::new(0),
         reports: Mutex::default(),
         spans: Mutex::default(),
+        shown_outside: Mutex::default(),
         introspection: crate::introspection::Introspection::default(),
     });
     let tls = TlsHandle::new(&authority.material()).expect("good material");

@@ -126,6 +126,16 @@ impl Directory for Core {
         self.note_shown(task, shown);
     }
 
+    fn shows_outside(&self, task: &TaskId, serials: Vec<String>) {
+        let serials = serials.iter().map(|serial| serial.trim_start_matches('0').to_owned()).collect();
+        let mut proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = proxies.get_mut(task) {
+            state.shown_outside = serials;
+        }
+        drop(proxies);
+        self.answered.send_modify(|count| *count += 1);
+    }
+
     fn credentials(&self, task: &TaskId) -> Result<TaskCredentials, TaskCredentialsError> {
         self.task_credentials(task)
     }

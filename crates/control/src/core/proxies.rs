@@ -1,7 +1,7 @@
 //! What is known of connected proxies, and where a test stands between them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::PoisonError,
     time::{Duration, Instant},
@@ -11,7 +11,7 @@ use bowline_discovery::resource::ResourceType;
 use bowline_model::task::TaskId;
 
 use super::Core;
-use crate::publish::scope::Reach;
+use crate::{publish::scope::Reach, registry::CertificateRecord};
 
 /// Endpoints that stand in for a cluster's at one task's proxy, each with its end.
 pub(super) type Diversions = BTreeMap<(TaskId, String), (SocketAddr, Instant)>;
@@ -22,10 +22,20 @@ pub(super) struct ProxyState {
     pub(super) streams: u32,
     /// Serial number of the certificate that its latest stream was opened with.
     pub(super) shown: String,
+    /// Serial numbers of the certificates that it has said it shows to clients outside, since that stream was opened;
+    /// without zeros before them.
+    pub(super) shown_outside: BTreeSet<String>,
     /// The generation that each type was last acknowledged at.
     pub(super) acknowledged: BTreeMap<ResourceType, u64>,
     /// What it refuses, by type.
     pub(super) refused: BTreeMap<ResourceType, String>,
+}
+
+impl ProxyState {
+    /// Whether it has said that it shows clients outside this certificate.
+    pub(super) fn shows_outside(&self, record: &CertificateRecord) -> bool {
+        self.shown_outside.contains(record.serial.trim_start_matches('0'))
+    }
 }
 
 /// What is known of a task's proxy without asking it.

@@ -24,8 +24,9 @@ impl Core {
     /// Every holder of certificates for a purpose, as far as the control plane knows them.
     ///
     /// Of the mesh, a certificate counts until its proxy has opened its stream with a later one: that an
-    /// answer was sent does not say that it arrived. Nobody tells whether clients outside trust what
-    /// gateways show, so all count as informed, and of each name only the latest certificate counts.
+    /// answer was sent does not say that it arrived. Of gateways, a certificate counts until its proxy has said
+    /// that it shows a later one of that name: first it has that on its disk. Nobody tells whether clients outside
+    /// trust what gateways show, so all count as informed.
     pub(crate) fn certificate_holders(
         &self,
         registry: &Registry,
@@ -54,10 +55,14 @@ impl Core {
         let peer = |(task, mut records): (&TaskId, Vec<&CertificateRecord>)| {
             let proxy = proxies.get(task);
             if public {
-                let all = records.clone();
-                records.retain(|record| {
-                    !all.iter().any(|other| other.name == record.name && other.age() > record.age())
-                });
+                let mut shown = BTreeMap::new();
+                for record in
+                    records.iter().filter(|record| proxy.is_some_and(|proxy| proxy.shows_outside(record)))
+                {
+                    let of = shown.entry(record.name.as_str()).or_insert_with(|| record.age());
+                    *of = (*of).max(record.age());
+                }
+                records.retain(|record| shown.get(record.name.as_str()).is_none_or(|of| record.age() >= *of));
             } else if let Some(shown) = proxy.and_then(|proxy| registry.certificates.get(&proxy.shown)) {
                 records.retain(|record| record.age() >= shown.age());
             }

@@ -2,14 +2,17 @@
 //! subscribed to, each response answered. What they refuse is noted with its moment.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::SocketAddr,
     sync::Arc,
     time::Instant,
 };
 
 use bowline_discovery::{
-    identity::{FETCH_PURPOSE, FetchRequest, IssueRequest, ShowsRequest, identity_client::IdentityClient},
+    identity::{
+        FETCH_PURPOSE, FetchRequest, IssueRequest, ShowsOutsideRequest, ShowsRequest,
+        identity_client::IdentityClient,
+    },
     resource::{Resource, ResourceType},
     v1::{self, identity::Source},
     xds::{DeltaDiscoveryRequest, aggregated_discovery_service_client::AggregatedDiscoveryServiceClient},
@@ -198,18 +201,39 @@ impl Place {
 
     /// A first certificate, for a token.
     pub(crate) async fn first(&self, token: &Secret) -> Result<Credentials, Status> {
-        self.issue(None, token.expose()).await
+        self.issue(None, token.expose(), "").await
     }
 
     /// Another certificate, in the name of one.
     pub(crate) async fn renewed(&self, present: &Credentials) -> Result<Credentials, Status> {
-        self.issue(Some(present), "").await
+        self.issue(Some(present), "", "").await
     }
 
-    async fn issue(&self, present: Option<&Credentials>, token: &str) -> Result<Credentials, Status> {
+    /// A certificate to show clients outside the mesh, by the name of its resource.
+    pub(crate) async fn public(&self, present: &Credentials, name: &str) -> Result<Credentials, Status> {
+        self.issue(Some(present), "", name).await
+    }
+
+    /// Tells which certificates clients outside the mesh are shown.
+    pub(crate) async fn shows_outside(
+        &self,
+        present: &Credentials,
+        shown: &[&Credentials],
+    ) -> Result<(), Status> {
+        let serials = shown.iter().map(|shown| serial_of(&shown.chain[0])).collect();
+        let mut client = IdentityClient::new(self.channel(Some(present)));
+        client.shows_outside(ShowsOutsideRequest { serials }).await.map(|_| ())
+    }
+
+    async fn issue(
+        &self,
+        present: Option<&Credentials>,
+        token: &str,
+        name: &str,
+    ) -> Result<Credentials, Status> {
         let key = KeyPair::generate().expect("a key");
         let csr = CertificateParams::default().serialize_request(&key).expect("a request");
-        let request = IssueRequest { token: token.into(), csr_der: csr.der().to_vec(), name: String::new() };
+        let request = IssueRequest { token: token.into(), csr_der: csr.der().to_vec(), name: name.into() };
         let issued = IdentityClient::new(self.channel(present)).issue(request).await?.into_inner();
         Ok(Credentials { chain: issued.chain_der, key: key.serialize_der(), roots_pem: issued.roots_pem })
     }
@@ -222,6 +246,8 @@ pub(crate) struct Refused {
     pub(crate) roots_pem: String,
     /// By which key its certificate should be signed.
     pub(crate) signing_key: String,
+    /// The names of its identities.
+    pub(crate) identities: BTreeSet<String>,
     pub(crate) serials: HashSet<String>,
     /// When it was told the last time.
     pub(crate) since: Option<Instant>,
@@ -378,13 +404,15 @@ async fn follow(channel: Channel, tell: &watch::Sender<Refused>, mut serial: Str
                     told.roots_pem = trust.roots_pem;
                     true
                 }
-                Resource::Identity(identity) => match identity.source {
-                    Some(Source::Issued(issued)) if identity.name == "mesh" => {
+                Resource::Identity(identity) => {
+                    if let Some(Source::Issued(issued)) = identity.source
+                        && identity.name == "mesh"
+                    {
                         told.signing_key = issued.authority_key_id;
-                        true
                     }
-                    _ => false,
-                },
+                    told.identities.insert(identity.name);
+                    true
+                }
                 Resource::Endpoints(endpoints) => {
                     let led = endpoints.endpoints.iter().map(|endpoint| endpoint.diverted_to.clone());
                     told.led.insert(endpoints.name, led.filter(|led| !led.is_empty()).collect());

@@ -176,6 +176,55 @@ async fn by_force_whoever_was_not_told_refuses_what_others_show() {
     mesh.stop().await;
 }
 
+/// A certificate is on its gateway's disk before it is shown: issued is not shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_s_old_authority_is_trusted_until_it_says_that_it_shows_another_s_certificate() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mesh = Mesh::start(&directory.path().join("state"), 1).await;
+    let control = &mesh.control;
+    let task = mesh.gateway_task();
+    let mut gateway = mesh.proxy(&task).await;
+    let told = gateway.until(|told| told.identities.len() > 1).await;
+    let name = told.identities.into_iter().find(|name| name != "mesh").expect("a public one");
+    let first = mesh.place.public(&gateway.credentials, &name).await.expect("issued");
+    mesh.place.shows_outside(&gateway.credentials, &[&first]).await.expect("told");
+
+    let public = Some("bowline-public");
+    control.next_authority(public, None, WAIT).await.expect("made");
+    control.promote_authority(public, false, WAIT).await.expect("it signs");
+    let short = Some(Duration::from_millis(300));
+    let holds = |refusal| match refusal {
+        SuccessionRefused::Live { peers, .. } => assert_eq!(peers, [task.as_str()]),
+        other => panic!("{other}"),
+    };
+    holds(refused(control.retire_authority(public, false, None).await));
+    let second = mesh.place.public(&gateway.credentials, &name).await.expect("issued");
+    holds(refused(control.retire_authority(public, false, short).await));
+    mesh.place.shows_outside(&gateway.credentials, &[&first]).await.expect("told");
+    holds(refused(control.retire_authority(public, false, short).await));
+
+    // Whoever says that it shows the old one again is believed.
+    mesh.place.shows_outside(&gateway.credentials, &[&second]).await.expect("told");
+    mesh.place.shows_outside(&gateway.credentials, &[&first]).await.expect("told");
+    holds(refused(control.retire_authority(public, false, short).await));
+
+    // Another stream: perhaps of a process that came back with less than the one before had.
+    mesh.place.shows_outside(&gateway.credentials, &[&second]).await.expect("told");
+    let gateway = Proxy::start(&mesh.place, task.clone(), gateway.credentials.clone()).await;
+    holds(refused(control.retire_authority(public, false, short).await));
+
+    let retiring = control.retire_authority(public, false, WAIT);
+    let shown = [&second];
+    let telling = mesh.place.shows_outside(&gateway.credentials, &shown);
+    let (retired, told) = tokio::join!(retiring, telling);
+    told.expect("told");
+    assert_eq!(retired.expect("nobody shows one of it").authority.slot, Slot::Retired);
+    let roots = std::fs::read_to_string(control.gateway_ca_path()).expect("the CA is there");
+    assert_eq!(roots.matches("BEGIN CERTIFICATE").count(), 1, "{roots}");
+    drop(gateway);
+    mesh.stop().await;
+}
+
 /// The mesh's own, which the stream's servers are certified by.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_away_while_the_mesh_s_own_rolled_over_comes_back() {

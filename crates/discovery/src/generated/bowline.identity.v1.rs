@@ -100,6 +100,17 @@ pub struct ShowsRequest {
 #[allow(clippy::all)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShowsResponse {}
+#[allow(clippy::all)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowsOutsideRequest {
+    /// Serial numbers of all certificates that were issued for it, lower-case hex.
+    /// Those that were fetched are not among them.
+    #[prost(string, repeated, tag = "1")]
+    pub serials: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[allow(clippy::all)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowsOutsideResponse {}
 /// Generated client implementations.
 pub mod identity_client {
     #![allow(
@@ -283,6 +294,33 @@ pub mod identity_client {
                 .insert(GrpcMethod::new("bowline.identity.v1.Identity", "Shows"));
             self.inner.unary(req, path, codec).await
         }
+        /// What the caller shows to clients outside the mesh from now on, over a
+        /// connection authenticated with a certificate. Told by who has such
+        /// certificates: after each change, and whenever its stream has been opened.
+        pub async fn shows_outside(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ShowsOutsideRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ShowsOutsideResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/bowline.identity.v1.Identity/ShowsOutside",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("bowline.identity.v1.Identity", "ShowsOutside"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -330,6 +368,16 @@ pub mod identity_server {
             &self,
             request: tonic::Request<super::ShowsRequest>,
         ) -> std::result::Result<tonic::Response<super::ShowsResponse>, tonic::Status>;
+        /// What the caller shows to clients outside the mesh from now on, over a
+        /// connection authenticated with a certificate. Told by who has such
+        /// certificates: after each change, and whenever its stream has been opened.
+        async fn shows_outside(
+            &self,
+            request: tonic::Request<super::ShowsOutsideRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ShowsOutsideResponse>,
+            tonic::Status,
+        >;
     }
     /// Turns a proof of who a proxy is into a short-lived certificate.
     #[derive(Debug)]
@@ -567,6 +615,51 @@ pub mod identity_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ShowsSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/bowline.identity.v1.Identity/ShowsOutside" => {
+                    #[allow(non_camel_case_types)]
+                    struct ShowsOutsideSvc<T: Identity>(pub Arc<T>);
+                    impl<
+                        T: Identity,
+                    > tonic::server::UnaryService<super::ShowsOutsideRequest>
+                    for ShowsOutsideSvc<T> {
+                        type Response = super::ShowsOutsideResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ShowsOutsideRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Identity>::shows_outside(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ShowsOutsideSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

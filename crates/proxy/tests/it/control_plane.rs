@@ -2,6 +2,7 @@
 
 mod introspection;
 mod reports;
+mod shown_outside;
 mod staging;
 mod traces;
 
@@ -19,8 +20,8 @@ use std::{
 
 use bowline_discovery::{
     identity::{
-        FETCH_PURPOSE, FetchRequest, FetchResponse, IssueRequest, IssueResponse, ShowsRequest, ShowsResponse,
-        TaskCredentialsRequest, TaskCredentialsResponse,
+        FETCH_PURPOSE, FetchRequest, FetchResponse, IssueRequest, IssueResponse, ShowsOutsideRequest,
+        ShowsOutsideResponse, ShowsRequest, ShowsResponse, TaskCredentialsRequest, TaskCredentialsResponse,
         identity_server::{Identity, IdentityServer},
     },
     introspection::introspection_server::IntrospectionServer,
@@ -80,6 +81,8 @@ struct Seen {
     disturbed: Vec<(String, u64)>,
     /// What the proxy said that it shows: the serial number of its own, and the version of what is staged.
     shown: Vec<(String, String)>,
+    /// The serial numbers of what it said clients outside are shown.
+    shown_outside: Vec<Vec<String>>,
     senders: Vec<mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>>,
     /// What it was told of what was counted, repeated reports included.
     reports: Vec<MetricReport>,
@@ -245,6 +248,15 @@ impl Identity for ControlPlane {
         self.seen.lock().expect("not poisoned").disturbed.push((disturbance, arrived));
         self.seen.lock().expect("not poisoned").shown.push((serial, staged));
         Ok(tonic::Response::new(ShowsResponse {}))
+    }
+
+    async fn shows_outside(
+        &self,
+        request: Request<ShowsOutsideRequest>,
+    ) -> Result<tonic::Response<ShowsOutsideResponse>, Status> {
+        assert_eq!(request.extensions().get::<bool>(), Some(&true), "a certificate was shown");
+        self.seen.lock().expect("not poisoned").shown_outside.push(request.into_inner().serials);
+        Ok(tonic::Response::new(ShowsOutsideResponse {}))
     }
 
     async fn issue(&self, request: Request<IssueRequest>) -> Result<tonic::Response<IssueResponse>, Status> {

@@ -61,6 +61,8 @@ impl DiscoveryService {
         // At most one response per type is in flight, so this never fills
         // unless a proxy answers what it did not read.
         let (sender, responses) = responses(ResourceType::ALL.len());
+        // Before the proxy hears that its stream is open: what it tells from then on is not forgotten.
+        let presence = Presence::announce(&self.directory, &task, &peer.peer);
         let session = Session {
             connection,
             peer,
@@ -71,7 +73,7 @@ impl DiscoveryService {
             answer_by: None,
             task,
         };
-        spawn_local(session.run(Requests::new(requests), self.drain.clone()));
+        spawn_local(session.run(Requests::new(requests), self.drain.clone(), presence));
         Ok(responses)
     }
 }
@@ -109,8 +111,7 @@ impl Drop for Presence {
 }
 
 impl Session {
-    async fn run(mut self, requests: Requests, drain: DrainWatch) {
-        let presence = Presence::announce(&self.directory, &self.task, &self.peer.peer);
+    async fn run(mut self, requests: Requests, drain: DrainWatch, presence: Presence) {
         let task = self.task.clone();
         match self.converse(requests, drain).await {
             Ok(()) => tracing::debug!(task = task.as_str(), "the proxy ended its stream"),

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bowline_discovery::identity::{
-    FETCH_PURPOSE, FetchRequest, FetchResponse, IssueRequest, IssueResponse, ShowsRequest, ShowsResponse,
-    TaskCredentialsRequest, TaskCredentialsResponse, identity_server::Identity,
+    FETCH_PURPOSE, FetchRequest, FetchResponse, IssueRequest, IssueResponse, ShowsOutsideRequest,
+    ShowsOutsideResponse, ShowsRequest, ShowsResponse, TaskCredentialsRequest, TaskCredentialsResponse,
+    identity_server::Identity,
 };
 use bowline_model::{clock::Timestamp, task::TaskId};
 use bowline_plumbing::hpke;
@@ -24,6 +25,8 @@ const CSR_BYTES_MAX: usize = 16 * 1024;
 const NAME_BYTES_MAX: usize = 1024;
 /// Longest serial number accepted, in digits: 20 bytes are X.509's longest (RFC 5280 §4.1.2.2).
 const SERIAL_BYTES_MAX: usize = 64;
+/// Most certificates that a proxy shows to clients outside.
+const OUTSIDE_MAX: usize = 1_000;
 /// What an issuance costs, in requests: a signature is dear.
 const ISSUE_COST: f64 = 50.0;
 
@@ -89,6 +92,21 @@ impl Identity for IdentityService {
         }
         self.directory.shows(&task, shown);
         Ok(Response::new(ShowsResponse {}))
+    }
+
+    async fn shows_outside(
+        &self,
+        request: Request<ShowsOutsideRequest>,
+    ) -> Result<Response<ShowsOutsideResponse>, Status> {
+        let connection = connection_of(request.extensions())?;
+        connection.spend(1.0)?;
+        let task = task_of(&*self.directory, &connection.peer()?.peer)?;
+        let serials = request.into_inner().serials;
+        if serials.len() > OUTSIDE_MAX || serials.iter().any(|serial| serial.len() > SERIAL_BYTES_MAX) {
+            return Err(Status::invalid_argument("too many serial numbers, or one is too long"));
+        }
+        self.directory.shows_outside(&task, serials);
+        Ok(Response::new(ShowsOutsideResponse {}))
     }
 }
 

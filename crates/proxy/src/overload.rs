@@ -89,20 +89,38 @@ impl Overload {
     }
 }
 
-/// When the memory is looked at less often: a process that rests is to cost nothing.
+/// When the memory is looked at again: the later the farther its limit is, and a process that rests is to cost nothing.
 ///
 /// Memory grows by what is begun, of which the first wakes the watcher, or by what is under way. Streams of bytes that
 /// are neither are bounded each, and looked at all the same, every [`LOOK_AT_MOST_AFTER`], far from the limit.
 #[derive(Debug, Default)]
-struct Rest {
+struct Pace {
     quiet_for: Duration,
+    /// Between the last two looks.
+    last: Duration,
 }
 
-impl Rest {
-    /// After a look, `since` the one before it.
-    fn may_begin(&mut self, quiet: bool, since: Duration, shedding: Shedding, used: u64, limit: u64) -> bool {
-        self.quiet_for = if quiet { self.quiet_for.saturating_add(since) } else { Duration::ZERO };
-        self.quiet_for >= QUIET_BEFORE_REST && shedding == Shedding::None && used < limit / REST_BELOW
+/// What comes after a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pause {
+    /// Another look after so long.
+    Work(Duration),
+    /// Another look after so long, or as soon as something begins.
+    Rest(Duration),
+}
+
+impl Pace {
+    /// After a look. `quiet`: nothing has begun since the one before, and nothing is under way.
+    fn next(&mut self, quiet: bool, shedding: Shedding, used: u64, limit: u64) -> Pause {
+        self.quiet_for = if quiet { self.quiet_for.saturating_add(self.last) } else { Duration::ZERO };
+        let is_far = shedding == Shedding::None && used < limit / REST_BELOW;
+        let pause = match self.quiet_for >= QUIET_BEFORE_REST && is_far {
+            true => Pause::Rest(LOOK_AT_MOST_AFTER),
+            false => Pause::Work(next_look(used, limit)),
+        };
+        let (Pause::Work(length) | Pause::Rest(length)) = pause;
+        self.last = length;
+        pause
     }
 }
 
@@ -110,8 +128,8 @@ impl Rest {
 pub(crate) async fn watch(shared: Arc<Shared>) {
     let limit = shared.overload.limit.or_else(default_limit);
     let (Some(limit), Some(page), Some(memory)) = (limit, page_bytes(), Memory::open()) else { return };
-    let (mut shedding, mut looks, mut rest) = (Shedding::None, 0_u32, Rest::default());
-    let (mut has_rested, mut since) = (false, Duration::ZERO);
+    let (mut shedding, mut looks, mut pace) = (Shedding::None, 0_u32, Pace::default());
+    let mut has_rested = false;
     loop {
         looks = looks.wrapping_add(1);
         // What the allocator keeps for later would be counted for ever.
@@ -127,18 +145,16 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
             }
         }
         let quiet = shared.overload.looked(shedding) && calls_under_way(&shared.metrics) <= 0;
-        let used = used.unwrap_or(limit);
-        if rest.may_begin(quiet, since, shedding, used, limit) {
-            since = LOOK_AT_MOST_AFTER;
-            if !has_rested {
-                has_rested = true;
-                give_back_start();
+        match pace.next(quiet, shedding, used.unwrap_or(limit), limit) {
+            Pause::Work(length) => tokio::time::sleep(length).await,
+            Pause::Rest(length) => {
+                if !has_rested {
+                    has_rested = true;
+                    give_back_start();
+                }
+                // Either way it is time to look.
+                let _ = timeout(length, shared.overload.stirred.notified()).await;
             }
-            // Either way it is time to look.
-            let _ = timeout(since, shared.overload.stirred.notified()).await;
-        } else {
-            since = next_look(used, limit);
-            tokio::time::sleep(since).await;
         }
     }
 }
@@ -232,22 +248,42 @@ mod tests {
         assert!(overload.looked(Shedding::None));
     }
 
+    const LIMIT: u64 = 1 << 30;
+
     #[test]
     fn rests_far_from_its_limit_when_nothing_is_under_way() {
-        let (limit, little) = (1_000, 499);
-        let rests = |quiet, since, shedding, used| {
-            let mut rest = Rest::default();
-            (1..=20).find(|_| rest.may_begin(quiet, since, shedding, used, limit))
+        // Another look so often: ten times a second a little under the half, once a second far from it.
+        let (near, far) = (LIMIT / 2 - 1, 0);
+        let rests = |quiet, shedding, used| {
+            let mut pace = Pace::default();
+            (1..=50).find(|_| matches!(pace.next(quiet, shedding, used, LIMIT), Pause::Rest(_)))
         };
-        let (often, seldom) = (QUIET_BEFORE_REST / 10, QUIET_BEFORE_REST);
-        assert_eq!(rests(true, often, Shedding::None, little), Some(10));
-        assert_eq!(rests(true, seldom, Shedding::None, little), Some(1));
-        assert_eq!(rests(false, often, Shedding::None, little), None);
-        assert_eq!(rests(true, often, Shedding::Requests, little), None);
-        assert_eq!(rests(true, often, Shedding::None, 500), None);
-        let mut rest = Rest { quiet_for: QUIET_BEFORE_REST };
-        assert!(!rest.may_begin(false, often, Shedding::None, little, limit), "it is over at once");
-        assert!(!rest.may_begin(true, often, Shedding::None, little, limit));
+        let looks = |used| {
+            let between = next_look(used, LIMIT).as_millis();
+            // The first look has none before it.
+            Some(1 + QUIET_BEFORE_REST.as_millis().div_ceil(between))
+        };
+        assert_eq!(rests(true, Shedding::None, near), looks(near));
+        assert_eq!(rests(true, Shedding::None, far), looks(far));
+        assert_ne!(looks(near), looks(far));
+        assert_eq!(rests(false, Shedding::None, near), None);
+        assert_eq!(rests(true, Shedding::Requests, near), None);
+        assert_eq!(rests(true, Shedding::None, LIMIT / 2), None);
+        let mut pace = Pace { quiet_for: QUIET_BEFORE_REST, last: QUIET_BEFORE_REST };
+        assert_eq!(pace.next(true, Shedding::None, far, LIMIT), Pause::Rest(LOOK_AT_MOST_AFTER));
+        assert!(matches!(pace.next(false, Shedding::None, far, LIMIT), Pause::Work(_)), "it is over at once");
+        assert!(matches!(pace.next(true, Shedding::None, far, LIMIT), Pause::Work(_)));
+    }
+
+    #[test]
+    fn at_work_it_looks_as_often_as_the_limit_is_near() {
+        for used in [0, LIMIT / 4, LIMIT / 2, LIMIT, 2 * LIMIT] {
+            let mut pace = Pace::default();
+            for quiet in [false, true] {
+                let next = pace.next(quiet, Shedding::None, used, LIMIT);
+                assert_eq!(next, Pause::Work(next_look(used, LIMIT)), "{used}");
+            }
+        }
     }
 
     #[tokio::test]

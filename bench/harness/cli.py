@@ -231,5 +231,14 @@ def machine_line():
     load_core, proxy_core = cores()
     return (
         f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB, {platform.system()} {platform.release()}; "
-        f"proxies on core {proxy_core}, load and origin on core {load_core}"
+        f"proxies on core {proxy_core}, load and origin on core {load_core}{_polling()}"
     )
+
+
+def _polling():
+    """Whether idle cores of this virtual machine wait awake: the fixed rate's times hang on it."""
+    with contextlib.suppress(OSError, ValueError):
+        nanoseconds = int(Path("/sys/module/haltpoll/parameters/guest_halt_poll_ns").read_text())
+        if nanoseconds > 0:
+            return f"; idle cores wait awake for {nanoseconds / 1e3:,.0f} µs before they halt"
+    return ""

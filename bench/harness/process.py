@@ -144,12 +144,15 @@ class Process:
             os.killpg(self.pid, signal.SIGKILL)
 
 
-def core_busy_seconds(core):
-    """Seconds that a core was not idle since boot, steal included (ticks of 10 ms)."""
-    ticks = os.sysconf("SC_CLK_TCK")
+def core_idle_seconds(core):
+    """Seconds that a core was idle since boot (in 10 ms).
+
+    The kernel measures idle time, where the tick stops in it, and samples all other: what happens in step with the tick,
+    as requests that come every half millisecond, is then counted always or never.
+    """
     for line in Path("/proc/stat").read_text().splitlines():
         fields = line.split()
         if fields[0] == f"cpu{core}":
-            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[1:9])
-            return (user + nice + system + irq + softirq + steal) / ticks
+            idle, iowait = map(int, fields[4:6])
+            return (idle + iowait) / os.sysconf("SC_CLK_TCK")
     return 0.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .certificates import Certificates
-from .process import Failure, Process, core_busy_seconds, cores
+from .process import Failure, Process, core_idle_seconds, cores
 from .setup import which
 
 # Path of the origin and the size of its body, bytes.
@@ -147,11 +147,11 @@ class Topology:
         """Fills in the Usage of what runs inside."""
         usage, core = Usage(), cores()[1]
         before = {role: process.cpu_seconds() for role, process in self.processes.items()}
-        busy, begin = core_busy_seconds(core), time.monotonic()
+        idle, begin = core_idle_seconds(core), time.monotonic()
         yield usage
         self.alive()
         usage.wall = time.monotonic() - begin
-        busy = core_busy_seconds(core) - busy
+        busy = max(0.0, usage.wall - (core_idle_seconds(core) - idle))
         after = {role: process.cpu_seconds() for role, process in self.processes.items()}
         usage.outbound = after["outbound"] - before["outbound"]
         usage.inbound = after["inbound"] - before["inbound"]

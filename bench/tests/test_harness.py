@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from harness import cases, load, plot, report  # noqa: E402
-from harness.process import Failure, Process, cores, run  # noqa: E402
+from harness.process import Failure, Process, core_idle_seconds, cores, run  # noqa: E402
 from harness.setup import which  # noqa: E402
 from harness.summary import Results, Spread, ratio, spread, verdict  # noqa: E402
 
@@ -167,6 +167,25 @@ class Processes(unittest.TestCase):
             while _runs(child):
                 self.assertLess(time.monotonic(), deadline, "the child is left behind")
                 time.sleep(0.01)
+
+    def test_a_core_is_idle_when_nothing_runs_on_it(self):
+        core = cores()[0]
+
+        def idle_share():
+            before, begin = core_idle_seconds(core), time.monotonic()
+            time.sleep(1)
+            return (core_idle_seconds(core) - before) / (time.monotonic() - begin)
+
+        # Others may run on it, too.
+        quiet = max(idle_share() for _ in range(5))
+        with tempfile.TemporaryDirectory() as directory:
+            process = Process("spin", ["sh", "-c", "while :; do :; done"], core=core, directory=directory)
+            try:
+                busy = idle_share()
+            finally:
+                process.stop()
+        self.assertLess(busy, 0.1)
+        self.assertGreater(quiet, 0.3)
 
     def test_a_command_that_hangs_or_fails_is_a_failure(self):
         with self.assertRaisesRegex(Failure, "did not end within"):

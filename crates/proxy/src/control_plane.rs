@@ -30,8 +30,8 @@ use crate::{
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time for an answer to Issue or TaskCredentials.
-const ISSUE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for an answer of the Identity service.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why the control plane could not be asked.
 #[derive(Debug, Error)]
@@ -97,32 +97,21 @@ impl ControlPlane {
         csr_der: Vec<u8>,
         name: &str,
     ) -> Result<IssueResponse, ControlPlaneError> {
-        let mut client = IdentityClient::new(self.channel(token.is_none())?);
-        let mut request = tonic::Request::new(IssueRequest {
+        let mut client = self.identity(token.is_none())?;
+        let request = IssueRequest {
             token: token.unwrap_or_default().to_owned(),
             csr_der,
             name: if name == MESH_IDENTITY { String::new() } else { name.to_owned() },
-        });
-        request.set_timeout(ISSUE_TIMEOUT);
-        let answer = timeout(ISSUE_TIMEOUT, client.issue(request))
-            .await
-            .map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))?;
-        Ok(answer?.into_inner())
+        };
+        in_time(client.issue(timed(request))).await
     }
 
     /// Asks for a certificate whose key was not made here, in the name of the certificate at hand.
     pub(crate) async fn fetch(&self, name: &str) -> Result<FetchedCertificate, ControlPlaneError> {
         let recipient = Recipient::generate()?;
-        let mut client = IdentityClient::new(self.channel(true)?);
-        let mut request = tonic::Request::new(FetchRequest {
-            name: name.to_owned(),
-            recipient: recipient.public_key().to_vec(),
-        });
-        request.set_timeout(ISSUE_TIMEOUT);
-        let answer = timeout(ISSUE_TIMEOUT, client.fetch(request))
-            .await
-            .map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))?;
-        let answer = answer?.into_inner();
+        let mut client = self.identity(true)?;
+        let request = FetchRequest { name: name.to_owned(), recipient: recipient.public_key().to_vec() };
+        let answer = in_time(client.fetch(timed(request))).await?;
         let sealed = Sealed { encapsulated: answer.encapsulated, ciphertext: answer.sealed_key };
         let leaf = answer.chain_der.first().map(Vec::as_slice).unwrap_or_default();
         let key = recipient.open(&sealed, FETCH_PURPOSE, leaf)?;
@@ -131,36 +120,41 @@ impl ControlPlane {
 
     /// Tells what is shown to other proxies, and what is in force here on purpose.
     pub(crate) async fn shows(&self, shown: ShowsRequest) -> Result<(), ControlPlaneError> {
-        let mut client = IdentityClient::new(self.channel(true)?);
-        let mut request = tonic::Request::new(shown);
-        request.set_timeout(ISSUE_TIMEOUT);
-        timeout(ISSUE_TIMEOUT, client.shows(request))
-            .await
-            .map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))??;
-        Ok(())
+        in_time(self.identity(true)?.shows(timed(shown))).await.map(|_| ())
     }
 
     /// Tells the serial numbers of all certificates that clients outside the mesh are shown.
     pub(crate) async fn shows_outside(&self, serials: Vec<String>) -> Result<(), ControlPlaneError> {
-        let mut client = IdentityClient::new(self.channel(true)?);
-        let mut request = tonic::Request::new(ShowsOutsideRequest { serials });
-        request.set_timeout(ISSUE_TIMEOUT);
-        timeout(ISSUE_TIMEOUT, client.shows_outside(request))
-            .await
-            .map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))??;
-        Ok(())
+        let request = ShowsOutsideRequest { serials };
+        in_time(self.identity(true)?.shows_outside(timed(request))).await.map(|_| ())
     }
 
     /// Asks for credentials of the task's role, in the name of the certificate at hand.
     pub(crate) async fn task_credentials(&self) -> Result<TaskCredentialsResponse, ControlPlaneError> {
-        let mut client = IdentityClient::new(self.channel(true)?);
-        let mut request = tonic::Request::new(TaskCredentialsRequest {});
-        request.set_timeout(ISSUE_TIMEOUT);
-        let answer = timeout(ISSUE_TIMEOUT, client.task_credentials(request))
-            .await
-            .map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))?;
-        Ok(answer?.into_inner())
+        let mut client = self.identity(true)?;
+        in_time(client.task_credentials(timed(TaskCredentialsRequest {}))).await
     }
+
+    fn identity(&self, with_certificate: bool) -> Result<IdentityClient<Channel>, ControlPlaneError> {
+        Ok(IdentityClient::new(self.channel(with_certificate)?))
+    }
+}
+
+/// The control plane is told how long it has.
+fn timed<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(ANSWER_TIMEOUT);
+    request
+}
+
+/// And is not waited for any longer, whatever it does.
+async fn in_time<T>(
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, ControlPlaneError> {
+    let answer = timeout(ANSWER_TIMEOUT, call)
+        .await
+        .map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))?;
+    Ok(answer?.into_inner())
 }
 
 async fn connect(

@@ -3,6 +3,7 @@
 //! anyone (a gateway's public port); only the edges differ.
 
 use std::{
+    io,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -10,14 +11,15 @@ use std::{
 
 use bowline_discovery::v1::Protocol;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
+use rustls::server::Acceptor;
 use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use crate::{
     application_tls, balance,
     body::{Received, Replay, ResponseBody},
     caller,
-    config::{Action, Bind, Listener, PublicTls},
+    config::{Action, Bind, Listener, PublicBind, PublicTls},
     deadline,
     dial::{DialError, classify},
     exchange::{Exchange, FORWARDED_FOR, REQUEST_ID},
@@ -63,10 +65,7 @@ pub(crate) async fn serve(
             PublicTls::Waiting => {
                 worker.shared.metrics.of(Direction::Public).handshake_failed(HandshakeFailure::NotReady);
             }
-            PublicTls::On(config) => {
-                let acceptor = TlsAcceptor::from(Arc::clone(config));
-                Box::pin(serve_public_tls(worker, listener, acceptor, stream, connection)).await;
-            }
+            PublicTls::On(_) => Box::pin(serve_public_tls(worker, listener, stream, connection)).await,
         },
         _ if listener.protocol == Protocol::Tcp => {
             Box::pin(serve_tcp(worker, listener, stream, connection, Direction::Outbound)).await;
@@ -78,13 +77,15 @@ pub(crate) async fn serve(
 async fn serve_public_tls(
     worker: Rc<Worker>,
     listener: Arc<Listener>,
-    acceptor: TlsAcceptor,
     stream: TcpStream,
     connection: Connection,
 ) {
     let metrics = worker.shared.metrics.of(Direction::Public);
-    let stream = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(ReadAhead::new(stream))).await {
-        Ok(Ok(stream)) => stream,
+    // Boxed: what it needs to shake hands is gone when it carries requests.
+    let handshake = Box::pin(public_handshake(&worker, &listener.name, stream));
+    let stream = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+        Ok(Ok(Some(stream))) => stream,
+        Ok(Ok(None)) => return metrics.handshake_failed(HandshakeFailure::NotReady),
         Ok(Err(error)) => {
             let (cause, text) = classify(&error);
             metrics.handshake_failed(cause);
@@ -103,6 +104,19 @@ async fn serve_public_tls(
     let metrics = worker.shared.metrics.of(Direction::Public);
     metrics.bytes_received.add(traffic.received());
     metrics.bytes_sent.add(traffic.sent());
+}
+
+/// Shows what is to be shown when the client has spoken: browsers connect seconds before they do, and the certificate may
+/// be another by then. `None`: there is nothing to show any more.
+async fn public_handshake(
+    worker: &Worker,
+    listener: &str,
+    stream: TcpStream,
+) -> io::Result<Option<TlsStream<ReadAhead<TcpStream>>>> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), ReadAhead::new(stream)).await?;
+    let Some(listener) = worker.listener(listener) else { return Ok(None) };
+    let Bind::Public(PublicBind { tls: PublicTls::On(config), .. }) = &listener.bind else { return Ok(None) };
+    start.into_stream(Arc::clone(config)).await.map(Some)
 }
 
 async fn serve_http(

@@ -6,7 +6,7 @@ use bowline_proxy::{Direction, Flag, HandshakeFailure, Metrics};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     process::Command,
 };
 
@@ -271,8 +271,11 @@ async fn a_gateway_serves_https_rules_and_redirects() {
     assert!(curl(&base).await.contains("200"));
     let text = curl(&[&base[..], &["--tls-max", "1.2"]].concat()).await;
     assert!(text.contains("alert protocol version"), "{text}");
-    let refused = proxy.handle.metrics().handshake_failures(Direction::Public, HandshakeFailure::TlsVersion);
-    assert_eq!(refused, 1);
+    let text = curl(&[&format!("http://web.elb.localhost:{port}/headers"), "--resolve", &resolve]).await;
+    assert!(text.starts_with("curl:"), "{text}");
+    let refused = |cause| proxy.handle.metrics().handshake_failures(Direction::Public, cause);
+    assert_eq!(refused(HandshakeFailure::TlsVersion), 1);
+    eventually("plaintext is counted", || refused(HandshakeFailure::Plaintext) == 1);
     proxy.handle.stop();
     server.handle.stop();
 }
@@ -342,4 +345,51 @@ async fn a_gateway_shows_the_certificate_that_is_asked_for_and_another_when_it_i
     assert_eq!(shown(Some("a.example")).await, "DNSName(*.example)");
     proxy.handle.stop();
     server.handle.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_connects_before_a_certificate_is_replaced_and_speaks_after_it_is_shown_the_new_one() {
+    let ca = Ca::new();
+    let server = server(&ca, application().await).await;
+    let proxy = Proxy::start(&gateway(&ca, &server, "1.2"));
+    // openssl says all it has at once, so something goes between that has connected before.
+    let early = TcpStream::connect(proxy.address("https")).await.expect("connected");
+    let line = "bowline_connections_total{direction=\"public\"} 1\n";
+    eventually("it is accepted", || proxy.handle.metrics().render().contains(line));
+    let mut replaced = gateway(&ca, &server, "1.2");
+    let files = ca.issue_public("later", "later.elb.localhost");
+    replaced.push(identity("later", &files));
+    for resource in replaced.iter_mut().filter(|resource| resource["listener"]["name"] == "https") {
+        resource["listener"]["bind"]["public"]["tls"]["identity"] = "later".into();
+    }
+    proxy.write(&replaced);
+    proxy.handle.reload().expect("applied");
+    assert_eq!(names_shown(behind(early).await, None).await, "DNSName(later.elb.localhost)");
+
+    // Where nothing is shown any more, who speaks late is not left waiting.
+    let early = TcpStream::connect(proxy.address("https")).await.expect("connected");
+    let line = "bowline_connections_total{direction=\"public\"} 2\n";
+    eventually("it is accepted", || proxy.handle.metrics().render().contains(line));
+    replaced.retain(|resource| resource["listener"]["name"] != "https");
+    proxy.write(&replaced);
+    proxy.handle.reload().expect("applied");
+    let text = curl(&["--insecure", &format!("https://{}", behind(early).await)]).await;
+    assert!(text.contains("curl: (35)"), "{text}");
+    eventually("it is counted", || {
+        proxy.handle.metrics().handshake_failures(Direction::Public, HandshakeFailure::NotReady) == 1
+    });
+    proxy.handle.stop();
+    server.handle.stop();
+}
+
+/// An address whose first connection goes on over `stream`.
+async fn behind(mut stream: TcpStream) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.expect("a client");
+        // How it ends is the client's business.
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut stream).await;
+    });
+    address
 }

@@ -6,19 +6,17 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-use bowline_aws::ecs::{CapacityProviderStrategyItem, CreateClusterRequest, LaunchType, Tag};
+use bowline_aws::ecs::CreateClusterRequest;
 use bowline_model::{
     alarm::{Alarm, History},
     arn::{Arn, Scope},
     authorization::policy::AuthorizationPolicy,
-    clock::Timestamp,
     identity::SpiffeId,
     load_balancer::{GatewayListener, GatewayRule, LoadBalancer, TargetGroup},
     network::AliasAddresses,
     sampling::DefaultSampling,
-    service::{DeploymentId, Service},
-    succession::Slot,
-    task::{Alias, DesiredStatus, HealthStatus, StopCode, TaskId, TaskReport, TaskStatus},
+    service::Service,
+    task::{Alias, DesiredStatus},
     task_definition::TaskDefinition,
     traffic::TrafficPolicy,
 };
@@ -38,7 +36,7 @@ use crate::{
     iam::{AccessKeyRecord, InstanceProfileRecord, PolicyRecord, RoleRecord, UserRecord},
     kms::{AliasRecord, KeyRecord},
     logs::{LogGroupRecord, MetricFilterRecord},
-    private_ca::{PrivateAuthority, PrivateCertificate},
+    private_ca::PrivateCertificate,
     revocation::{BarRecord, RevocationRecord},
     scaling::{ScalableTargetRecord, ScalingActivities, ScalingPolicyRecord, ScheduledActionRecord},
     secrets::{SealedValue, SecretRecord},
@@ -49,14 +47,19 @@ use crate::{
 
 pub use crate::stack::record::LocalCommandRecord;
 
+mod authority;
 mod cloud_map;
 mod owners;
 mod table;
+mod task;
 mod writer;
 
+pub use authority::{AuthorityPlace, AuthorityPurpose, AuthorityRecord, CertificateRecord, CrlRecord};
+pub(crate) use authority::{MESH_AUTHORITY, PUBLIC_AUTHORITY};
 pub use cloud_map::{CloudMapOperation, CustomHealth, DiscoveryService, Instance, Namespace};
 use owners::Owners;
 pub use table::Table;
+pub use task::{ContainerOverride, StandaloneTask, StopReason, TaskOwner, TaskRecord};
 pub use writer::{RegistryError, RegistryWriter};
 
 /// Everything at one moment.
@@ -218,316 +221,6 @@ pub struct Cluster {
     /// As it was asked for.
     pub request: CreateClusterRequest,
 }
-
-/// A certificate authority with its sealed key.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AuthorityRecord {
-    /// The ARN.
-    pub arn: Arn,
-    /// What it signs.
-    pub purpose: AuthorityPurpose,
-    /// Its certificate, DER; empty as long as it has none.
-    pub certificate_der: Vec<u8>,
-    /// Its key, PKCS#8, sealed under the master key and its ARN.
-    pub sealed_key: Vec<u8>,
-    /// The mesh believes certificates that it signed: it was made for that, or a service has named it.
-    #[serde(default = "trusted")]
-    pub trusted: bool,
-    /// What AWS Private CA's API knows of it; `None` of the control plane's own.
-    #[serde(default)]
-    pub private: Option<Box<PrivateAuthority>>,
-    /// Where it is among those that follow one another.
-    #[serde(default)]
-    pub place: AuthorityPlace,
-}
-
-/// Where an authority is in its line: see [`bowline_model::succession`]. The default is a line of its own,
-/// for which it signs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AuthorityPlace {
-    /// The authority that the line began with, which is what services name; `None`: this one.
-    pub line: Option<Arn>,
-    /// Where in the line.
-    pub slot: Slot,
-    /// How many were there before it.
-    pub number: u32,
-    /// Since when it is there; of one that nobody moved, 1970.
-    pub since: Timestamp,
-}
-
-impl AuthorityRecord {
-    /// The authority that its line began with.
-    pub fn line(&self) -> &Arn {
-        self.place.line.as_ref().unwrap_or(&self.arn)
-    }
-}
-
-/// Rows written before authorities could be without trust.
-fn trusted() -> bool {
-    true
-}
-
-/// What a certificate authority signs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum AuthorityPurpose {
-    /// Identities of the mesh: its root is part of the trust bundle.
-    Mesh,
-    /// What gateways show to clients outside.
-    Public,
-}
-
-/// A task, from the decision to start it until it is forgotten.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TaskRecord {
-    /// The id.
-    pub id: TaskId,
-    /// The ARN.
-    pub arn: Arn,
-    /// Whose task it is.
-    pub owner: TaskOwner,
-    /// When it was decided.
-    pub created_at: Timestamp,
-    /// Whether it should run.
-    pub desired: DesiredStatus,
-    /// Since when it takes no new requests, on its way to be stopped.
-    pub draining_since: Option<Timestamp>,
-    /// It has been healthy at least once, or, without a health check, has served for a second.
-    pub was_healthy: bool,
-    /// One of its essential containers has a health check, which must pass before it serves.
-    pub health_checked: bool,
-    /// Why it is to stop, where somebody said so.
-    #[serde(default)]
-    pub stop_reason: Option<StopReason>,
-    /// ECS's tags of it.
-    #[serde(default)]
-    pub tags: Vec<Tag>,
-    /// The capacity provider that it was placed on, where a strategy placed it.
-    #[serde(default)]
-    pub capacity_provider: Option<String>,
-    /// The availability zone that it was placed in; `None`: its region's first.
-    #[serde(default)]
-    pub zone: Option<String>,
-    /// Until when scale-in and deployments must not stop it: `UpdateTaskProtection`.
-    #[serde(default)]
-    pub protected_until: Option<Timestamp>,
-    /// It has a sidecar (or is a gateway's), which must be ready before it serves.
-    pub proxied: bool,
-    /// When all of its containers ran first: ECS's `startedAt`.
-    #[serde(default)]
-    pub started_at: Option<Timestamp>,
-    /// Since when it serves.
-    pub serving_since: Option<Timestamp>,
-    /// The last report of its agent. Kept, so that a restarted control plane believes it until the
-    /// agent reports anew: proxies that reconnect before that must not lose their endpoints.
-    pub report: Option<Arc<TaskReport>>,
-}
-
-/// Why a task is to stop.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StopReason {
-    /// ECS's code.
-    pub code: StopCode,
-    /// For people.
-    pub reason: String,
-}
-
-/// Whose task it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum TaskOwner {
-    /// A service's.
-    Service {
-        /// The service.
-        service: Arn,
-        /// The task definition that it runs.
-        task_definition: Arn,
-        /// The deployment that started it.
-        deployment: DeploymentId,
-    },
-    /// Nobody's: `RunTask` or `StartTask` made it.
-    Standalone(Box<StandaloneTask>),
-    /// The gateway of a load balancer.
-    Gateway {
-        /// The load balancer.
-        load_balancer: Arn,
-    },
-}
-
-/// A task that no service has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StandaloneTask {
-    /// The task definition that it runs.
-    pub task_definition: Arn,
-    /// The cluster's name.
-    pub cluster: String,
-    /// The namespace whose names it can call: its cluster's default.
-    pub namespace: Option<String>,
-    /// `group`; AWS's default is `family:FAMILY`.
-    pub group: String,
-    /// `startedBy`.
-    pub started_by: Option<String>,
-    /// Commands and environment in place of the definition's, by container.
-    pub overrides: BTreeMap<String, ContainerOverride>,
-    /// `overrides.taskRoleArn`: the role in place of the definition's.
-    #[serde(default)]
-    pub task_role: Option<String>,
-    /// `assignPublicIp: ENABLED`: ports are published on the host's loopback.
-    pub assign_public_ip: bool,
-    /// `awsvpcConfiguration.subnets`.
-    #[serde(default)]
-    pub subnets: Vec<String>,
-    /// `launchType`, where one was given.
-    #[serde(default)]
-    pub launch_type: Option<LaunchType>,
-    /// `capacityProviderStrategy`, or its cluster's default one.
-    #[serde(default)]
-    pub capacity_provider_strategy: Vec<CapacityProviderStrategyItem>,
-    /// `enableExecuteCommand`.
-    #[serde(default)]
-    pub enable_execute_command: bool,
-    /// `platformVersion`, where one was given.
-    #[serde(default)]
-    pub platform_version: Option<String>,
-    /// `clientToken` of the `RunTask` that made it, and how many tasks that made.
-    #[serde(default)]
-    pub client_token: Option<(String, usize)>,
-}
-
-/// What `RunTask` puts in place of a container definition's.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ContainerOverride {
-    /// The command, where it differs.
-    pub command: Option<Vec<String>>,
-    /// More environment.
-    pub environment: BTreeMap<String, String>,
-}
-
-impl TaskOwner {
-    /// The task definition that the task runs, if it runs one.
-    pub fn task_definition(&self) -> Option<&Arn> {
-        match self {
-            Self::Service { task_definition, .. } => Some(task_definition),
-            Self::Standalone(task) => Some(&task.task_definition),
-            Self::Gateway { .. } => None,
-        }
-    }
-}
-
-impl TaskRecord {
-    /// Where it is in its life, as far as is known.
-    pub fn status(&self) -> TaskStatus {
-        self.report.as_ref().map_or(TaskStatus::Provisioning, |report| report.status)
-    }
-
-    /// Believes what its agent says of it.
-    pub fn take_up(&mut self, report: &TaskReport) {
-        // One that only says the same again later is none: it would be a write, and would wake every stream.
-        let known = self.report.as_ref();
-        if known.is_some_and(|known| TaskReport { at: report.at, ..TaskReport::clone(known) } == *report) {
-            return;
-        }
-        if report.status == TaskStatus::Running {
-            self.started_at.get_or_insert(report.at);
-        }
-        self.report = Some(Arc::new(report.clone()));
-    }
-
-    /// It is over, or on its way there.
-    pub fn is_ending(&self) -> bool {
-        self.desired == DesiredStatus::Stopped
-            || self.draining_since.is_some()
-            || self.status() == TaskStatus::Stopped
-    }
-
-    /// When it ended, once it has.
-    pub fn stopped_at(&self) -> Option<Timestamp> {
-        let report = self.report.as_ref()?;
-        (report.status == TaskStatus::Stopped).then_some(report.at)
-    }
-
-    /// Whether scale-in and deployments must leave it alone at this moment.
-    pub fn is_protected(&self, now: Timestamp) -> bool {
-        self.protected_until.is_some_and(|until| until > now)
-    }
-
-    /// It takes traffic: it runs, its sidecar serves, and its health check, if it has one, passes.
-    pub fn serves(&self) -> bool {
-        self.report.as_ref().is_some_and(|report| {
-            let well = match report.health {
-                HealthStatus::Healthy => true,
-                HealthStatus::Unknown => !self.health_checked,
-                HealthStatus::Unhealthy => false,
-            };
-            report.status == TaskStatus::Running && (report.proxy_ready || !self.proxied) && well
-        })
-    }
-
-    /// It serves, and is not on its way out.
-    pub fn available(&self) -> bool {
-        self.serves() && !self.is_ending()
-    }
-}
-
-/// A certificate that was issued.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CertificateRecord {
-    /// Lower-case hexadecimal.
-    pub serial: String,
-    /// Whose it is.
-    pub task: TaskId,
-    /// Which of its identities: `mesh` or a public one's name.
-    pub name: String,
-    /// The SPIFFE id; `None` for a public certificate.
-    pub spiffe_id: Option<SpiffeId>,
-    /// Valid from.
-    pub not_before: Timestamp,
-    /// Valid until.
-    pub not_after: Timestamp,
-    /// Who signed it; `None` where an earlier version recorded it: then it was the state
-    /// directory's own authority.
-    #[serde(default)]
-    pub authority: Option<Arn>,
-    /// The certificate and what stands between it and its root, PEM, leaf first. Empty where an
-    /// earlier version recorded it.
-    #[serde(default)]
-    pub chain_pem: String,
-    /// When it was issued. 1970 where an earlier version recorded it.
-    #[serde(default)]
-    pub issued_at: Timestamp,
-}
-
-impl CertificateRecord {
-    /// Orders the certificates of one identity: who has the greater one has it later. [`Self::not_before`] alone does not
-    /// tell: it is in whole seconds, and not before the authority's own, so several of a young authority have the same.
-    #[must_use]
-    pub fn age(&self) -> (Timestamp, Timestamp) {
-        (self.issued_at, self.not_before)
-    }
-}
-
-/// A CRL that was signed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CrlRecord {
-    /// Whose.
-    pub authority: Arn,
-    /// Its number (RFC 5280 §5.2.3), from 1.
-    pub number: u64,
-    /// When it was made.
-    pub this_update: Timestamp,
-    /// Until when there is another one.
-    pub next_update: Timestamp,
-    /// The serial numbers on it, in order.
-    pub serials: Vec<String>,
-    /// The CRL, PEM.
-    pub pem: String,
-}
-
-/// Resource name of the authority that the mesh has of itself.
-pub(crate) const MESH_AUTHORITY: &str = "bowline-mesh";
-
-/// Resource name of the authority of the gateways' public certificates.
-pub(crate) const PUBLIC_AUTHORITY: &str = "bowline-public";
 
 impl Registry {
     /// The tasks, and then those that are over and not forgotten yet.

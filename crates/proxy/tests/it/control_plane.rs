@@ -71,7 +71,7 @@ struct Seen {
     /// Tokens used, and certificates issued to connections with one.
     tokens: Vec<String>,
     renewals: u32,
-    /// Serial numbers of what was issued.
+    /// Serial numbers of what was issued, as proxies tell them.
     serials: Vec<String>,
     /// What is fetched: a certificate and its key, DER.
     held: Option<(Vec<u8>, Vec<u8>)>,
@@ -698,10 +698,12 @@ async fn certificates_are_renewed_while_requests_go_on() {
     task.control_plane.stop();
 }
 
+/// In hex, without leading zeros, which is how proxies tell it.
 fn serial_of(certificate: &[u8]) -> String {
     use x509_parser::prelude::{FromDer, X509Certificate};
     let (_, parsed) = X509Certificate::from_der(certificate).expect("a certificate");
-    parsed.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect()
+    let text: String = parsed.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect();
+    text.trim_start_matches('0').to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

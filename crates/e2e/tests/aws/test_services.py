@@ -219,13 +219,15 @@ def test_deployments_and_revisions(ecs, cluster):
     key = "serviceDeployments"
     ecs.create_cluster(clusterName="other")
     anothers = ecs.list_clusters(maxResults=1)["nextToken"]
-    check_pages(ecs.list_service_deployments, key, anothers, service="idle")
 
     def finished():
-        deployments = ecs.list_service_deployments(service="idle", status=["SUCCESSFUL"])[key]
-        return deployments and deployments[0]
+        deployments = ecs.list_service_deployments(service="idle")[key]
+        return all(told["status"] in ("SUCCESSFUL", "STOPPED") for told in deployments) and deployments[0]
 
-    newest = eventually("the last deployment is complete", finished)
+    newest = eventually("all deployments are over", finished)
+    assert newest["status"] == "SUCCESSFUL"
+    # Not before: their status would change between two pages.
+    check_pages(ecs.list_service_deployments, key, anothers, service="idle")
     assert newest["serviceArn"] == arn("service/default/idle") and newest["finishedAt"] >= newest["startedAt"]
     assert ecs.list_service_deployments(service="idle", status=["PENDING"])[key] == []
     between = {"after": newest["createdAt"]}
